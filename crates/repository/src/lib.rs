@@ -1,0 +1,37 @@
+//! restic's repository format, version 2, and an engine for it.
+//!
+//! This crate knows nothing of networks, SQL, HTTP, cron or YAML. It owns the four seams of Lifeboat: [`Storage`] (a
+//! copy's place), [`Source`] (what holds data), [`Clock`] and [`Events`]. Everything a copy needs to be read back is in
+//! the copy; stock `restic` reads and checks what this crate writes.
+//!
+//! Start reading at [`Repository`]; `format/` holds what lies in the files, `storage/` the places and their wrappers.
+
+pub mod cancel;
+pub mod clock;
+pub mod error;
+pub mod events;
+pub mod format;
+pub mod fs;
+pub mod limits;
+pub mod source;
+pub mod storage;
+
+pub use cancel::Cancel;
+pub use clock::{Clock, SystemClock};
+pub use error::Error;
+pub use events::{Event, Events, Silent};
+pub use format::id::Id;
+pub use format::node::{Node, NodeKind};
+pub use source::{Capture, CaptureCx, Data, Entry, Facts, Item, Problem, Source, SourceError};
+pub use storage::{File, FileKind, Storage, StorageError};
+
+/// What every long operation is given: who is told, who may stop it, and what time it is.
+#[derive(Clone, Copy)]
+pub struct RunCx<'a> {
+    /// Told what is happening.
+    pub events: &'a dyn Events,
+    /// Asked often whether to stop.
+    pub cancel: &'a Cancel,
+    /// The only source of time.
+    pub clock: &'a dyn Clock,
+}

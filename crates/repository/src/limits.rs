@@ -1,0 +1,45 @@
+//! Every bound of the engine in one place, with its unit in its name. Memory is a function of these, never of the data.
+
+use std::time::Duration;
+
+/// A pack is closed once it holds this much. restic's default.
+pub const PACK_BYTES_TARGET: usize = 16 << 20;
+/// No pack is larger than this; restic refuses larger ones.
+pub const PACK_BYTES_MAX: usize = 128 << 20;
+/// Data packs open at the same time. Blobs are spread over them at random, so that the order and sizes of a file's
+/// chunks cannot be read off a pack (eprint 2025/532).
+pub const PACKS_OPEN: usize = 3;
+/// An index file is written after this many packs, so that an interrupted backup loses little.
+pub const PACKS_PER_INDEX: usize = 64;
+/// Average chunk, where a repository does not say otherwise (`docs/design/chunking.md`).
+pub const CHUNK_BYTES_AVERAGE: u32 = 256 << 10;
+/// The smallest and largest average chunk a repository may ask for.
+pub const CHUNK_BYTES_AVERAGE_RANGE: (u32, u32) = (64 << 10, 4 << 20);
+/// A blob larger than this in a foreign repository is refused rather than allocated. restic's chunks end at 8 MiB, its
+/// trees do not: a folder of a million files makes one of several hundred MiB.
+pub const BLOB_BYTES_MAX: u32 = 1 << 30;
+/// One decoded unpacked file (index, snapshot, lock). restic writes index files below 8 MiB.
+pub const UNPACKED_BYTES_MAX: usize = 512 << 20;
+/// Chunks waiting for a worker.
+pub const CHUNKS_QUEUED: usize = 16;
+/// Tree entries that wait for their chunks to be stored.
+pub const ENTRIES_PENDING: usize = 4096;
+/// Bytes read from a source at once.
+pub const READ_BYTES: usize = 1 << 20;
+/// Needed blobs closer than this in one pack are fetched with one request.
+pub const RANGE_GAP_BYTES_MAX: u32 = 512 << 10;
+/// Blobs planned at once by a restore: bounds its memory to some tens of MiB.
+pub const RESTORE_BLOBS_PLANNED: usize = 1 << 18;
+/// Times a file that changes under the reader is read before it is reported.
+pub const READ_ATTEMPTS: u32 = 3;
+/// Earlier chunks of an append-only file that are read again before its tail is trusted.
+pub const APPEND_ONLY_SAMPLES: usize = 4;
+/// Trees may nest this deep; Linux paths end at 4096 bytes, so at 2048 folders.
+pub const TREE_DEPTH_MAX: usize = 4096;
+
+/// How often a held lock is renewed, as restic does.
+pub const LOCK_REFRESH: Duration = Duration::from_secs(5 * 60);
+/// A lock not renewed for this long is dead, as in restic.
+pub const LOCK_STALE: Duration = Duration::from_secs(30 * 60);
+/// How long packs that nothing needs any more are kept before `prune` deletes them.
+pub const PRUNE_GRACE: Duration = Duration::from_secs(24 * 60 * 60);

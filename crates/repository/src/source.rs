@@ -1,0 +1,176 @@
+//! The seam to what holds data: a folder, a database, the output of a command.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Cancel, Clock, Error, Events, Node};
+
+/// Exact facts about captured data, taken at the same instant as the data: row counts, versions, fingerprints. They go
+/// into the manifest, and a drill compares them with what it counts in the restored data.
+pub type Facts = serde_json::Map<String, serde_json::Value>;
+
+/// Something that was left out of a snapshot, or is doubtful in it. A run with problems is *partial*.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Problem {
+    /// The source it concerns; empty until the engine knows.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub source: String,
+    /// The path on the host, or the name of what was captured. Not always valid UTF-8 on disk; shown lossily.
+    pub path: String,
+    /// What happened, in words for the user.
+    pub what: String,
+}
+
+impl Problem {
+    /// A problem with the file or folder at `path`.
+    pub fn new(path: &Path, what: impl Into<String>) -> Self {
+        Self { source: String::new(), path: path.to_string_lossy().into_owned(), what: what.into() }
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.path, self.what)
+    }
+}
+
+/// Why a source could not be captured or examined at all.
+#[derive(Debug, thiserror::Error)]
+pub enum SourceError {
+    /// What the source needs is not there or refuses; the user can mend it.
+    #[error("{what}")]
+    Unavailable {
+        /// What is missing and what to do about it.
+        what: String,
+    },
+    /// The data arrived but cannot be right: a missing trailer, an early end, a failed integrity check.
+    #[error("{what}")]
+    Invalid {
+        /// What is wrong.
+        what: String,
+    },
+    /// Reading failed.
+    #[error("{}: {error}", path.display())]
+    Io {
+        /// What was read.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        error: std::io::Error,
+    },
+    /// The run was asked to stop.
+    #[error("cancelled")]
+    Cancelled,
+}
+
+impl SourceError {
+    /// Attaches the path that an I/O error is about.
+    pub fn io(path: impl Into<PathBuf>) -> impl FnOnce(std::io::Error) -> Self {
+        let path = path.into();
+        move |error| Self::Io { path, error }
+    }
+}
+
+/// Where an entry's bytes come from.
+pub enum Data {
+    /// The entry has none: a folder, link, device or fifo.
+    None,
+    /// A regular file of this host. The engine opens it, skips it where it is unchanged since the parent snapshot, and
+    /// sees to it that what it reads is one consistent state.
+    File {
+        /// Where it lies on this host.
+        path: PathBuf,
+        /// The file only ever grows between rewrites, so its tail alone may be read.
+        append_only: bool,
+    },
+    /// Bytes with no file behind them, such as a dump. The node's size is set by the engine.
+    Stream(Box<dyn Read + Send>),
+}
+
+impl fmt::Debug for Data {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::None => f.write_str("None"),
+            Self::File { path, append_only } => write!(f, "File({}, {append_only})", path.display()),
+            Self::Stream(_) => f.write_str("Stream"),
+        }
+    }
+}
+
+/// One file, folder or other thing of a source, on its way into a snapshot.
+#[derive(Debug)]
+pub struct Entry {
+    /// Path below the source's folder in the snapshot; relative, at least one part, no `.` or `..`. Its last part is
+    /// the node's name.
+    pub path: PathBuf,
+    /// Metadata. `content` and `subtree` are the engine's to set.
+    pub node: Node,
+    /// Bytes.
+    pub data: Data,
+}
+
+/// What a capture yields.
+#[derive(Debug)]
+pub enum Item {
+    /// Something to store.
+    Entry(Box<Entry>),
+    /// Something that could not be captured.
+    Problem(Problem),
+}
+
+/// What a source is given to open its view.
+pub struct CaptureCx<'a> {
+    /// Told of notes; problems are yielded as items instead.
+    pub events: &'a dyn Events,
+    /// Asked often whether to stop.
+    pub cancel: &'a Cancel,
+    /// The only source of time.
+    pub clock: &'a dyn Clock,
+    /// Host paths that other sources of the stack capture in a way of their own; see [`Source::claims`].
+    pub claimed: &'a BTreeSet<PathBuf>,
+    /// An existing folder for temporary files; the source makes a folder of its own in it and removes it.
+    pub scratch: &'a Path,
+    /// Host paths that are never captured: the repository itself, the password file's folder is not among them.
+    pub own_paths: &'a [PathBuf],
+    /// The facts of this source in the parent snapshot.
+    pub previous: Option<&'a Facts>,
+}
+
+/// One thing that holds data.
+pub trait Source: Send + Sync {
+    /// The kind's name in the configuration, such as `files` or `sqlite`.
+    fn kind(&self) -> &'static str;
+
+    /// Host paths that this source captures in its own consistent way, so that a `files` source of the same stack must
+    /// leave them out. Called before any capture is opened; what it finds is remembered for the capture that follows.
+    fn claims(&self, cancel: &Cancel) -> Result<BTreeSet<PathBuf>, SourceError>;
+
+    /// Opens the view: after this, what the capture yields belongs to one instant as far as the source can promise it.
+    fn capture<'a>(&'a self, cx: &CaptureCx<'a>) -> Result<Box<dyn Capture + 'a>, SourceError>;
+}
+
+/// An open view of a source.
+pub trait Capture {
+    /// The next item. Folders come before what they hold; the parts of a folder come sorted by the bytes of their
+    /// names, each with all that is below it before the next. `None` proves nothing: only [`Capture::finish`] does.
+    fn next(&mut self) -> Result<Option<Item>, SourceError>;
+
+    /// Ends the capture: checks that it was whole and gives the facts. A snapshot is only written once every capture
+    /// has finished.
+    fn finish(self: Box<Self>) -> Result<Facts, SourceError>;
+}
+
+impl From<Error> for SourceError {
+    fn from(error: Error) -> Self {
+        match error {
+            Error::Cancelled => Self::Cancelled,
+            Error::Source(error) => error,
+            Error::Local { path, error } => Self::Io { path, error },
+            other => Self::Unavailable { what: other.to_string() },
+        }
+    }
+}
