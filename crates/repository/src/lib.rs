@@ -6,15 +6,24 @@
 //!
 //! Start reading at [`Repository`]; `format/` holds what lies in the files, `storage/` the places and their wrappers.
 
+pub mod backup;
+mod blob_writer;
 pub mod cancel;
+pub mod chunker;
 pub mod clock;
 pub mod error;
 pub mod events;
 pub mod format;
 pub mod fs;
+pub mod index;
 pub mod limits;
+pub mod lock;
+pub mod merkle;
+mod packer;
+pub mod repository;
 pub mod source;
 pub mod storage;
+pub mod walk;
 
 pub use cancel::Cancel;
 pub use clock::{Clock, SystemClock};
@@ -22,6 +31,8 @@ pub use error::Error;
 pub use events::{Event, Events, Silent};
 pub use format::id::Id;
 pub use format::node::{Node, NodeKind};
+pub use index::Index;
+pub use repository::{Identity, Repository};
 pub use source::{Capture, CaptureCx, Data, Entry, Facts, Item, Problem, Source, SourceError};
 pub use storage::{File, FileKind, Storage, StorageError};
 

@@ -37,16 +37,8 @@ pub enum FileKind {
 
 impl FileKind {
     /// Every kind.
-    pub const ALL: [Self; 8] = [
-        Self::Config,
-        Self::Key,
-        Self::Pack,
-        Self::Index,
-        Self::Snapshot,
-        Self::Lock,
-        Self::Receipt,
-        Self::Condemned,
-    ];
+    pub const ALL: [Self; 8] =
+        [Self::Config, Self::Key, Self::Pack, Self::Index, Self::Snapshot, Self::Lock, Self::Receipt, Self::Condemned];
 
     /// The folder the kind lies in, relative to the repository; the config file's own name for [`FileKind::Config`].
     /// Packs lie one level deeper, in a folder named by the first two digits of their id.

@@ -157,11 +157,7 @@ impl Serialize for Key {
 impl<'de> Deserialize<'de> for Key {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let written = Written::deserialize(deserializer)?;
-        Ok(Self {
-            encrypt: decode(&written.encrypt)?,
-            mac_k: decode(&written.mac.k)?,
-            mac_r: decode(&written.mac.r)?,
-        })
+        Ok(Self { encrypt: decode(&written.encrypt)?, mac_k: decode(&written.mac.k)?, mac_r: decode(&written.mac.r)? })
     }
 }
 

@@ -121,8 +121,8 @@ impl KeyFile {
         }
         let salt = BASE64.decode(&self.salt).map_err(|_| malformed("the salt is not in base64"))?;
         let log_n = u8::try_from(self.n.trailing_zeros()).map_err(|_| malformed("its scrypt cost is out of bounds"))?;
-        let cost = scrypt::Params::new(log_n, self.r, self.p)
-            .map_err(|_| malformed("its scrypt cost is out of bounds"))?;
+        let cost =
+            scrypt::Params::new(log_n, self.r, self.p).map_err(|_| malformed("its scrypt cost is out of bounds"))?;
         let mut bytes = Zeroizing::new([0; 64]);
         scrypt::scrypt(password.as_bytes(), &salt, &cost, &mut *bytes)
             .map_err(|_| malformed("its scrypt cost is out of bounds"))?;

@@ -270,9 +270,11 @@ impl<'de> Deserialize<'de> for Node {
             Some(raw) => base64(raw)?,
             None => written.linktarget.into_bytes(),
         };
-        let xattrs = written.extended_attributes.unwrap_or_default().into_iter().map(|xattr| {
-            Ok(Xattr { name: xattr.name, value: base64(xattr.value.unwrap_or_default())? })
-        });
+        let xattrs = written
+            .extended_attributes
+            .unwrap_or_default()
+            .into_iter()
+            .map(|xattr| Ok(Xattr { name: xattr.name, value: base64(xattr.value.unwrap_or_default())? }));
         Ok(Self {
             name,
             kind: NodeKind::from_name(&written.kind),

@@ -143,9 +143,7 @@ pub fn open_blob(key: &Key, blob: &PackedBlob, stored: &mut [u8]) -> Result<Vec<
     let plain = key.decrypt_in_place(stored).map_err(|error| error.to_string())?;
     let plain = match blob.plain_length {
         None => plain.to_vec(),
-        Some(length) => {
-            zstd::bulk::decompress(plain, length as usize).map_err(|error| format!("zstd: {error}"))?
-        }
+        Some(length) => zstd::bulk::decompress(plain, length as usize).map_err(|error| format!("zstd: {error}"))?,
     };
     verify_blob(blob, &plain)?;
     Ok(plain)

@@ -36,8 +36,7 @@ impl Time {
         let civil = DateTime::from_parts(pieces.date(), pieces.time()?);
         // Offset arithmetic by hand, since 9999-12-31T23:59:59Z lies outside what a `Timestamp` holds.
         let days = i64::from((civil.date() - jiff::civil::date(1970, 1, 1)).get_days());
-        let second_of_day =
-            i64::from(civil.hour()) * 3600 + i64::from(civil.minute()) * 60 + i64::from(civil.second());
+        let second_of_day = i64::from(civil.hour()) * 3600 + i64::from(civil.minute()) * 60 + i64::from(civil.second());
         let seconds = days * 86_400 + second_of_day - i64::from(offset.seconds());
         Some(Self { seconds, nanoseconds: civil.subsec_nanosecond().unsigned_abs() })
     }

@@ -2,4 +2,5 @@
 
 mod read_node;
 
+pub(crate) use read_node::node_of_stat;
 pub use read_node::{NodeReader, ReadNode};

@@ -45,31 +45,10 @@ impl NodeReader {
     }
 
     /// The node of a `stat`, without link target and extended attributes.
-    pub fn from_stat(&self, name: &[u8], stat: &Stat) -> Node {
-        let kind = kind_of(FileType::from_raw_mode(stat.st_mode));
-        let mut node = Node::new(name, kind);
-        node.mode = go::mode_from_posix(stat.st_mode);
-        node.mtime = Time::from_stat(stat.st_mtime, nanoseconds(stat.st_mtime_nsec));
-        // Reading must change no tree, so the time of the last read is not kept. restic does the same by default.
-        node.atime = node.mtime;
-        node.ctime = Time::from_stat(stat.st_ctime, nanoseconds(stat.st_ctime_nsec));
-        node.uid = stat.st_uid;
-        node.gid = stat.st_gid;
+    fn from_stat(&self, name: &[u8], stat: &Stat) -> Node {
+        let mut node = node_of_stat(name, stat);
         node.user = self.user_name(stat.st_uid);
         node.group = self.group_name(stat.st_gid);
-        node.inode = stat.st_ino;
-        if kind == NodeKind::File {
-            node.size = u64::try_from(stat.st_size).unwrap_or(0);
-        }
-        if !matches!(kind, NodeKind::Dir | NodeKind::Fifo | NodeKind::Socket) {
-            node.links = u64::from(stat.st_nlink);
-        }
-        if kind != NodeKind::Dir && node.links > 1 {
-            node.device_id = stat.st_dev;
-        }
-        if matches!(kind, NodeKind::BlockDevice | NodeKind::CharDevice) {
-            node.device = stat.st_rdev;
-        }
         node
     }
 
@@ -82,6 +61,33 @@ impl NodeReader {
         use uzers::Groups as _;
         self.users.get_group_by_gid(gid).map_or_else(String::new, |group| group.name().to_string_lossy().into_owned())
     }
+}
+
+/// What a `stat` alone says: no names of owner and group, no link target, no extended attributes.
+pub(crate) fn node_of_stat(name: &[u8], stat: &Stat) -> Node {
+    let kind = kind_of(FileType::from_raw_mode(stat.st_mode));
+    let mut node = Node::new(name, kind);
+    node.mode = go::mode_from_posix(stat.st_mode);
+    node.mtime = Time::from_stat(stat.st_mtime, nanoseconds(stat.st_mtime_nsec));
+    // Reading must change no tree, so the time of the last read is not kept. restic does the same by default.
+    node.atime = node.mtime;
+    node.ctime = Time::from_stat(stat.st_ctime, nanoseconds(stat.st_ctime_nsec));
+    node.uid = stat.st_uid;
+    node.gid = stat.st_gid;
+    node.inode = stat.st_ino;
+    if kind == NodeKind::File {
+        node.size = u64::try_from(stat.st_size).unwrap_or(0);
+    }
+    if !matches!(kind, NodeKind::Dir | NodeKind::Fifo | NodeKind::Socket) {
+        node.links = u64::from(stat.st_nlink);
+    }
+    if kind != NodeKind::Dir && node.links > 1 {
+        node.device_id = stat.st_dev;
+    }
+    if matches!(kind, NodeKind::BlockDevice | NodeKind::CharDevice) {
+        node.device = stat.st_rdev;
+    }
+    node
 }
 
 fn nanoseconds(value: impl TryInto<u32>) -> u32 {

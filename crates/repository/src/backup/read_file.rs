@@ -1,0 +1,296 @@
+//! Reads one file into chunks: unchanged files not at all, append-only files by their tail, all others so that what is
+//! stored was one state of the file, or is reported.
+
+use std::fs::File;
+use std::io::{self, Read as _, Seek as _, SeekFrom};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::Path;
+
+use rustix::fs::OFlags;
+
+use super::tree_builder::{Content, Leaf};
+use crate::blob_writer::BlobWriter;
+use crate::chunker::Chunker;
+use crate::format::pack::BlobKind;
+use crate::format::time::Time;
+use crate::limits::{APPEND_ONLY_SAMPLES, READ_ATTEMPTS, READ_BYTES};
+use crate::{Error, Event, Id, Node, NodeKind, Problem, RunCx};
+
+/// What came of reading an entry.
+pub(super) struct Read {
+    /// The entry as it goes into the tree; `None` where it could not be read.
+    pub leaf: Option<Leaf>,
+    /// Why it is missing or doubtful.
+    pub problem: Option<Problem>,
+    /// The content was taken over from the parent, unread.
+    pub reused: bool,
+}
+
+impl Read {
+    pub fn without_content(node: Node) -> Self {
+        Self::of(node, Vec::new())
+    }
+
+    fn of(node: Node, content: Vec<Content>) -> Self {
+        Self { leaf: Some(Leaf { node, content }), problem: None, reused: false }
+    }
+
+    fn failed(path: &Path, what: impl Into<String>) -> Self {
+        Self { leaf: None, problem: Some(Problem::new(path, what)), reused: false }
+    }
+}
+
+pub(super) struct FileReader<'a> {
+    pub cx: RunCx<'a>,
+    pub blobs: &'a BlobWriter<'a>,
+    pub chunker: &'a Chunker,
+    pub bytes_read: &'a mut u64,
+}
+
+/// What of a file's `stat` changes when its content does.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Version {
+    bytes: u64,
+    mtime: Time,
+    ctime: Time,
+    inode: u64,
+    device: u64,
+    is_regular: bool,
+}
+
+impl Version {
+    fn of(file: &File) -> io::Result<Self> {
+        let stat = rustix::fs::fstat(file)?;
+        let node = crate::fs::node_of_stat(b"", &stat);
+        Ok(Self {
+            bytes: node.size,
+            mtime: node.mtime,
+            ctime: node.ctime,
+            inode: node.inode,
+            device: stat.st_dev,
+            is_regular: node.kind == NodeKind::File,
+        })
+    }
+}
+
+impl FileReader<'_> {
+    /// Reads a file of this host. Errors are those that end the run; what concerns the file alone is a problem.
+    pub fn file(
+        &mut self,
+        path: &Path,
+        mut node: Node,
+        parent: Option<&Node>,
+        append_only: bool,
+    ) -> Result<Read, Error> {
+        if let Some(parent) = parent
+            && node.is_unchanged_since(parent)
+            && parent.content.iter().all(|id| self.blobs.is_known(BlobKind::Data, id))
+        {
+            self.cx.events.emit(Event::Bytes(node.size));
+            let content = parent.content.iter().copied().map(Content::Known).collect();
+            return Ok(Read { reused: true, ..Read::of(node, content) });
+        }
+        let (mut file, version) = match open(path).and_then(|file| Ok((Version::of(&file)?, file))) {
+            Ok((version, file)) if version.is_regular => (file, version),
+            Ok(_) => return Ok(Read::failed(path, "it was replaced by something that is not a file")),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                self.cx.events.emit(Event::Note(format!("{} vanished before it was read", path.display())));
+                return Ok(Read { leaf: None, problem: None, reused: false });
+            }
+            Err(error) => return Ok(Read::failed(path, format!("cannot be read: {error}"))),
+        };
+        version.write_to(&mut node);
+        let tail = match parent.filter(|_| append_only) {
+            Some(parent) => self.known_head(&mut file, &version, parent)?,
+            None => None,
+        };
+        match self.consistent(&mut file, version, tail) {
+            Ok(read) => {
+                node.size = read.bytes;
+                let problem = read.torn.then(|| Problem::new(path, TORN));
+                Ok(Read { problem, ..Read::of(node, read.content) })
+            }
+            Err(Error::Local { error, .. }) => Ok(Read::failed(path, format!("cannot be read: {error}"))),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Reads a stream to its end. A stream that fails ends the run: its source has no other copy of the bytes.
+    pub fn stream(&mut self, mut stream: Box<dyn io::Read + Send>, mut node: Node) -> Result<Read, Error> {
+        let mut content = Vec::new();
+        node.size = self.chunks(&mut stream, u64::MAX, &mut content).map_err(|error| match error {
+            Error::Local { error, .. } => {
+                Error::Source(crate::SourceError::Invalid { what: format!("{}: {error}", node.display_name()) })
+            }
+            other => other,
+        })?;
+        Ok(Read::of(node, content))
+    }
+
+    /// Reads until two readings agree or nothing changed meanwhile. A file that only grew while it was read is stored as
+    /// it was at the start: the first reading's length, the same bytes on the second reading.
+    fn consistent(&mut self, file: &mut File, version: Version, tail: Option<Tail>) -> Result<Reading, Error> {
+        let mut before = version;
+        let mut last: Option<(u64, Vec<Id>)> = None;
+        for attempt in 1..=READ_ATTEMPTS {
+            let (start, mut content) = match &tail {
+                Some(tail) => (tail.start, tail.head.iter().copied().map(Content::Known).collect()),
+                None => (0, Vec::new()),
+            };
+            let length = last.as_ref().map_or(before.bytes, |(bytes, _)| *bytes).saturating_sub(start);
+            file.seek(SeekFrom::Start(start)).map_err(Error::local("file"))?;
+            let bytes = start + self.chunks(file, length, &mut content)?;
+            let after = Version::of(file).map_err(Error::local("file"))?;
+            if after == before && bytes == before.bytes {
+                return Ok(Reading { bytes, content, torn: false });
+            }
+            let ids = content.iter().map(Content::wait).collect::<Result<Vec<_>, _>>()?;
+            let agrees = last.as_ref() == Some(&(bytes, ids.clone()));
+            let content = || ids.iter().copied().map(Content::Known).collect();
+            if agrees || attempt == READ_ATTEMPTS {
+                return Ok(Reading { bytes, content: content(), torn: !agrees });
+            }
+            last = Some((bytes, ids));
+            before = after;
+        }
+        Err(Error::Internal("no reading was made".to_owned()))
+    }
+
+    /// Cuts up to `length` bytes of `input` into chunks. Returns the bytes there were.
+    fn chunks(&mut self, input: &mut dyn io::Read, length: u64, content: &mut Vec<Content>) -> Result<u64, Error> {
+        let mut input = input.take(length);
+        let window = self.chunker.bytes_max() + READ_BYTES;
+        let small = usize::try_from(length).map_or(window, |length| length.saturating_add(1).min(window));
+        let mut buffer = vec![0; small];
+        let (mut start, mut end, mut total) = (0, 0, 0);
+        loop {
+            let ended = self.fill(&mut input, &mut buffer, &mut start, &mut end)?;
+            while end > start && (ended || end - start >= self.chunker.bytes_max()) {
+                let cut = self.chunker.cut(&buffer[start..end]);
+                let mut chunk = self.blobs.buffer();
+                chunk.extend_from_slice(&buffer[start..start + cut]);
+                content.push(Content::Pending(self.blobs.store_data(chunk)?));
+                self.cx.events.emit(Event::Bytes(cut as u64));
+                start += cut;
+                total += cut as u64;
+            }
+            if ended {
+                return Ok(total);
+            }
+        }
+    }
+
+    /// Moves what is left to the buffer's start and fills it up. True at the end of the input.
+    fn fill(
+        &mut self,
+        input: &mut dyn io::Read,
+        buffer: &mut [u8],
+        start: &mut usize,
+        end: &mut usize,
+    ) -> Result<bool, Error> {
+        buffer.copy_within(*start..*end, 0);
+        *end -= *start;
+        *start = 0;
+        while *end < buffer.len() {
+            self.cx.cancel.check()?;
+            match input.read(&mut buffer[*end..]) {
+                Ok(0) => return Ok(true),
+                Ok(bytes) => {
+                    *end += bytes;
+                    *self.bytes_read += bytes as u64;
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(Error::Local { path: "file".into(), error }),
+            }
+        }
+        Ok(false)
+    }
+
+    /// The part of an append-only file that need not be read: all but its last chunk, if the file is the same one, did
+    /// not shrink, still has that last chunk in place, and sampled earlier chunks are what they were.
+    fn known_head(&mut self, file: &mut File, version: &Version, parent: &Node) -> Result<Option<Tail>, Error> {
+        let same_file = parent.inode == version.inode && parent.device_id == version.device;
+        let Some((last, head)) = parent.content.split_last() else { return Ok(None) };
+        if !same_file || parent.kind != NodeKind::File || version.bytes < parent.size {
+            return Ok(None);
+        }
+        let index = self.blobs.index();
+        let Some(lengths) =
+            parent.content.iter().map(|id| index.plain_bytes(BlobKind::Data, id)).collect::<Option<Vec<u32>>>()
+        else {
+            return Ok(None);
+        };
+        let offsets: Vec<u64> = lengths
+            .iter()
+            .scan(0, |offset, length| Some(std::mem::replace(offset, *offset + u64::from(*length))))
+            .collect();
+        let start = offsets.last().copied().unwrap_or(0);
+        if start + lengths.last().copied().map_or(0, u64::from) != parent.size {
+            return Ok(None);
+        }
+        let samples = sample(head.len(), version.bytes ^ version.inode);
+        let mut checks = samples.into_iter().map(|at| (offsets[at], lengths[at], &head[at])).collect::<Vec<_>>();
+        checks.push((start, lengths.last().copied().unwrap_or(0), last));
+        for (offset, length, id) in checks {
+            if !self.still_has(file, offset, length, id)? {
+                return Ok(None);
+            }
+        }
+        Ok(Some(Tail { start, head: head.to_vec() }))
+    }
+
+    fn still_has(&mut self, file: &mut File, offset: u64, length: u32, id: &Id) -> Result<bool, Error> {
+        let mut bytes = vec![0; length as usize];
+        let read = file.seek(SeekFrom::Start(offset)).and_then(|_| file.read_exact(&mut bytes));
+        *self.bytes_read += u64::from(length);
+        Ok(read.is_ok() && Id::of(&bytes) == *id)
+    }
+}
+
+const TORN: &str = "changed each time it was read, so what was stored may be no state it ever had; \
+                    use a source made for it, or exclude it";
+
+struct Reading {
+    bytes: u64,
+    content: Vec<Content>,
+    torn: bool,
+}
+
+struct Tail {
+    start: u64,
+    head: Vec<Id>,
+}
+
+impl Version {
+    fn write_to(self, node: &mut Node) {
+        node.size = self.bytes;
+        node.mtime = self.mtime;
+        node.atime = self.mtime;
+        node.ctime = self.ctime;
+        node.inode = self.inode;
+    }
+}
+
+/// Some positions below `count`, others whenever the file has grown: over time every chunk gets its turn.
+fn sample(count: usize, seed: u64) -> Vec<usize> {
+    let mut state = seed;
+    let draw = || {
+        // splitmix64 (Steele et al., OOPSLA 2014): enough to spread positions, and the same for the same file.
+        state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        ((mixed ^ (mixed >> 31)) % count.max(1) as u64) as usize
+    };
+    std::iter::repeat_with(draw).take(APPEND_ONLY_SAMPLES.min(count)).collect()
+}
+
+/// Opens without following a link and without waiting for a fifo's writer; without touching the time of the last read
+/// where the system allows that (for one's own files, or root).
+fn open(path: &Path) -> io::Result<File> {
+    let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let open = |flags: OFlags| File::options().read(true).custom_flags(flags.bits() as i32).open(path);
+    match open(flags | OFlags::NOATIME) {
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => open(flags),
+        opened => opened,
+    }
+}

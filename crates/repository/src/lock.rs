@@ -1,0 +1,279 @@
+//! Locks, compatible with restic's: many writers that only add, or one that deletes.
+//!
+//! The protocol is "write, then look": a lock is written first and the others are listed after it. On a storage whose
+//! listings show every finished write (all that Lifeboat supports), of two programs at least the later one sees the
+//! other, so both never go on. restic waits 200 ms before its second look for the sake of older stores; a lock of ours
+//! is in place before we look, so its second look finds it (`docs/design/locks.md`).
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::thread::JoinHandle;
+
+use jiff::Timestamp;
+
+use crate::format::lock_file::{LockFile, Process};
+use crate::limits::{LOCK_REFRESH, LOCK_STALE};
+use crate::{Cancel, Clock, Error, File, FileKind, Id, Identity, Repository, RunCx, StorageError};
+
+/// How a lock is to be held.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// Beside others that only add: backup, check.
+    Shared,
+    /// Alone: forget, prune.
+    Exclusive,
+}
+
+/// A lock that is held and renewed until [`Lock::release`].
+pub struct Lock {
+    repository: Arc<Repository>,
+    state: Arc<State>,
+    refresher: Option<JoinHandle<()>>,
+}
+
+struct State {
+    /// The lock file at the moment; changes at each renewal.
+    id: Mutex<Id>,
+    stop: Mutex<bool>,
+    stopped: Condvar,
+    lost: AtomicBool,
+}
+
+impl Lock {
+    /// Takes a lock, removing provably dead ones first. Fails with [`Error::Locked`] where a living one conflicts.
+    ///
+    /// Sets `cx.cancel` if the lock can later not be renewed, so that the run ends before others may think it dead.
+    pub fn acquire(cx: &RunCx<'_>, repository: &Arc<Repository>, access: Access) -> Result<Self, Error> {
+        repository.check_writable()?;
+        // Looking before writing keeps two programs that wait for each other from both backing off for ever.
+        check_others(cx, repository, access, None)?;
+        let file = describe_self(access, cx.clock.now());
+        let id = repository.save_json(FileKind::Lock, &file)?;
+        if let Err(error) = check_others(cx, repository, access, Some(id)) {
+            remove(repository, id)?;
+            return Err(error);
+        }
+        let state = Arc::new(State {
+            id: Mutex::new(id),
+            stop: Mutex::new(false),
+            stopped: Condvar::new(),
+            lost: AtomicBool::new(false),
+        });
+        let refresher = spawn_refresher(repository, &state, file, cx.cancel.clone());
+        Ok(Self { repository: repository.clone(), state, refresher: Some(refresher) })
+    }
+
+    /// Fails once the lock may be considered dead by others.
+    pub fn check(&self) -> Result<(), Error> {
+        if self.state.lost.load(Ordering::SeqCst) { Err(Error::LockLost) } else { Ok(()) }
+    }
+
+    /// Ends the renewal and removes the lock. A lock that is not released is removed by the next run, since its process
+    /// can be seen to be dead.
+    pub fn release(mut self) -> Result<(), Error> {
+        *self.state.stop.lock().unwrap_or_else(PoisonError::into_inner) = true;
+        self.state.stopped.notify_all();
+        if let Some(refresher) = self.refresher.take() {
+            // A refresher that panicked leaves a lock that goes stale by itself.
+            let _ = refresher.join();
+        }
+        let id = *self.state.id.lock().unwrap_or_else(PoisonError::into_inner);
+        remove(&self.repository, id)
+    }
+}
+
+/// Runs `body` under a lock and releases it whatever comes of it.
+pub fn with_lock<T>(
+    cx: &RunCx<'_>,
+    repository: &Arc<Repository>,
+    access: Access,
+    body: impl FnOnce() -> Result<T, Error>,
+) -> Result<T, Error> {
+    let lock = Lock::acquire(cx, repository, access)?;
+    let result = body();
+    let lost = lock.check();
+    let released = lock.release();
+    // A lost lock shows as a cancelled run; say why.
+    let value = match (result, lost) {
+        (Err(Error::Cancelled), Err(lost)) => return Err(lost),
+        (result, _) => result?,
+    };
+    released?;
+    Ok(value)
+}
+
+/// A lock of another program.
+#[derive(Clone, Debug)]
+pub struct Held {
+    /// The lock file.
+    pub id: Id,
+    /// What it says; `None` where it cannot be read.
+    pub file: Option<LockFile>,
+    /// Its holder is provably gone, or it was not renewed in time.
+    pub dead: bool,
+}
+
+/// All locks, with what is known of their holders.
+pub fn held(repository: &Repository, now: Timestamp) -> Result<Vec<Held>, Error> {
+    let mut held = Vec::new();
+    for listed in repository.storage().list(FileKind::Lock)? {
+        let json = match repository.load_json(FileKind::Lock, listed.id) {
+            // Released since it was listed.
+            Err(Error::Storage(StorageError::NotFound { .. })) => continue,
+            Err(error) if error.is_damage() => {
+                held.push(Held { id: listed.id, file: None, dead: false });
+                continue;
+            }
+            json => json?,
+        };
+        let file = LockFile::parse(&json).ok();
+        let dead = file.as_ref().is_some_and(|file| is_dead(file, now));
+        held.push(Held { id: listed.id, file, dead });
+    }
+    Ok(held)
+}
+
+fn check_others(cx: &RunCx<'_>, repository: &Repository, access: Access, own: Option<Id>) -> Result<(), Error> {
+    for other in held(repository, cx.clock.now())? {
+        if Some(other.id) == own {
+            continue;
+        }
+        if other.dead {
+            remove(repository, other.id)?;
+            continue;
+        }
+        let conflicts = access == Access::Exclusive || other.file.as_ref().is_none_or(|file| file.exclusive);
+        if conflicts {
+            return Err(Error::Locked { holder: describe(&other) });
+        }
+    }
+    Ok(())
+}
+
+fn describe(lock: &Held) -> String {
+    match &lock.file {
+        None => format!("the lock file {}, which is damaged; remove it if nothing is running", lock.id.short()),
+        Some(file) => {
+            let how = if file.exclusive { "exclusively " } else { "" };
+            format!("process {} of {} on {}, {how}since {}", file.pid, file.username, file.hostname, file.time)
+        }
+    }
+}
+
+fn remove(repository: &Repository, id: Id) -> Result<(), Error> {
+    match repository.storage().delete(File::new(FileKind::Lock, id)) {
+        // Another program found it dead first.
+        Ok(()) | Err(StorageError::NotFound { .. }) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn describe_self(access: Access, now: Timestamp) -> LockFile {
+    let identity = Identity::of_process();
+    LockFile {
+        time: now.into(),
+        exclusive: access == Access::Exclusive,
+        hostname: identity.hostname,
+        username: identity.username,
+        pid: rustix::process::getpid().as_raw_nonzero().get(),
+        uid: Some(identity.uid),
+        gid: Some(identity.gid),
+        lifeboat: Process::current(),
+    }
+}
+
+/// Whether the holder of a lock is gone for sure, or has not renewed it for [`LOCK_STALE`].
+fn is_dead(lock: &LockFile, now: Timestamp) -> bool {
+    if now.duration_since(lock.time.into()).unsigned_abs() > LOCK_STALE && Timestamp::from(lock.time) < now {
+        return true;
+    }
+    match (&lock.lifeboat, Process::current()) {
+        (Some(theirs), Some(ours)) if theirs.boot_id == ours.boot_id && theirs.pid_namespace == ours.pid_namespace => {
+            start_ticks(&lock.pid.to_string()) != Some(theirs.start_ticks)
+        }
+        // Another boot of this very machine: all its processes are gone.
+        (Some(theirs), Some(ours)) if theirs.boot_id != ours.boot_id => is_this_host(lock) && ours.is_first_namespace(),
+        (Some(_), _) => false,
+        // restic's own rule: the same host, and no such process.
+        (None, _) => is_this_host(lock) && !process_exists(lock.pid),
+    }
+}
+
+fn is_this_host(lock: &LockFile) -> bool {
+    !lock.hostname.is_empty() && lock.hostname == Identity::of_process().hostname
+}
+
+fn process_exists(pid: i32) -> bool {
+    let Some(pid) = rustix::process::Pid::from_raw(pid) else { return true };
+    // Not being allowed to signal a process proves that there is one.
+    !matches!(rustix::process::test_kill_process(pid), Err(rustix::io::Errno::SRCH))
+}
+
+impl Process {
+    /// This process; `None` where the system does not say (no `/proc`).
+    pub fn current() -> Option<Self> {
+        Some(Self {
+            boot_id: std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?.trim().to_owned(),
+            pid_namespace: std::fs::read_link("/proc/self/ns/pid").ok()?.to_string_lossy().into_owned(),
+            start_ticks: start_ticks("self")?,
+        })
+    }
+
+    /// The name space of the machine itself has a fixed inode (`PROC_PID_INIT_INO` in Linux's `proc_ns.h`). Containers
+    /// may share a host's name without being it, so only here does an equal name prove an equal machine.
+    fn is_first_namespace(&self) -> bool {
+        self.pid_namespace == "pid:[4026531836]"
+    }
+}
+
+/// Field 22 of `/proc/PID/stat` (proc(5)): clock ticks after boot at which the process started.
+fn start_ticks(process: &str) -> Option<u64> {
+    let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
+    // The second field is the name in parentheses and may hold anything, so count from its end.
+    let (_, rest) = stat.rsplit_once(')')?;
+    // A zombie has ended; only its parent has not noticed.
+    let mut fields = rest.split_whitespace();
+    if matches!(fields.next()?, "Z" | "X") {
+        return None;
+    }
+    fields.nth(18)?.parse().ok()
+}
+
+/// Renews on a thread of its own, by the machine's clock: a lock is a promise to other machines.
+fn spawn_refresher(
+    repository: &Arc<Repository>,
+    state: &Arc<State>,
+    mut file: LockFile,
+    cancel: Cancel,
+) -> JoinHandle<()> {
+    let (repository, state) = (repository.clone(), state.clone());
+    std::thread::spawn(move || {
+        let clock = crate::SystemClock;
+        let mut renewed = clock.now();
+        while !wait_to_stop(&state) {
+            file.time = clock.now().into();
+            match repository.save_json(FileKind::Lock, &file) {
+                Ok(id) => {
+                    let old = std::mem::replace(&mut *state.id.lock().unwrap_or_else(PoisonError::into_inner), id);
+                    renewed = clock.now();
+                    // A lock left behind would only be one of a process that can be seen to be dead.
+                    let _ = remove(&repository, old);
+                }
+                Err(_) if clock.now().duration_since(renewed).unsigned_abs() < LOCK_STALE - LOCK_REFRESH * 2 => {}
+                Err(_) => {
+                    state.lost.store(true, Ordering::SeqCst);
+                    cancel.cancel();
+                    return;
+                }
+            }
+        }
+    })
+}
+
+/// Waits for [`LOCK_REFRESH`]; true when the lock is being released.
+fn wait_to_stop(state: &State) -> bool {
+    let stop = state.stop.lock().unwrap_or_else(PoisonError::into_inner);
+    let (stop, _) =
+        state.stopped.wait_timeout_while(stop, LOCK_REFRESH, |stop| !*stop).unwrap_or_else(PoisonError::into_inner);
+    *stop
+}

@@ -1,0 +1,317 @@
+//! A repository: a storage, the master key, and the reading and writing of whole files and single blobs.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use serde::Serialize;
+
+use crate::format::config::Config;
+use crate::format::crypto::{Key, NoRandomness};
+use crate::format::key_file::{KdfCost, KeyFile, KeyFileError};
+use crate::format::pack::{self, BlobKind};
+use crate::format::snapshot::Snapshot;
+use crate::format::{go, unpacked};
+use crate::index::{Index, Location};
+use crate::storage::Listed;
+use crate::{Cancel, Error, File, FileKind, Id, Storage, StorageError};
+
+/// An open repository. Cheap to share; holds no index, so that each operation works on the index of its own moment.
+pub struct Repository {
+    storage: Arc<dyn Storage>,
+    key: Key,
+    /// The key file that the password opened.
+    key_id: Id,
+    config: Config,
+}
+
+impl std::fmt::Debug for Repository {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Repository({})", self.storage.location())
+    }
+}
+
+/// Who and where, as it stands in key files, locks and snapshots.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Identity {
+    /// The host's name.
+    pub hostname: String,
+    /// The user's name.
+    pub username: String,
+    /// The user's number.
+    pub uid: u32,
+    /// The group's number.
+    pub gid: u32,
+}
+
+impl Identity {
+    /// The process's own user on this host.
+    pub fn of_process() -> Self {
+        let uid = rustix::process::geteuid().as_raw();
+        Self {
+            hostname: rustix::system::uname().nodename().to_string_lossy().into_owned(),
+            username: uzers::get_user_by_uid(uid).map_or_else(String::new, |u| u.name().to_string_lossy().into_owned()),
+            uid,
+            gid: rustix::process::getegid().as_raw(),
+        }
+    }
+}
+
+impl From<NoRandomness> for Error {
+    fn from(error: NoRandomness) -> Self {
+        Self::Internal(error.to_string())
+    }
+}
+
+impl Repository {
+    /// Makes a new repository with one password. Fails with [`Error::AlreadyInitialised`] where there is one.
+    pub fn init(
+        storage: Arc<dyn Storage>,
+        password: &str,
+        cost: KdfCost,
+        chunk_bytes_average: u32,
+        now: Timestamp,
+    ) -> Result<Self, Error> {
+        let key = Key::generate()?;
+        let config = Config::generate(chunk_bytes_average)?;
+        let location = storage.location();
+        if exists(storage.as_ref(), File::CONFIG)? || !storage.list(FileKind::Key)?.is_empty() {
+            return Err(Error::AlreadyInitialised { location });
+        }
+        let key_id = add_key_file(storage.as_ref(), &key, password, cost, now)?;
+        // The config comes last: a place without it is no repository, so an interrupted `init` can be repeated once
+        // the left-over key file is gone.
+        let stored = key.encrypt(&go::to_json(&config))?;
+        match storage.put(File::CONFIG, &stored) {
+            Ok(()) => Ok(Self { storage, key, key_id, config }),
+            Err(error) => {
+                // Another `init` won, or the place is full: the key file wraps a key that opens nothing.
+                let _ = storage.delete(File::new(FileKind::Key, key_id));
+                match error {
+                    StorageError::AlreadyExists { .. } => Err(Error::AlreadyInitialised { location }),
+                    error => Err(error.into()),
+                }
+            }
+        }
+    }
+
+    /// Opens a repository of version 1 or 2. Takes as long as scrypt does for each key file until one opens.
+    pub fn open(storage: Arc<dyn Storage>, password: &str) -> Result<Self, Error> {
+        let location = storage.location();
+        let mut stored = match storage.get(File::CONFIG, None) {
+            Err(StorageError::NotFound { .. }) => return Err(Error::NoRepository { location }),
+            config => config?,
+        };
+        let (key_id, key) = find_key(storage.as_ref(), password)?;
+        let damaged = |what: String| Error::Damaged { file: File::CONFIG, what };
+        let plain = key.decrypt_in_place(&mut stored).map_err(|error| damaged(error.to_string()))?;
+        let config: Config = serde_json::from_slice(plain).map_err(|error| damaged(error.to_string()))?;
+        if !(1..=Config::VERSION).contains(&config.version) {
+            return Err(Error::UnsupportedVersion { found: config.version });
+        }
+        Ok(Self { storage, key, key_id, config })
+    }
+
+    /// Fails for version 1, which can only be read. Every writing operation begins with this.
+    pub fn check_writable(&self) -> Result<(), Error> {
+        if self.config.version < Config::VERSION { Err(Error::ReadOnlyVersion) } else { Ok(()) }
+    }
+
+    /// The place it lies in.
+    pub fn storage(&self) -> &dyn Storage {
+        self.storage.as_ref()
+    }
+
+    /// The decrypted config file.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// The key file that was opened.
+    pub fn key_id(&self) -> Id {
+        self.key_id
+    }
+
+    pub(crate) fn key(&self) -> &Key {
+        &self.key
+    }
+
+    /// Threads for work that keeps a processor busy.
+    pub fn threads(&self) -> usize {
+        std::thread::available_parallelism().map_or(1, usize::from)
+    }
+
+    /// Wraps the master key with one more password.
+    pub fn add_key(&self, password: &str, cost: KdfCost, now: Timestamp) -> Result<Id, Error> {
+        add_key_file(self.storage(), &self.key, password, cost, now)
+    }
+
+    /// All key files.
+    pub fn keys(&self) -> Result<Vec<(Id, KeyFile)>, Error> {
+        let mut keys = Vec::new();
+        for listed in self.storage.list(FileKind::Key)? {
+            keys.push((listed.id, load_key_file(self.storage(), listed.id)?));
+        }
+        keys.sort_by_key(|(_, key)| key.created);
+        Ok(keys)
+    }
+
+    /// Removes a key file, so that its password opens this copy no longer. The one in use stays.
+    pub fn remove_key(&self, id: Id) -> Result<(), Error> {
+        if id == self.key_id {
+            return Err(Error::NotFound("the key in use cannot be removed; open with another password".to_owned()));
+        }
+        Ok(self.storage.delete(File::new(FileKind::Key, id))?)
+    }
+
+    /// Stores JSON as an encrypted, compressed file of `kind`, named by its own hash.
+    pub fn save_json(&self, kind: FileKind, value: &impl Serialize) -> Result<Id, Error> {
+        self.save_json_bytes(kind, &go::to_json(value))
+    }
+
+    pub(crate) fn save_json_bytes(&self, kind: FileKind, json: &[u8]) -> Result<Id, Error> {
+        let plain = unpacked::encode(json).map_err(|error| Error::Internal(format!("zstd: {error}")))?;
+        let stored = self.key.encrypt(&plain)?;
+        let id = Id::of(&stored);
+        self.storage.put(File::new(kind, id), &stored)?;
+        Ok(id)
+    }
+
+    /// The JSON of an encrypted file, held against its name.
+    pub fn load_json(&self, kind: FileKind, id: Id) -> Result<Vec<u8>, Error> {
+        let file = File::new(kind, id);
+        let damaged = |what: String| Error::Damaged { file, what };
+        let mut stored = self.storage.get(file, None)?;
+        let found = Id::of(&stored);
+        if found != id {
+            return Err(damaged(format!("its content has the SHA-256 {found}")));
+        }
+        let plain = self.key.decrypt_in_place(&mut stored).map_err(|error| damaged(error.to_string()))?;
+        unpacked::decode(plain).map_err(damaged)
+    }
+
+    /// One snapshot.
+    pub fn snapshot(&self, id: Id) -> Result<Snapshot, Error> {
+        let json = self.load_json(FileKind::Snapshot, id)?;
+        Snapshot::parse(&json).map_err(|what| Error::Damaged { file: File::new(FileKind::Snapshot, id), what })
+    }
+
+    /// All snapshots that can be read, oldest first, and the damaged ones.
+    pub fn snapshots_readable(&self, cancel: &Cancel) -> Result<(Vec<(Id, Snapshot)>, Vec<(Id, Error)>), Error> {
+        let (mut snapshots, mut damaged) = (Vec::new(), Vec::new());
+        for listed in self.storage.list(FileKind::Snapshot)? {
+            cancel.check()?;
+            match self.snapshot(listed.id) {
+                Ok(snapshot) => snapshots.push((listed.id, snapshot)),
+                // Forgotten since it was listed.
+                Err(Error::Storage(StorageError::NotFound { .. })) => {}
+                Err(error) if error.is_damage() => damaged.push((listed.id, error)),
+                Err(error) => return Err(error),
+            }
+        }
+        snapshots.sort_by_key(|(id, snapshot)| (snapshot.time, *id));
+        Ok((snapshots, damaged))
+    }
+
+    /// All snapshots, oldest first. A damaged one is an error.
+    pub fn snapshots(&self, cancel: &Cancel) -> Result<Vec<(Id, Snapshot)>, Error> {
+        let (snapshots, damaged) = self.snapshots_readable(cancel)?;
+        match damaged.into_iter().next() {
+            Some((_, error)) => Err(error),
+            None => Ok(snapshots),
+        }
+    }
+
+    /// Reads and verifies one blob. Where it lies in several packs, a damaged one is made up for by the next.
+    pub fn blob(&self, index: &Index, kind: BlobKind, id: &Id) -> Result<Vec<u8>, Error> {
+        let mut failure = Error::BlobMissing { id: *id, kind: kind.name() };
+        for location in index.locations(kind, id) {
+            match self.blob_at(&location) {
+                Err(error) if error.is_damage() => failure = error,
+                done => return done,
+            }
+        }
+        Err(failure)
+    }
+
+    /// Reads and verifies the blob at one place.
+    pub fn blob_at(&self, location: &Location) -> Result<Vec<u8>, Error> {
+        let blob = &location.blob;
+        let damaged = |what| Error::BlobDamaged { id: blob.id, kind: blob.kind.name(), pack: location.pack, what };
+        let range = u64::from(blob.offset)..u64::from(blob.offset) + u64::from(blob.length);
+        let mut stored = match self.storage.get(File::pack(location.pack), Some(range)) {
+            // The pack is shorter than the index says.
+            Err(StorageError::Permanent { what, .. }) => return Err(damaged(what)),
+            stored => stored?,
+        };
+        pack::open_blob(&self.key, blob, &mut stored).map_err(damaged)
+    }
+
+    /// Reads the header that lists a pack's blobs, from the pack's own end.
+    pub fn pack_header(&self, listed: &Listed) -> Result<Vec<pack::PackedBlob>, Error> {
+        let file = File::pack(listed.id);
+        let damaged = |what| Error::Damaged { file, what };
+        let end = listed.bytes;
+        if end < 4 {
+            return Err(damaged("it is too short for a pack".to_owned()));
+        }
+        let last = self.storage.get(file, Some(end - 4..end))?;
+        let last = last.try_into().map_err(|_| damaged("it is too short for a pack".to_owned()))?;
+        let range = pack::header_range(end, last).map_err(damaged)?;
+        let mut header = self.storage.get(file, Some(range.clone()))?;
+        pack::decode_header(&self.key, &mut header, range.start).map_err(damaged)
+    }
+}
+
+/// Whether a file is there. Only used for the config; everything else is listed.
+fn exists(storage: &dyn Storage, file: File) -> Result<bool, Error> {
+    match storage.get(file, None) {
+        Ok(_) => Ok(true),
+        Err(StorageError::NotFound { .. }) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn add_key_file(storage: &dyn Storage, key: &Key, password: &str, cost: KdfCost, now: Timestamp) -> Result<Id, Error> {
+    let identity = Identity::of_process();
+    let file = KeyFile::wrap(key, password, cost, (identity.username, identity.hostname), now.into())
+        .map_err(|error| Error::Internal(error.to_string()))?;
+    let bytes = file.to_bytes();
+    let id = Id::of(&bytes);
+    storage.put(File::new(FileKind::Key, id), &bytes)?;
+    Ok(id)
+}
+
+fn load_key_file(storage: &dyn Storage, id: Id) -> Result<KeyFile, Error> {
+    let file = File::new(FileKind::Key, id);
+    let bytes = storage.get(file, None)?;
+    let damaged = |what: String| Error::Damaged { file, what };
+    if Id::of(&bytes) != id {
+        return Err(damaged("its content does not match its name".to_owned()));
+    }
+    KeyFile::parse(&bytes).map_err(|error| damaged(error.to_string()))
+}
+
+/// Tries the password on every key file. A damaged key file must not hide one that opens.
+fn find_key(storage: &dyn Storage, password: &str) -> Result<(Id, Key), Error> {
+    let listed = storage.list(FileKind::Key)?;
+    let mut damaged = None;
+    let mut refused = 0;
+    for Listed { id, .. } in &listed {
+        let malformed =
+            |error: KeyFileError| Error::Damaged { file: File::new(FileKind::Key, *id), what: error.to_string() };
+        match load_key_file(storage, *id).map(|file| file.unwrap(password)) {
+            Ok(Ok(key)) => return Ok((*id, key)),
+            Ok(Err(KeyFileError::WrongPassword)) => refused += 1,
+            Ok(Err(error)) => damaged = Some(malformed(error)),
+            Err(error) if error.is_damage() => damaged = Some(error),
+            Err(error) => return Err(error),
+        }
+    }
+    match damaged {
+        Some(error) if refused == 0 => Err(error),
+        _ if listed.is_empty() => Err(Error::NoRepository { location: storage.location() }),
+        // Where one key file is damaged and others refuse, the password may have belonged to the damaged one.
+        Some(error) => Err(error),
+        None => Err(Error::WrongPassword { keys: refused }),
+    }
+}
