@@ -52,7 +52,10 @@ impl Index {
         let listed = repository.storage().list(FileKind::Index)?;
         let shared = Mutex::new((Builder::default(), Vec::new()));
         let (work, next) = crossbeam_channel::unbounded();
-        listed.iter().for_each(|file| drop(work.send(file.id)));
+        for file in &listed {
+            // The receiver lives in this function.
+            let _ = work.send(file.id);
+        }
         drop(work);
         std::thread::scope(|scope| {
             let workers: Vec<_> =

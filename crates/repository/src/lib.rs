@@ -21,8 +21,10 @@ pub mod lock;
 pub mod merkle;
 mod packer;
 pub mod repository;
+pub mod restore;
 pub mod source;
 pub mod storage;
+pub mod verify;
 pub mod walk;
 
 pub use cancel::Cancel;

@@ -8,13 +8,30 @@ use crate::format::tree::{self, TreeReader};
 use crate::limits::TREE_DEPTH_MAX;
 use crate::{Error, Id, Index, Node, NodeKind, Repository, RunCx};
 
-/// A node and where it lies below the walk's start. Folders come before what they hold.
+/// A moment of a walk. Folders come before what they hold, and once more after it.
 #[derive(Debug)]
-pub struct Step {
-    /// Path below the start; names that are not UTF-8 keep their bytes.
-    pub path: PathBuf,
-    /// The node.
-    pub node: Node,
+pub enum Step<'a> {
+    /// A node is reached.
+    Reach(&'a Path, &'a Node),
+    /// Everything below a folder was visited; or nothing, where the visitor did not go in.
+    Leave(&'a Path, &'a Node),
+}
+
+/// What a visitor wants next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Go {
+    /// Into the folder just reached.
+    In,
+    /// Past it.
+    Past,
+}
+
+struct OpenTree {
+    reader: TreeReader,
+    id: Id,
+    path: PathBuf,
+    /// The folder's own node; `None` for the walk's start.
+    node: Option<Node>,
 }
 
 /// Reads a tree for node-by-node reading.
@@ -23,32 +40,41 @@ pub fn open_tree(repository: &Repository, index: &Index, id: &Id) -> Result<Tree
     TreeReader::new(bytes).map_err(|what| Error::MalformedTree { id: *id, what })
 }
 
-/// Goes through all nodes below `tree` in order, holding one open tree for each level. `visit` says whether to go into
-/// a folder.
+/// Goes through all nodes below `tree` in order, holding one open tree for each level. Paths are relative to `tree`;
+/// names that are not UTF-8 keep their bytes.
 pub fn walk(
     cx: &RunCx<'_>,
     repository: &Repository,
     index: &Index,
     tree: &Id,
-    visit: &mut dyn FnMut(Step) -> Result<bool, Error>,
+    visit: &mut dyn FnMut(Step<'_>) -> Result<Go, Error>,
 ) -> Result<(), Error> {
-    let mut open = vec![(open_tree(repository, index, tree)?, *tree, PathBuf::new())];
-    while let Some((reader, id, folder)) = open.last_mut() {
+    let open_at = |id: Id, path: PathBuf, node: Option<Node>| {
+        Ok::<_, Error>(OpenTree { reader: open_tree(repository, index, &id)?, id, path, node })
+    };
+    let mut open = vec![open_at(*tree, PathBuf::new(), None)?];
+    while let Some(folder) = open.last_mut() {
         cx.cancel.check()?;
-        let next = reader.next().map_err(|what| Error::MalformedTree { id: *id, what })?;
+        let id = folder.id;
+        let next = folder.reader.next().map_err(|what| Error::MalformedTree { id, what })?;
         let Some(node) = next else {
-            open.pop();
+            if let Some(OpenTree { path, node: Some(node), .. }) = open.pop() {
+                visit(Step::Leave(&path, &node))?;
+            }
             continue;
         };
-        let path = join(folder, &node.name);
-        let subtree = node.subtree.filter(|_| node.kind == NodeKind::Dir);
-        if visit(Step { path: path.clone(), node })?
-            && let Some(subtree) = subtree
-        {
-            if open.len() >= TREE_DEPTH_MAX {
-                return Err(Error::MalformedTree { id: subtree, what: format!("{} lies too deep", path.display()) });
+        let path = join(&folder.path, &node.name);
+        let go = visit(Step::Reach(&path, &node))?;
+        match node.subtree.filter(|_| node.kind == NodeKind::Dir) {
+            Some(subtree) if go == Go::In => {
+                if open.len() >= TREE_DEPTH_MAX {
+                    let what = format!("{} lies too deep", path.display());
+                    return Err(Error::MalformedTree { id: subtree, what });
+                }
+                open.push(open_at(subtree, path, Some(node))?);
             }
-            open.push((open_tree(repository, index, &subtree)?, subtree, path));
+            Some(_) => drop(visit(Step::Leave(&path, &node))?),
+            None => {}
         }
     }
     Ok(())

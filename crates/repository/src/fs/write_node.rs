@@ -1,0 +1,55 @@
+//! Gives a restored file or folder the metadata of its node.
+
+use std::io;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::Path;
+
+use rustix::fs::{AtFlags, CWD, FileType, Gid, Mode, Timespec, Timestamps, Uid, XattrFlags};
+
+use crate::format::go;
+use crate::{Node, NodeKind};
+
+/// Makes what has no content: a link, device or fifo. Sockets are made by their programs, so they are left out.
+pub(crate) fn create_special(path: &Path, node: &Node) -> io::Result<()> {
+    let file_type = match node.kind {
+        NodeKind::Symlink => {
+            let target = std::ffi::OsStr::from_bytes(&node.link_target);
+            return Ok(rustix::fs::symlinkat(target, CWD, path)?);
+        }
+        NodeKind::BlockDevice => FileType::BlockDevice,
+        NodeKind::CharDevice => FileType::CharacterDevice,
+        NodeKind::Fifo => FileType::Fifo,
+        NodeKind::File | NodeKind::Dir | NodeKind::Socket | NodeKind::Unknown => return Ok(()),
+    };
+    Ok(rustix::fs::mknodat(CWD, path, file_type, Mode::from_raw_mode(0o600), node.device)?)
+}
+
+/// Sets owner (where `owners`), mode, extended attributes and times, in the order in which none undoes another: changing
+/// the owner clears set-uid bits and capabilities, and everything but times changes no time we set last.
+///
+/// Tries everything and gives what could not be set.
+pub(crate) fn apply_metadata(path: &Path, node: &Node, owners: bool) -> Vec<String> {
+    let mut failures = Vec::new();
+    let mut attempt = |what: &str, result: rustix::io::Result<()>| {
+        if let Err(error) = result {
+            failures.push(format!("its {what} could not be set: {}", io::Error::from(error)));
+        }
+    };
+    if owners {
+        let (uid, gid) = (Uid::from_raw(node.uid), Gid::from_raw(node.gid));
+        let changed = rustix::fs::chownat(CWD, path, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW);
+        attempt("owner", changed);
+    }
+    if node.kind != NodeKind::Symlink {
+        let mode = Mode::from_raw_mode(go::permissions_from_mode(node.mode));
+        attempt("mode", rustix::fs::chmodat(CWD, path, mode, AtFlags::empty()));
+    }
+    for xattr in &node.xattrs {
+        let set = rustix::fs::lsetxattr(path, xattr.name.as_str(), &xattr.value, XattrFlags::empty());
+        attempt(&format!("extended attribute {}", xattr.name), set);
+    }
+    let time = Timespec { tv_sec: node.mtime.seconds, tv_nsec: i64::from(node.mtime.nanoseconds) };
+    let times = Timestamps { last_access: time, last_modification: time };
+    attempt("time", rustix::fs::utimensat(CWD, path, &times, AtFlags::SYMLINK_NOFOLLOW));
+    failures
+}

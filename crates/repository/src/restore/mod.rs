@@ -1,0 +1,206 @@
+//! Puts a tree of a snapshot back into a folder of this machine.
+//!
+//! The tree is walked once; files are planned in batches of bounded size, and each batch is fetched pack by pack, every
+//! needed range once, decrypted and verified on all processors and written where it belongs.
+
+mod batch;
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+use crate::fs::{apply_metadata, create_special};
+use crate::limits::RESTORE_BLOBS_PLANNED;
+use crate::walk::{self, Go, Step};
+use crate::{Error, Event, Id, Index, Node, NodeKind, Problem, Repository, RunCx};
+use batch::Batch;
+
+/// How to restore.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// Set owner and group by number. Only root may.
+    pub owners: bool,
+    /// Leave files with damaged parts in place, with zeros for what is lost, instead of removing them.
+    pub keep_damaged: bool,
+}
+
+impl Options {
+    /// Owners where this process may set them; damaged files are removed.
+    pub fn for_this_process() -> Self {
+        Self { owners: rustix::process::geteuid().is_root(), keep_damaged: false }
+    }
+}
+
+/// What was restored.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Restored {
+    /// Regular files, links to the same file counted each.
+    pub files: u64,
+    /// Folders.
+    pub dirs: u64,
+    /// Bytes of the files.
+    pub bytes: u64,
+    /// Bytes fetched from the copy.
+    pub bytes_fetched: u64,
+    /// What could not be restored, or not as it was.
+    pub problems: Vec<Problem>,
+}
+
+struct Restore<'a> {
+    cx: &'a RunCx<'a>,
+    repository: &'a Repository,
+    index: &'a Index,
+    target: &'a Path,
+    options: Options,
+    restored: Restored,
+    /// The names under which each file was restored that has several.
+    links: HashMap<(u64, u64), Vec<PathBuf>>,
+    batch: Batch,
+}
+
+/// Restores everything below `tree` into `target`, which must exist and be empty.
+pub fn tree(
+    cx: &RunCx<'_>,
+    repository: &Repository,
+    index: &Index,
+    tree: &Id,
+    target: &Path,
+    options: Options,
+) -> Result<Restored, Error> {
+    let mut restore = Restore::new(cx, repository, index, target, options);
+    walk::walk(cx, repository, index, tree, &mut |step| {
+        if let Step::Reach(path, node) = step {
+            restore.reach(path, node)?;
+        }
+        Ok(Go::In)
+    })?;
+    restore.fetch_batch()?;
+    // Folders get their metadata last: making entries changes their times, and their modes may shut us out.
+    walk::walk(cx, repository, index, tree, &mut |step| {
+        if let Step::Leave(path, node) = step {
+            restore.apply(path, node);
+        }
+        Ok(Go::In)
+    })?;
+    Ok(restore.restored)
+}
+
+/// Restores one thing that is not a folder, as `target/NAME`.
+pub fn single(
+    cx: &RunCx<'_>,
+    repository: &Repository,
+    index: &Index,
+    node: &Node,
+    target: &Path,
+    options: Options,
+) -> Result<Restored, Error> {
+    let mut restore = Restore::new(cx, repository, index, target, options);
+    restore.reach(&walk::join(Path::new(""), &node.name), node)?;
+    restore.fetch_batch()?;
+    Ok(restore.restored)
+}
+
+impl<'a> Restore<'a> {
+    fn new(
+        cx: &'a RunCx<'a>,
+        repository: &'a Repository,
+        index: &'a Index,
+        target: &'a Path,
+        options: Options,
+    ) -> Self {
+        let (restored, links, batch) = Default::default();
+        Self { cx, repository, index, target, options, restored, links, batch }
+    }
+
+    fn reach(&mut self, path: &Path, node: &Node) -> Result<(), Error> {
+        let full = self.target.join(path);
+        match node.kind {
+            NodeKind::Dir => {
+                std::fs::create_dir(&full).map_err(Error::local(&full))?;
+                self.restored.dirs += 1;
+            }
+            NodeKind::File => {
+                self.restored.files += 1;
+                self.restored.bytes += node.size;
+                if !self.link_to_first(path, node, &full) {
+                    self.plan(path, node, full)?;
+                }
+            }
+            NodeKind::Socket => {
+                self.cx
+                    .events
+                    .emit(Event::Note(format!("{} is a socket, which its program makes anew", path.display())));
+            }
+            NodeKind::Unknown => self.problem(path, "it is of a kind this program does not know"),
+            NodeKind::Symlink | NodeKind::BlockDevice | NodeKind::CharDevice | NodeKind::Fifo => {
+                if self.link_to_first(path, node, &full) {
+                    return Ok(());
+                }
+                match create_special(&full, node) {
+                    Ok(()) => self.apply(path, node),
+                    Err(error) => self.problem(path, format!("it could not be made: {error}")),
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes a hard link where the same file was restored before under another name.
+    fn link_to_first(&mut self, path: &Path, node: &Node, full: &Path) -> bool {
+        if node.links < 2 {
+            return false;
+        }
+        let names = self.links.entry((node.device_id, node.inode)).or_default();
+        let first = names.first().map(|first| self.target.join(first));
+        names.push(path.to_owned());
+        // Where the first could not be restored, or the place knows no hard links, a copy is better than nothing.
+        first.is_some_and(|first| std::fs::hard_link(first, full).is_ok())
+    }
+
+    fn plan(&mut self, path: &Path, node: &Node, full: PathBuf) -> Result<(), Error> {
+        match self.batch.add(self.index, path, node, full) {
+            Err(error) if error.is_damage() => self.problem(path, format!("not restored: {error}")),
+            planned => planned?,
+        }
+        if self.batch.len() >= RESTORE_BLOBS_PLANNED { self.fetch_batch() } else { Ok(()) }
+    }
+
+    fn fetch_batch(&mut self) -> Result<(), Error> {
+        let batch = std::mem::take(&mut self.batch);
+        let done = batch.fetch(self.cx, self.repository, self.index, self.options.keep_damaged)?;
+        self.restored.bytes_fetched += done.bytes_fetched;
+        for (path, node, what) in done.damaged {
+            self.problem(&path, what.clone());
+            self.drop_other_names(&path, &node, &what)?;
+        }
+        for (path, node) in done.complete {
+            self.apply(&path, &node);
+            self.cx.events.emit(Event::FileDone(path));
+        }
+        Ok(())
+    }
+
+    /// A damaged file must not stay under another of its names.
+    fn drop_other_names(&mut self, path: &Path, node: &Node, what: &str) -> Result<(), Error> {
+        let names = self.links.remove(&(node.device_id, node.inode)).filter(|_| node.links > 1).unwrap_or_default();
+        for name in names.iter().filter(|name| *name != path) {
+            if !self.options.keep_damaged {
+                let full = self.target.join(name);
+                batch::remove_if_there(&full).map_err(Error::local(&full))?;
+            }
+            self.problem(name, what);
+        }
+        Ok(())
+    }
+
+    fn apply(&mut self, path: &Path, node: &Node) {
+        for failure in apply_metadata(&self.target.join(path), node, self.options.owners) {
+            self.problem(path, failure);
+        }
+    }
+
+    fn problem(&mut self, path: &Path, what: impl Into<String>) {
+        let problem = Problem::new(path, what);
+        self.cx.events.emit(Event::Problem(problem.clone()));
+        self.restored.problems.push(problem);
+    }
+}
