@@ -137,6 +137,11 @@ impl BlobWriter<'_> {
         Ok(PendingId(id))
     }
 
+    /// Hands over a blob of either kind, whose id nobody waits for.
+    pub fn store(&self, kind: BlobKind, plain: Vec<u8>) -> Result<(), Error> {
+        self.send(Job { kind, plain, id: None, done: None })
+    }
+
     /// Hands over a tree and gives its id at once.
     pub fn store_tree(&self, plain: Vec<u8>) -> Result<Id, Error> {
         let id = Id::of(&plain);

@@ -135,6 +135,12 @@ impl Index {
         &self.files
     }
 
+    /// The same index, as if read from these files.
+    pub(crate) fn with_files(mut self, files: Vec<Id>) -> Self {
+        self.files = files;
+        self
+    }
+
     /// All packs with their blobs, in the order they lie.
     pub fn packs(&self) -> HashMap<Id, Vec<PackedBlob>> {
         let mut packs: HashMap<Id, Vec<PackedBlob>> = self.packs.iter().map(|id| (*id, Vec::new())).collect();

@@ -155,6 +155,19 @@ impl Repository {
         Ok(keys)
     }
 
+    /// The key files that cannot be what anyone wrote.
+    pub fn damaged_keys(&self) -> Result<Vec<(Id, Error)>, Error> {
+        let mut damaged = Vec::new();
+        for listed in self.storage.list(FileKind::Key)? {
+            match load_key_file(self.storage(), listed.id) {
+                Ok(_) => {}
+                Err(error) if error.is_damage() => damaged.push((listed.id, error)),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(damaged)
+    }
+
     /// Removes a key file, so that its password opens this copy no longer. The one in use stays.
     pub fn remove_key(&self, id: Id) -> Result<(), Error> {
         if id == self.key_id {

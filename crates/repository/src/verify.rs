@@ -119,7 +119,9 @@ fn compare_tree(
             Step::Leave(path, _) => report_surplus(path, surplus.pop(), comparison),
             Step::Reach(path, node) => {
                 let full = folder.join(path);
-                surplus.last_mut().into_iter().for_each(|names| drop(names.remove(node_name(node))));
+                if let Some(names) = surplus.last_mut() {
+                    names.remove(node_name(node));
+                }
                 if node.kind == NodeKind::Dir {
                     surplus.push(if full.is_dir() { names_in(&full)? } else { BTreeSet::new() });
                 }

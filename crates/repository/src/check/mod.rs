@@ -1,0 +1,219 @@
+//! Looks at everything that is stored, names what is damaged, and says which snapshots and files suffer.
+
+mod packs;
+
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::path::PathBuf;
+
+use crate::format::index_file::IndexedPack;
+use crate::format::pack::BlobKind;
+use crate::format::receipt::Receipt;
+use crate::walk::{self, Go, Step};
+use crate::{Error, File, FileKind, Id, Index, NodeKind, Repository, RunCx, lock, prune};
+
+/// How much of the packs is read.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum ReadData {
+    /// Nothing but the trees.
+    None,
+    /// Every byte.
+    All,
+    /// About this share of the packs, 0 to 100; another random choice each time.
+    Percent(f64),
+}
+
+/// Something that is wrong with a stored file.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Finding {
+    /// The file at fault; `None` where nothing is stored that should be.
+    pub file: Option<File>,
+    /// What is wrong.
+    pub what: String,
+}
+
+/// A file of a snapshot that a restore could not bring back whole.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Affected {
+    /// The snapshot.
+    pub snapshot: Id,
+    /// The path in it; empty where the snapshot as a whole cannot be read.
+    pub path: PathBuf,
+}
+
+/// What a check found.
+#[derive(Clone, Debug, Default)]
+pub struct Report {
+    /// Snapshots that were walked.
+    pub snapshots: usize,
+    /// Packs listed.
+    pub packs: usize,
+    /// Packs of which every byte was read.
+    pub packs_read: usize,
+    /// Bytes of those.
+    pub bytes_read: u64,
+    /// What is wrong.
+    pub findings: Vec<Finding>,
+    /// Which files suffer, at most [`AFFECTED_MAX`].
+    pub affected: Vec<Affected>,
+    /// How many suffer in all.
+    pub affected_total: usize,
+    /// Packs that no index names, as an interrupted backup or prune leaves them. They harm nothing.
+    pub unused_packs: usize,
+}
+
+/// Affected files that are listed one by one.
+pub const AFFECTED_MAX: usize = 1000;
+
+impl Report {
+    /// Whether nothing is wrong.
+    pub fn is_ok(&self) -> bool {
+        self.findings.is_empty()
+    }
+
+    fn find(&mut self, file: Option<File>, what: impl Into<String>) {
+        self.findings.push(Finding { file, what: what.into() });
+    }
+
+    fn find_error(&mut self, file: File, error: &Error) {
+        let what = match error {
+            Error::Damaged { what, .. } => what.clone(),
+            other => other.to_string(),
+        };
+        self.find(Some(file), what);
+    }
+}
+
+/// The blobs that cannot be read from anywhere.
+type Lost = HashSet<(BlobKind, Id)>;
+
+/// Checks structure always (keys, index, snapshots, trees, that every blob needed is stored, pack sizes), contents as
+/// `read_data` asks. Errors are those that keep it from looking; what it finds is in the report.
+pub fn check(cx: &RunCx<'_>, repository: &Repository, read_data: ReadData) -> Result<Report, Error> {
+    let mut report = Report::default();
+    check_small_files(cx, repository, &mut report)?;
+    let (snapshots, damaged_snapshots) = repository.snapshots_readable(cx.cancel)?;
+    for (id, error) in &damaged_snapshots {
+        report.find_error(File::new(FileKind::Snapshot, *id), error);
+        report.affected.push(Affected { snapshot: *id, path: PathBuf::new() });
+    }
+    let (index, damaged_index) = Index::load_readable(cx, repository)?;
+    for (id, error) in &damaged_index {
+        report.find_error(File::new(FileKind::Index, *id), error);
+    }
+    let mut lost = packs::check_listing(repository, &index, &mut report)?;
+    packs::read(cx, repository, &index, read_data, &mut report, &mut lost)?;
+    let roots: Vec<Id> = snapshots.iter().map(|(_, snapshot)| snapshot.tree).collect();
+    check_trees(cx, repository, &index, &roots, &mut report, &mut lost)?;
+    report.snapshots = snapshots.len();
+    if !lost.is_empty() {
+        for (id, snapshot) in &snapshots {
+            find_affected(cx, repository, &index, *id, &snapshot.tree, &lost, &mut report)?;
+        }
+    }
+    report.affected_total = report.affected.len();
+    report.affected.sort();
+    report.affected.truncate(AFFECTED_MAX);
+    report.findings.sort();
+    report.findings.dedup();
+    Ok(report)
+}
+
+/// Keys, locks and Lifeboat's own files. The config was read when the repository was opened.
+fn check_small_files(cx: &RunCx<'_>, repository: &Repository, report: &mut Report) -> Result<(), Error> {
+    for (id, error) in repository.damaged_keys()? {
+        report.find_error(File::new(FileKind::Key, id), &error);
+    }
+    for lock in lock::held(repository, cx.clock.now())? {
+        if lock.file.is_none() {
+            report.find(Some(File::new(FileKind::Lock, lock.id)), "it cannot be read; remove it if nothing is running");
+        }
+    }
+    let own = [
+        (FileKind::Receipt, (|json| Receipt::parse(json).map(drop)) as fn(&[u8]) -> Result<(), String>),
+        (FileKind::Condemned, |json| prune::Condemned::parse(json).map(drop)),
+    ];
+    for (kind, parse) in own {
+        for listed in repository.storage().list(kind)? {
+            let file = File::new(kind, listed.id);
+            match repository.load_json(kind, listed.id) {
+                Ok(json) => parse(&json).unwrap_or_else(|what| report.find(Some(file), what)),
+                Err(error) if error.is_damage() => report.find_error(file, &error),
+                Err(error) => return Err(error),
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Reads every tree that a snapshot needs, and looks up every data blob.
+fn check_trees(
+    cx: &RunCx<'_>,
+    repository: &Repository,
+    index: &Index,
+    roots: &[Id],
+    report: &mut Report,
+    lost: &mut Lost,
+) -> Result<(), Error> {
+    let mut missing = BTreeSet::new();
+    let mut damaged = BTreeMap::new();
+    walk::sweep(
+        cx,
+        repository,
+        index,
+        roots,
+        |id| {
+            if !index.contains(BlobKind::Data, &id) {
+                missing.insert(id);
+            }
+        },
+        |_| {},
+        |id, error| {
+            damaged.insert(id, error);
+            Ok(())
+        },
+    )?;
+    for id in missing {
+        report.find(None, format!("data blob {id} is in no index"));
+        lost.insert((BlobKind::Data, id));
+    }
+    for (id, error) in damaged {
+        let pack = match &error {
+            Error::BlobDamaged { pack, .. } => Some(File::pack(*pack)),
+            Error::Storage(crate::StorageError::NotFound { file, .. }) => Some(*file),
+            _ => None,
+        };
+        report.find(pack, error.to_string());
+        lost.insert((BlobKind::Tree, id));
+    }
+    Ok(())
+}
+
+/// Names the files of one snapshot that need a lost blob.
+fn find_affected(
+    cx: &RunCx<'_>,
+    repository: &Repository,
+    index: &Index,
+    snapshot: Id,
+    tree: &Id,
+    lost: &Lost,
+    report: &mut Report,
+) -> Result<(), Error> {
+    if lost.contains(&(BlobKind::Tree, *tree)) {
+        report.affected.push(Affected { snapshot, path: PathBuf::new() });
+        return Ok(());
+    }
+    walk::walk(cx, repository, index, tree, &mut |step| {
+        let Step::Reach(path, node) = step else { return Ok(Go::In) };
+        let tree_lost = node.subtree.is_some_and(|tree| lost.contains(&(BlobKind::Tree, tree)));
+        let data_lost = node.content.iter().any(|id| lost.contains(&(BlobKind::Data, *id)));
+        if tree_lost || data_lost {
+            report.affected.push(Affected { snapshot, path: path.to_owned() });
+        }
+        Ok(if tree_lost && node.kind == NodeKind::Dir { Go::Past } else { Go::In })
+    })
+}
+
+/// The packs an index names, each with its blobs in order.
+fn indexed_packs(index: &Index) -> impl Iterator<Item = IndexedPack> {
+    index.packs().into_iter().map(|(id, blobs)| IndexedPack { id, blobs })
+}

@@ -1,0 +1,190 @@
+//! Checks packs: that they are there, have the size their blobs make, and, where asked, that every byte is right.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::{Mutex, PoisonError};
+
+use crossbeam_channel::{Receiver, unbounded};
+
+use super::{Finding, Lost, ReadData, Report, indexed_packs};
+use crate::format::index_file::IndexedPack;
+use crate::format::pack::{self, BlobKind};
+use crate::{Error, Event, File, FileKind, Id, Index, Repository, RunCx, StorageError};
+
+/// Holds the listing of packs against the index. Gives the blobs that no whole pack holds.
+pub(super) fn check_listing(repository: &Repository, index: &Index, report: &mut Report) -> Result<Lost, Error> {
+    let listed: HashMap<Id, u64> =
+        repository.storage().list(FileKind::Pack)?.into_iter().map(|listed| (listed.id, listed.bytes)).collect();
+    report.packs = listed.len();
+    let mut unusable: HashSet<Id> = HashSet::new();
+    let mut indexed = 0;
+    for pack in indexed_packs(index) {
+        let expected = pack.pack_bytes();
+        let finding = match listed.get(&pack.id) {
+            None => "it is missing".to_owned(),
+            Some(bytes) if *bytes != expected => format!("it has {bytes} bytes, its blobs make {expected}"),
+            Some(_) => {
+                indexed += 1;
+                continue;
+            }
+        };
+        indexed += usize::from(listed.contains_key(&pack.id));
+        report.find(Some(File::pack(pack.id)), finding);
+        unusable.insert(pack.id);
+    }
+    report.unused_packs = listed.len() - indexed;
+    Ok(lost_with(index, &unusable))
+}
+
+/// The blobs of these packs that lie in no other.
+fn lost_with(index: &Index, unusable: &HashSet<Id>) -> Lost {
+    let mut lost = Lost::new();
+    if unusable.is_empty() {
+        return lost;
+    }
+    for (id, blobs) in index.packs().into_iter().filter(|(id, _)| unusable.contains(id)) {
+        debug_assert!(unusable.contains(&id));
+        for blob in blobs {
+            if index.locations(blob.kind, &blob.id).all(|location| unusable.contains(&location.pack)) {
+                lost.insert((blob.kind, blob.id));
+            }
+        }
+    }
+    lost
+}
+
+/// What the reading of packs found so far.
+#[derive(Default)]
+struct Found {
+    packs: usize,
+    bytes: u64,
+    findings: Vec<Finding>,
+    damaged: HashSet<(BlobKind, Id, Id)>,
+}
+
+/// Reads packs whole, on all processors: name, header, and each blob's authentication code and content.
+pub(super) fn read(
+    cx: &RunCx<'_>,
+    repository: &Repository,
+    index: &Index,
+    read_data: ReadData,
+    report: &mut Report,
+    lost: &mut Lost,
+) -> Result<(), Error> {
+    let chosen = choose(index, read_data)?;
+    let bytes_total = chosen.iter().map(IndexedPack::pack_bytes).sum();
+    cx.events.emit(Event::StepStarted { name: "reading packs".to_owned(), bytes_total: Some(bytes_total) });
+    let found = Mutex::new(Found::default());
+    let (send, packs) = unbounded();
+    for pack in chosen {
+        // The receiver lives in this function.
+        let _ = send.send(pack);
+    }
+    drop(send);
+    std::thread::scope(|scope| {
+        let workers: Vec<_> =
+            (0..repository.threads()).map(|_| scope.spawn(|| read_packs(cx, repository, &packs, &found))).collect();
+        workers.into_iter().try_for_each(|worker| {
+            worker.join().unwrap_or_else(|_| Err(Error::Internal("a checking thread panicked".to_owned())))
+        })
+    })?;
+    let found = found.into_inner().unwrap_or_else(PoisonError::into_inner);
+    report.packs_read = found.packs;
+    report.bytes_read = found.bytes;
+    report.findings.extend(found.findings);
+    for (kind, id, _) in &found.damaged {
+        let whole = |location: crate::index::Location| !found.damaged.contains(&(*kind, *id, location.pack));
+        if !index.locations(*kind, id).any(whole) {
+            lost.insert((*kind, *id));
+        }
+    }
+    Ok(())
+}
+
+fn choose(index: &Index, read_data: ReadData) -> Result<Vec<IndexedPack>, Error> {
+    let share = match read_data {
+        ReadData::None => return Ok(Vec::new()),
+        ReadData::All => 1.0,
+        ReadData::Percent(percent) => (percent / 100.0).clamp(0.0, 1.0),
+    };
+    let mut chosen = Vec::new();
+    for pack in indexed_packs(index) {
+        let [low, high] = crate::format::crypto::random::<2>()?;
+        let draw = f64::from(u16::from_le_bytes([low, high])) / f64::from(u16::MAX);
+        if share >= 1.0 || draw < share {
+            chosen.push(pack);
+        }
+    }
+    Ok(chosen)
+}
+
+fn read_packs(
+    cx: &RunCx<'_>,
+    repository: &Repository,
+    packs: &Receiver<IndexedPack>,
+    found: &Mutex<Found>,
+) -> Result<(), Error> {
+    for pack in packs {
+        cx.cancel.check()?;
+        let file = File::pack(pack.id);
+        let damages = match repository.storage().get(file, None) {
+            Ok(bytes) => {
+                let length = bytes.len() as u64;
+                let damages = read_pack(cx, repository, &pack, bytes)?;
+                let mut found = found.lock().unwrap_or_else(PoisonError::into_inner);
+                found.packs += 1;
+                found.bytes += length;
+                cx.events.emit(Event::Bytes(length));
+                damages
+            }
+            // Found by the listing already.
+            Err(StorageError::NotFound { .. }) => continue,
+            Err(error) => return Err(error.into()),
+        };
+        let mut found = found.lock().unwrap_or_else(PoisonError::into_inner);
+        for (blob, what) in damages {
+            found.findings.push(Finding { file: Some(file), what });
+            found.damaged.extend(blob.map(|(kind, id)| (kind, id, pack.id)));
+        }
+    }
+    Ok(())
+}
+
+type Damage = (Option<(BlobKind, Id)>, String);
+
+/// Everything that is wrong with one pack.
+fn read_pack(
+    cx: &RunCx<'_>,
+    repository: &Repository,
+    pack: &IndexedPack,
+    mut bytes: Vec<u8>,
+) -> Result<Vec<Damage>, Error> {
+    let mut damages = Vec::new();
+    let name = Id::of(&bytes);
+    if name != pack.id {
+        damages.push((None, format!("its content has the SHA-256 {name}")));
+    }
+    if let Err(what) = check_header(repository, pack, &bytes) {
+        damages.push((None, what));
+    }
+    for blob in &pack.blobs {
+        cx.cancel.check()?;
+        let (start, end) = (blob.offset as usize, blob.offset as usize + blob.length as usize);
+        let opened = match bytes.get_mut(start..end) {
+            Some(stored) => pack::open_blob(repository.key(), blob, stored).map(drop),
+            None => Err("the pack ends before it".to_owned()),
+        };
+        if let Err(what) = opened {
+            damages.push((Some((blob.kind, blob.id)), format!("{} blob {}: {what}", blob.kind.name(), blob.id)));
+        }
+    }
+    Ok(damages)
+}
+
+/// The pack's own header must list what the index lists.
+fn check_header(repository: &Repository, pack: &IndexedPack, bytes: &[u8]) -> Result<(), String> {
+    let last = bytes.last_chunk::<4>().ok_or("it is too short for a pack")?;
+    let range = pack::header_range(bytes.len() as u64, *last)?;
+    let (start, end) = (range.start as usize, range.end as usize);
+    let blobs = pack::decode_header(repository.key(), &mut bytes[start..end].to_vec(), range.start)?;
+    if blobs == pack.blobs { Ok(()) } else { Err("its header and the index list different blobs".to_owned()) }
+}

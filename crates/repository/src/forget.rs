@@ -1,0 +1,17 @@
+//! Removes snapshots. What they alone needed is removed by `prune`.
+
+use std::sync::Arc;
+
+use crate::lock::{Access, with_lock};
+use crate::{Error, File, FileKind, Id, Repository, RunCx};
+
+/// Removes the snapshot files `ids`, alone in the repository as restic does it.
+pub fn forget(cx: &RunCx<'_>, repository: &Arc<Repository>, ids: &[Id]) -> Result<(), Error> {
+    with_lock(cx, repository, Access::Exclusive, || {
+        for id in ids {
+            cx.cancel.check()?;
+            repository.storage().delete(File::new(FileKind::Snapshot, *id))?;
+        }
+        Ok(())
+    })
+}

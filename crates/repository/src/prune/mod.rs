@@ -1,0 +1,189 @@
+//! Removes what no snapshot needs, in two phases, so that nothing is lost to a program that did not see the lock.
+//!
+//! Phase one takes unneeded packs out of the index, after their needed blobs were packed anew, and notes them as
+//! *condemned*. Phase two, a later run, deletes condemned packs once the grace period is over. A backup that still used
+//! an old index may by then have written a snapshot that needs a blob of a condemned pack: such packs are taken back
+//! into the index. The idea is the two-step fossil collection of Duplicacy (Chen, "Lock-Free Deduplication", 2018).
+//!
+//! Order within a run, which is valid at every instant: new packs, new index files, condemned list, delete old index
+//! files, delete packs. `docs/design/prune.md` tells the story of each crash.
+
+mod plan;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+pub use plan::{Options, Plan};
+
+use crate::blob_writer::with_blob_writer;
+use crate::format::index_file::{IndexFile, IndexedPack};
+use crate::format::time::Time;
+use crate::limits::PACKS_PER_INDEX;
+use crate::lock::{Access, with_lock};
+use crate::{Error, Event, File, FileKind, Id, Index, Repository, RunCx, StorageError};
+
+/// Packs that are out of the index and wait to be deleted.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Condemned {
+    /// When they were condemned.
+    pub time: Time,
+    /// The packs.
+    pub packs: Vec<Id>,
+}
+
+impl Condemned {
+    /// Reads the JSON of a list.
+    pub fn parse(json: &[u8]) -> Result<Self, String> {
+        serde_json::from_slice(json).map_err(|error| error.to_string())
+    }
+}
+
+/// What a prune did.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Pruned {
+    /// Packs deleted, and their bytes.
+    pub packs_deleted: usize,
+    /// Bytes freed.
+    pub bytes_freed: u64,
+    /// Packs that wait for the end of their grace period.
+    pub packs_condemned: usize,
+    /// Bytes that will be freed then.
+    pub bytes_condemned: u64,
+    /// Packs whose needed blobs were packed anew.
+    pub packs_repacked: usize,
+}
+
+/// Decides what to remove, without changing anything.
+pub fn plan(cx: &RunCx<'_>, repository: &Repository, options: Options) -> Result<Plan, Error> {
+    plan::plan(cx, repository, options)
+}
+
+/// Plans and carries out the plan, alone in the repository.
+pub fn prune(cx: &RunCx<'_>, repository: &Arc<Repository>, options: Options) -> Result<(Plan, Pruned), Error> {
+    with_lock(cx, repository, Access::Exclusive, || {
+        let plan = plan::plan(cx, repository, options)?;
+        let pruned = carry_out(cx, repository, &plan)?;
+        Ok((plan, pruned))
+    })
+}
+
+fn carry_out(cx: &RunCx<'_>, repository: &Repository, plan: &Plan) -> Result<Pruned, Error> {
+    let mut pruned = Pruned { packs_repacked: plan.repack.len(), ..Pruned::default() };
+    if !plan.repack.is_empty() {
+        repack(cx, repository, plan)?;
+    }
+    if plan.changes_index() {
+        rewrite_index(cx, repository, plan)?;
+    }
+    // Past this point every snapshot is served by the new index alone.
+    let mut lists = load_condemned(repository)?;
+    lists.extend(condemn(cx, repository, plan)?);
+    delete(cx, repository, plan, lists, &mut pruned)?;
+    Ok(pruned)
+}
+
+/// Packs the needed blobs of `plan.repack` anew; their new index file is written as well.
+fn repack(cx: &RunCx<'_>, repository: &Repository, plan: &Plan) -> Result<(), Error> {
+    let bytes_total = plan.repack.iter().flat_map(|(_, blobs)| blobs).map(|blob| u64::from(blob.length)).sum();
+    cx.events.emit(Event::StepStarted { name: "repacking".to_owned(), bytes_total: Some(bytes_total) });
+    let source = Index::of_packs(&plan.all_packs);
+    // The writer must not find the blobs where they are now, so it starts from an empty index.
+    let nothing = Index::default();
+    with_blob_writer(cx, repository, &nothing, |writer| {
+        for (_, blobs) in &plan.repack {
+            for blob in blobs {
+                let plain = repository.blob(&source, blob.kind, &blob.id)?;
+                cx.events.emit(Event::Bytes(u64::from(blob.length)));
+                writer.store(blob.kind, plain)?;
+            }
+        }
+        Ok(())
+    })?;
+    Ok(())
+}
+
+/// Writes index files for all packs that stay, then removes the old ones. What `repack` just wrote stays as it is.
+fn rewrite_index(cx: &RunCx<'_>, repository: &Repository, plan: &Plan) -> Result<(), Error> {
+    write_index(cx, repository, &plan.keep)?;
+    for id in &plan.old_index_files {
+        delete_if_there(repository, File::new(FileKind::Index, *id))?;
+    }
+    Ok(())
+}
+
+/// Writes index files of a bounded size for `packs`.
+pub(crate) fn write_index(cx: &RunCx<'_>, repository: &Repository, packs: &[IndexedPack]) -> Result<(), Error> {
+    for packs in packs.chunks(PACKS_PER_INDEX) {
+        cx.cancel.check()?;
+        let file = IndexFile { supersedes: Vec::new(), packs: packs.to_vec() };
+        repository.save_json_bytes(FileKind::Index, &file.to_json())?;
+    }
+    Ok(())
+}
+
+/// The condemned lists there are.
+pub(crate) fn load_condemned(repository: &Repository) -> Result<Vec<(Id, Condemned)>, Error> {
+    let mut lists = Vec::new();
+    for listed in repository.storage().list(FileKind::Condemned)? {
+        let json = repository.load_json(FileKind::Condemned, listed.id)?;
+        let damaged = |what| Error::Damaged { file: File::new(FileKind::Condemned, listed.id), what };
+        lists.push((listed.id, Condemned::parse(&json).map_err(damaged)?));
+    }
+    Ok(lists)
+}
+
+fn condemn(cx: &RunCx<'_>, repository: &Repository, plan: &Plan) -> Result<Option<(Id, Condemned)>, Error> {
+    if plan.condemn.is_empty() {
+        return Ok(None);
+    }
+    let list = Condemned { time: cx.clock.now().into(), packs: plan.condemn.iter().map(|listed| listed.id).collect() };
+    let id = repository.save_json(FileKind::Condemned, &list)?;
+    Ok(Some((id, list)))
+}
+
+/// Deletes the packs of lists whose grace period is over, then the lists.
+fn delete(
+    cx: &RunCx<'_>,
+    repository: &Repository,
+    plan: &Plan,
+    lists: Vec<(Id, Condemned)>,
+    pruned: &mut Pruned,
+) -> Result<(), Error> {
+    let now = cx.clock.now();
+    for (id, list) in lists {
+        let waiting = list.packs.iter().filter_map(|pack| plan.deletable.get(pack).map(|bytes| (*pack, *bytes)));
+        if !is_over(list.time.into(), plan.grace, now) {
+            for (_, bytes) in waiting {
+                pruned.packs_condemned += 1;
+                pruned.bytes_condemned += bytes;
+            }
+            continue;
+        }
+        for (pack, bytes) in waiting {
+            cx.cancel.check()?;
+            if delete_if_there(repository, File::pack(pack))? {
+                pruned.packs_deleted += 1;
+                pruned.bytes_freed += bytes;
+            }
+        }
+        delete_if_there(repository, File::new(FileKind::Condemned, id))?;
+    }
+    Ok(())
+}
+
+/// Whether a grace period that began at `since` is over. A beginning in the future is one by a clock that was wrong;
+/// waiting is the safe reading.
+fn is_over(since: Timestamp, grace: Duration, now: Timestamp) -> bool {
+    since <= now && now.duration_since(since).unsigned_abs() >= grace
+}
+
+fn delete_if_there(repository: &Repository, file: File) -> Result<bool, Error> {
+    match repository.storage().delete(file) {
+        Ok(()) => Ok(true),
+        Err(StorageError::NotFound { .. }) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}
