@@ -1,0 +1,94 @@
+//! `lifeboat.json` in every snapshot's root: the exact facts taken at backup time, which a drill compares with what came
+//! back. It holds no moment of its own, so an unchanged stack has an unchanged manifest; the snapshot knows its time.
+
+use std::collections::BTreeMap;
+
+use repository::backup::TreeFacts;
+use repository::format::pack::BlobKind;
+use repository::{Error, Facts, Id, Index, Problem, Repository, walk};
+use serde::{Deserialize, Serialize};
+
+/// The manifest's name in the snapshot's root.
+pub const MANIFEST_NAME: &str = "lifeboat.json";
+/// The name of the text that tells how to restore without Lifeboat.
+pub const RESTORE_GUIDE_NAME: &str = "RESTORE.md";
+/// Problems that are listed in the manifest one by one; their number is always exact.
+pub const PROBLEMS_LISTED_MAX: usize = 1000;
+/// A manifest larger than this is not one of ours.
+const MANIFEST_BYTES_MAX: u64 = 64 << 20;
+
+/// What a snapshot holds, by the word of who made it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Manifest {
+    /// Version of this format; 1.
+    pub version: u32,
+    /// The stack.
+    pub stack: String,
+    /// The sources, by their names, which are also their folders.
+    pub sources: BTreeMap<String, SourceRecord>,
+}
+
+/// One source's part.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SourceRecord {
+    /// The kind, such as `files`.
+    pub kind: String,
+    /// Whether everything is in the snapshot.
+    pub status: SourceStatus,
+    /// What the engine counted while it wrote.
+    pub tree: TreeFacts,
+    /// What the source itself found, at the instant of the data.
+    pub facts: Facts,
+    /// What was left out or is doubtful, up to [`PROBLEMS_LISTED_MAX`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub problems: Vec<Problem>,
+    /// How many problems there were.
+    #[serde(default)]
+    pub problems_total: usize,
+}
+
+/// Whether a source is whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SourceStatus {
+    /// Everything is in the snapshot.
+    Ok,
+    /// Something was left out or is doubtful.
+    Partial,
+}
+
+impl Manifest {
+    /// The version this program writes.
+    pub const VERSION: u32 = 1;
+
+    /// The JSON as it is stored, made to be read by people too.
+    pub fn to_json(&self) -> Vec<u8> {
+        // Maps with text keys and plain values cannot fail to encode.
+        let mut json = serde_json::to_vec_pretty(self).unwrap_or_default();
+        json.push(b'\n');
+        json
+    }
+
+    /// Reads a stored manifest.
+    pub fn parse(json: &[u8]) -> Result<Self, String> {
+        let manifest: Self = serde_json::from_slice(json).map_err(|error| error.to_string())?;
+        if manifest.version != Self::VERSION {
+            return Err(format!("manifest version {} is not known; update Lifeboat", manifest.version));
+        }
+        Ok(manifest)
+    }
+
+    /// The manifest of the snapshot whose root is `tree`. `None` where another program made the snapshot.
+    pub fn load(repository: &Repository, index: &Index, tree: &Id) -> Result<Option<Self>, Error> {
+        let Some(node) = walk::find(repository, index, tree, MANIFEST_NAME.as_ref())? else { return Ok(None) };
+        let malformed = |what| Error::MalformedTree { id: *tree, what: format!("{MANIFEST_NAME}: {what}") };
+        if node.size > MANIFEST_BYTES_MAX {
+            return Err(malformed(format!("it has {} bytes", node.size)));
+        }
+        let mut json = Vec::new();
+        for id in &node.content {
+            json.extend(repository.blob(index, BlobKind::Data, id)?);
+        }
+        Self::parse(&json).map(Some).map_err(malformed)
+    }
+}
