@@ -21,8 +21,8 @@ use crate::{Error, Event, Id, Index, Node, NodeKind, Problem, Repository, RunCx}
 /// What is compared.
 #[derive(Clone, Copy, Debug)]
 pub struct Options {
-    /// Owner and group. Only root can have restored them.
-    pub owners: bool,
+    /// What only root can have restored, too; see [`crate::restore::Options::privileged`].
+    pub privileged: bool,
 }
 
 /// What a comparison found.
@@ -168,8 +168,9 @@ fn compare_node(
     options: Options,
     links: &mut HashMap<(u64, u64), (u64, u64)>,
 ) -> Vec<String> {
-    // Sockets are not restored.
-    if expected.kind == NodeKind::Socket {
+    let is_device = matches!(expected.kind, NodeKind::BlockDevice | NodeKind::CharDevice);
+    // These are not restored.
+    if expected.kind == NodeKind::Socket || (is_device && !options.privileged) {
         return Vec::new();
     }
     let found = match reader.read(full) {
@@ -193,10 +194,14 @@ fn compare_node(
     if expected.kind != NodeKind::Symlink {
         compare("mode", permissions(&found) == permissions(expected), &permissions(&found), &permissions(expected));
     }
-    if options.owners {
+    if options.privileged {
         compare("owner", owner(&found) == owner(expected), &owner(&found), &owner(expected));
     }
-    if found.xattrs != expected.xattrs {
+    let xattrs = |node: &Node| {
+        let restored = node.xattrs.iter().filter(|xattr| options.privileged || !xattr.is_privileged());
+        restored.cloned().collect::<Vec<_>>()
+    };
+    if xattrs(&found) != xattrs(expected) {
         differences.push("its extended attributes differ".to_owned());
     }
     if expected.links > 1 && expected.kind != NodeKind::Dir {

@@ -101,7 +101,7 @@ pub fn check(cx: &RunCx<'_>, repository: &Repository, read_data: ReadData) -> Re
         report.find_error(File::new(FileKind::Index, *id), error);
     }
     let mut lost = packs::check_listing(repository, &index, &mut report)?;
-    packs::read(cx, repository, &index, read_data, &mut report, &mut lost)?;
+    packs::read(cx, repository, &index, read_data, None, &mut report, &mut lost)?;
     let roots: Vec<Id> = snapshots.iter().map(|(_, snapshot)| snapshot.tree).collect();
     check_trees(cx, repository, &index, &roots, &mut report, &mut lost)?;
     report.snapshots = snapshots.len();
@@ -115,6 +115,23 @@ pub fn check(cx: &RunCx<'_>, repository: &Repository, read_data: ReadData) -> Re
     report.affected.truncate(AFFECTED_MAX);
     report.findings.sort();
     report.findings.dedup();
+    Ok(report)
+}
+
+/// Checks what one snapshot needs and nothing else: its trees, that its blobs are stored, and, where asked, every byte
+/// of the packs they lie in.
+pub fn snapshot(
+    cx: &RunCx<'_>,
+    repository: &Repository,
+    index: &Index,
+    tree: &Id,
+    read_data: ReadData,
+) -> Result<Report, Error> {
+    let mut report = Report { snapshots: 1, ..Report::default() };
+    let mut lost = Lost::new();
+    let needed = check_trees(cx, repository, index, &[*tree], &mut report, &mut lost)?;
+    packs::check_needed(repository, index, &needed, &mut report)?;
+    packs::read(cx, repository, index, read_data, Some(&needed), &mut report, &mut lost)?;
     Ok(report)
 }
 
@@ -145,7 +162,7 @@ fn check_small_files(cx: &RunCx<'_>, repository: &Repository, report: &mut Repor
     Ok(())
 }
 
-/// Reads every tree that a snapshot needs, and looks up every data blob.
+/// Reads every tree that the snapshots need, and looks up every data blob. Gives the packs that hold what was found.
 fn check_trees(
     cx: &RunCx<'_>,
     repository: &Repository,
@@ -153,7 +170,9 @@ fn check_trees(
     roots: &[Id],
     report: &mut Report,
     lost: &mut Lost,
-) -> Result<(), Error> {
+) -> Result<HashSet<Id>, Error> {
+    let needed = std::cell::RefCell::new(HashSet::new());
+    let find = |kind, id: &Id| index.find(kind, id).map(|location| needed.borrow_mut().insert(location.pack)).is_some();
     let mut missing = BTreeSet::new();
     let mut damaged = BTreeMap::new();
     walk::sweep(
@@ -162,11 +181,14 @@ fn check_trees(
         index,
         roots,
         |id| {
-            if !index.contains(BlobKind::Data, &id) {
+            if !find(BlobKind::Data, &id) {
                 missing.insert(id);
             }
         },
-        |_| {},
+        |id| {
+            // A missing tree shows when it is read.
+            find(BlobKind::Tree, &id);
+        },
         |id, error| {
             damaged.insert(id, error);
             Ok(())
@@ -185,7 +207,7 @@ fn check_trees(
         report.find(pack, error.to_string());
         lost.insert((BlobKind::Tree, id));
     }
-    Ok(())
+    Ok(needed.into_inner())
 }
 
 /// Names the files of one snapshot that need a lost blob.

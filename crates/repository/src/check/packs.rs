@@ -35,6 +35,29 @@ pub(super) fn check_listing(repository: &Repository, index: &Index, report: &mut
     Ok(lost_with(index, &unusable))
 }
 
+/// Holds the listing against the packs that are needed.
+pub(super) fn check_needed(
+    repository: &Repository,
+    index: &Index,
+    needed: &HashSet<Id>,
+    report: &mut Report,
+) -> Result<(), Error> {
+    let listed: HashMap<Id, u64> =
+        repository.storage().list(FileKind::Pack)?.into_iter().map(|listed| (listed.id, listed.bytes)).collect();
+    report.packs = needed.len();
+    for pack in indexed_packs(index).filter(|pack| needed.contains(&pack.id)) {
+        match listed.get(&pack.id) {
+            None => report.find(Some(File::pack(pack.id)), "it is missing"),
+            Some(bytes) if *bytes != pack.pack_bytes() => {
+                let what = format!("it has {bytes} bytes, its blobs make {}", pack.pack_bytes());
+                report.find(Some(File::pack(pack.id)), what);
+            }
+            Some(_) => {}
+        }
+    }
+    Ok(())
+}
+
 /// The blobs of these packs that lie in no other.
 fn lost_with(index: &Index, unusable: &HashSet<Id>) -> Lost {
     let mut lost = Lost::new();
@@ -61,16 +84,19 @@ struct Found {
     damaged: HashSet<(BlobKind, Id, Id)>,
 }
 
-/// Reads packs whole, on all processors: name, header, and each blob's authentication code and content.
+/// Reads packs (of `needed`, where given) whole, on all processors: name, header, and each blob's authentication code
+/// and content.
 pub(super) fn read(
     cx: &RunCx<'_>,
     repository: &Repository,
     index: &Index,
     read_data: ReadData,
+    needed: Option<&HashSet<Id>>,
     report: &mut Report,
     lost: &mut Lost,
 ) -> Result<(), Error> {
-    let chosen = choose(index, read_data)?;
+    let mut chosen = choose(index, read_data)?;
+    chosen.retain(|pack| needed.is_none_or(|needed| needed.contains(&pack.id)));
     let bytes_total = chosen.iter().map(IndexedPack::pack_bytes).sum();
     cx.events.emit(Event::StepStarted { name: "reading packs".to_owned(), bytes_total: Some(bytes_total) });
     let found = Mutex::new(Found::default());

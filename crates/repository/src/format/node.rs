@@ -63,6 +63,13 @@ pub struct Xattr {
     pub value: Vec<u8>,
 }
 
+impl Xattr {
+    /// Whether only root may set it: the name spaces `security` and `trusted` (xattr(7)).
+    pub fn is_privileged(&self) -> bool {
+        self.name.starts_with("security.") || self.name.starts_with("trusted.")
+    }
+}
+
 /// One thing in a tree.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Node {

@@ -24,18 +24,18 @@ pub(crate) fn create_special(path: &Path, node: &Node) -> io::Result<()> {
     Ok(rustix::fs::mknodat(CWD, path, file_type, Mode::from_raw_mode(0o600), node.device)?)
 }
 
-/// Sets owner (where `owners`), mode, extended attributes and times, in the order in which none undoes another: changing
+/// Sets owner (where `privileged`), mode, extended attributes and times, in the order in which none undoes another: changing
 /// the owner clears set-uid bits and capabilities, and everything but times changes no time we set last.
 ///
 /// Tries everything and gives what could not be set.
-pub(crate) fn apply_metadata(path: &Path, node: &Node, owners: bool) -> Vec<String> {
+pub(crate) fn apply_metadata(path: &Path, node: &Node, privileged: bool) -> Vec<String> {
     let mut failures = Vec::new();
     let mut attempt = |what: &str, result: rustix::io::Result<()>| {
         if let Err(error) = result {
             failures.push(format!("its {what} could not be set: {}", io::Error::from(error)));
         }
     };
-    if owners {
+    if privileged {
         let (uid, gid) = (Uid::from_raw(node.uid), Gid::from_raw(node.gid));
         let changed = rustix::fs::chownat(CWD, path, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW);
         attempt("owner", changed);
@@ -44,7 +44,7 @@ pub(crate) fn apply_metadata(path: &Path, node: &Node, owners: bool) -> Vec<Stri
         let mode = Mode::from_raw_mode(go::permissions_from_mode(node.mode));
         attempt("mode", rustix::fs::chmodat(CWD, path, mode, AtFlags::empty()));
     }
-    for xattr in &node.xattrs {
+    for xattr in node.xattrs.iter().filter(|xattr| privileged || !xattr.is_privileged()) {
         let set = rustix::fs::lsetxattr(path, xattr.name.as_str(), &xattr.value, XattrFlags::empty());
         attempt(&format!("extended attribute {}", xattr.name), set);
     }

@@ -17,16 +17,17 @@ use batch::Batch;
 /// How to restore.
 #[derive(Clone, Copy, Debug)]
 pub struct Options {
-    /// Set owner and group by number. Only root may.
-    pub owners: bool,
+    /// Restore what only root may: owners and groups (by number), devices, and the attributes `security.*` and
+    /// `trusted.*`. Without it these are left out with one note.
+    pub privileged: bool,
     /// Leave files with damaged parts in place, with zeros for what is lost, instead of removing them.
     pub keep_damaged: bool,
 }
 
 impl Options {
-    /// Owners where this process may set them; damaged files are removed.
+    /// Privileged where this process is root's; damaged files are removed.
     pub fn for_this_process() -> Self {
-        Self { owners: rustix::process::geteuid().is_root(), keep_damaged: false }
+        Self { privileged: rustix::process::geteuid().is_root(), keep_damaged: false }
     }
 }
 
@@ -130,6 +131,9 @@ impl<'a> Restore<'a> {
                     .events
                     .emit(Event::Note(format!("{} is a socket, which its program makes anew", path.display())));
             }
+            NodeKind::BlockDevice | NodeKind::CharDevice if !self.options.privileged => {
+                self.cx.events.emit(Event::Note(format!("{} is a device, which only root can make", path.display())));
+            }
             NodeKind::Unknown => self.problem(path, "it is of a kind this program does not know"),
             NodeKind::Symlink | NodeKind::BlockDevice | NodeKind::CharDevice | NodeKind::Fifo => {
                 if self.link_to_first(path, node, &full) {
@@ -193,7 +197,7 @@ impl<'a> Restore<'a> {
     }
 
     fn apply(&mut self, path: &Path, node: &Node) {
-        for failure in apply_metadata(&self.target.join(path), node, self.options.owners) {
+        for failure in apply_metadata(&self.target.join(path), node, self.options.privileged) {
             self.problem(path, failure);
         }
     }

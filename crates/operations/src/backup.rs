@@ -1,0 +1,210 @@
+//! Takes one snapshot of a stack: all views first, then source by source, then manifest and snapshot.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use repository::backup::{self, BackupStats, Description, SnapshotWriter};
+use repository::lock::{Access, with_lock};
+use repository::{
+    Capture, CaptureCx, Error, Event, Facts, Id, Identity, Index, Problem, Repository, RunCx, Source, SourceError,
+};
+
+use crate::manifest::{MANIFEST_NAME, Manifest, PROBLEMS_LISTED_MAX, RESTORE_GUIDE_NAME, SourceRecord, SourceStatus};
+use crate::snapshots::{self, SELECTION_TAG};
+use crate::{PROGRAM_VERSION, restore_guide, scratch};
+
+/// A source with its name in the stack.
+pub struct NamedSource {
+    /// The name, which is also its folder in the snapshot.
+    pub name: String,
+    /// The source.
+    pub source: Box<dyn Source>,
+}
+
+/// What is to be backed up.
+pub struct StackBackup<'a> {
+    /// The stack.
+    pub stack: &'a str,
+    /// Its sources, in the order they are captured.
+    pub sources: &'a [NamedSource],
+    /// Not all sources of the stack are among them.
+    pub selection: bool,
+    /// Further tags.
+    pub tags: &'a [String],
+    /// Where temporary folders may be made.
+    pub scratch: &'a Path,
+    /// Paths that are never captured: the copies and the state folder.
+    pub own_paths: &'a [PathBuf],
+    /// The repository's location as `restic -r` takes it, for the restore guide.
+    pub location: &'a str,
+}
+
+/// What a backup did.
+#[derive(Debug)]
+pub struct BackupReport {
+    /// The new snapshot.
+    pub snapshot: Id,
+    /// The snapshot it was compared with.
+    pub parent: Option<Id>,
+    /// What each source gave.
+    pub sources: BTreeMap<String, SourceRecord>,
+    /// The numbers.
+    pub stats: BackupStats,
+    /// All problems, also those beyond what the manifest lists.
+    pub problems: Vec<Problem>,
+}
+
+impl BackupReport {
+    /// `partial` where anything was left out or is doubtful.
+    pub fn status(&self) -> SourceStatus {
+        if self.problems.is_empty() { SourceStatus::Ok } else { SourceStatus::Partial }
+    }
+}
+
+/// Takes the snapshot. On any error no snapshot is written, and the repository is as valid as before.
+pub fn run(cx: &RunCx<'_>, repository: &Arc<Repository>, job: &StackBackup<'_>) -> Result<BackupReport, Error> {
+    check_names(job.sources)?;
+    with_lock(cx, repository, Access::Shared, || {
+        scratch::with_scratch(job.scratch, |scratch| take_snapshot(cx, repository, job, scratch))
+    })
+}
+
+fn take_snapshot(
+    cx: &RunCx<'_>,
+    repository: &Repository,
+    job: &StackBackup<'_>,
+    scratch: &Path,
+) -> Result<BackupReport, Error> {
+    let index = Index::load(cx, repository)?;
+    let names: Vec<&str> = job.sources.iter().map(|named| named.name.as_str()).collect();
+    let parent = snapshots::parent(repository, cx.cancel, job.stack, &names)?;
+    let previous = previous_facts(cx, repository, &index, parent.as_ref().map(|(_, snapshot)| &snapshot.tree));
+    let mut claimed = BTreeSet::new();
+    for named in job.sources {
+        claimed.extend(named.source.claims(cx.cancel).map_err(in_source(&named.name))?);
+    }
+    // One recovery point: every view is opened before the first byte is stored.
+    let mut captures = Vec::new();
+    for named in job.sources {
+        cx.cancel.check()?;
+        let capture_cx = CaptureCx {
+            events: cx.events,
+            cancel: cx.cancel,
+            clock: cx.clock,
+            claimed: &claimed,
+            scratch,
+            own_paths: job.own_paths,
+            previous: previous.get(&named.name),
+        };
+        captures.push((named, named.source.capture(&capture_cx).map_err(in_source(&named.name))?));
+    }
+    let parent_snapshot = parent.as_ref().map(|(_, snapshot)| snapshot);
+    let ((sources, problems), written) = backup::write(cx, repository, &index, parent_snapshot, |writer| {
+        let (sources, problems) = store_all(cx, writer, captures)?;
+        let manifest = Manifest { version: Manifest::VERSION, stack: job.stack.to_owned(), sources: sources.clone() };
+        writer.root_file(MANIFEST_NAME, &manifest.to_json())?;
+        writer.root_file(RESTORE_GUIDE_NAME, restore_guide::text(&manifest, job.location).as_bytes())?;
+        Ok((sources, problems))
+    })?;
+    let parent = parent.map(|(id, _)| id);
+    let about = describe(job, parent);
+    let (snapshot, _) = written.save(cx, repository, about)?;
+    Ok(BackupReport { snapshot, parent, sources, stats: written.stats, problems })
+}
+
+type Stored = (BTreeMap<String, SourceRecord>, Vec<Problem>);
+
+fn store_all(
+    cx: &RunCx<'_>,
+    writer: &mut SnapshotWriter<'_>,
+    captures: Vec<(&NamedSource, Box<dyn Capture + '_>)>,
+) -> Result<Stored, Error> {
+    let mut sources = BTreeMap::new();
+    let mut problems = Vec::new();
+    for (named, mut capture) in captures {
+        cx.events.emit(Event::StepStarted { name: named.name.clone(), bytes_total: None });
+        let written = writer.source(&named.name, capture.as_mut()).map_err(name_source(&named.name))?;
+        let facts = capture.finish().map_err(in_source(&named.name))?;
+        let mut listed = written.problems.clone();
+        listed.truncate(PROBLEMS_LISTED_MAX);
+        let record = SourceRecord {
+            kind: named.source.kind().to_owned(),
+            status: if listed.is_empty() { SourceStatus::Ok } else { SourceStatus::Partial },
+            tree: written.tree,
+            facts,
+            problems: listed,
+            problems_total: written.problems.len(),
+        };
+        sources.insert(named.name.clone(), record);
+        problems.extend(written.problems);
+    }
+    Ok((sources, problems))
+}
+
+fn describe(job: &StackBackup<'_>, parent: Option<Id>) -> Description {
+    let mut tags = vec![repository::format::snapshot::Snapshot::stack_tag(job.stack)];
+    if job.selection {
+        tags.push(SELECTION_TAG.to_owned());
+    }
+    tags.extend(job.tags.iter().cloned());
+    Description {
+        identity: Identity::of_process(),
+        paths: job.sources.iter().map(|named| format!("/{}", named.name)).collect(),
+        tags,
+        program_version: PROGRAM_VERSION.to_owned(),
+        parent,
+    }
+}
+
+/// The parent's facts by source. A parent whose manifest cannot be read is one without: sources then read in full.
+fn previous_facts(
+    cx: &RunCx<'_>,
+    repository: &Repository,
+    index: &Index,
+    tree: Option<&Id>,
+) -> BTreeMap<String, Facts> {
+    let Some(tree) = tree else { return BTreeMap::new() };
+    match Manifest::load(repository, index, tree) {
+        Ok(manifest) => manifest
+            .into_iter()
+            .flat_map(|manifest| manifest.sources)
+            .map(|(name, record)| (name, record.facts))
+            .collect(),
+        Err(error) => {
+            cx.events
+                .emit(Event::Note(format!("the last snapshot's manifest cannot be read ({error}); reading in full")));
+            BTreeMap::new()
+        }
+    }
+}
+
+fn check_names(sources: &[NamedSource]) -> Result<(), Error> {
+    if sources.is_empty() {
+        return Err(SourceError::Unavailable { what: "the stack has no sources".to_owned() }.into());
+    }
+    for named in sources {
+        if [MANIFEST_NAME, RESTORE_GUIDE_NAME].contains(&named.name.as_str()) || named.name.contains('/') {
+            let what = format!("a source cannot be called {:?}; choose another name", named.name);
+            return Err(SourceError::Unavailable { what }.into());
+        }
+    }
+    Ok(())
+}
+
+/// Puts the source's name before its error.
+fn in_source(name: &str) -> impl Fn(SourceError) -> Error + '_ {
+    move |error| match error {
+        SourceError::Cancelled => Error::Cancelled,
+        SourceError::Unavailable { what } => SourceError::Unavailable { what: format!("source {name}: {what}") }.into(),
+        SourceError::Invalid { what } => SourceError::Invalid { what: format!("source {name}: {what}") }.into(),
+        error @ SourceError::Io { .. } => error.into(),
+    }
+}
+
+fn name_source(name: &str) -> impl Fn(Error) -> Error + '_ {
+    move |error| match error {
+        Error::Source(error) => in_source(name)(error),
+        error => error,
+    }
+}

@@ -1,0 +1,373 @@
+//! Proves that a copy restores: a real restore from it into a scratch folder, compared exactly with what was backed up,
+//! timed. A drill that could not run is *unknown*, never *passed*.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use repository::check::{self, Finding};
+use repository::format::receipt::{Receipt, Verdict};
+use repository::format::snapshot::Snapshot;
+use repository::{Error, Event, Facts, FileKind, Id, Index, NodeKind, Problem, Repository, RunCx, SourceError};
+use repository::{restore, verify, walk};
+use serde::Serialize;
+
+use crate::PROGRAM_VERSION;
+use crate::manifest::{Manifest, SourceRecord};
+use crate::scratch::with_scratch;
+
+/// Counts a source's facts again in restored data: kind, folder, recorded facts.
+pub type Examine<'a> = &'a dyn Fn(&str, &Path, &Facts) -> Result<Facts, SourceError>;
+
+/// The highest level there is for sources without a server of their own.
+pub const LEVEL_MAX: u8 = 3;
+
+/// What is drilled.
+pub struct DrillJob<'a> {
+    /// The copy's name.
+    pub copy: &'a str,
+    /// The snapshot.
+    pub snapshot: Id,
+    /// Its content.
+    pub described: &'a Snapshot,
+    /// 0 listed, 1 every byte read, 2 restored and its facts counted, 3 compared exactly.
+    pub level: u8,
+    /// Where the scratch folder is made.
+    pub scratch: &'a Path,
+    /// How facts are counted.
+    pub examine: Examine<'a>,
+}
+
+/// What a drill found.
+#[derive(Debug)]
+pub struct DrillReport {
+    /// What came of it.
+    pub verdict: Verdict,
+    /// The level that was reached.
+    pub level: u8,
+    /// From the start until the data was back and compared.
+    pub rto: Duration,
+    /// The age of the data that came back.
+    pub rpo: Duration,
+    /// Bytes fetched from the copy.
+    pub bytes_fetched: u64,
+    /// Each source's part.
+    pub sources: BTreeMap<String, SourceDrill>,
+    /// What concerns no single source, and why a drill is unknown.
+    pub remarks: Vec<String>,
+    /// Seconds of each step.
+    pub steps: Vec<(&'static str, f64)>,
+    /// The receipt's id in the copy; `None` where it could not be stored.
+    pub receipt: Option<Id>,
+}
+
+/// One source's part of a drill.
+#[derive(Clone, Debug, Serialize)]
+pub struct SourceDrill {
+    /// What came of it.
+    pub status: Verdict,
+    /// Files, folders and facts that were compared.
+    pub compared: u64,
+    /// Bytes that were read back and hashed.
+    pub bytes: u64,
+    /// Every difference, named.
+    pub differences: Vec<Problem>,
+}
+
+/// Runs the drill and stores its receipt in the copy.
+pub fn run(cx: &RunCx<'_>, repository: &Repository, job: &DrillJob<'_>) -> Result<DrillReport, Error> {
+    let started = cx.clock.now();
+    let mut drill = Drill { cx, repository, job, report: DrillReport::new(job, started), step_started: started };
+    match drill.climb() {
+        Ok(()) => {}
+        Err(Error::Cancelled) => return Err(Error::Cancelled),
+        // Damage is what a drill looks for; anything else says nothing about the copy.
+        Err(error) if error.is_damage() => drill.fail(error.to_string()),
+        Err(error) => drill.unknown(error.to_string()),
+    }
+    let mut report = drill.report;
+    report.rto = cx.clock.now().duration_since(started).unsigned_abs();
+    report.receipt = store_receipt(cx, repository, job, started, &mut report);
+    Ok(report)
+}
+
+struct Drill<'a> {
+    cx: &'a RunCx<'a>,
+    repository: &'a Repository,
+    job: &'a DrillJob<'a>,
+    report: DrillReport,
+    step_started: Timestamp,
+}
+
+impl DrillReport {
+    fn new(job: &DrillJob<'_>, started: Timestamp) -> Self {
+        let taken = Timestamp::from(job.described.time);
+        Self {
+            verdict: Verdict::Passed,
+            level: 0,
+            rto: Duration::ZERO,
+            rpo: if taken < started { started.duration_since(taken).unsigned_abs() } else { Duration::ZERO },
+            bytes_fetched: 0,
+            sources: BTreeMap::new(),
+            remarks: Vec::new(),
+            steps: Vec::new(),
+            receipt: None,
+        }
+    }
+}
+
+impl Drill<'_> {
+    /// Level by level, until the one asked for or the first that fails.
+    fn climb(&mut self) -> Result<(), Error> {
+        self.cx.events.emit(Event::StepStarted { name: "listing".to_owned(), bytes_total: None });
+        let index = Index::load(self.cx, self.repository)?;
+        let tree = self.job.described.tree;
+        let manifest = Manifest::load(self.repository, &index, &tree)?;
+        self.list(&index)?;
+        self.end_step("list");
+        if self.job.level == 0 || self.report.verdict != Verdict::Passed {
+            return Ok(());
+        }
+        let Some(manifest) = manifest.filter(|_| self.job.level >= 2) else {
+            return self.read_all(&index);
+        };
+        let bytes: u64 = manifest.sources.values().map(|record| record.tree.bytes).sum();
+        if let Some(free) = free_bytes(self.job.scratch)
+            && free < bytes.saturating_add(SPARE_BYTES)
+        {
+            let place = self.job.scratch.display();
+            self.unknown(format!(
+                "the restore needs {bytes} bytes, and {place} has {free} free; set another state_dir"
+            ));
+            return Ok(());
+        }
+        with_scratch(self.job.scratch, |scratch| self.restore_and_compare(&index, &manifest, scratch))
+    }
+
+    /// Level 0: every tree can be read, and every blob is where the index says.
+    fn list(&mut self, index: &Index) -> Result<(), Error> {
+        let tree = self.job.described.tree;
+        let findings = check::snapshot(self.cx, self.repository, index, &tree, check::ReadData::None)?;
+        self.take_findings(&findings.findings);
+        Ok(())
+    }
+
+    /// Level 1: every byte of every pack that the snapshot needs.
+    fn read_all(&mut self, index: &Index) -> Result<(), Error> {
+        if self.job.level >= 2 {
+            let what =
+                "another program made this snapshot, so there is no manifest to compare with: every byte was read";
+            self.report.remarks.push(what.to_owned());
+        }
+        let tree = self.job.described.tree;
+        let found = check::snapshot(self.cx, self.repository, index, &tree, check::ReadData::All)?;
+        self.report.bytes_fetched += found.bytes_read;
+        self.take_findings(&found.findings);
+        self.end_step("read");
+        self.reach(1);
+        Ok(())
+    }
+
+    fn restore_and_compare(&mut self, index: &Index, manifest: &Manifest, scratch: &Path) -> Result<(), Error> {
+        let bytes_total = manifest.sources.values().map(|record| record.tree.bytes).sum();
+        self.cx.events.emit(Event::StepStarted { name: "restoring".to_owned(), bytes_total: Some(bytes_total) });
+        let options = restore::Options::for_this_process();
+        let restored = restore::tree(self.cx, self.repository, index, &self.job.described.tree, scratch, options)?;
+        self.report.bytes_fetched += restored.bytes_fetched;
+        self.end_step("restore");
+        if !options.privileged {
+            let what = "not run as root: owners, devices and privileged attributes were neither restored nor compared";
+            self.report.remarks.push(what.to_owned());
+        }
+        self.cx.events.emit(Event::StepStarted { name: "comparing".to_owned(), bytes_total: Some(bytes_total) });
+        for (name, record) in &manifest.sources {
+            let mut source = self.examine(name, record, &scratch.join(name))?;
+            for problem in restored.problems.iter().filter(|problem| Path::new(&problem.path).starts_with(name)) {
+                source.differences.push(problem.clone());
+            }
+            if self.job.level >= 3 {
+                self.compare(name, record, index, scratch, options, &mut source)?;
+            }
+            if source.status == Verdict::Passed && !source.differences.is_empty() {
+                source.status = Verdict::Failed;
+            }
+            self.weigh(source.status);
+            self.report.sources.insert(name.clone(), source);
+        }
+        self.check_root(index, manifest)?;
+        self.end_step("compare");
+        self.reach(self.job.level.min(LEVEL_MAX));
+        Ok(())
+    }
+
+    /// Level 2: what the source's own format says about the restored data, against the manifest.
+    fn examine(&self, name: &str, record: &SourceRecord, folder: &Path) -> Result<SourceDrill, Error> {
+        let mut source = SourceDrill { status: Verdict::Passed, compared: 0, bytes: 0, differences: Vec::new() };
+        match (self.job.examine)(&record.kind, folder, &record.facts) {
+            Ok(found) => {
+                source.compared += record.facts.len() as u64;
+                source.differences.extend(differences(name, &record.facts, &found));
+            }
+            Err(SourceError::Cancelled) => return Err(Error::Cancelled),
+            Err(SourceError::Unavailable { what }) => {
+                source.status = Verdict::Unknown;
+                source.differences.push(Problem { source: name.to_owned(), path: String::new(), what });
+            }
+            Err(error) => source.differences.push(Problem {
+                source: name.to_owned(),
+                path: String::new(),
+                what: error.to_string(),
+            }),
+        }
+        Ok(source)
+    }
+
+    /// Level 3: every byte and all metadata, and the tree against the manifest's own hash of it.
+    fn compare(
+        &self,
+        name: &str,
+        record: &SourceRecord,
+        index: &Index,
+        scratch: &Path,
+        options: restore::Options,
+        source: &mut SourceDrill,
+    ) -> Result<(), Error> {
+        let root = self.job.described.tree;
+        let node = walk::find(self.repository, index, &root, name.as_ref())?;
+        let Some(tree) = node.filter(|node| node.kind == NodeKind::Dir).and_then(|node| node.subtree) else {
+            source.differences.push(Problem::new(name.as_ref(), "the manifest names it, but the snapshot lacks it"));
+            return Ok(());
+        };
+        let facts = verify::tree_facts(self.cx, self.repository, index, &tree)?;
+        if facts != record.tree {
+            let what = format!("the stored tree is {facts:?}, the manifest says {:?}", record.tree);
+            source.differences.push(Problem::new(name.as_ref(), what));
+        }
+        let options = verify::Options { privileged: options.privileged };
+        let found = verify::restored(self.cx, self.repository, index, &tree, &scratch.join(name), options)?;
+        source.compared += found.entries;
+        source.bytes += found.bytes;
+        source.differences.extend(found.differences);
+        Ok(())
+    }
+
+    /// Nothing in the snapshot's root that the manifest does not name: what is not in it was not compared.
+    fn check_root(&mut self, index: &Index, manifest: &Manifest) -> Result<(), Error> {
+        let tree = self.job.described.tree;
+        let mut reader = walk::open_tree(self.repository, index, &tree)?;
+        while let Some(node) = reader.next().map_err(|what| Error::MalformedTree { id: tree, what })? {
+            let name = node.display_name();
+            if node.kind == NodeKind::Dir && !manifest.sources.contains_key(name.as_ref()) {
+                self.fail(format!("{name} is in the snapshot, but not in its manifest"));
+            }
+        }
+        Ok(())
+    }
+
+    fn take_findings(&mut self, findings: &[Finding]) {
+        for Finding { file, what } in findings {
+            let file = file.map_or_else(String::new, |file| format!("{file}: "));
+            self.fail(format!("{file}{what}"));
+        }
+    }
+
+    fn fail(&mut self, what: String) {
+        self.report.remarks.push(what);
+        self.weigh(Verdict::Failed);
+    }
+
+    fn unknown(&mut self, what: String) {
+        self.report.remarks.push(what);
+        self.weigh(Verdict::Unknown);
+    }
+
+    /// The worst verdict counts; failed is worse than unknown.
+    fn weigh(&mut self, verdict: Verdict) {
+        self.report.verdict = match (self.report.verdict, verdict) {
+            (Verdict::Failed, _) | (_, Verdict::Failed) => Verdict::Failed,
+            (Verdict::Unknown, _) | (_, Verdict::Unknown) => Verdict::Unknown,
+            (Verdict::Passed, Verdict::Passed) => Verdict::Passed,
+        };
+    }
+
+    fn reach(&mut self, level: u8) {
+        if self.report.verdict == Verdict::Passed {
+            self.report.level = level;
+        }
+    }
+
+    fn end_step(&mut self, name: &'static str) {
+        let now = self.cx.clock.now();
+        self.report.steps.push((name, now.duration_since(self.step_started).as_secs_f64()));
+        self.step_started = now;
+    }
+}
+
+/// Room for folders and small files beside the bytes of a restore.
+const SPARE_BYTES: u64 = 64 << 20;
+
+/// Free bytes for this user below `folder` or the nearest folder above it that exists.
+fn free_bytes(folder: &Path) -> Option<u64> {
+    let existing = folder.ancestors().find(|path| path.exists())?;
+    let stat = rustix::fs::statvfs(existing).ok()?;
+    Some(stat.f_bavail.saturating_mul(stat.f_frsize))
+}
+
+/// What differs between recorded and recounted facts.
+fn differences(source: &str, recorded: &Facts, found: &Facts) -> Vec<Problem> {
+    let names: std::collections::BTreeSet<&String> = recorded.keys().chain(found.keys()).collect();
+    let differing = names.into_iter().filter(|name| recorded.get(*name) != found.get(*name));
+    differing
+        .map(|name| {
+            let show = |facts: &Facts| facts.get(name).map_or("nothing".to_owned(), ToString::to_string);
+            let what = format!("{name}: {} instead of {}", show(found), show(recorded));
+            Problem { source: source.to_owned(), path: String::new(), what }
+        })
+        .collect()
+}
+
+/// Notes the result in the copy. A copy that cannot be written can still be drilled; it is then said that nothing was
+/// noted.
+fn store_receipt(
+    cx: &RunCx<'_>,
+    repository: &Repository,
+    job: &DrillJob<'_>,
+    started: Timestamp,
+    report: &mut DrillReport,
+) -> Option<Id> {
+    let receipt = Receipt {
+        snapshot: job.snapshot,
+        stack: job.described.stack().unwrap_or_default().to_owned(),
+        copy: job.copy.to_owned(),
+        level: report.level,
+        verdict: report.verdict,
+        at: started.into(),
+        rto_s: report.rto.as_secs_f64(),
+        rpo_s: report.rpo.as_secs_f64(),
+        program_version: PROGRAM_VERSION.to_owned(),
+    };
+    match repository.check_writable().and_then(|()| repository.save_json(FileKind::Receipt, &receipt)) {
+        Ok(id) => Some(id),
+        Err(error) => {
+            let what = format!("the result could not be noted in the copy: {error}");
+            cx.events.emit(Event::Note(what.clone()));
+            report.remarks.push(what);
+            None
+        }
+    }
+}
+
+/// All receipts of a copy that can be read, oldest first.
+pub fn receipts(repository: &Repository) -> Result<Vec<Receipt>, Error> {
+    let mut receipts = Vec::new();
+    for listed in repository.storage().list(FileKind::Receipt)? {
+        match repository.load_json(FileKind::Receipt, listed.id) {
+            // One that cannot be read proves nothing; `check` names it.
+            Err(error) if error.is_damage() => {}
+            json => receipts.extend(Receipt::parse(&json?)),
+        }
+    }
+    receipts.sort_by_key(|receipt| receipt.at);
+    Ok(receipts)
+}

@@ -1,0 +1,255 @@
+//! "Are we safe?": one pure function from what is known to what is wrong and how to mend it. Everything that shows health
+//! reads it.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use repository::Id;
+use repository::format::receipt::{Receipt, Verdict};
+use repository::format::snapshot::Snapshot;
+use serde::Serialize;
+
+use crate::manifest::SourceStatus;
+
+/// What is known about one stack.
+pub struct Known<'a> {
+    /// The stack.
+    pub stack: &'a str,
+    /// Its snapshots, oldest first, and whether each is whole; `None` where its manifest could not be read.
+    pub snapshots: &'a [(Id, Snapshot, Option<SourceStatus>)],
+    /// The receipts of all its copies, oldest first.
+    pub receipts: &'a [Receipt],
+    /// The copies it goes to.
+    pub copies: &'a [CopyKnown],
+    /// How old the newest snapshot may be.
+    pub rpo: Option<Duration>,
+    /// How long a restore may take.
+    pub rto: Option<Duration>,
+}
+
+/// What is known about one copy.
+#[derive(Clone, Debug)]
+pub struct CopyKnown {
+    /// Its name.
+    pub name: String,
+    /// What kind of medium it is on; free text.
+    pub media: Option<String>,
+    /// It lies at another place.
+    pub offsite: bool,
+    /// Why it cannot be reached or opened.
+    pub unreachable: Option<String>,
+}
+
+/// How bad a problem is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Severity {
+    /// Worth mending.
+    Warning,
+    /// Data may be lost.
+    Critical,
+}
+
+/// Something that is wrong, why, and what to do.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct HealthProblem {
+    /// How bad it is.
+    pub severity: Severity,
+    /// What is wrong.
+    pub text: String,
+    /// What to do, as a command where there is one.
+    pub fix: String,
+}
+
+/// The 3-2-1-1-0 score.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Score {
+    /// Copies in reach, the live data not counted.
+    pub copies: usize,
+    /// Different media among them.
+    pub media: usize,
+    /// Copies at another place.
+    pub offsite: usize,
+    /// Copies that cannot be changed or deleted for a time.
+    pub immutable: usize,
+    /// Copies whose newest drill passed.
+    pub verified: usize,
+}
+
+/// The health of one stack.
+#[derive(Clone, Debug, Serialize)]
+pub struct Health {
+    /// The newest snapshot's time.
+    pub last_backup: Option<Timestamp>,
+    /// The newest drill on each copy.
+    pub last_drill: BTreeMap<String, LastDrill>,
+    /// Whether the newest snapshot is young enough; `None` where no bound is set.
+    pub rpo_ok: Option<bool>,
+    /// Whether the newest passed drill was quick enough; `None` where no bound is set or none passed.
+    pub rto_ok: Option<bool>,
+    /// The score.
+    pub score: Score,
+    /// What is wrong, worst first.
+    pub problems: Vec<HealthProblem>,
+}
+
+/// A drill, in short.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct LastDrill {
+    /// What came of it.
+    pub status: Verdict,
+    /// The level reached.
+    pub level: u8,
+    /// When.
+    pub at: Timestamp,
+    /// The snapshot.
+    pub snapshot: Id,
+    /// The measured time to restore, in seconds.
+    pub rto_s: f64,
+}
+
+/// A drill older than this proves little about today's copy.
+const DRILL_AGE_MAX: Duration = Duration::from_secs(35 * 24 * 60 * 60);
+
+/// Works out a stack's health.
+pub fn health(known: &Known<'_>, now: Timestamp) -> Health {
+    let last_backup = known.snapshots.last().map(|(_, snapshot, _)| Timestamp::from(snapshot.time));
+    let last_drill = last_drills(known);
+    let rpo_ok = known.rpo.map(|rpo| last_backup.is_some_and(|at| age(at, now) <= rpo));
+    let passed = last_drill.values().filter(|drill| drill.status == Verdict::Passed);
+    let slowest = passed.map(|drill| drill.rto_s).max_by(f64::total_cmp);
+    let rto_ok = known.rto.and_then(|rto| slowest.map(|seconds| seconds <= rto.as_secs_f64()));
+    let score = score(known, &last_drill);
+    let mut problems = Vec::new();
+    backup_problems(known, now, rpo_ok, &mut problems);
+    for copy in known.copies {
+        copy_problems(known.stack, copy, last_drill.get(&copy.name), now, &mut problems);
+    }
+    if rto_ok == Some(false) {
+        problems.push(HealthProblem {
+            severity: Severity::Warning,
+            text: format!("a restore took {:.0} s in the last drill, longer than the target", slowest.unwrap_or(0.0)),
+            fix: "keep a copy nearer to the host, or raise `rto`".to_owned(),
+        });
+    }
+    problems.sort_by(|a, b| b.severity.cmp(&a.severity));
+    Health { last_backup, last_drill, rpo_ok, rto_ok, score, problems }
+}
+
+fn age(at: Timestamp, now: Timestamp) -> Duration {
+    if at < now { now.duration_since(at).unsigned_abs() } else { Duration::ZERO }
+}
+
+fn last_drills(known: &Known<'_>) -> BTreeMap<String, LastDrill> {
+    let of_stack = known.receipts.iter().filter(|receipt| receipt.stack == known.stack);
+    // Oldest first, so the newest of each copy stays.
+    of_stack
+        .map(|receipt| {
+            let drill = LastDrill {
+                status: receipt.verdict,
+                level: receipt.level,
+                at: receipt.at.into(),
+                snapshot: receipt.snapshot,
+                rto_s: receipt.rto_s,
+            };
+            (receipt.copy.clone(), drill)
+        })
+        .collect()
+}
+
+fn score(known: &Known<'_>, last_drill: &BTreeMap<String, LastDrill>) -> Score {
+    let reachable: Vec<_> = known.copies.iter().filter(|copy| copy.unreachable.is_none()).collect();
+    let media: std::collections::BTreeSet<_> =
+        reachable.iter().map(|copy| copy.media.as_deref().unwrap_or("unknown")).collect();
+    let passed = |name: &String| last_drill.get(name).is_some_and(|drill| drill.status == Verdict::Passed);
+    Score {
+        copies: reachable.len(),
+        media: media.len(),
+        offsite: reachable.iter().filter(|copy| copy.offsite).count(),
+        immutable: 0,
+        verified: reachable.iter().filter(|copy| passed(&copy.name)).count(),
+    }
+}
+
+fn backup_problems(known: &Known<'_>, now: Timestamp, rpo_ok: Option<bool>, problems: &mut Vec<HealthProblem>) {
+    let fix = format!("run `lifeboat backup {}`", known.stack);
+    let Some((_, newest, status)) = known.snapshots.last() else {
+        let text = "there is no backup yet".to_owned();
+        problems.push(HealthProblem { severity: Severity::Critical, text, fix });
+        return;
+    };
+    let newest = Timestamp::from(newest.time);
+    if newest > now {
+        problems.push(HealthProblem {
+            severity: Severity::Warning,
+            text: format!("the newest snapshot is from the future ({newest})"),
+            fix: "set the clock of this machine, or of the one that made it".to_owned(),
+        });
+    }
+    match status {
+        Some(SourceStatus::Ok) => {}
+        Some(SourceStatus::Partial) => problems.push(HealthProblem {
+            severity: Severity::Critical,
+            text: "the newest snapshot is partial: something was left out or is doubtful".to_owned(),
+            fix: format!("see `lifeboat snapshots {} --problems`, mend the cause and back up again", known.stack),
+        }),
+        None => problems.push(HealthProblem {
+            severity: Severity::Critical,
+            text: "the newest snapshot's manifest cannot be read".to_owned(),
+            fix: "run `lifeboat check --read-data`".to_owned(),
+        }),
+    }
+    if rpo_ok == Some(false) {
+        problems.push(HealthProblem {
+            severity: Severity::Critical,
+            text: format!("the newest snapshot is {} old, older than the target", hours(age(newest, now))),
+            fix,
+        });
+    }
+}
+
+fn copy_problems(
+    stack: &str,
+    copy: &CopyKnown,
+    drill: Option<&LastDrill>,
+    now: Timestamp,
+    problems: &mut Vec<HealthProblem>,
+) {
+    let name = &copy.name;
+    let fix = format!("run `lifeboat drill {stack} --copy {name}`");
+    let mut add = |severity, text: String, fix: &str| {
+        problems.push(HealthProblem { severity, text, fix: fix.to_owned() });
+    };
+    if let Some(why) = &copy.unreachable {
+        add(Severity::Critical, format!("copy {name} cannot be reached: {why}"), "make it reachable, then look again");
+        return;
+    }
+    match drill {
+        None => add(Severity::Warning, format!("copy {name} was never drilled: nothing proves that it restores"), &fix),
+        Some(drill) => match drill.status {
+            Verdict::Failed => {
+                let text = format!("the drill of copy {name} on {} failed", drill.at.strftime("%Y-%m-%d"));
+                add(Severity::Critical, text, &format!("{fix}; then `lifeboat check --read-data`"));
+            }
+            Verdict::Unknown => {
+                add(Severity::Warning, format!("the last drill of copy {name} could not run to its end"), &fix);
+            }
+            Verdict::Passed if age(drill.at, now) > DRILL_AGE_MAX => {
+                let text = format!("the last drill of copy {name} is {} old", hours(age(drill.at, now)));
+                add(Severity::Warning, text, &fix);
+            }
+            Verdict::Passed => {}
+        },
+    }
+}
+
+/// A duration for people.
+fn hours(duration: Duration) -> String {
+    let hours = duration.as_secs() / 3600;
+    match hours {
+        0 => format!("{} min", duration.as_secs() / 60),
+        1..=72 => format!("{hours} h"),
+        _ => format!("{} days", hours / 24),
+    }
+}
