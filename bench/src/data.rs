@@ -258,7 +258,7 @@ fn in_parallel(files: Vec<DataFile>, work: impl Fn(&Pen, &DataFile) -> Result<()
     };
     let threads = std::thread::available_parallelism().map_or(1, |count| count.get());
     std::thread::scope(|scope| {
-        let running: Vec<_> = (0..threads).map(|_| scope.spawn(&worker)).collect();
+        let running: Vec<_> = (0..threads).map(|_| scope.spawn(worker)).collect();
         running.into_iter().try_for_each(|thread| match thread.join() {
             Ok(result) => result,
             Err(panicked) => std::panic::resume_unwind(panicked),
