@@ -532,7 +532,7 @@ mod tests {
         fn tmpfs(on: &'a Path, size: &str) -> Option<Self> {
             let options = format!("size={size},mode=700");
             let mount = Command::new("mount").args(["-t", "tmpfs", "-o", &options, "none"]).arg(on).output();
-            mount.is_ok_and(|output| output.status.success()).then_some(Self(on))
+            mount.is_ok_and(|output| output.status.success()).then(|| Self(on))
         }
     }
 
