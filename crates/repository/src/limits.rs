@@ -52,5 +52,6 @@ pub const STORAGE_TRIES: u32 = 8;
 pub const RETRY_PAUSE_FIRST: Duration = Duration::from_millis(500);
 /// No pause between two tries is longer.
 pub const RETRY_PAUSE_MAX: Duration = Duration::from_secs(30);
-/// All pauses of one call together. Long enough for a router to start again, short enough that a lock stays fresh.
-pub const RETRY_PAUSES_TOTAL_MAX: Duration = Duration::from_secs(120);
+/// All pauses of one call together. Long enough for a router to start again, short enough for a lock to stay fresh and
+/// for a disk with dead sectors to be read to its end.
+pub const RETRY_PAUSES_TOTAL_MAX: Duration = Duration::from_secs(60);
