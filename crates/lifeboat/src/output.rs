@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use operations::Fault;
 use serde::Serialize;
 use serde_json::Value;
+use zeroize::Zeroizing;
 
 /// How results are printed.
 #[derive(Clone, Copy, Debug)]
@@ -98,6 +99,23 @@ impl Output {
         let mut answer = String::new();
         std::io::stdin().read_line(&mut answer).ok()?;
         Some(answer.trim().to_owned())
+    }
+}
+
+impl Output {
+    /// Asks for a secret on the terminal, without showing what is typed. `None` where there is none to ask.
+    pub fn ask_secret(self, question: &str) -> Option<Zeroizing<String>> {
+        use rustix::termios::{LocalModes, OptionalActions, tcgetattr, tcsetattr};
+        let stdin = std::io::stdin();
+        let before = tcgetattr(&stdin).ok()?;
+        let mut silent = before.clone();
+        silent.local_modes.remove(LocalModes::ECHO);
+        tcsetattr(&stdin, OptionalActions::Flush, &silent).ok()?;
+        let answer = self.ask(question).map(Zeroizing::new);
+        // The terminal must not stay silent; if even this fails, `stty echo` mends it.
+        let _ = tcsetattr(&stdin, OptionalActions::Flush, &before);
+        complain("");
+        answer
     }
 }
 

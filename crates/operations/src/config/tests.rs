@@ -438,7 +438,8 @@ fn init_writes_a_file_that_people_can_read() {
                   run: [pg_dump, "--dbname", "my db"]
                   name: db.sql
                   trailer: "-- PostgreSQL database dump complete\n"
-    "##]].assert_eq(&text);
+    "##]]
+    .assert_eq(&text);
     let settings = read(&text);
     let sources: Vec<_> = config.sources.into_iter().map(|new| new.source).collect();
     assert_eq!(settings.stacks[0].sources, sources);
