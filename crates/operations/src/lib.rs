@@ -3,6 +3,7 @@
 //! This crate depends on `repository` alone. It knows no SQL, no network and no terminal, so that a whole year of
 //! schedules and outages can be simulated in seconds.
 
+pub mod config;
 pub mod fault;
 pub mod retention;
 

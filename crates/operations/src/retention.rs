@@ -47,7 +47,7 @@ pub fn apply(snapshots: &[Candidate], policy: &Policy, now: Timestamp, zone: &Ti
             }
         }
         for (period, count, last_bucket) in &mut counted {
-            if *count == Count::AtMost(0) {
+            if count.is_off() {
                 continue;
             }
             let bucket = period.bucket(time, number);
@@ -174,33 +174,46 @@ impl Serialize for Reason {
 }
 
 /// The rules of one stack. All that are set count: a snapshot stays if one of them keeps it.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Policy {
     /// The newest so many.
+    #[serde(skip_serializing_if = "Count::is_off")]
     pub last: Count,
     /// The newest of each of so many hours that have any.
+    #[serde(skip_serializing_if = "Count::is_off")]
     pub hourly: Count,
     /// The newest of each of so many days that have any.
+    #[serde(skip_serializing_if = "Count::is_off")]
     pub daily: Count,
     /// The newest of each of so many ISO weeks that have any.
+    #[serde(skip_serializing_if = "Count::is_off")]
     pub weekly: Count,
     /// The newest of each of so many months that have any.
+    #[serde(skip_serializing_if = "Count::is_off")]
     pub monthly: Count,
     /// The newest of each of so many years that have any.
+    #[serde(skip_serializing_if = "Count::is_off")]
     pub yearly: Count,
     /// All within this time before the newest.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub within: Option<Within>,
     /// The newest of each hour within this time before the newest.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub within_hourly: Option<Within>,
     /// The newest of each day within this time before the newest.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub within_daily: Option<Within>,
     /// The newest of each ISO week within this time before the newest.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub within_weekly: Option<Within>,
     /// The newest of each month within this time before the newest.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub within_monthly: Option<Within>,
     /// The newest of each year within this time before the newest.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub within_yearly: Option<Within>,
     /// All that have every tag of one of these lists.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub tags: Vec<TagList>,
 }
 
@@ -220,7 +233,7 @@ impl Policy {
 
     /// Whether no rule is set. Such a policy keeps everything.
     pub fn is_empty(&self) -> bool {
-        let has_period = |period| self.count(period) != Count::AtMost(0) || self.within(period).is_some();
+        let has_period = |period| !self.count(period).is_off() || self.within(period).is_some();
         self.tags.is_empty() && !Period::ALL.into_iter().any(has_period)
     }
 
@@ -264,9 +277,22 @@ impl Default for Count {
 }
 
 impl Count {
+    fn is_off(&self) -> bool {
+        *self == Self::AtMost(0)
+    }
+
     fn take_one(&mut self) {
         if let Self::AtMost(left) = self {
             *left = left.saturating_sub(1);
+        }
+    }
+}
+
+impl Serialize for Count {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::AtMost(count) => serializer.serialize_u32(*count),
+            Self::All => serializer.serialize_str("all"),
         }
     }
 }
@@ -286,6 +312,12 @@ impl TagList {
             }
         }
         true
+    }
+}
+
+impl Serialize for TagList {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.0.join(","))
     }
 }
 

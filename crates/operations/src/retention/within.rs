@@ -5,6 +5,7 @@ use std::str::FromStr;
 
 use jiff::civil::Date;
 use jiff::{SignedDuration, Span, Timestamp, Zoned};
+use serde::{Serialize, Serializer};
 
 /// How far back from the newest snapshot a rule reaches. Written `2y5m7d3h`: years, months, days, hours.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -84,6 +85,12 @@ impl fmt::Display for Within {
             }
         }
         if self.is_zero() { f.write_str("0h") } else { Ok(()) }
+    }
+}
+
+impl Serialize for Within {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
     }
 }
 
