@@ -1,10 +1,6 @@
 //! What the user typed, key by key. Nothing is judged here but the names of keys and the shape of values; all values are
-<<<<<<< HEAD
-//! raw texts with their places. The comments are the descriptions in the JSON schema.
-=======
 //! raw texts with their places. The comments are the descriptions in the JSON schema. Where a key has a schema of its own,
 //! schemars takes it for required, so each section says itself which keys it needs.
->>>>>>> config
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Deserialize;
@@ -83,11 +79,7 @@ pub struct StackDocument {
 /// whatever the rules say.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-<<<<<<< HEAD
-#[schemars(rename = "retention")]
-=======
 #[schemars(rename = "retention", extend("required" = []))]
->>>>>>> config
 pub struct RetentionDocument {
     /// The newest so many.
     #[schemars(schema_with = "count")]
@@ -132,11 +124,7 @@ pub struct RetentionDocument {
 /// Drills: regular test restores.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-<<<<<<< HEAD
-#[schemars(rename = "drill")]
-=======
 #[schemars(rename = "drill", extend("required" = []))]
->>>>>>> config
 pub struct DrillDocument {
     /// When to drill, as a cron expression such as `0 6 * * 0`.
     pub schedule: Option<Text>,
@@ -212,12 +200,8 @@ pub struct ComposeDocument {
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "command", extend("required" = ["run"]))]
 pub struct CommandDocument {
-<<<<<<< HEAD
-    /// A text for `sh -c`, or a list of program and arguments.
-=======
     /// A text for `sh -c`, or a list of program and arguments. For a secret write `$VAR` rather than `${VAR}`: the shell
     /// then replaces it, and no list of processes shows it.
->>>>>>> config
     pub run: Option<OneOrMany>,
     /// The name of the file in the snapshot. Default: the source's name.
     pub name: Option<Text>,

@@ -129,14 +129,11 @@ mod tests {
     }
 
     #[test]
-<<<<<<< HEAD
-=======
     fn the_process_has_an_environment() {
         assert!(Environment::of_process().get("PATH").is_some_and(|path| path.contains('/')));
     }
 
     #[test]
->>>>>>> config
     fn state_lies_where_the_user_may_write() {
         let state = |variables: &[(&str, &str)]| Environment::of(variables.iter().copied()).state_dir();
         assert_eq!(state(&[("HOME", "/home/a")]), Some("/home/a/.local/state/lifeboat".into()));
