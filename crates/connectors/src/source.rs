@@ -7,6 +7,7 @@ mod files;
 mod glob;
 mod layout;
 mod scratch;
+mod sqlite;
 #[cfg(test)]
 mod testing;
 mod walk;
@@ -16,6 +17,7 @@ use std::path::Path;
 use repository::{Cancel, Facts, SourceError};
 
 pub use files::{FilesOptions, FilesSource};
+pub use sqlite::{SqliteOptions, SqliteSource};
 
 /// Recounts the facts of a source from its restored folder `dir`: what a drill holds against the `recorded` facts of the
 /// manifest. Both are equal where everything that the facts speak of came back. Facts that only say how the capture
@@ -26,6 +28,7 @@ pub use files::{FilesOptions, FilesSource};
 pub fn examine(kind: &str, dir: &Path, recorded: &Facts, cancel: &Cancel) -> Result<Facts, SourceError> {
     match kind {
         files::KIND => files::examine(dir, recorded, cancel),
+        sqlite::KIND => sqlite::examine(dir, recorded, cancel),
         other => Err(SourceError::Unavailable {
             what: format!("sources of kind `{other}` are not known to this version of Lifeboat"),
         }),
