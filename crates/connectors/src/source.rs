@@ -3,6 +3,7 @@
 //! All of them lay out what they capture alike: a path of the host, without its leading slash, below the source's folder
 //! in the snapshot. So a restored source can be compared with, and copied back to, where it came from.
 
+mod command;
 mod files;
 mod glob;
 mod layout;
@@ -16,6 +17,7 @@ use std::path::Path;
 
 use repository::{Cancel, Facts, SourceError};
 
+pub use command::{CommandLine, CommandOptions, CommandSource};
 pub use files::{FilesOptions, FilesSource};
 pub use sqlite::{SqliteOptions, SqliteSource};
 
@@ -29,6 +31,7 @@ pub fn examine(kind: &str, dir: &Path, recorded: &Facts, cancel: &Cancel) -> Res
     match kind {
         files::KIND => files::examine(dir, recorded, cancel),
         sqlite::KIND => sqlite::examine(dir, recorded, cancel),
+        command::KIND => command::examine(dir, recorded, cancel),
         other => Err(SourceError::Unavailable {
             what: format!("sources of kind `{other}` are not known to this version of Lifeboat"),
         }),
