@@ -4,6 +4,7 @@
 //! in the snapshot. So a restored source can be compared with, and copied back to, where it came from.
 
 mod command;
+mod compose;
 mod files;
 mod glob;
 mod layout;
@@ -18,6 +19,9 @@ use std::path::Path;
 use repository::{Cancel, Facts, SourceError};
 
 pub use command::{CommandLine, CommandOptions, CommandSource};
+pub use compose::{
+    BindMount, ComposeOptions, ComposeProject, ComposeService, ComposeSource, NamedVolume, read_compose_project,
+};
 pub use files::{FilesOptions, FilesSource};
 pub use sqlite::{SqliteOptions, SqliteSource};
 
@@ -31,6 +35,7 @@ pub fn examine(kind: &str, dir: &Path, recorded: &Facts, cancel: &Cancel) -> Res
     match kind {
         files::KIND => files::examine(dir, recorded, cancel),
         sqlite::KIND => sqlite::examine(dir, recorded, cancel),
+        compose::KIND => compose::examine(dir, recorded, cancel),
         command::KIND => command::examine(dir, recorded, cancel),
         other => Err(SourceError::Unavailable {
             what: format!("sources of kind `{other}` are not known to this version of Lifeboat"),

@@ -20,7 +20,9 @@ use repository::{
 };
 use serde_json::Value;
 
-use self::running::{Outcome, Running, hash};
+use self::running::{Outcome, Running};
+
+pub(super) use self::running::hash;
 
 /// The kind's name in the configuration.
 pub const KIND: &str = "command";
