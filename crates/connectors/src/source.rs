@@ -5,6 +5,7 @@
 
 mod command;
 mod compose;
+mod discover;
 mod files;
 mod glob;
 mod layout;
@@ -22,6 +23,7 @@ pub use command::{CommandLine, CommandOptions, CommandSource};
 pub use compose::{
     BindMount, ComposeOptions, ComposeProject, ComposeService, ComposeSource, NamedVolume, read_compose_project,
 };
+pub use discover::{Discovery, FoundDatabase, ServerKind, Uncovered, discover, server_kind_of_image};
 pub use files::{FilesOptions, FilesSource};
 pub use sqlite::{SqliteOptions, SqliteSource};
 

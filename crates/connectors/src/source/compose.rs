@@ -5,6 +5,7 @@
 
 mod interpolate;
 mod project;
+mod scope;
 mod service;
 #[cfg(test)]
 mod tests;
