@@ -28,7 +28,7 @@ pub(crate) fn create_special(path: &Path, node: &Node) -> io::Result<()> {
 /// the owner clears set-uid bits and capabilities, and everything but times changes no time we set last.
 ///
 /// Tries everything and gives what could not be set.
-pub(crate) fn apply_metadata(path: &Path, node: &Node, privileged: bool) -> Vec<String> {
+pub fn apply_metadata(path: &Path, node: &Node, privileged: bool) -> Vec<String> {
     let mut failures = Vec::new();
     let mut attempt = |what: &str, result: rustix::io::Result<()>| {
         if let Err(error) = result {
