@@ -1,16 +1,21 @@
 //! What Lifeboat does, and when, and what came of it: everything between the engine and the outside.
 //!
-//! This crate knows no terminal, HTTP, SQL or container. Sources and storages come in through the seams of
-//! `repository`; `lifeboat` wires them together.
+//! This crate depends on `repository` alone. It knows no terminal, HTTP, SQL or container: sources and storages come in
+//! through the engine's seams, so that a whole year of schedules and outages can be simulated in seconds.
 
 pub mod backup;
+pub mod config;
 pub mod drill;
+pub mod fault;
 pub mod manifest;
 pub mod restore;
 pub mod restore_guide;
+pub mod retention;
 pub mod scratch;
 pub mod snapshots;
 pub mod status;
+
+pub use fault::{Fault, FaultKind, Severity};
 
 /// Name and version, as snapshots and receipts carry it.
 pub const PROGRAM_VERSION: &str = concat!("lifeboat ", env!("CARGO_PKG_VERSION"));

@@ -2,8 +2,10 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
-use crate::Error;
+use crate::limits::CANCEL_POLL;
+use crate::{Clock, Error};
 
 /// A flag shared by all threads of a run. Clones share the flag.
 #[derive(Clone, Debug, Default)]
@@ -33,5 +35,36 @@ impl Cancel {
     /// Fails with [`Error::Cancelled`] once the run was asked to stop. Called in every loop that may take long.
     pub fn check(&self) -> Result<(), Error> {
         if self.is_cancelled() { Err(Error::Cancelled) } else { Ok(()) }
+    }
+    /// Sleeps for `duration`, or until the run is asked to stop. Says whether the whole time went by.
+    pub fn pause(&self, clock: &dyn Clock, mut duration: Duration) -> bool {
+        while !self.is_cancelled() {
+            if duration.is_zero() {
+                return true;
+            }
+            let slice = duration.min(CANCEL_POLL);
+            clock.sleep(slice);
+            duration -= slice;
+        }
+        false
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::Timestamp;
+
+    use super::*;
+    use crate::clock::SimulatedClock;
+
+    #[test]
+    fn a_pause_lasts_as_long_as_it_should_and_ends_at_once_when_cancelled() {
+        let clock = SimulatedClock::new(Timestamp::UNIX_EPOCH);
+        let cancel = Cancel::new();
+        assert!(cancel.pause(&clock, Duration::from_millis(12_345)));
+        assert_eq!(clock.now().as_millisecond(), 12_345);
+        cancel.cancel();
+        assert!(!cancel.pause(&clock, Duration::from_secs(60)));
+        assert_eq!(clock.now().as_millisecond(), 12_345);
     }
 }

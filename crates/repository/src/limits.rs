@@ -43,3 +43,14 @@ pub const LOCK_REFRESH: Duration = Duration::from_secs(5 * 60);
 pub const LOCK_STALE: Duration = Duration::from_secs(30 * 60);
 /// How long packs that nothing needs any more are kept before `prune` deletes them.
 pub const PRUNE_GRACE: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// How soon a waiting thread notices that the run was cancelled.
+pub const CANCEL_POLL: Duration = Duration::from_millis(100);
+/// How often a storage is asked before a failure that may pass is reported: the first call and its retries.
+pub const STORAGE_TRIES: u32 = 8;
+/// The pause before the first retry; it doubles from one retry to the next.
+pub const RETRY_PAUSE_FIRST: Duration = Duration::from_millis(500);
+/// No pause between two tries is longer.
+pub const RETRY_PAUSE_MAX: Duration = Duration::from_secs(30);
+/// All pauses of one call together. Long enough for a router to start again, short enough that a lock stays fresh.
+pub const RETRY_PAUSES_TOTAL_MAX: Duration = Duration::from_secs(120);

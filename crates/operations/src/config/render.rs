@@ -1,0 +1,231 @@
+//! Writes a `lifeboat.yaml` for a person to read and change: what `lifeboat init` found, with comments.
+
+use std::fmt::Write;
+use std::path::{Path, PathBuf};
+
+use super::duration;
+use super::secret::CommandLine;
+use super::settings::{FilesSettings, SourceKind, SourceSettings};
+use crate::retention::Policy;
+use crate::{Fault, FaultKind};
+
+/// What a new configuration says. Paths may be relative: to the folder that the configuration will lie in.
+#[derive(Clone, Debug)]
+pub struct NewConfig {
+    /// The folder for run history and caches, where the default will not do.
+    pub state_dir: Option<PathBuf>,
+    /// The file with the password.
+    pub password_file: PathBuf,
+    /// The name of the one copy.
+    pub copy: String,
+    /// The folder of the one copy.
+    pub copy_path: PathBuf,
+    /// The name of the one stack.
+    pub stack: String,
+    /// When to back up, as a cron expression. An example in a comment stands where there is none.
+    pub schedule: Option<String>,
+    /// What was found.
+    pub sources: Vec<NewSource>,
+}
+
+/// A source of a new configuration.
+#[derive(Clone, Debug)]
+pub struct NewSource {
+    /// The source.
+    pub source: SourceSettings,
+    /// Why it is there, as a comment.
+    pub note: Option<String>,
+}
+
+/// Lists up to this many characters stand on one line.
+const LINE_CHARS_MAX: usize = 100;
+
+/// Writes the configuration. Reading the text gives back what `config` says. Fails if a path is not UTF-8, which YAML
+/// cannot hold.
+pub fn render(config: &NewConfig) -> Result<String, Fault> {
+    let mut page = Page { text: String::new() };
+    page.line(0, "# What Lifeboat backs up, and where to. `lifeboat config check` tries it out,");
+    page.line(0, "# `lifeboat config schema` lists everything that may stand here.");
+    page.line(0, "version: 1");
+    if let Some(path) = &config.state_dir {
+        page.line(0, "");
+        page.line(0, "# Run history and caches. May be deleted.");
+        page.path(0, "state_dir", path)?;
+    }
+    page.line(0, "");
+    page.line(
+        0,
+        "# Without this password the backups cannot be read: keep a copy of it on another machine or on paper.",
+    );
+    page.path(0, "password_file", &config.password_file)?;
+
+    page.line(0, "");
+    page.line(0, "# Where the backups go.");
+    page.line(0, "copies:");
+    page.line(1, &format!("{}:", quote(&config.copy)));
+    page.path(2, "url", &config.copy_path)?;
+    page.line(2, "media: disk");
+
+    page.line(0, "");
+    page.line(0, "stacks:");
+    page.line(1, &format!("{}:", quote(&config.stack)));
+    match &config.schedule {
+        Some(schedule) => page.text(2, "schedule", schedule),
+        None => page.line(2, "# schedule: \"0 */4 * * *\"     # every four hours"),
+    }
+    page.line(2, "# The newest snapshot, and the newest that passed a drill, stay in any case.");
+    page.line(2, &format!("retention: {}", retention(&Policy::preset())));
+    page.line(2, "sources:");
+    for NewSource { source, note } in &config.sources {
+        if let Some(note) = note {
+            // A line break in a comment would end it.
+            let note: String = note.chars().map(|c| if is_plain_char(c) { c } else { ' ' }).collect();
+            page.line(3, &format!("# {note}"));
+        }
+        page.line(3, &format!("{}:", quote(&source.name)));
+        page.line(4, &format!("{}:", source.kind.name()));
+        page.source(source)?;
+    }
+    Ok(page.text)
+}
+
+fn retention(policy: &Policy) -> String {
+    let rules = serde_json::to_value(policy).unwrap_or_default();
+    let order = ["last", "hourly", "daily", "weekly", "monthly", "yearly"];
+    let rules: Vec<String> = order.iter().map(|rule| format!("{rule}: {}", rules[rule])).collect();
+    format!("{{ {} }}", rules.join(", "))
+}
+
+/// The text as far as it is written.
+struct Page {
+    text: String,
+}
+
+impl Page {
+    fn source(&mut self, source: &SourceSettings) -> Result<(), Fault> {
+        match &source.kind {
+            SourceKind::Files(files) => {
+                let preset = FilesSettings::new(Vec::new());
+                self.paths("paths", &files.paths)?;
+                self.list("exclude", &files.exclude, &preset.exclude);
+                for (key, is_set) in
+                    [("exclude_caches", files.exclude_caches), ("one_file_system", files.one_file_system)]
+                {
+                    if is_set {
+                        self.line(5, &format!("{key}: true"));
+                    }
+                }
+                self.list("append_only", &files.append_only, &preset.append_only);
+                if files.full_read != preset.full_read {
+                    self.text(5, "full_read", &duration::show(files.full_read));
+                }
+            }
+            SourceKind::Sqlite(sqlite) => {
+                self.paths("paths", &sqlite.paths)?;
+                self.list("exclude", &sqlite.exclude, &[]);
+            }
+            SourceKind::Compose(compose) => {
+                self.paths("files", &compose.files)?;
+                if !compose.env.is_empty() {
+                    self.paths("env", &compose.env)?;
+                }
+                if let Some(project) = &compose.project {
+                    self.text(5, "project", project);
+                }
+            }
+            SourceKind::Command(command) => {
+                match &command.run {
+                    CommandLine::Shell(text) => self.text(5, "run", text),
+                    CommandLine::Program(parts) => self.list("run", parts, &[]),
+                }
+                if command.name != source.name {
+                    self.text(5, "name", &command.name);
+                }
+                if let Some(trailer) = &command.trailer {
+                    self.text(5, "trailer", trailer);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn line(&mut self, indent: usize, line: &str) {
+        let indent = if line.is_empty() { 0 } else { indent * 2 };
+        let _ = writeln!(self.text, "{:indent$}{line}", "");
+    }
+
+    fn text(&mut self, indent: usize, key: &str, text: &str) {
+        self.line(indent, &format!("{key}: {}", quote(text)));
+    }
+
+    fn path(&mut self, indent: usize, key: &str, path: &Path) -> Result<(), Fault> {
+        self.text(indent, key, &path_text(path)?);
+        Ok(())
+    }
+
+    fn paths(&mut self, key: &str, paths: &[PathBuf]) -> Result<(), Fault> {
+        let texts: Vec<String> = paths.iter().map(|path| path_text(path)).collect::<Result<_, _>>()?;
+        self.list(key, &texts, &[]);
+        Ok(())
+    }
+
+    /// A list, unless it is the default.
+    fn list(&mut self, key: &str, items: &[String], default: &[String]) {
+        if items == default {
+            return;
+        }
+        let items: Vec<String> = items.iter().map(|item| quote(item)).collect();
+        let line = format!("{key}: [{}]", items.join(", "));
+        if line.chars().count() <= LINE_CHARS_MAX {
+            return self.line(5, &line);
+        }
+        self.line(5, &format!("{key}:"));
+        for item in items {
+            self.line(6, &format!("- {item}"));
+        }
+    }
+}
+
+/// A path as it is typed.
+fn path_text(path: &Path) -> Result<String, Fault> {
+    let text = path.to_str().ok_or_else(|| {
+        Fault::new(FaultKind::Config, format!("{} is not UTF-8, so YAML cannot hold it", path.display()))
+            .with_hint("rename it, or name the folder above it")
+    })?;
+    // What looks like a URL or a home folder is refused when read.
+    let looks_special = path.is_relative() && (text.contains(':') || text.starts_with('~') || text.trim().is_empty());
+    Ok(if looks_special { format!("./{text}") } else { text.to_owned() })
+}
+
+/// A text as YAML: plain where every YAML reader takes it for this very text, else in double quotes. Dollars are doubled,
+/// so that no variable is replaced.
+fn quote(text: &str) -> String {
+    let text = text.replace('$', "$$");
+    let is_simple = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '/' | '.' | '-');
+    let starts_simple = text.starts_with(|c: char| c.is_ascii_alphabetic() || c == '/')
+        || text.starts_with("./")
+        || text.starts_with("../");
+    let words = ["null", "true", "false", "yes", "no", "on", "off", "y", "n"];
+    if starts_simple && text.chars().all(is_simple) && !words.contains(&text.to_lowercase().as_str()) {
+        return text;
+    }
+    let mut quoted = String::from('"');
+    for c in text.chars() {
+        match c {
+            '"' | '\\' => quoted.extend(['\\', c]),
+            '\n' => quoted.push_str("\\n"),
+            '\t' => quoted.push_str("\\t"),
+            c if is_plain_char(c) => quoted.push(c),
+            c => {
+                let _ = write!(quoted, "\\U{:08x}", u32::from(c));
+            }
+        }
+    }
+    quoted.push('"');
+    quoted
+}
+
+/// Whether YAML shows a character as itself and takes it for no line break.
+fn is_plain_char(c: char) -> bool {
+    !c.is_control() && !matches!(c, '\u{2028}' | '\u{2029}' | '\u{feff}' | '\u{fffe}' | '\u{ffff}')
+}

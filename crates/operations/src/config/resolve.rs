@@ -1,0 +1,469 @@
+//! The boundary between what the user typed and what it means: variables are replaced, numbers, spans and paths read,
+//! defaults filled in, names looked up.
+
+use std::path::{Component, Path, PathBuf};
+use std::str::FromStr;
+use std::time::Duration;
+
+use jiff::tz::TimeZone;
+
+use super::document::{
+    CommandDocument, ComposeDocument, CopyDocument, Document, DrillDocument, FilesDocument, RetentionDocument,
+    SourceDocument, SqliteDocument, StackDocument,
+};
+use super::duration;
+use super::environment::Environment;
+use super::mistake::Mistake;
+use super::secret::{CommandLine, Secret, SecretSource};
+use super::settings::{
+    CommandSettings, ComposeSettings, CopySettings, DrillSettings, FilesSettings, Settings, SourceKind, SourceSettings,
+    SqliteSettings, StackSettings,
+};
+use super::text::{Named, OneOrMany, Place, Text};
+use crate::retention::{Count, Policy, TagList, Within};
+
+/// Names become tags, folders and parts of URLs.
+const NAME_CHARS_MAX: usize = 64;
+/// The longest name of a file on Linux.
+const FILE_NAME_BYTES_MAX: usize = 255;
+/// Files that every snapshot has beside its sources.
+const NAMES_TAKEN: [&str; 2] = ["lifeboat.json", "RESTORE.md"];
+/// The highest drill level that this version has.
+const DRILL_LEVEL_MAX: u8 = 3;
+
+type Result<T> = std::result::Result<T, Mistake>;
+
+/// Turns a document into settings.
+pub struct Resolver<'a> {
+    /// Where variables come from.
+    pub environment: &'a Environment,
+    /// The document's file, absolute. Relative paths start at its folder.
+    pub file: &'a Path,
+}
+
+impl Resolver<'_> {
+    /// Understands a document.
+    pub fn settings(&self, document: &Document) -> Result<Settings> {
+        let version = document
+            .version
+            .as_ref()
+            .ok_or_else(|| Mistake::of_file("`version` is missing").with_hint("write `version: 1` at the beginning"))?;
+        if self.text(version)? != "1" {
+            return Err(Mistake::at(version.place, "this version of Lifeboat reads `version: 1` only")
+                .with_hint("update Lifeboat, or mend the number"));
+        }
+        let state_dir = match &document.state_dir {
+            Some(path) => self.path(path)?,
+            None => self.environment.state_dir().ok_or_else(|| {
+                Mistake::of_file("`state_dir` is missing, and there is no home folder to put state into")
+                    .with_hint("write for example `state_dir: /var/lib/lifeboat`")
+            })?,
+        };
+        let password = self
+            .secret("password", (&document.password, &document.password_file, &document.password_command))?
+            .ok_or_else(|| {
+                Mistake::of_file("there is no password")
+                    .with_hint("add `password_file` with the name of a file that holds it")
+            })?;
+        let copies = self.copies(document.copies.as_ref())?;
+        let no_stack =
+            || Mistake::of_file("`stacks` is missing").with_hint("add what to back up: `lifeboat init` writes it");
+        let stacks = document.stacks.as_ref().filter(|stacks| !stacks.0.is_empty()).ok_or_else(no_stack)?;
+        let stacks = stacks.0.iter().map(|(name, stack)| self.stack(name, stack, &copies)).collect::<Result<_>>()?;
+        Ok(Settings { file: self.file.to_owned(), state_dir, password, copies, stacks })
+    }
+
+    fn copies(&self, copies: Option<&Named<CopyDocument>>) -> Result<Vec<CopySettings>> {
+        let hint = "add for example `copies: {disk: {url: /srv/backups}}`";
+        let copies = copies.map(|copies| &copies.0[..]).unwrap_or_default();
+        match copies {
+            [] => Err(Mistake::of_file("`copies` is missing").with_hint(hint)),
+            [(name, copy)] => Ok(vec![self.copy(name, copy)?]),
+            [_, (second, _), ..] => {
+                Err(Mistake::at(second.place, "several copies are not supported by this version of Lifeboat")
+                    .with_hint("they come with a later one; keep the first and remove the others"))
+            }
+        }
+    }
+
+    fn copy(&self, name: &Text, copy: &CopyDocument) -> Result<CopySettings> {
+        let url = required(&copy.url, name, "url", "a folder, such as `url: /srv/backups`")?;
+        if let Some(layout) = &copy.layout {
+            match &*self.text(layout)? {
+                "repository" => (),
+                "archive" => {
+                    return Err(Mistake::at(
+                        layout.place,
+                        "archive copies are not supported by this version of Lifeboat",
+                    )
+                    .with_hint("they come with a later one; remove `layout`"));
+                }
+                _ => {
+                    return Err(Mistake::at(layout.place, "unknown layout")
+                        .with_hint("write `layout: repository`, or remove it"));
+                }
+            }
+        }
+        Ok(CopySettings {
+            name: self.name(name)?,
+            path: self.folder_of_url(url)?,
+            media: match &copy.media {
+                Some(media) => self.filled(media)?,
+                None => "disk".to_owned(),
+            },
+            offsite: self.boolean(&copy.offsite)?,
+        })
+    }
+
+    /// A copy's URL: a plain path, or `file://` with an absolute one.
+    fn folder_of_url(&self, url: &Text) -> Result<PathBuf> {
+        let text = self.filled(url)?;
+        if let Some(path) = text.strip_prefix("file://") {
+            // Percent signs would have to be decoded, and a host would be another machine: a plain path says it better.
+            if !path.starts_with('/') || path.contains('%') {
+                return Err(Mistake::at(url.place, "a `file://` URL must hold an absolute path, without `%`")
+                    .with_hint("write a plain path instead, such as /srv/backups"));
+            }
+            return self.path_of(url, path);
+        }
+        let scheme = text.split(['/', '.']).next().and_then(|start| start.split_once(':'));
+        if let Some((scheme, _)) = scheme {
+            return Err(Mistake::at(url.place, format!("copies in `{scheme}:` are not supported by this version of Lifeboat"))
+                .with_hint("they come with a later one; this one writes to local folders only. A folder with a colon in its name: write ./ before it"));
+        }
+        self.path_of(url, &text)
+    }
+
+    fn stack(&self, name: &Text, stack: &StackDocument, copies: &[CopySettings]) -> Result<StackSettings> {
+        let hint = "what to back up, such as `sources: {data: {files: {paths: [/srv/data]}}}`";
+        let sources = required(&stack.sources, name, "sources", hint)?;
+        if sources.0.is_empty() {
+            return Err(Mistake::at(name.place, "a stack needs at least one source").with_hint(hint));
+        }
+        Ok(StackSettings {
+            name: self.name(name)?,
+            schedule: self.schedule(&stack.schedule)?,
+            time_zone: match &stack.timezone {
+                Some(zone) => self.time_zone(zone)?,
+                None => self.environment.time_zone().clone(),
+            },
+            copies: self.copies_of_stack(&stack.copies, copies)?,
+            retention: match &stack.retention {
+                Some(retention) => self.retention(retention)?,
+                None => Policy::preset(),
+            },
+            drill: stack.drill.as_ref().map(|drill| self.drill(drill)).transpose()?,
+            rpo: stack.rpo.as_ref().map(|span| self.duration(span)).transpose()?,
+            rto: stack.rto.as_ref().map(|span| self.duration(span)).transpose()?,
+            before: stack.before.iter().flatten().map(|command| self.command_line(command)).collect::<Result<_>>()?,
+            sources: sources.0.iter().map(|(name, source)| self.source(name, source)).collect::<Result<_>>()?,
+        })
+    }
+
+    fn copies_of_stack(&self, wanted: &Option<OneOrMany>, copies: &[CopySettings]) -> Result<Vec<String>> {
+        let known: Vec<&str> = copies.iter().map(|copy| copy.name.as_str()).collect();
+        let Some(wanted) = wanted else { return Ok(known.into_iter().map(str::to_owned).collect()) };
+        let mut names = Vec::new();
+        for text in wanted.texts() {
+            let name = self.text(text)?;
+            if !known.contains(&&*name) {
+                return Err(Mistake::unknown(text.place, format!("there is no copy `{name}`"), &name, &known));
+            }
+            if names.contains(&name) {
+                return Err(
+                    Mistake::at(text.place, format!("`{name}` is given twice")).with_hint("remove one of the two")
+                );
+            }
+            names.push(name);
+        }
+        if names.is_empty() {
+            return Err(Mistake::at(wanted.place(), "a stack needs at least one copy")
+                .with_hint("name one, or remove `copies` to write to all"));
+        }
+        Ok(names)
+    }
+
+    fn retention(&self, retention: &RetentionDocument) -> Result<Policy> {
+        let r = retention;
+        Ok(Policy {
+            last: self.count(&r.last)?,
+            hourly: self.count(&r.hourly)?,
+            daily: self.count(&r.daily)?,
+            weekly: self.count(&r.weekly)?,
+            monthly: self.count(&r.monthly)?,
+            yearly: self.count(&r.yearly)?,
+            within: self.within(&r.within)?,
+            within_hourly: self.within(&r.within_hourly)?,
+            within_daily: self.within(&r.within_daily)?,
+            within_weekly: self.within(&r.within_weekly)?,
+            within_monthly: self.within(&r.within_monthly)?,
+            within_yearly: self.within(&r.within_yearly)?,
+            tags: self
+                .texts(&r.tags)?
+                .iter()
+                .map(|list| TagList(list.split(',').map(|tag| tag.trim().to_owned()).collect()))
+                .collect(),
+        })
+    }
+
+    fn drill(&self, drill: &DrillDocument) -> Result<DrillSettings> {
+        let level = match &drill.level {
+            None => DRILL_LEVEL_MAX,
+            Some(text) => match self.text(text)?.parse::<u8>() {
+                Ok(level) if level <= DRILL_LEVEL_MAX => level,
+                Ok(4 | 5) => {
+                    return Err(Mistake::at(
+                        text.place,
+                        "drill levels 4 and 5 are not supported by this version of Lifeboat",
+                    )
+                    .with_hint("they come with a later one; write 3, or remove `level`"));
+                }
+                _ => {
+                    return Err(Mistake::at(text.place, "a drill level is a number from 0 to 3")
+                        .with_hint("0: listed, 1: every byte read, 2: structure checked, 3: restored and compared"));
+                }
+            },
+        };
+        Ok(DrillSettings { schedule: self.schedule(&drill.schedule)?, level })
+    }
+
+    fn source(&self, name: &Text, source: &SourceDocument) -> Result<SourceSettings> {
+        let kinds = [
+            source.files.as_ref().map(|files| self.files(name, files).map(SourceKind::Files)),
+            source.sqlite.as_ref().map(|sqlite| self.sqlite(name, sqlite).map(SourceKind::Sqlite)),
+            source.compose.as_ref().map(|compose| self.compose(name, compose).map(SourceKind::Compose)),
+            source.command.as_ref().map(|command| self.command(name, command).map(SourceKind::Command)),
+        ];
+        let mut given = kinds.into_iter().flatten();
+        match (given.next(), given.next()) {
+            (Some(kind), None) => {
+                let settings = SourceSettings { name: self.name(name)?, kind: kind? };
+                if NAMES_TAKEN.contains(&&*settings.name) {
+                    let what = format!("`{}` is the name of a file in every snapshot", settings.name);
+                    return Err(Mistake::at(name.place, what).with_hint("choose another name for the source"));
+                }
+                Ok(settings)
+            }
+            (None, _) => Err(Mistake::at(name.place, "a source needs a kind with its options")
+                .with_hint("write for example `files: {paths: [/srv/data]}`; kinds: files, sqlite, compose, command")),
+            (Some(_), Some(_)) => Err(Mistake::at(name.place, "a source has one kind only")
+                .with_hint("make two sources of it, each with a name of its own")),
+        }
+    }
+
+    fn files(&self, name: &Text, files: &FilesDocument) -> Result<FilesSettings> {
+        let preset = FilesSettings::new(self.paths(&files.paths, name, "paths")?);
+        Ok(FilesSettings {
+            exclude: self.texts(&files.exclude)?,
+            exclude_caches: self.boolean(&files.exclude_caches)?,
+            one_file_system: self.boolean(&files.one_file_system)?,
+            append_only: match &files.append_only {
+                None => preset.append_only,
+                patterns => self.texts(patterns)?,
+            },
+            full_read: match &files.full_read {
+                None => preset.full_read,
+                Some(span) => self.duration(span)?,
+            },
+            ..preset
+        })
+    }
+
+    fn sqlite(&self, name: &Text, sqlite: &SqliteDocument) -> Result<SqliteSettings> {
+        Ok(SqliteSettings { paths: self.paths(&sqlite.paths, name, "paths")?, exclude: self.texts(&sqlite.exclude)? })
+    }
+
+    fn compose(&self, name: &Text, compose: &ComposeDocument) -> Result<ComposeSettings> {
+        Ok(ComposeSettings {
+            files: self.paths(&compose.files, name, "files")?,
+            env: compose.env.iter().flat_map(OneOrMany::texts).map(|path| self.path(path)).collect::<Result<_>>()?,
+            project: compose.project.as_ref().map(|project| self.filled(project)).transpose()?,
+        })
+    }
+
+    fn command(&self, name: &Text, command: &CommandDocument) -> Result<CommandSettings> {
+        let run = required(&command.run, name, "run", "the command, such as `run: pg_dump mydb`")?;
+        let file = match &command.name {
+            None => self.name(name)?,
+            Some(text) => {
+                let file = self.filled(text)?;
+                if file.contains(['/', '\0']) || file == "." || file == ".." || file.len() > FILE_NAME_BYTES_MAX {
+                    return Err(Mistake::at(text.place, "this is not a name for a file")
+                        .with_hint("write a name without `/`, of at most 255 bytes"));
+                }
+                file
+            }
+        };
+        Ok(CommandSettings {
+            run: self.command_line(run)?,
+            name: file,
+            trailer: command.trailer.as_ref().map(|trailer| self.filled(trailer)).transpose()?,
+        })
+    }
+
+    /// `x`, `x_file` or `x_command`: at most one.
+    fn secret(
+        &self,
+        name: &str,
+        (given, file, command): (&Option<Text>, &Option<Text>, &Option<OneOrMany>),
+    ) -> Result<Option<SecretSource>> {
+        let places = [
+            given.as_ref().map(|text| (name.to_owned(), text.place)),
+            file.as_ref().map(|text| (format!("{name}_file"), text.place)),
+            command.as_ref().map(|line| (format!("{name}_command"), line.place())),
+        ];
+        let mut places = places.into_iter().flatten();
+        if let (Some((first, _)), Some((second, place))) = (places.next(), places.next()) {
+            return Err(Mistake::at(place, format!("`{first}` and `{second}` are both given"))
+                .with_hint("remove one of the two"));
+        }
+        Ok(match (given, file, command) {
+            (Some(text), ..) => Some(SecretSource::Given(Secret::new(self.filled(text)?))),
+            (_, Some(path), _) => Some(SecretSource::File(self.path(path)?)),
+            (.., Some(line)) => {
+                let folder = self.folder().to_owned();
+                Some(SecretSource::Command { line: self.command_line(line)?, folder })
+            }
+            (None, None, None) => None,
+        })
+    }
+
+    fn command_line(&self, command: &OneOrMany) -> Result<CommandLine> {
+        match command {
+            OneOrMany::One(text) => Ok(CommandLine::Shell(self.filled(text)?)),
+            OneOrMany::Many(texts, place) => {
+                let parts: Vec<String> = texts.iter().map(|text| self.text(text)).collect::<Result<_>>()?;
+                if parts.first().is_none_or(String::is_empty) {
+                    return Err(
+                        Mistake::at(*place, "a command needs a program").with_hint("write for example [pg_dump, mydb]")
+                    );
+                }
+                Ok(CommandLine::Program(parts))
+            }
+        }
+    }
+
+    /// A list of paths that must not be empty.
+    fn paths(&self, paths: &Option<OneOrMany>, name: &Text, key: &str) -> Result<Vec<PathBuf>> {
+        let paths = required(paths, name, key, &format!("for example `{key}: [/srv/data]`"))?;
+        if paths.texts().is_empty() {
+            return Err(Mistake::at(paths.place(), "the list is empty").with_hint("name at least one path"));
+        }
+        paths.texts().iter().map(|path| self.path(path)).collect()
+    }
+
+    fn path(&self, path: &Text) -> Result<PathBuf> {
+        self.path_of(path, &self.filled(path)?)
+    }
+
+    /// `path` came out of `text`. Made absolute; `.` and doubled `/` are taken out.
+    fn path_of(&self, text: &Text, path: &str) -> Result<PathBuf> {
+        if path == "~" || path.starts_with("~/") {
+            return Err(Mistake::at(text.place, "`~` is not replaced here").with_hint("write ${HOME} instead"));
+        }
+        if path.contains('\0') {
+            return Err(Mistake::at(text.place, "a path cannot hold a NUL character"));
+        }
+        Ok(self.folder().join(path).components().filter(|part| *part != Component::CurDir).collect())
+    }
+
+    fn folder(&self) -> &Path {
+        self.file.parent().unwrap_or(Path::new("/"))
+    }
+
+    fn name(&self, name: &Text) -> Result<String> {
+        let text = &*name.raw;
+        let is_fine = |c: char| c.is_alphanumeric() || matches!(c, '.' | '_' | '-');
+        let starts_fine = text.starts_with(|c: char| c.is_alphanumeric() || c == '_');
+        if !starts_fine || !text.chars().all(is_fine) || text.chars().count() > NAME_CHARS_MAX {
+            return Err(Mistake::at(name.place, "this cannot be a name").with_hint(format!(
+                "use letters, digits, `.`, `_` and `-`, not `.` or `-` first, at most {NAME_CHARS_MAX} of them"
+            )));
+        }
+        Ok(text.clone())
+    }
+
+    fn schedule(&self, schedule: &Option<Text>) -> Result<Option<String>> {
+        let Some(text) = schedule else { return Ok(None) };
+        let schedule = self.text(text)?.trim().to_owned();
+        if schedule.is_empty() {
+            return Err(Mistake::at(text.place, "the schedule is empty")
+                .with_hint("write a cron expression such as \"0 */4 * * *\", or remove it"));
+        }
+        Ok(Some(schedule))
+    }
+
+    fn time_zone(&self, text: &Text) -> Result<TimeZone> {
+        let zone = self.text(text)?;
+        TimeZone::get(&zone).map_err(|_| {
+            Mistake::at(text.place, format!("unknown time zone `{zone}`"))
+                .with_hint("write the name of a region and city, such as Africa/Nairobi, or UTC")
+        })
+    }
+
+    fn count(&self, count: &Option<Text>) -> Result<Count> {
+        let Some(text) = count else { return Ok(Count::default()) };
+        match &*self.text(text)? {
+            "all" => Ok(Count::All),
+            number => number.parse().map(Count::AtMost).map_err(|_| {
+                Mistake::at(text.place, "expected a number of snapshots")
+                    .with_hint("write a number from 0 on, or `all` to keep all of them")
+            }),
+        }
+    }
+
+    fn within(&self, span: &Option<Text>) -> Result<Option<Within>> {
+        let Some(text) = span else { return Ok(None) };
+        let within = Within::from_str(&self.text(text)?).map_err(|_| {
+            Mistake::at(text.place, "expected a span of time")
+                .with_hint("write it like 2y5m7d3h: years, months, days, hours (here `m` is months)")
+        })?;
+        Ok(Some(within))
+    }
+
+    fn duration(&self, text: &Text) -> Result<Duration> {
+        duration::parse(&self.text(text)?).ok_or_else(|| {
+            Mistake::at(text.place, "expected a span of time")
+                .with_hint("write it like 30m, 6h, 7d or 1h30m (w, d, h, m, s; here `m` is minutes)")
+        })
+    }
+
+    fn boolean(&self, value: &Option<Text>) -> Result<bool> {
+        let Some(text) = value else { return Ok(false) };
+        match &*self.text(text)? {
+            "true" => Ok(true),
+            "false" => Ok(false),
+            _ => {
+                Err(Mistake::at(text.place, "expected true or false")
+                    .with_hint("write one of the two, in small letters"))
+            }
+        }
+    }
+
+    fn texts(&self, texts: &Option<OneOrMany>) -> Result<Vec<String>> {
+        texts.iter().flat_map(OneOrMany::texts).map(|text| self.text(text)).collect()
+    }
+
+    /// A text that must not be empty.
+    fn filled(&self, text: &Text) -> Result<String> {
+        let filled = self.text(text)?;
+        if filled.trim().is_empty() {
+            return Err(Mistake::at(text.place, "the value is empty").with_hint("write one, or remove the key"));
+        }
+        Ok(filled)
+    }
+
+    /// A text with its variables replaced.
+    fn text(&self, text: &Text) -> Result<String> {
+        self.environment.replace(&text.raw).map_err(|what| {
+            Mistake::at(text.place, what)
+                .with_hint("set the variable, give a default with ${VAR:-default}, or write $$ for a plain dollar")
+        })
+    }
+}
+
+/// A key that what is called `name` must have.
+fn required<'a, T>(value: &'a Option<T>, name: &Text, key: &str, hint: &str) -> Result<&'a T> {
+    let place: Place = name.place;
+    value.as_ref().ok_or_else(|| Mistake::at(place, format!("`{key}` is missing")).with_hint(format!("add {hint}")))
+}

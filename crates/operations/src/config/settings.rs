@@ -1,0 +1,219 @@
+//! What the configuration means: every value read, every default filled in, every path absolute.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use jiff::tz::TimeZone;
+use serde::Serialize;
+
+use super::mistake::nearest;
+use super::secret::{CommandLine, SecretSource};
+use super::show;
+use crate::retention::Policy;
+use crate::{Fault, FaultKind};
+
+/// The whole configuration.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Settings {
+    /// The file it was read from, absolute.
+    pub file: PathBuf,
+    /// The folder for run history and caches. It may not exist yet.
+    pub state_dir: PathBuf,
+    /// Where the password of the repository comes from.
+    pub password: SecretSource,
+    /// The places that keep the backups, in the order of the file. At least one; in this version exactly one.
+    pub copies: Vec<CopySettings>,
+    /// The applications to protect, in the order of the file. At least one.
+    pub stacks: Vec<StackSettings>,
+}
+
+/// A place that keeps the backups.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct CopySettings {
+    /// Its name.
+    #[serde(skip)]
+    pub name: String,
+    /// The folder it is.
+    #[serde(rename = "url")]
+    pub path: PathBuf,
+    /// What it lies on, such as `disk`.
+    pub media: String,
+    /// Whether it is at another site than the data.
+    pub offsite: bool,
+}
+
+/// An application to protect.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct StackSettings {
+    /// Its name.
+    #[serde(skip)]
+    pub name: String,
+    /// When to back up: a cron expression, not read yet.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub schedule: Option<String>,
+    /// The time zone of schedules and of retention.
+    #[serde(rename = "timezone", serialize_with = "show::time_zone")]
+    pub time_zone: TimeZone,
+    /// The names of the copies to write to. At least one.
+    pub copies: Vec<String>,
+    /// Which snapshots to keep.
+    pub retention: Policy,
+    /// When and how deeply to drill.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub drill: Option<DrillSettings>,
+    /// How old the newest backup may be.
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "show::maybe_duration")]
+    pub rpo: Option<Duration>,
+    /// How long a restore may take.
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "show::maybe_duration")]
+    pub rto: Option<Duration>,
+    /// Commands to run before a capture, in order, in the folder of the configuration. If one fails, the run fails.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub before: Vec<CommandLine>,
+    /// What holds the data, in the order of the file. At least one.
+    #[serde(serialize_with = "show::sources")]
+    pub sources: Vec<SourceSettings>,
+}
+
+/// When and how deeply to drill.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct DrillSettings {
+    /// A cron expression, not read yet.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub schedule: Option<String>,
+    /// 0 to 3; see the drill levels of the guide.
+    pub level: u8,
+}
+
+/// One thing that holds data.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SourceSettings {
+    /// Its name, which is its folder in the snapshot.
+    pub name: String,
+    /// What it is, with its options.
+    pub kind: SourceKind,
+}
+
+/// The kinds of source that this version has.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SourceKind {
+    /// Files and folders.
+    Files(FilesSettings),
+    /// SQLite databases.
+    Sqlite(SqliteSettings),
+    /// A Compose project.
+    Compose(ComposeSettings),
+    /// What a command prints.
+    Command(CommandSettings),
+}
+
+/// Files and folders.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct FilesSettings {
+    /// Files and folders, absolute. At least one.
+    pub paths: Vec<PathBuf>,
+    /// What to leave out: gitignore patterns, not read yet.
+    pub exclude: Vec<String>,
+    /// Leave out folders that hold a `CACHEDIR.TAG`.
+    pub exclude_caches: bool,
+    /// Stay on the file system that each path is on.
+    pub one_file_system: bool,
+    /// Files that only ever grow: gitignore patterns, not read yet.
+    pub append_only: Vec<String>,
+    /// How often such files are read in full all the same. Zero: every time.
+    #[serde(serialize_with = "show::duration")]
+    pub full_read: Duration,
+}
+
+impl FilesSettings {
+    /// Everything below `paths`, with the defaults of a `files` source that says nothing else.
+    pub fn new(paths: Vec<PathBuf>) -> Self {
+        Self {
+            paths,
+            exclude: Vec::new(),
+            exclude_caches: false,
+            one_file_system: false,
+            append_only: vec!["*.couch".to_owned(), "*.view".to_owned()],
+            full_read: Duration::from_secs(7 * 86_400),
+        }
+    }
+}
+
+/// SQLite databases.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct SqliteSettings {
+    /// Databases, folders to look for them in, or globs; absolute. At least one.
+    pub paths: Vec<PathBuf>,
+    /// What to leave out: gitignore patterns, not read yet.
+    pub exclude: Vec<String>,
+}
+
+/// A Compose project.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ComposeSettings {
+    /// Compose files or globs, absolute. At least one.
+    pub files: Vec<PathBuf>,
+    /// Env files besides those that the compose files name, absolute.
+    pub env: Vec<PathBuf>,
+    /// The project's name, where it is not that of the folder.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub project: Option<String>,
+}
+
+/// What a command prints.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct CommandSettings {
+    /// The command.
+    pub run: CommandLine,
+    /// The name of the file in the snapshot: a single part of a path.
+    pub name: String,
+    /// A text that must end the output.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub trailer: Option<String>,
+}
+
+impl Settings {
+    /// The folder of the configuration: relative paths start there, and commands run there.
+    pub fn folder(&self) -> &Path {
+        self.file.parent().unwrap_or(Path::new("/"))
+    }
+
+    /// The stack `name`, or a fault that lists the stacks there are.
+    pub fn stack(&self, name: &str) -> Result<&StackSettings, Fault> {
+        let names: Vec<&str> = self.stacks.iter().map(|stack| stack.name.as_str()).collect();
+        self.stacks.iter().find(|stack| stack.name == name).ok_or_else(|| unknown("stack", name, &names))
+    }
+
+    /// The copy `name`, or a fault that lists the copies there are.
+    pub fn copy(&self, name: &str) -> Result<&CopySettings, Fault> {
+        let names: Vec<&str> = self.copies.iter().map(|copy| copy.name.as_str()).collect();
+        self.copies.iter().find(|copy| copy.name == name).ok_or_else(|| unknown("copy", name, &names))
+    }
+}
+
+impl StackSettings {
+    /// The source `name`, or a fault that lists the stack's sources.
+    pub fn source(&self, name: &str) -> Result<&SourceSettings, Fault> {
+        let names: Vec<&str> = self.sources.iter().map(|source| source.name.as_str()).collect();
+        self.sources.iter().find(|source| source.name == name).ok_or_else(|| unknown("source", name, &names))
+    }
+}
+
+impl SourceKind {
+    /// The kind's name in the configuration.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Files(_) => "files",
+            Self::Sqlite(_) => "sqlite",
+            Self::Compose(_) => "compose",
+            Self::Command(_) => "command",
+        }
+    }
+}
+
+fn unknown(what: &str, name: &str, names: &[&str]) -> Fault {
+    let meant = nearest(name, names).map_or(String::new(), |near| format!("did you mean `{near}`? "));
+    Fault::new(FaultKind::NotFound, format!("lifeboat.yaml has no {what} `{name}`"))
+        .with_hint(format!("{meant}it has: {}", names.join(", ")))
+}

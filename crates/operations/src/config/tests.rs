@@ -1,0 +1,537 @@
+//! The configuration as a user meets it: good files, bad files, where it is looked for, what is shown and written.
+
+use std::fmt::Write;
+use std::fs;
+use std::time::Duration;
+
+use expect_test::expect;
+use jiff::tz::TimeZone;
+use proptest::prelude::*;
+
+use super::*;
+use crate::retention::Policy;
+
+fn environment() -> Environment {
+    Environment::of([("HOME", "/home/a"), ("EMPTY", ""), ("KEY", "hunter2"), ("N", "5"), ("DIR", "/srv/x y")])
+}
+
+fn read(text: &str) -> Settings {
+    parse(text, Path::new("/etc/lifeboat/lifeboat.yaml"), &environment())
+        .unwrap_or_else(|fault| panic!("{fault:?}\n{text}"))
+}
+
+/// Every file in `bad/` has exactly one thing wrong, and what is said about it stands here.
+#[test]
+fn bad_files_are_told_what_is_wrong_and_where_and_what_to_do() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/config/bad");
+    let mut files: Vec<_> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    files.sort();
+    let mut said = String::new();
+    for file in files {
+        let name = Path::new(file.file_name().unwrap());
+        let text = fs::read_to_string(&file).unwrap();
+        let Err(fault) = parse(&text, name, &environment()) else { panic!("{} is accepted", name.display()) };
+        assert_eq!(fault.kind, FaultKind::Config);
+        let hint = fault.hint.as_ref().unwrap_or_else(|| panic!("{fault:?} does not say what to do"));
+        let _ = writeln!(said, "{}\n    {hint}", fault.text());
+    }
+    assert!(!said.contains("hunter2"), "a secret is shown");
+    expect![[r#"
+        alias.yaml:4:1: unknown key `x`
+            known here: version, state_dir, password, password_file, password_command, copies, stacks
+        bad-indent.yaml:2:12: this is not YAML: mapping values are not allowed in this context
+            texts with `: `, ` #`, or one of *&!|>%@`{[ at their beginning need quotes; indent with spaces
+        copies-list.yaml:4:3: copies: expected keys and values here
+            write {key: value}, or one `key: value` a line, indented
+        copies-missing.yaml:1:1: `copies` is missing
+            add for example `copies: {disk: {url: /srv/backups}}`
+        copies-several.yaml:5:3: copies.nas: several copies are not supported by this version of Lifeboat
+            they come with a later one; keep the first and remove the others
+        copy-archive.yaml:4:29: copies.bundle.layout: archive copies are not supported by this version of Lifeboat
+            they come with a later one; remove `layout`
+        copy-file-url-with-host.yaml:4:15: copies.disk.url: a `file://` URL must hold an absolute path, without `%`
+            write a plain path instead, such as /srv/backups
+        copy-later-key.yaml:4:13: copies.offsite.endpoint: `endpoint` is not supported by this version of Lifeboat
+            it comes with a later one; this one writes to local folders only
+        copy-name.yaml:4:3: copies.a b: this cannot be a name
+            use letters, digits, `.`, `_` and `-`, not `.` or `-` first, at most 64 of them
+        copy-offsite-maybe.yaml:4:28: copies.disk.offsite: expected true or false
+            write one of the two, in small letters
+        copy-s3.yaml:4:18: copies.offsite.url: copies in `s3:` are not supported by this version of Lifeboat
+            they come with a later one; this one writes to local folders only. A folder with a colon in its name: write ./ before it
+        copy-sftp.yaml:4:18: copies.offsite.url: copies in `sftp:` are not supported by this version of Lifeboat
+            they come with a later one; this one writes to local folders only. A folder with a colon in its name: write ./ before it
+        copy-text.yaml:4:9: copies.disk: expected keys and values here
+            write {key: value}, or one `key: value` a line, indented
+        copy-tilde.yaml:4:15: copies.disk.url: `~` is not replaced here
+            write ${HOME} instead
+        copy-without-url.yaml:4:3: copies.disk: `url` is missing
+            add a folder, such as `url: /srv/backups`
+        deep-unset-variable.yaml:11:15: stacks.cht.sources.data.files.paths[1]: the environment variable NO_SUCH is not set
+            set the variable, give a default with ${VAR:-default}, or write $$ for a plain dollar
+        empty.yaml:1:1: `version` is missing
+            write `version: 1` at the beginning
+        key-misspelt.yaml:2:1: pasword_file: unknown key `pasword_file`
+            did you mean `password_file`? known here: version, state_dir, password, password_file, password_command, copies, stacks
+        key-twice.yaml:3:1: password_file: `password_file` is given twice
+            remove one of the two
+        key-unknown.yaml:3:1: repository: unknown key `repository`
+            known here: version, state_dir, password, password_file, password_command, copies, stacks
+        not-a-map.yaml:1:1: expected keys and values here
+            write {key: value}, or one `key: value` a line, indented
+        only-a-comment.yaml:1:1: `version` is missing
+            write `version: 1` at the beginning
+        open-quote.yaml:3:1: this is not YAML: invalid indentation in multiline quoted scalar
+            texts with `: `, ` #`, or one of *&!|>%@`{[ at their beginning need quotes; indent with spaces
+        password-command-empty.yaml:2:19: password_command: a command needs a program
+            write for example [pg_dump, mydb]
+        password-command-number.yaml:2:1: password_command: expected a text or a list of texts
+            write a text or [text, text]; numbers need quotes
+        password-empty.yaml:2:11: password: the value is empty
+            write one, or remove the key
+        password-list.yaml:2:11: password: expected a single value here
+            write one text, without [ ] and { } around it
+        password-map.yaml:2:11: password: expected a single value here
+            write one text, without [ ] and { } around it
+        password-missing.yaml:1:1: there is no password
+            add `password_file` with the name of a file that holds it
+        password-twice.yaml:3:16: password_file: `password` and `password_file` are both given
+            remove one of the two
+        password-unset-variable.yaml:2:11: password: the environment variable UNSET is not set
+            set the variable, give a default with ${VAR:-default}, or write $$ for a plain dollar
+        source-command-empty.yaml:7:29: stacks.cht.sources.data.command.run: a command needs a program
+            write for example [pg_dump, mydb]
+        source-command-name.yaml:7:41: stacks.cht.sources.data.command.name: this is not a name for a file
+            write a name without `/`, of at most 255 bytes
+        source-command-without-run.yaml:7:7: stacks.cht.sources.data: `run` is missing
+            add the command, such as `run: pg_dump mydb`
+        source-compose-without-files.yaml:7:7: stacks.cht.sources.data: `files` is missing
+            add for example `files: [/srv/data]`
+        source-full-read.yaml:7:46: stacks.cht.sources.data.files.full_read: expected a span of time
+            write it like 30m, 6h, 7d or 1h30m (w, d, h, m, s; here `m` is minutes)
+        source-key-misspelt.yaml:7:22: stacks.cht.sources.data.files.pahts: unknown key `pahts`
+            did you mean `paths`? known here: paths, exclude, exclude_caches, one_file_system, append_only, full_read
+        source-later-kind.yaml:7:14: stacks.cht.sources.data.couchdb: kind `couchdb` is not supported by this version of Lifeboat
+            it comes with a later one; this one has files, sqlite, compose, command
+        source-name-taken.yaml:8:7: stacks.cht.sources.lifeboat.json: `lifeboat.json` is the name of a file in every snapshot
+            choose another name for the source
+        source-nothing.yaml:7:7: stacks.cht.sources.data: a source needs a kind with its options
+            write for example `files: {paths: [/srv/data]}`; kinds: files, sqlite, compose, command
+        source-open-variable.yaml:7:29: stacks.cht.sources.data.command.run: `${` is not closed by `}`
+            set the variable, give a default with ${VAR:-default}, or write $$ for a plain dollar
+        source-paths-empty.yaml:7:29: stacks.cht.sources.data.files.paths: the list is empty
+            name at least one path
+        source-paths-map.yaml:7:29: stacks.cht.sources.data.files.paths: expected a text or a list of texts
+            write a text or [text, text]; numbers need quotes
+        source-paths-missing.yaml:7:7: stacks.cht.sources.data: `paths` is missing
+            add for example `paths: [/srv/data]`
+        source-paths-nested.yaml:7:34: stacks.cht.sources.data.files.paths[1]: expected a single value here
+            write one text, without [ ] and { } around it
+        source-paths-null.yaml:9:34: stacks.cht.sources.more.files.paths[1]: there is no value here
+            write one, or remove what stands before it
+        source-star.yaml:7:45: a text that begins with `*` needs quotes
+            write it like "*.log"
+        source-text.yaml:7:13: stacks.cht.sources.data: expected keys and values here
+            write {key: value}, or one `key: value` a line, indented
+        source-twice.yaml:8:7: stacks.cht.sources.data: `data` is given twice
+            remove one of the two
+        source-two-kinds.yaml:7:7: stacks.cht.sources.data: a source has one kind only
+            make two sources of it, each with a name of its own
+        source-unknown-kind.yaml:7:14: stacks.cht.sources.data.sqllite: unknown kind of source `sqllite`
+            did you mean `sqlite`? known here: files, sqlite, compose, command
+        source-yes.yaml:7:52: stacks.cht.sources.data.files.one_file_system: expected true or false
+            write one of the two, in small letters
+        stack-after-restore.yaml:7:5: stacks.cht.after_restore: `after_restore` is not supported by this version of Lifeboat
+            it comes with a later one
+        stack-before-empty.yaml:7:14: stacks.cht.before[0]: a command needs a program
+            write for example [pg_dump, mydb]
+        stack-before-text.yaml:7:13: stacks.cht.before: expected a list here
+            write [a, b], or one item a line, each after `- `
+        stack-copy-twice.yaml:7:20: stacks.cht.copies[1]: `disk` is given twice
+            remove one of the two
+        stack-drill-level-later.yaml:7:20: stacks.cht.drill.level: drill levels 4 and 5 are not supported by this version of Lifeboat
+            they come with a later one; write 3, or remove `level`
+        stack-drill-level.yaml:7:20: stacks.cht.drill.level: a drill level is a number from 0 to 3
+            0: listed, 1: every byte read, 2: structure checked, 3: restored and compared
+        stack-empty-schedule.yaml:7:15: stacks.cht.schedule: the schedule is empty
+            write a cron expression such as "0 */4 * * *", or remove it
+        stack-name.yaml:4:10: stacks.-cht: this cannot be a name
+            use letters, digits, `.`, `_` and `-`, not `.` or `-` first, at most 64 of them
+        stack-no-copy.yaml:7:13: stacks.cht.copies: a stack needs at least one copy
+            name one, or remove `copies` to write to all
+        stack-retention-key.yaml:7:17: stacks.cht.retention.keep_daily: unknown key `keep_daily`
+            did you mean `daily`? known here: last, hourly, daily, weekly, monthly, yearly, within, within_hourly, within_daily, within_weekly, within_monthly, within_yearly, tags
+        stack-retention-many.yaml:7:24: stacks.cht.retention.daily: expected a number of snapshots
+            write a number from 0 on, or `all` to keep all of them
+        stack-retention-minus.yaml:7:23: stacks.cht.retention.last: expected a number of snapshots
+            write a number from 0 on, or `all` to keep all of them
+        stack-retention-number.yaml:7:16: stacks.cht.retention: expected keys and values here
+            write {key: value}, or one `key: value` a line, indented
+        stack-retention-within.yaml:7:25: stacks.cht.retention.within: expected a span of time
+            write it like 2y5m7d3h: years, months, days, hours (here `m` is months)
+        stack-rpo.yaml:7:10: stacks.cht.rpo: expected a span of time
+            write it like 30m, 6h, 7d or 1h30m (w, d, h, m, s; here `m` is minutes)
+        stack-time-zone.yaml:7:15: stacks.cht.timezone: unknown time zone `Africa/Nairoby`
+            write the name of a region and city, such as Africa/Nairobi, or UTC
+        stack-unknown-copy.yaml:7:20: stacks.cht.copies[1]: there is no copy `dsk`
+            did you mean `disk`? known here: disk
+        stack-without-sources.yaml:4:10: stacks.cht: `sources` is missing
+            add what to back up, such as `sources: {data: {files: {paths: [/srv/data]}}}`
+        stacks-empty.yaml:1:1: `stacks` is missing
+            add what to back up: `lifeboat init` writes it
+        stacks-missing.yaml:1:1: `stacks` is missing
+            add what to back up: `lifeboat init` writes it
+        tab.yaml:1:10: this is not YAML: while scanning a plain scalar, found a tab
+            texts with `: `, ` #`, or one of *&!|>%@`{[ at their beginning need quotes; indent with spaces
+        two-documents.yaml:3:1: the file holds more than one YAML document
+            remove the line `---` and what does not belong here
+        version-missing.yaml:1:1: `version` is missing
+            write `version: 1` at the beginning
+        version-unknown.yaml:1:10: version: this version of Lifeboat reads `version: 1` only
+            update Lifeboat, or mend the number
+    "#]].assert_eq(&said);
+}
+
+const WHOLE: &str = r#"
+version: 1
+state_dir: state
+password_command: [cat, "my file"]
+copies:
+  disk: { url: "file:///srv/backups", media: usb, offsite: true, layout: repository }
+stacks:
+  cht:
+    schedule: "0 */4 * * *"
+    timezone: Africa/Nairobi
+    copies: [disk]
+    retention: { last: ${N}, daily: all, within: 1y2m, tags: ["a, b", c] }
+    drill: { schedule: "0 6 * * 0", level: 2 }
+    rpo: 6h
+    rto: 1h30m
+    before: ["sync && echo $1 $$ ${EMPTY:-d}", [docker, stop, "${N}", 0x10]]
+    sources:
+      data:
+        files:
+          paths: [., ./a/../b//c, "${DIR}", /abs/]
+          exclude: "*.log"
+          exclude_caches: true
+          one_file_system: ${FLAG:-true}
+          append_only: []
+          full_read: 0s
+      db: { sqlite: { paths: ["*.db", data], exclude: [tmp] } }
+      config: { compose: { files: [compose/*.yml], env: .env, project: cht } }
+      dump: { command: { run: "pg_dump x", name: x.sql, trailer: "-- done" } }
+      "2": { command: { run: true } }
+"#;
+
+#[test]
+fn every_option_means_what_it_says() {
+    let settings = read(WHOLE);
+    expect![[""]].assert_debug_eq(&settings);
+}
+
+#[test]
+fn what_is_left_out_gets_its_default() {
+    let text = "version: 1\npassword_file: pw\ncopies: {disk: {url: backups}}\n\
+                stacks: {a: {drill: {}, sources: {s: {files: {paths: x}}}}, b: {retention: {}, sources: {s: {files: {paths: x}}}}}";
+    let settings = read(text);
+    assert_eq!(settings.folder(), Path::new("/etc/lifeboat"));
+    assert_eq!(settings.state_dir, Path::new("/home/a/.local/state/lifeboat"));
+    assert_eq!(settings.password, SecretSource::File("/etc/lifeboat/pw".into()));
+    let copy = CopySettings {
+        name: "disk".into(),
+        path: "/etc/lifeboat/backups".into(),
+        media: "disk".into(),
+        offsite: false,
+    };
+    assert_eq!(settings.copies, [copy]);
+    let [a, b] = &settings.stacks[..] else { panic!("two stacks") };
+    assert_eq!((a.schedule.as_ref(), a.rpo, a.rto, a.before.len()), (None, None, None, 0));
+    assert_eq!((&a.time_zone, &a.copies[..]), (&TimeZone::UTC, &["disk".to_owned()][..]));
+    assert_eq!(a.drill, Some(DrillSettings { schedule: None, level: 3 }));
+    assert_eq!(a.retention, Policy::preset());
+    assert!(b.retention.is_empty(), "an empty policy is not the default one: it keeps everything");
+    let files = FilesSettings::new(vec!["/etc/lifeboat/x".into()]);
+    assert_eq!(files.append_only, ["*.couch", "*.view"]);
+    assert_eq!(a.source("s").unwrap().kind, SourceKind::Files(files));
+}
+
+#[test]
+fn a_secret_is_masked_wherever_settings_are_shown() {
+    let settings = read(&WHOLE.replace("password_command: [cat, \"my file\"]", "password: ${KEY}"));
+    let SecretSource::Given(secret) = &settings.password else { panic!("{:?}", settings.password) };
+    assert_eq!(secret.expose(), "hunter2");
+    let shown = format!("{settings:?} {} {}", settings.to_yaml().unwrap(), settings.to_json().unwrap());
+    assert!(!shown.contains("hunter2"));
+    assert_eq!(settings.to_json().unwrap()["password"], "***");
+}
+
+#[test]
+fn show_gives_the_effective_values_in_the_shape_of_the_file() {
+    let settings = read(WHOLE);
+    let shown = settings.to_yaml().unwrap();
+    expect![[""]].assert_eq(&shown);
+    // What is shown is read back as the same. Only dollars are shown single, as the effective values have them.
+    let again = read(&shown);
+    assert_eq!(again, settings);
+    assert_eq!(again.to_json().unwrap()["stacks"]["cht"]["rto"], "1h30m");
+}
+
+#[test]
+fn names_that_do_not_exist_get_the_ones_that_do() {
+    let settings = read(WHOLE);
+    let fault = settings.stack("chat").unwrap_err();
+    assert_eq!((fault.kind, fault.message.as_str()), (FaultKind::NotFound, "lifeboat.yaml has no stack `chat`"));
+    assert_eq!(fault.hint.as_deref(), Some("did you mean `cht`? it has: cht"));
+    assert_eq!(settings.copy("tape").unwrap_err().hint.as_deref(), Some("it has: disk"));
+    assert!(settings.copy("disk").is_ok());
+    assert_eq!(settings.stack("cht").unwrap().source("db").unwrap().kind.name(), "sqlite");
+}
+
+#[test]
+fn the_first_place_that_has_a_configuration_wins() {
+    let folder = tempfile::tempdir().unwrap();
+    let (here, system) = (folder.path().join("here.yaml"), folder.path().join("system.yaml"));
+    let named = Environment::of([(FILE_VARIABLE, "/from/variable")]);
+    let nothing = Environment::of([(FILE_VARIABLE, "")]);
+    let find = |given: Option<&str>, environment| find_among(given.map(Path::new), environment, &[&here, &system]);
+    assert_eq!(find(Some("/given"), &named).unwrap(), Path::new("/given"));
+    assert_eq!(find(None, &named).unwrap(), Path::new("/from/variable"));
+    let fault = find(None, &nothing).unwrap_err();
+    assert!(fault.message.contains("here.yaml and no ") && fault.hint.unwrap().contains("lifeboat init"));
+    fs::write(&system, "").unwrap();
+    assert_eq!(find(None, &nothing).unwrap(), system);
+    fs::write(&here, "").unwrap();
+    assert_eq!(find(None, &nothing).unwrap(), here);
+}
+
+#[test]
+fn a_file_that_cannot_be_a_configuration_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("lifeboat.yaml");
+    let error = || load(&file, &environment()).unwrap_err();
+    assert!(error().text().ends_with("lifeboat.yaml does not exist"));
+    fs::write(&file, b"version: \xff").unwrap();
+    assert!(error().text().ends_with("is not a UTF-8 text"));
+    fs::write(&file, vec![b'#'; 2 << 20]).unwrap();
+    assert!(error().text().contains("larger than 1048576 bytes"));
+    fs::write(&file, WHOLE).unwrap();
+    let settings = load(&file, &environment()).unwrap();
+    assert_eq!(settings.state_dir, folder.path().join("state"));
+    assert_eq!(load(folder.path(), &environment()).unwrap_err().kind, FaultKind::Config);
+}
+
+#[test]
+fn the_schema_describes_every_key_and_allows_no_others() {
+    fn walk(schema: &serde_json::Value, path: &str, keys: &mut Vec<String>) {
+        if let Some(properties) = schema["properties"].as_object() {
+            assert_eq!(schema["additionalProperties"], false, "{path}");
+            for (key, property) in properties {
+                let path = format!("{path}.{key}");
+                assert!(
+                    property["description"].as_str().is_some_and(|text| text.len() > 10),
+                    "{path} is not described"
+                );
+                keys.push(path);
+            }
+        }
+    }
+    let schema = schema();
+    let mut keys = Vec::new();
+    walk(&schema, "", &mut keys);
+    for (name, definition) in schema["$defs"].as_object().unwrap() {
+        walk(definition, name, &mut keys);
+    }
+    assert_eq!(schema["required"], serde_json::json!(["version", "copies", "stacks"]));
+    expect![".copies .password .password_command .password_file .stacks .state_dir .version command.name command.run command.trailer compose.env compose.files compose.project copy.layout copy.media copy.offsite copy.url drill.level drill.schedule files.append_only files.exclude files.exclude_caches files.full_read files.one_file_system files.paths retention.daily retention.hourly retention.last retention.monthly retention.tags retention.weekly retention.within retention.within_daily retention.within_hourly retention.within_monthly retention.within_weekly retention.within_yearly retention.yearly source.command source.compose source.files source.sqlite sqlite.exclude sqlite.paths stack.before stack.copies stack.drill stack.retention stack.rpo stack.rto stack.schedule stack.sources stack.timezone"].assert_eq(&keys.join(" "));
+}
+
+fn found(name: &str, kind: SourceKind, note: Option<&str>) -> NewSource {
+    NewSource { source: SourceSettings { name: name.into(), kind }, note: note.map(str::to_owned) }
+}
+
+#[test]
+fn init_writes_a_file_that_people_can_read() {
+    let dump = CommandSettings {
+        run: CommandLine::Program(["pg_dump", "--dbname", "my db"].map(str::to_owned).to_vec()),
+        name: "db.sql".into(),
+        trailer: Some("-- PostgreSQL database dump complete\n".into()),
+    };
+    let config = NewConfig {
+        state_dir: Some("/var/lib/lifeboat".into()),
+        password_file: "/etc/lifeboat/password".into(),
+        copy: "disk".into(),
+        copy_path: "/srv/backups/cht".into(),
+        stack: "cht".into(),
+        schedule: None,
+        sources: vec![
+            found(
+                "files",
+                SourceKind::Files(FilesSettings {
+                    exclude: vec!["*.log".into(), "/cache/".into()],
+                    one_file_system: true,
+                    full_read: Duration::from_secs(86_400),
+                    ..FilesSettings::new(vec!["/srv/cht".into()])
+                }),
+                Some("everything else in /srv/cht"),
+            ),
+            found(
+                "databases",
+                SourceKind::Sqlite(SqliteSettings {
+                    paths: vec!["/srv/cht/a.db".into(), "/srv/cht/b c.db".into()],
+                    exclude: vec![],
+                }),
+                Some("2 SQLite databases\nfound"),
+            ),
+            found(
+                "compose",
+                SourceKind::Compose(ComposeSettings {
+                    files: vec!["/srv/cht/compose.yml".into()],
+                    env: vec!["/srv/cht/.env".into()],
+                    project: None,
+                }),
+                None,
+            ),
+            found("no", SourceKind::Command(dump), None),
+        ],
+    };
+    let text = render(&config).unwrap();
+    expect![[r##"
+        # What Lifeboat backs up, and where to. `lifeboat config check` tries it out,
+        # `lifeboat config schema` lists everything that may stand here.
+        version: 1
+
+        # Run history and caches. May be deleted.
+        state_dir: /var/lib/lifeboat
+
+        # Without this password the backups cannot be read: keep a copy of it on another machine or on paper.
+        password_file: /etc/lifeboat/password
+
+        # Where the backups go.
+        copies:
+          disk:
+            url: /srv/backups/cht
+            media: disk
+
+        stacks:
+          cht:
+            # schedule: "0 */4 * * *"     # every four hours
+            # The newest snapshot, and the newest that passed a drill, stay in any case.
+            retention: { last: 3, hourly: 24, daily: 7, weekly: 4, monthly: 12, yearly: 3 }
+            sources:
+              # everything else in /srv/cht
+              files:
+                files:
+                  paths: [/srv/cht]
+                  exclude: ["*.log", /cache/]
+                  one_file_system: true
+                  full_read: "1d"
+              # 2 SQLite databases found
+              databases:
+                sqlite:
+                  paths: [/srv/cht/a.db, "/srv/cht/b c.db"]
+              compose:
+                compose:
+                  files: [/srv/cht/compose.yml]
+                  env: [/srv/cht/.env]
+              "no":
+                command:
+                  run: [pg_dump, "--dbname", "my db"]
+                  name: db.sql
+                  trailer: "-- PostgreSQL database dump complete\n"
+    "##]].assert_eq(&text);
+    let settings = read(&text);
+    let sources: Vec<_> = config.sources.into_iter().map(|new| new.source).collect();
+    assert_eq!(settings.stacks[0].sources, sources);
+    assert_eq!(settings.stacks[0].retention, Policy::preset());
+    assert_eq!(settings.password, SecretSource::File(config.password_file));
+    assert_eq!(settings.copies[0].path, config.copy_path);
+}
+
+#[test]
+fn a_path_that_yaml_cannot_hold_is_refused_rather_than_changed() {
+    use std::os::unix::ffi::OsStringExt;
+    let mut config = new_config(Vec::new());
+    config.copy_path = std::ffi::OsString::from_vec(b"/srv/\xff".to_vec()).into();
+    assert!(render(&config).unwrap_err().message.contains("is not UTF-8"));
+}
+
+fn new_config(sources: Vec<NewSource>) -> NewConfig {
+    NewConfig {
+        state_dir: None,
+        password_file: "/pw".into(),
+        copy: "disk".into(),
+        copy_path: "/b".into(),
+        stack: "s".into(),
+        schedule: Some("@daily".into()),
+        sources,
+    }
+}
+
+/// Texts that YAML readers stumble over, and any others.
+fn awkward() -> impl Strategy<Value = String> {
+    let known = [
+        "no",
+        "NULL",
+        "~",
+        "1e3",
+        "0x10",
+        "- a",
+        "a: b",
+        "#x",
+        "*",
+        "&a",
+        "${HOME}",
+        "$$",
+        "'",
+        "\"",
+        "\\",
+        "\u{85}",
+        "a\u{2028}b",
+        "\u{1f600}",
+        " x ",
+        "\r\n\t",
+    ];
+    prop_oneof![prop::sample::select(known.to_vec()).prop_map(str::to_owned), "\\PC{1,20}", any::<String>()]
+        .prop_filter("neither empty nor with NUL", |text| !text.trim().is_empty() && !text.contains('\0'))
+}
+
+proptest! {
+    #[test]
+    fn whatever_is_written_is_read_back_as_the_same(
+        texts in prop::collection::vec(awkward(), 1..6),
+        name in "[a-zA-Z0-9_][a-zA-Z0-9._-]{0,20}",
+        note in any::<Option<String>>(),
+    ) {
+        let paths: Vec<PathBuf> = texts.iter().map(|text| Path::new("/d").join(text.trim_start_matches('/')).components().collect()).collect();
+        let sources = vec![
+            found(&name, SourceKind::Files(FilesSettings { exclude: texts.clone(), append_only: vec![], ..FilesSettings::new(paths.clone()) }), note.as_deref()),
+            found("sqlite", SourceKind::Sqlite(SqliteSettings { paths: paths.clone(), exclude: texts.clone() }), None),
+            found("compose", SourceKind::Compose(ComposeSettings { files: paths.clone(), env: paths, project: Some(texts[0].clone()) }), None),
+            found("shell", SourceKind::Command(CommandSettings { run: CommandLine::Shell(texts[0].clone()), name: "shell".into(), trailer: Some(texts[0].clone()) }), None),
+            found("list", SourceKind::Command(CommandSettings { run: CommandLine::Program(texts), name: "list".into(), trailer: None }), None),
+        ];
+        prop_assume!(!["sqlite", "compose", "shell", "list"].contains(&name.as_str()));
+        let text = render(&new_config(sources.clone())).unwrap();
+        let expected: Vec<_> = sources.into_iter().map(|new| new.source).collect();
+        prop_assert_eq!(&read(&text).stacks[0].sources, &expected, "{}", text);
+    }
+
+    #[test]
+    fn relative_paths_are_read_back_below_the_folder_of_the_file(name in "[a-z~:.]{1,6}") {
+        let mut config = new_config(vec![found("s", SourceKind::Files(FilesSettings::new(vec![PathBuf::from(&name)])), None)]);
+        config.copy_path = PathBuf::from(&name);
+        let settings = read(&render(&config).unwrap());
+        let expected: PathBuf = Path::new("/etc/lifeboat").join(&name).components().collect();
+        prop_assert_eq!(&settings.copies[0].path, &expected);
+        prop_assert_eq!(&settings.stacks[0].sources[0].kind, &SourceKind::Files(FilesSettings::new(vec![expected])));
+    }
+
+    #[test]
+    fn no_file_makes_the_reader_panic(text in "[a-z0-9:{}\\[\\]\"'*&!|>%@ \n\t#$-]{0,80}", at in 0usize..1000) {
+        let _ = parse(&text, Path::new("x"), &environment());
+        // Also with something odd in the middle of a good file.
+        let at = WHOLE.char_indices().map(|(at, _)| at).nth(at % WHOLE.len()).unwrap_or(0);
+        let broken = format!("{}{text}{}", &WHOLE[..at], &WHOLE[at..]);
+        let _ = parse(&broken, Path::new("x"), &environment());
+    }
+}
