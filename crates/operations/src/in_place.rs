@@ -202,12 +202,7 @@ fn refuse(findings: &[Finding], force: bool) -> Result<(), InPlaceError> {
 }
 
 /// Looks at everything and changes nothing: for `--dry-run`, and to ask the user before [`restore`].
-pub fn preview(
-    cx: &RunCx<'_>,
-    repository: &Repository,
-    index: &Index,
-    job: &Job<'_>,
-) -> Result<Preview, InPlaceError> {
+pub fn preview(cx: &RunCx<'_>, repository: &Repository, index: &Index, job: &Job<'_>) -> Result<Preview, InPlaceError> {
     let selection = roots(repository, index, &job.tree, job.manifest, job.selected)?;
     let located = locate(&selection)?;
     let Preflight { mut findings, bytes_staged } = preflight(cx, repository, index, &located)?;

@@ -44,6 +44,28 @@ pub struct Change {
     pub action: Action,
 }
 
+impl Change {
+    /// Whether it is worth showing: metadata that is set again only because renames changed it is not.
+    pub fn is_visible(&self) -> bool {
+        !matches!(self.action, Action::Metadata { differs: false, .. })
+    }
+}
+
+impl std::fmt::Display for Change {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let what = match &self.action {
+            Action::MakeFolder { .. } => "make folder",
+            Action::Create => "create",
+            Action::Replace => "replace",
+            Action::ReplaceKind { .. } => "replace (another kind)",
+            Action::MoveAway => "move away",
+            Action::MoveSideFile => "move away (database log)",
+            Action::Metadata { .. } => "set metadata of",
+        };
+        write!(f, "{what} {}", self.path.display())
+    }
+}
+
 /// What is done to one path.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(tag = "action", rename_all = "snake_case")]
@@ -144,7 +166,8 @@ pub fn plan_swap(
         parents: HashMap::new(),
     };
     for (number, target) in located.targets.iter().enumerate() {
-        let below = located.targets.iter().filter(|other| other.live != target.live && other.live.starts_with(&target.live));
+        let below =
+            located.targets.iter().filter(|other| other.live != target.live && other.live.starts_with(&target.live));
         planner.carved = below.flat_map(|other| other.side_files().chain([other.live.clone()])).collect();
         planner.target = number;
         planner.target(target, &located.places[target.place], tree)?;
@@ -298,7 +321,8 @@ impl Planner<'_> {
             (Decision::ReplaceKind(kind), Some(snapshot), Some(live)) => {
                 self.note_links(snapshot)?;
                 for inside in self.protected_below(path) {
-                    let what = format!("lies in {}, which is a {} in the snapshot", path.display(), snapshot.kind.name());
+                    let what =
+                        format!("lies in {}, which is a {} in the snapshot", path.display(), snapshot.kind.name());
                     let what = format!("{what} and would be moved away with it: move it elsewhere, or use --to");
                     self.plan.findings.push(Finding::new(Effect::Blocks, &inside, what));
                 }
@@ -417,8 +441,7 @@ impl Planner<'_> {
         }
         for (path, (target, node)) in std::mem::take(&mut self.parents) {
             if !planned.contains(&path) {
-                let action =
-                    Action::Metadata { before: Box::new(node.clone()), after: Box::new(node), differs: false };
+                let action = Action::Metadata { before: Box::new(node.clone()), after: Box::new(node), differs: false };
                 self.plan.changes.push(Change { target, path, action });
             }
         }

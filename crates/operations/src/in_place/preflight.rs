@@ -59,7 +59,8 @@ pub fn preflight(
         findings.extend(unfinished(place)?);
     }
     for (live, (uid, gid)) in foreign {
-        let what = format!("the snapshot has files of user {uid}, group {gid}, which only root can restore: run as root");
+        let what =
+            format!("the snapshot has files of user {uid}, group {gid}, which only root can restore: run as root");
         findings.push(Finding::new(Effect::BlocksUnlessForced, &live, what));
     }
     findings.extend(open_below(located));

@@ -82,9 +82,8 @@ pub fn roots(
         }
     }
     let mut parts = selected.iter().filter(|part| *part != "/");
-    let find = |source: &str, host: &Path| {
-        walk::find(repository, index, tree, &Path::new(source).join(below_source(host)))
-    };
+    let find =
+        |source: &str, host: &Path| walk::find(repository, index, tree, &Path::new(source).join(below_source(host)));
     match parts.next() {
         None => {
             for (name, record) in &manifest.sources {
@@ -125,7 +124,8 @@ fn take_source(
     let paths = host_paths(record);
     if paths.is_empty() {
         let kind = &record.kind;
-        let what = format!("{source} is a source of kind {kind}, which has no place on this host: restore it with --to");
+        let what =
+            format!("{source} is a source of kind {kind}, which has no place on this host: restore it with --to");
         selection.skipped.push(what);
         return Ok(());
     }

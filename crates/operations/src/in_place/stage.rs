@@ -111,9 +111,8 @@ impl Session {
 /// An id for people to read, of which no place has a trace.
 fn free_id(now: jiff::Timestamp, located: &Located) -> String {
     let moment = now.strftime("%Y%m%dT%H%M%SZ").to_string();
-    let is_free = |id: &String| {
-        located.places.iter().all(|place| place.join(undo_name(id)).symlink_metadata().is_err())
-    };
+    let is_free =
+        |id: &String| located.places.iter().all(|place| place.join(undo_name(id)).symlink_metadata().is_err());
     let numbered = (2u32..).map(|number| format!("{moment}-{number}"));
     [moment.clone()].into_iter().chain(numbered).find(is_free).unwrap_or(moment)
 }
@@ -209,8 +208,11 @@ pub fn validate(
             continue;
         }
         match check(record, staging) {
-            Ok(found) => differences
-                .extend(found.into_iter().map(|what| Problem { source: source.clone(), path: String::new(), what })),
+            Ok(found) => differences.extend(found.into_iter().map(|what| Problem {
+                source: source.clone(),
+                path: String::new(),
+                what,
+            })),
             Err(SourceError::Invalid { what }) => {
                 differences.push(Problem { source: source.clone(), path: String::new(), what });
             }
