@@ -2,4 +2,5 @@
 //!
 //! One file each. They implement the seams that `repository` owns and know nothing of schedules, policies or screens.
 
+pub mod source;
 pub mod storage;

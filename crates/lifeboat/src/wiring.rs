@@ -3,22 +3,27 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use connectors::source::command::{Command, CommandOptions, CommandSource};
-use connectors::source::compose::{ComposeOptions, ComposeSource};
-use connectors::source::files::{FilesOptions, FilesSource};
-use connectors::source::sqlite::{SqliteOptions, SqliteSource};
-use connectors::storage::local::LocalStorage;
+use connectors::source::{
+    CommandLine as RunLine, CommandOptions, CommandSource, ComposeOptions, ComposeSource, FilesOptions, FilesSource,
+    SqliteOptions, SqliteSource,
+};
+use connectors::storage::LocalStorage;
 use operations::backup::NamedSource;
-use operations::config::{CommandLine, CopySettings, Secret, SourceKind, SourceSettings, StackSettings};
+use operations::config::{CommandLine, CopySettings, Environment, Secret, SourceKind, SourceSettings, StackSettings};
 use operations::Fault;
 use repository::storage::retry::Retry;
-use repository::{Repository, Source, SourceError, Storage};
+use repository::{FileKind, Repository, Source, SourceError, Storage};
 
 use crate::app::Run;
 
 /// The place a copy lies in.
 pub fn storage(copy: &CopySettings, run: &Run) -> Arc<dyn Storage> {
-    let local = Arc::new(LocalStorage::new(copy.path.clone()));
+    local(&copy.path, run)
+}
+
+/// A folder of this machine as a storage.
+pub fn local(folder: &Path, run: &Run) -> Arc<dyn Storage> {
+    let local = Arc::new(LocalStorage::new(folder.to_owned()));
     Arc::new(Retry::new(local, Arc::new(run.clock), run.cancel.clone()))
 }
 
@@ -27,8 +32,13 @@ pub fn open(copy: &CopySettings, password: &Secret, run: &Run) -> Result<Arc<Rep
     Ok(Arc::new(Repository::open(storage(copy, run), password.expose())?))
 }
 
+/// Whether a place holds key files, so that a new password would open nothing there.
+pub fn holds_repository(storage: &dyn Storage) -> Result<bool, Fault> {
+    Ok(!storage.list(FileKind::Key)?.is_empty())
+}
+
 /// The sources of a stack; only those named, where any are.
-pub fn sources(stack: &StackSettings, only: &[String], folder: &Path) -> Result<Vec<NamedSource>, Fault> {
+pub fn sources(stack: &StackSettings, only: &[String], environment: &Environment) -> Result<Vec<NamedSource>, Fault> {
     let chosen: Vec<&SourceSettings> = if only.is_empty() {
         stack.sources.iter().collect()
     } else {
@@ -37,7 +47,7 @@ pub fn sources(stack: &StackSettings, only: &[String], folder: &Path) -> Result<
     chosen
         .into_iter()
         .map(|settings| {
-            let source = source(&settings.kind, folder).map_err(|error| in_source(&settings.name, error))?;
+            let source = source(&settings.kind, environment).map_err(|error| in_source(&settings.name, error))?;
             Ok(NamedSource { name: settings.name.clone(), source })
         })
         .collect()
@@ -49,7 +59,7 @@ fn in_source(name: &str, error: SourceError) -> Fault {
     fault
 }
 
-fn source(kind: &SourceKind, folder: &Path) -> Result<Box<dyn Source>, SourceError> {
+fn source(kind: &SourceKind, environment: &Environment) -> Result<Box<dyn Source>, SourceError> {
     Ok(match kind.clone() {
         SourceKind::Files(files) => Box::new(FilesSource::new(FilesOptions {
             paths: files.paths,
@@ -59,22 +69,24 @@ fn source(kind: &SourceKind, folder: &Path) -> Result<Box<dyn Source>, SourceErr
             append_only: files.append_only,
             full_read: files.full_read,
         })?),
-        SourceKind::Sqlite(sqlite) => {
-            Box::new(SqliteSource::new(SqliteOptions { paths: sqlite.paths, exclude: sqlite.exclude })?)
-        }
+        SourceKind::Sqlite(sqlite) => Box::new(SqliteSource::new(SqliteOptions {
+            paths: sqlite.paths,
+            exclude: sqlite.exclude,
+            ..SqliteOptions::default()
+        })?),
         SourceKind::Compose(compose) => Box::new(ComposeSource::new(ComposeOptions {
             files: compose.files,
             env: compose.env,
             project: compose.project,
+            variables: environment.variables().clone(),
         })?),
         SourceKind::Command(command) => Box::new(CommandSource::new(CommandOptions {
             run: match command.run {
-                CommandLine::Shell(text) => Command::Shell(text),
-                CommandLine::Program(parts) => Command::Program(parts),
+                CommandLine::Shell(text) => RunLine::Shell(text),
+                CommandLine::Program(words) => RunLine::Words(words.into_iter().map(Into::into).collect()),
             },
             name: command.name,
             trailer: command.trailer,
-            folder: folder.to_owned(),
         })?),
     })
 }

@@ -24,6 +24,8 @@ pub const UNPACKED_BYTES_MAX: usize = 512 << 20;
 pub const CHUNKS_QUEUED: usize = 16;
 /// Tree entries that wait for their chunks to be stored.
 pub const ENTRIES_PENDING: usize = 4096;
+/// Chunks that those entries may have in all, where it is more than one entry's.
+pub const CHUNKS_PENDING: usize = 1 << 15;
 /// Bytes read from a source at once.
 pub const READ_BYTES: usize = 1 << 20;
 /// Needed blobs closer than this in one pack are fetched with one request.

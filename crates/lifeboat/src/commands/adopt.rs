@@ -8,7 +8,7 @@ use repository::format::config::Config;
 use repository::Repository;
 use serde_json::json;
 
-use super::init::{self, Plan};
+use super::init::Plan;
 use crate::app::Run;
 use crate::arguments;
 use crate::output::{Outcome, count};

@@ -49,7 +49,7 @@ fn check(app: &App) -> Result<Outcome, Fault> {
         report(&format!("copy {}", copy.name), opened);
     }
     for stack in &app.settings.stacks {
-        let tried = wiring::sources(stack, &[], app.settings.folder()).and_then(|sources| {
+        let tried = wiring::sources(stack, &[], &app.run.environment).and_then(|sources| {
             Ok(operations::backup::preview(&app.cx(), &sources, &app.scratch(), &app.own_paths())?)
         });
         match tried {

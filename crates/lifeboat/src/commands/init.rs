@@ -5,7 +5,7 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use operations::config::{self, FILE_NAME, NewConfig, NewSource, Secret, SecretSource, Settings};
-use operations::{Fault, FaultKind};
+use operations::{Fault, FaultKind, backup};
 use repository::format::crypto;
 use repository::format::key_file::KdfCost;
 use repository::{Clock as _, Repository};
@@ -185,7 +185,7 @@ pub fn create_repository(run: &Run, settings: &Settings) -> Result<Option<Reposi
         Err(repository::Error::NoRepository { .. }) => {}
         Err(error) => return Err(error.into()),
     }
-    let average = chunk_bytes_average(settings);
+    let average = chunk_bytes_average(bytes_source(run, settings));
     let cost = kdf_cost(&password);
     Ok(Some(Repository::init(storage, password.expose(), cost, average, run.clock.now())?))
 }
@@ -197,14 +197,22 @@ fn kdf_cost(password: &Secret) -> KdfCost {
 }
 
 /// Larger chunks for very large sources: the index grows with their number (`docs/design/chunking.md`).
-fn chunk_bytes_average(settings: &Settings) -> u32 {
-    let paths = settings.stacks.iter().flat_map(|stack| &stack.sources);
-    let bytes: u64 = paths.map(wiring::bytes_of).sum();
-    match bytes >> 40 {
+fn chunk_bytes_average(bytes_source: u64) -> u32 {
+    match bytes_source >> 40 {
         0..=3 => repository::limits::CHUNK_BYTES_AVERAGE,
         4..=15 => repository::limits::CHUNK_BYTES_AVERAGE * 2,
         _ => repository::limits::CHUNK_BYTES_AVERAGE * 4,
     }
+}
+
+/// Bytes of all sources, as far as they can be counted: only their magnitude matters.
+fn bytes_source(run: &Run, settings: &Settings) -> u64 {
+    let count = |stack| {
+        let sources = wiring::sources(stack, &[], &run.environment)?;
+        let counts = backup::preview(&run.cx(), &sources, &settings.state_dir.join("scratch"), &[])?;
+        Ok::<u64, Fault>(counts.values().map(|counted| counted.bytes).sum())
+    };
+    settings.stacks.iter().filter_map(|stack| count(stack).ok()).sum()
 }
 
 #[cfg(test)]

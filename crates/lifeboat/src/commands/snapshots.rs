@@ -33,7 +33,7 @@ pub fn run(app: &App, arguments: &arguments::Snapshots) -> Result<Outcome, Fault
                 "id": id, "stack": snapshot.stack(), "time": Timestamp::from(snapshot.time), "sources": sources,
                 "bytes_source": bytes_source, "copies": [copy.name], "status": whole, "hostname": snapshot.hostname,
                 "tags": snapshot.tags,
-                "drilled": drilled.map(|(copy, level, at)| json!({ (*copy): { "level": level, "at": at } })).unwrap_or(json!({})),
+                "drilled": drilled.map(|(copy, level, at)| json!({ copy.as_str(): { "level": level, "at": at } })).unwrap_or(json!({})),
             }),
         );
         let proof = match (whole, drilled) {

@@ -39,6 +39,11 @@ impl Environment {
         self.variables.get(name).map(String::as_str)
     }
 
+    /// All variables, for what reads them by rules of its own, such as Compose files.
+    pub fn variables(&self) -> &BTreeMap<String, String> {
+        &self.variables
+    }
+
     /// The machine's time zone.
     pub fn time_zone(&self) -> &TimeZone {
         &self.time_zone
