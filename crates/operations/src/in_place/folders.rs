@@ -45,7 +45,11 @@ pub(super) fn bring_to(folder: &Path, node: &Node) -> Vec<String> {
     let same = owner(&found) == owner(node) && permissions(&found) == permissions(node) && found.xattrs == node.xattrs;
     if same {
         let set = if found.mtime == node.mtime { Ok(()) } else { set_time(folder, node) };
-        return set.err().map(|error| format!("its time could not be set: {}", io::Error::from(error))).into_iter().collect();
+        return set
+            .err()
+            .map(|error| format!("its time could not be set: {}", io::Error::from(error)))
+            .into_iter()
+            .collect();
     }
     // The system's own labels are not the user's to lose.
     let is_surplus = |name: &str| {

@@ -82,9 +82,8 @@ pub fn roots(
         }
     }
     let mut parts = selected.iter().filter(|part| *part != "/");
-    let find = |source: &str, host: &Path| {
-        walk::find(repository, index, tree, &Path::new(source).join(below_source(host)))
-    };
+    let find =
+        |source: &str, host: &Path| walk::find(repository, index, tree, &Path::new(source).join(below_source(host)));
     match parts.next() {
         None => {
             for (name, record) in &manifest.sources {
@@ -114,18 +113,22 @@ pub fn roots(
     Ok(selection)
 }
 
+/// Looks up a host path in a source.
+type Find<'a> = &'a dyn Fn(&str, &Path) -> Result<Option<Node>, Error>;
+
 /// Takes what lies at or below `wanted` (`/` for all) of one source.
 fn take_source(
     selection: &mut Selection,
     source: &str,
     record: &SourceRecord,
     wanted: &Path,
-    find: &dyn Fn(&str, &Path) -> Result<Option<Node>, Error>,
+    find: Find<'_>,
 ) -> Result<(), InPlaceError> {
     let paths = host_paths(record);
     if paths.is_empty() {
         let kind = &record.kind;
-        let what = format!("{source} is a source of kind {kind}, which has no place on this host: restore it with --to");
+        let what =
+            format!("{source} is a source of kind {kind}, which has no place on this host: restore it with --to");
         selection.skipped.push(what);
         return Ok(());
     }

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
+use serde::Serialize;
 
 use super::folders::{bring_to, keeping_time, move_entry, open_up};
 use super::journal::{Header, Journal, Mark, Record, Step, StoredPath, sync_folder, undo_id};
@@ -33,7 +34,8 @@ pub struct Undo {
 }
 
 /// How far a restore in place got.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum UndoState {
     /// Nothing was changed yet. Can be undone and dropped, which are the same.
     Preparing,
@@ -108,7 +110,9 @@ pub(super) fn undo_with(folder: &Path, force: bool, permit: Permit<'_>) -> Resul
         return Err(wrong(folder, "it was undone already".to_owned()));
     }
     let mut undone = Undone::default();
-    undone.remarks.extend(missing.iter().map(|folder| format!("{} is gone: nothing there was undone", folder.display())));
+    undone
+        .remarks
+        .extend(missing.iter().map(|folder| format!("{} is gone: nothing there was undone", folder.display())));
     if opened.iter().all(|one| one.state() == UndoState::Preparing) {
         opened.iter().try_for_each(Opened::remove)?;
         undone.remarks.push("the restore had changed nothing".to_owned());
@@ -218,9 +222,10 @@ impl Opened {
         let own = self.record.header.as_ref().map(|header: &Header| (Some(header.created), &header.id));
         for other in list_undo(&self.place)? {
             let counts = matches!(other.state, UndoState::Interrupted | UndoState::Swapped);
-            let overlaps = other.targets.iter().any(|theirs| {
-                self.targets().any(|ours| theirs.starts_with(ours) || ours.starts_with(theirs))
-            });
+            let overlaps = other
+                .targets
+                .iter()
+                .any(|theirs| self.targets().any(|ours| theirs.starts_with(ours) || ours.starts_with(theirs)));
             if counts && overlaps && Some((other.created, &other.id)) > own {
                 let what = format!("a later restore was made on top of it: undo {} first", other.folder.display());
                 return Err(InPlaceError::UndoFolder { folder: self.folder.clone(), what });

@@ -67,9 +67,9 @@ impl Links {
         let mut settled = Vec::new();
         for (group, names) in groups {
             let file = file_of(&names);
-            let one_file = names.iter().all(|name| name.same.is_some_and(|(other, links)| {
-                Some(other) == file && links == name.links
-            }));
+            let one_file = names
+                .iter()
+                .all(|name| name.same.is_some_and(|(other, links)| Some(other) == file && links == name.links));
             let used_once = file.is_some_and(|file| uses.get(&file) == Some(&1));
             let stays = one_file && used_once && !created.contains(&group);
             settled.extend(names.into_iter().map(|name| (name.path, stays)));
