@@ -169,7 +169,10 @@ struct Pair {
 impl Planner<'_> {
     fn target(&mut self, target: &Target, place: &Path, tree: &Id) -> Result<(), InPlaceError> {
         for folder in &target.missing {
-            if self.plan.changes.iter().any(|change| change.path == *folder) {
+            // Where an outer target brings it along, it only gets its metadata back.
+            let is_planned =
+                |change: &Change| change.path == *folder && matches!(change.action, Action::MakeFolder { .. });
+            if self.plan.changes.iter().any(is_planned) {
                 continue;
             }
             // The names on the way are the same on both sides: links are only followed where the folders exist.

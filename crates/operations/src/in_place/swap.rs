@@ -178,8 +178,8 @@ fn settle_folders(plan: &SwapPlan) -> Vec<Problem> {
         match action {
             Action::Metadata { after, differs, .. } => drop(wanted.insert(path, (after, *differs))),
             Action::MakeFolder { after: Some(after) } => drop(wanted.insert(path, (after, true))),
-            Action::MakeFolder { after: None } => {}
-            _ => drop(moved.insert(path.as_path())),
+            Action::ReplaceKind { .. } | Action::MoveAway => drop(moved.insert(path.as_path())),
+            _ => {}
         }
     }
     let mut problems = Vec::new();

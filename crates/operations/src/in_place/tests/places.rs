@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use super::world::{World, as_plain_user, delete, see};
-use crate::in_place::{Effect, InPlaceError, Options, undo};
+use crate::in_place::{Effect, InPlaceError, Options, drop_undo, undo};
 
 #[test]
 fn the_files_beside_a_database_are_moved_away_even_where_the_database_is_the_same() {
@@ -48,6 +48,29 @@ fn a_database_inside_a_folder_of_files_comes_back_with_it() {
     assert_eq!(see(&world.path("data")), wanted);
     undo(&done.undo[0], false).unwrap();
     assert_eq!(world.seen(), before);
+}
+
+#[test]
+fn two_sources_that_overlap_are_both_restored() {
+    let world = World::new();
+    world.write("data/file", "file");
+    world.write("data/inner/file", "inner");
+    fs::create_dir(world.path("data/inner/empty")).unwrap();
+    let taken = world.take(&[("all", "files", &["data"]), ("part", "files", &["data/inner"])]);
+    let wanted = see(&world.path("data"));
+    world.write("data/inner/file", "changed");
+    world.write("data/inner/extra", "extra");
+    fs::remove_dir(world.path("data/inner/empty")).unwrap();
+    for is_gone in [false, true] {
+        if is_gone {
+            fs::remove_dir_all(world.path("data")).unwrap();
+        }
+        let before = world.seen();
+        let done = world.restore(&taken, "", &delete()).unwrap();
+        assert_eq!(see(&world.path("data")), wanted);
+        assert_eq!(undo(&done.undo[0], false).unwrap().remarks, [""; 0]);
+        assert_eq!(world.seen(), before);
+    }
 }
 
 #[test]
@@ -133,6 +156,12 @@ fn missing_folders_on_the_way_are_made_as_they_were() {
     assert_eq!(done.problems, []);
     undo(&done.undo[0], false).unwrap();
     assert_eq!(world.seen(), before);
+    drop_undo(&done.undo[0]).unwrap();
+    let done = world.restore(&taken, "", &Options::default()).unwrap();
+    world.write("a/b/new", "made since");
+    let undone = undo(&done.undo[0], false).unwrap();
+    assert_eq!(world.read("a/b/new"), "made since");
+    assert_eq!(undone.remarks.len(), 2, "{:?}", undone.remarks);
 }
 
 #[test]
