@@ -1,2 +1,28 @@
-//! The binary.
-fn main() {}
+//! `lifeboat`: the command line, and the one place that wires configuration, sources, storages and operations together.
+
+mod app;
+mod arguments;
+mod commands;
+mod output;
+mod progress;
+mod signals;
+mod wiring;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+use arguments::Arguments;
+use output::Output;
+
+fn main() -> ExitCode {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => return output::usage(&error),
+    };
+    let output = Output::new(arguments.common.json, arguments.common.quiet);
+    match commands::run(arguments, &output) {
+        Ok(outcome) => outcome.into(),
+        Err(fault) => output.fault(&fault),
+    }
+}

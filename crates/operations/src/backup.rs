@@ -7,8 +7,10 @@ use std::sync::Arc;
 use repository::backup::{self, BackupStats, Description, SnapshotWriter};
 use repository::lock::{Access, with_lock};
 use repository::{
-    Capture, CaptureCx, Error, Event, Facts, Id, Identity, Index, Problem, Repository, RunCx, Source, SourceError,
+    Capture, CaptureCx, Error, Event, Facts, Id, Identity, Index, Item, NodeKind, Problem, Repository, RunCx, Source,
+    SourceError,
 };
+use serde::Serialize;
 
 use crate::manifest::{MANIFEST_NAME, Manifest, PROBLEMS_LISTED_MAX, RESTORE_GUIDE_NAME, SourceRecord, SourceStatus};
 use crate::snapshots::{self, SELECTION_TAG};
@@ -80,25 +82,17 @@ fn take_snapshot(
     let names: Vec<&str> = job.sources.iter().map(|named| named.name.as_str()).collect();
     let parent = snapshots::parent(repository, cx.cancel, job.stack, &names)?;
     let previous = previous_facts(cx, repository, &index, parent.as_ref().map(|(_, snapshot)| &snapshot.tree));
-    let mut claimed = BTreeSet::new();
-    for named in job.sources {
-        claimed.extend(named.source.claims(cx.cancel).map_err(in_source(&named.name))?);
-    }
-    // One recovery point: every view is opened before the first byte is stored.
-    let mut captures = Vec::new();
-    for named in job.sources {
-        cx.cancel.check()?;
-        let capture_cx = CaptureCx {
-            events: cx.events,
-            cancel: cx.cancel,
-            clock: cx.clock,
-            claimed: &claimed,
-            scratch,
-            own_paths: job.own_paths,
-            previous: previous.get(&named.name),
-        };
-        captures.push((named, named.source.capture(&capture_cx).map_err(in_source(&named.name))?));
-    }
+    let claimed = claims(cx, job.sources)?;
+    let context = |name: &str| CaptureCx {
+        events: cx.events,
+        cancel: cx.cancel,
+        clock: cx.clock,
+        claimed: &claimed,
+        scratch,
+        own_paths: job.own_paths,
+        previous: previous.get(name),
+    };
+    let captures = open_views(cx, job.sources, context)?;
     let parent_snapshot = parent.as_ref().map(|(_, snapshot)| snapshot);
     let ((sources, problems), written) = backup::write(cx, repository, &index, parent_snapshot, |writer| {
         let (sources, problems) = store_all(cx, writer, captures)?;
@@ -111,6 +105,83 @@ fn take_snapshot(
     let about = describe(job, parent);
     let (snapshot, _) = written.save(cx, repository, about)?;
     Ok(BackupReport { snapshot, parent, sources, stats: written.stats, problems })
+}
+
+/// What sources capture in ways of their own, so that `files` sources leave it out.
+fn claims(cx: &RunCx<'_>, sources: &[NamedSource]) -> Result<BTreeSet<PathBuf>, Error> {
+    let mut claimed = BTreeSet::new();
+    for named in sources {
+        claimed.extend(named.source.claims(cx.cancel).map_err(in_source(&named.name))?);
+    }
+    Ok(claimed)
+}
+
+type Views<'a> = Vec<(&'a NamedSource, Box<dyn Capture + 'a>)>;
+
+/// One recovery point: every view is opened before the first byte is stored.
+fn open_views<'a>(
+    cx: &RunCx<'_>,
+    sources: &'a [NamedSource],
+    context: impl Fn(&str) -> CaptureCx<'a>,
+) -> Result<Views<'a>, Error> {
+    let mut views = Vec::new();
+    for named in sources {
+        cx.cancel.check()?;
+        views.push((named, named.source.capture(&context(&named.name)).map_err(in_source(&named.name))?));
+    }
+    Ok(views)
+}
+
+/// What a source would give.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Counted {
+    /// Regular files.
+    pub files: u64,
+    /// Their bytes; 0 for streams, whose length shows only at their end.
+    pub bytes: u64,
+    /// Things that would be left out.
+    pub problems: u64,
+}
+
+/// Opens every view and walks it without reading contents or storing anything.
+pub fn preview(
+    cx: &RunCx<'_>,
+    sources: &[NamedSource],
+    scratch: &Path,
+    own_paths: &[PathBuf],
+) -> Result<BTreeMap<String, Counted>, Error> {
+    scratch::with_scratch(scratch, |scratch| {
+        let claimed = claims(cx, sources)?;
+        let context = |_: &str| CaptureCx {
+            events: cx.events,
+            cancel: cx.cancel,
+            clock: cx.clock,
+            claimed: &claimed,
+            scratch,
+            own_paths,
+            previous: None,
+        };
+        let mut counts = BTreeMap::new();
+        for (named, mut view) in open_views(cx, sources, context)? {
+            let mut counted = Counted::default();
+            while let Some(item) = view.next().map_err(in_source(&named.name))? {
+                cx.cancel.check()?;
+                match item {
+                    Item::Entry(entry) if entry.node.kind == NodeKind::File => {
+                        counted.files += 1;
+                        counted.bytes += entry.node.size;
+                    }
+                    Item::Entry(_) => {}
+                    Item::Problem(problem) => {
+                        counted.problems += 1;
+                        cx.events.emit(Event::Problem(problem));
+                    }
+                }
+            }
+            counts.insert(named.name.clone(), counted);
+        }
+        Ok(counts)
+    })
 }
 
 type Stored = (BTreeMap<String, SourceRecord>, Vec<Problem>);

@@ -1,7 +1,7 @@
 //! `lifeboat.yaml`: found, read, understood, shown and written.
 //!
-//! What the user typed ([`document`], all values raw texts with their places) and what it means ([`Settings`]) are two
-//! types, with one boundary between them ([`resolve`]). Every mistake names file, line, column and field, and says what
+//! What the user typed (`document.rs`, all values raw texts with their places) and what it means ([`Settings`]) are two
+//! types, with one boundary between them (`resolve.rs`). Every mistake names file, line, column and field, and says what
 //! to do.
 
 mod document;

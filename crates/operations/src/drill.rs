@@ -207,7 +207,8 @@ impl Drill<'_> {
         match (self.job.examine)(&record.kind, folder, &record.facts) {
             Ok(found) => {
                 source.compared += record.facts.len() as u64;
-                source.differences.extend(differences(name, &record.facts, &found));
+                let named = |what| Problem { source: name.to_owned(), path: String::new(), what };
+                source.differences.extend(differences(&record.facts, &found).into_iter().map(named));
             }
             Err(SourceError::Cancelled) => return Err(Error::Cancelled),
             Err(SourceError::Unavailable { what }) => {
@@ -315,14 +316,13 @@ fn free_bytes(folder: &Path) -> Option<u64> {
 }
 
 /// What differs between recorded and recounted facts.
-fn differences(source: &str, recorded: &Facts, found: &Facts) -> Vec<Problem> {
+pub fn differences(recorded: &Facts, found: &Facts) -> Vec<String> {
     let names: std::collections::BTreeSet<&String> = recorded.keys().chain(found.keys()).collect();
     let differing = names.into_iter().filter(|name| recorded.get(*name) != found.get(*name));
     differing
         .map(|name| {
             let show = |facts: &Facts| facts.get(name).map_or("nothing".to_owned(), ToString::to_string);
-            let what = format!("{name}: {} instead of {}", show(found), show(recorded));
-            Problem { source: source.to_owned(), path: String::new(), what }
+            format!("{name}: {} instead of {}", show(found), show(recorded))
         })
         .collect()
 }

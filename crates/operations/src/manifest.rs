@@ -61,6 +61,12 @@ impl Manifest {
     /// The version this program writes.
     pub const VERSION: u32 = 1;
 
+    /// `partial` where any source is.
+    pub fn status(&self) -> SourceStatus {
+        let whole = self.sources.values().all(|record| record.status == SourceStatus::Ok);
+        if whole { SourceStatus::Ok } else { SourceStatus::Partial }
+    }
+
     /// The JSON as it is stored, made to be read by people too.
     pub fn to_json(&self) -> Vec<u8> {
         // Maps with text keys and plain values cannot fail to encode.

@@ -7,11 +7,11 @@ use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
+use crossbeam_channel::{Receiver, Sender, bounded};
 
 use crate::format::index_file::{IndexFile, IndexedPack};
 use crate::format::pack::{BlobKind, PackedBlob};
-use crate::limits::{BLOB_BYTES_MAX, CHUNKS_QUEUED, PACKS_OPEN, PACKS_PER_INDEX};
+use crate::limits::{BLOB_BYTES_MAX, CHUNKS_QUEUED, PACK_BYTES_MAX, PACKS_OPEN, PACKS_PER_INDEX};
 use crate::packer::{OpenPack, SealedPack};
 use crate::{Error, File, FileKind, Id, Index, Repository, RunCx, StorageError};
 
@@ -19,6 +19,9 @@ use crate::{Error, File, FileKind, Id, Index, Repository, RunCx, StorageError};
 const COMPRESSION_LEVEL: i32 = 1;
 /// Threads that put packs. Two, so that one pack's `fsync` does not hold up the next.
 const UPLOADERS: usize = 2;
+
+/// What one blob may take in a pack, so that its header fits, too.
+const STORED_BYTES_MAX: usize = PACK_BYTES_MAX - (1 << 10);
 
 /// What was stored.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -87,8 +90,9 @@ pub(crate) fn with_blob_writer<T>(
     let result = std::thread::scope(|scope| {
         let (jobs, next_job) = bounded::<Job>(CHUNKS_QUEUED);
         let (packs, next_pack) = bounded::<SealedPack>(0);
-        let (return_chunk, spare_chunks) = unbounded();
-        let (return_pack, spare_packs) = unbounded();
+        // Bounded: `prune` hands over buffers of its own and takes none back.
+        let (return_chunk, spare_chunks) = bounded(CHUNKS_QUEUED);
+        let (return_pack, spare_packs) = bounded(UPLOADERS + PACKS_OPEN + 1);
         for _ in 0..UPLOADERS {
             let (next_pack, return_pack, shared) = (next_pack.clone(), return_pack.clone(), &shared);
             scope.spawn(move || shared.upload(&next_pack, &return_pack));
@@ -99,7 +103,8 @@ pub(crate) fn with_blob_writer<T>(
             let (next_job, shared) = (next_job.clone(), &shared);
             scope.spawn(move || shared.work(&next_job, &lanes));
         }
-        drop(packs);
+        // Only the stages themselves keep a queue open: if all of a stage end, whoever sends to it learns of it.
+        drop((packs, next_job, next_pack));
         let writer = BlobWriter { shared: &shared, jobs, spare_chunks };
         // Leaving the closure drops the writer, which ends the workers, which ends the uploaders.
         let result = body(&writer);
@@ -112,7 +117,11 @@ pub(crate) fn with_blob_writer<T>(
     if let Some(failure) = lock(&shared.failure).take() {
         return Err(failure);
     }
-    let value = result?;
+    let value = match result {
+        // Workers drop the chunks of a cancelled run, which shows as a lost chunk, too.
+        Err(Error::Internal(_)) if cx.cancel.is_cancelled() => return Err(Error::Cancelled),
+        result => result?,
+    };
     shared.finish()?;
     let stored = *lock(&shared.stored);
     Ok((value, stored))
@@ -216,7 +225,8 @@ impl<'a> Shared<'a> {
             // A folder of 100,000 files makes a tree of some 50 MB, which must not stay behind as a spare chunk.
             if job.kind == BlobKind::Data {
                 job.plain.clear();
-                drop(lanes.return_chunk.send(job.plain));
+                // Where there are spares enough, this one goes.
+                let _ = lanes.return_chunk.try_send(job.plain);
             }
         }
     }
@@ -227,6 +237,11 @@ impl<'a> Shared<'a> {
             return Ok(id);
         }
         let plain_length = press.encrypt(self.repository, &job.plain)?;
+        if press.stored.len() > STORED_BYTES_MAX {
+            // Every reader, this one included, would refuse the pack and the index file that names it.
+            let (kind, bytes) = (job.kind.name(), press.stored.len());
+            return Err(Error::Internal(format!("a {kind} blob takes {bytes} bytes, at most {STORED_BYTES_MAX} fit")));
+        }
         let blob = PackedBlob { id, kind: job.kind, offset: 0, length: press.stored.len() as u32, plain_length };
         let sealable = self.add(blob, &press.stored, lanes);
         self.count(&blob, job.plain.len());
@@ -277,7 +292,7 @@ impl<'a> Shared<'a> {
             {
                 self.fail(error);
             }
-            drop(spare.send(pack.bytes));
+            let _ = spare.try_send(pack.bytes);
         }
     }
 

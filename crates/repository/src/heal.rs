@@ -4,6 +4,8 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use crate::format::index_file::IndexedPack;
+use crate::format::pack::PackedBlob;
+use crate::index::Location;
 use crate::lock::{Access, with_lock};
 use crate::storage::Listed;
 use crate::{Error, File, FileKind, Id, Index, Repository, RunCx, StorageError, prune};
@@ -17,19 +19,27 @@ pub struct Healed {
     pub packs_missing: Vec<Id>,
     /// Damaged index files that were replaced.
     pub index_files_replaced: Vec<Id>,
-    /// Packs whose header cannot be read: what they hold is out of reach until another copy gives them back.
+    /// Packs whose header cannot be read: what they hold, but for blobs that are still whole, is out of reach until
+    /// another copy gives them back.
     pub packs_unreadable: Vec<(Id, String)>,
+    /// Blobs of those packs that the index named and that are lost.
+    pub blobs_dropped: usize,
 }
 
 impl Healed {
     /// Whether anything had to be mended.
     pub fn changed_anything(&self) -> bool {
-        self.packs_added > 0 || !self.packs_missing.is_empty() || !self.index_files_replaced.is_empty()
+        self.packs_added > 0
+            || self.blobs_dropped > 0
+            || !self.packs_missing.is_empty()
+            || !self.index_files_replaced.is_empty()
     }
 }
 
 /// Makes the index say exactly what the packs hold. Readable entries are trusted where the pack has the size they make;
-/// all other packs are asked themselves. Condemned packs stay out.
+/// all other packs are asked themselves. Of a pack that was cut short, the blobs that are still whole stay in the index,
+/// so that they can be restored, and the others leave it, so that the next backup stores them anew. Condemned packs stay
+/// out.
 pub fn index(cx: &RunCx<'_>, repository: &Arc<Repository>) -> Result<Healed, Error> {
     with_lock(cx, repository, Access::Exclusive, || {
         let mut healed = Healed::default();
@@ -38,13 +48,14 @@ pub fn index(cx: &RunCx<'_>, repository: &Arc<Repository>) -> Result<Healed, Err
         let listed: HashMap<Id, u64> =
             repository.storage().list(FileKind::Pack)?.into_iter().map(|listed| (listed.id, listed.bytes)).collect();
         let condemned: HashSet<Id> =
-            prune::load_condemned(repository)?.into_iter().flat_map(|(_, list)| list.packs).collect();
+            prune::load_condemned(repository)?.0.into_iter().flat_map(|(_, list)| list.packs).collect();
         let mut packs = BTreeMap::new();
+        let mut doubtful = BTreeMap::new();
         for (id, blobs) in index.packs() {
             let pack = IndexedPack { id, blobs };
             match listed.get(&id) {
                 Some(bytes) if *bytes == pack.pack_bytes() => drop(packs.insert(id, pack)),
-                Some(_) => {}
+                Some(_) => drop(doubtful.insert(id, pack)),
                 None => healed.packs_missing.push(id),
             }
         }
@@ -58,7 +69,16 @@ pub fn index(cx: &RunCx<'_>, repository: &Arc<Repository>) -> Result<Healed, Err
                     healed.packs_added += 1;
                     packs.insert(*id, IndexedPack { id: *id, blobs });
                 }
-                Err(error) if error.is_damage() => healed.packs_unreadable.push((*id, error.to_string())),
+                Err(error) if error.is_damage() => {
+                    healed.packs_unreadable.push((*id, error.to_string()));
+                    if let Some(pack) = doubtful.remove(id) {
+                        let whole = whole_blobs(cx, repository, &pack)?;
+                        healed.blobs_dropped += pack.blobs.len() - whole.len();
+                        if !whole.is_empty() {
+                            packs.insert(*id, IndexedPack { id: *id, blobs: whole });
+                        }
+                    }
+                }
                 Err(error) => return Err(error),
             }
         }
@@ -74,4 +94,18 @@ pub fn index(cx: &RunCx<'_>, repository: &Arc<Repository>) -> Result<Healed, Err
         }
         Ok(healed)
     })
+}
+
+/// The blobs of a damaged pack that can still be read.
+fn whole_blobs(cx: &RunCx<'_>, repository: &Repository, pack: &IndexedPack) -> Result<Vec<PackedBlob>, Error> {
+    let mut whole = Vec::new();
+    for blob in &pack.blobs {
+        cx.cancel.check()?;
+        match repository.blob_at(&Location { pack: pack.id, blob: *blob }) {
+            Ok(_) => whole.push(*blob),
+            Err(error) if error.is_damage() => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(whole)
 }

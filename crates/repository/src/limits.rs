@@ -24,6 +24,8 @@ pub const UNPACKED_BYTES_MAX: usize = 512 << 20;
 pub const CHUNKS_QUEUED: usize = 16;
 /// Tree entries that wait for their chunks to be stored.
 pub const ENTRIES_PENDING: usize = 4096;
+/// Chunks that those entries may have in all, where it is more than one entry's.
+pub const CHUNKS_PENDING: usize = 1 << 15;
 /// Bytes read from a source at once.
 pub const READ_BYTES: usize = 1 << 20;
 /// Needed blobs closer than this in one pack are fetched with one request.
@@ -52,5 +54,6 @@ pub const STORAGE_TRIES: u32 = 8;
 pub const RETRY_PAUSE_FIRST: Duration = Duration::from_millis(500);
 /// No pause between two tries is longer.
 pub const RETRY_PAUSE_MAX: Duration = Duration::from_secs(30);
-/// All pauses of one call together. Long enough for a router to start again, short enough that a lock stays fresh.
-pub const RETRY_PAUSES_TOTAL_MAX: Duration = Duration::from_secs(120);
+/// All pauses of one call together. Long enough for a router to start again, short enough for a lock to stay fresh and
+/// for a disk with dead sectors to be read to its end.
+pub const RETRY_PAUSES_TOTAL_MAX: Duration = Duration::from_secs(60);

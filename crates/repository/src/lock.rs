@@ -8,6 +8,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use jiff::Timestamp;
 
@@ -34,9 +35,19 @@ pub struct Lock {
 struct State {
     /// The lock file at the moment; changes at each renewal.
     id: Mutex<Id>,
+    /// When that was, by the machine's clock.
+    renewed: Mutex<Timestamp>,
     stop: Mutex<bool>,
     stopped: Condvar,
     lost: AtomicBool,
+}
+
+impl State {
+    /// Time since the last renewal; none if the clock was set back.
+    fn age(&self) -> Duration {
+        let renewed = *self.renewed.lock().unwrap_or_else(PoisonError::into_inner);
+        Duration::try_from(crate::SystemClock.now().duration_since(renewed)).unwrap_or_default()
+    }
 }
 
 impl Lock {
@@ -50,11 +61,13 @@ impl Lock {
         let file = describe_self(access, cx.clock.now());
         let id = repository.save_json(FileKind::Lock, &file)?;
         if let Err(error) = check_others(cx, repository, access, Some(id)) {
-            remove(repository, id)?;
+            // Why there is no lock says more than that its file could not be removed; that one goes stale by itself.
+            let _ = remove(repository, id);
             return Err(error);
         }
         let state = Arc::new(State {
             id: Mutex::new(id),
+            renewed: Mutex::new(crate::SystemClock.now()),
             stop: Mutex::new(false),
             stopped: Condvar::new(),
             lost: AtomicBool::new(false),
@@ -63,9 +76,14 @@ impl Lock {
         Ok(Self { repository: repository.clone(), state, refresher: Some(refresher) })
     }
 
-    /// Fails once the lock may be considered dead by others.
+    /// Fails once the lock may be considered dead by others. A machine that slept notices here, before its refresher
+    /// wakes.
     pub fn check(&self) -> Result<(), Error> {
-        if self.state.lost.load(Ordering::SeqCst) { Err(Error::LockLost) } else { Ok(()) }
+        if self.state.lost.load(Ordering::SeqCst) || self.state.age() > LOCK_STALE {
+            Err(Error::LockLost)
+        } else {
+            Ok(())
+        }
     }
 
     /// Ends the renewal and removes the lock. A lock that is not released is removed by the next run, since its process
@@ -89,10 +107,22 @@ pub fn with_lock<T>(
     access: Access,
     body: impl FnOnce() -> Result<T, Error>,
 ) -> Result<T, Error> {
+    with_held_lock(cx, repository, access, |_| body())
+}
+
+/// The same for a `body` that asks, before it destroys something, whether the lock still holds.
+pub(crate) fn with_held_lock<T>(
+    cx: &RunCx<'_>,
+    repository: &Arc<Repository>,
+    access: Access,
+    body: impl FnOnce(&Lock) -> Result<T, Error>,
+) -> Result<T, Error> {
     let lock = Lock::acquire(cx, repository, access)?;
-    let result = body();
+    // In a server that outlives a panic, the lock would be renewed for ever.
+    let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| body(&lock)));
     let lost = lock.check();
     let released = lock.release();
+    let result = result.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
     // A lost lock shows as a cancelled run; say why.
     let value = match (result, lost) {
         (Err(Error::Cancelled), Err(lost)) => return Err(lost),
@@ -249,17 +279,22 @@ fn spawn_refresher(
     let (repository, state) = (repository.clone(), state.clone());
     std::thread::spawn(move || {
         let clock = crate::SystemClock;
-        let mut renewed = clock.now();
         while !wait_to_stop(&state) {
-            file.time = clock.now().into();
-            match repository.save_json(FileKind::Lock, &file) {
+            // After a sleep of the machine others may have taken the lock for dead; renewing it now would hide that.
+            let saved = if state.age() > LOCK_STALE {
+                Err(Error::LockLost)
+            } else {
+                file.time = clock.now().into();
+                repository.save_json(FileKind::Lock, &file)
+            };
+            match saved {
                 Ok(id) => {
                     let old = std::mem::replace(&mut *state.id.lock().unwrap_or_else(PoisonError::into_inner), id);
-                    renewed = clock.now();
+                    *state.renewed.lock().unwrap_or_else(PoisonError::into_inner) = clock.now();
                     // A lock left behind would only be one of a process that can be seen to be dead.
                     let _ = remove(&repository, old);
                 }
-                Err(_) if clock.now().duration_since(renewed).unsigned_abs() < LOCK_STALE - LOCK_REFRESH * 2 => {}
+                Err(_) if state.age() < LOCK_STALE - LOCK_REFRESH * 2 => {}
                 Err(_) => {
                     state.lost.store(true, Ordering::SeqCst);
                     cancel.cancel();

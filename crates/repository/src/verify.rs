@@ -5,6 +5,7 @@ use std::ffi::OsString;
 use std::fs::File;
 use std::io::Read as _;
 use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
@@ -15,6 +16,7 @@ use crate::format::go;
 use crate::format::pack::BlobKind;
 use crate::fs::NodeReader;
 use crate::merkle::FolderHash;
+use crate::restore::LinkKey;
 use crate::walk::{self, Go, Step};
 use crate::{Error, Event, Id, Index, Node, NodeKind, Problem, Repository, RunCx};
 
@@ -116,6 +118,9 @@ pub fn node(
     Ok(compare_content(cx, index, path, node)?.into_iter().collect())
 }
 
+/// Device and inode of the first name of each file that has several.
+type Links = HashMap<LinkKey, (u64, u64)>;
+
 #[expect(clippy::too_many_arguments, reason = "the half of `restored` that walks; its arguments are that function's")]
 fn compare_tree(
     cx: &RunCx<'_>,
@@ -128,7 +133,7 @@ fn compare_tree(
     comparison: &Mutex<Comparison>,
 ) -> Result<(), Error> {
     let reader = NodeReader::default();
-    let mut links: HashMap<(u64, u64), (u64, u64)> = HashMap::new();
+    let mut links = Links::new();
     // Names that are there and were not met yet, for each open folder.
     let mut surplus = vec![names_in(folder)?];
     walk::walk(cx, repository, index, tree, &mut |step| {
@@ -178,13 +183,7 @@ fn note(comparison: &Mutex<Comparison>, path: &Path, differences: Vec<String>) {
 }
 
 /// All differences between a node and what lies at `full`, but for file contents.
-fn compare_node(
-    reader: &NodeReader,
-    full: &Path,
-    expected: &Node,
-    options: Options,
-    links: &mut HashMap<(u64, u64), (u64, u64)>,
-) -> Vec<String> {
+fn compare_node(reader: &NodeReader, full: &Path, expected: &Node, options: Options, links: &mut Links) -> Vec<String> {
     let is_device = matches!(expected.kind, NodeKind::BlockDevice | NodeKind::CharDevice);
     // These are not restored.
     if expected.kind == NodeKind::Socket || (is_device && !options.privileged) {
@@ -226,7 +225,7 @@ fn compare_node(
             use std::os::unix::fs::MetadataExt as _;
             (meta.dev(), meta.ino())
         });
-        let first = links.entry((expected.device_id, expected.inode)).or_insert(place.as_ref().map_or((0, 0), |p| *p));
+        let first = links.entry(LinkKey::of(expected)).or_insert(place.as_ref().map_or((0, 0), |p| *p));
         if place.ok() != Some(*first) {
             differences.push("it is no longer a hard link to the same file".to_owned());
         }
@@ -258,7 +257,11 @@ fn read_files(
 
 /// Reads a file in the lengths of its blobs and hashes each: the same bytes, or not.
 fn compare_content(cx: &RunCx<'_>, index: &Index, full: &Path, node: &Node) -> Result<Option<String>, Error> {
-    let Ok(mut file) = File::open(full) else { return Ok(Some("it cannot be read".to_owned())) };
+    // Never follows a link, nor waits for the writer of a fifo that lies where a file should.
+    let flags = rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK | rustix::fs::OFlags::CLOEXEC;
+    let Ok(mut file) = File::options().read(true).custom_flags(flags.bits() as i32).open(full) else {
+        return Ok(Some("it cannot be read".to_owned()));
+    };
     let mut offset = 0u64;
     let mut bytes = Vec::new();
     for id in &node.content {

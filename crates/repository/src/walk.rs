@@ -41,7 +41,7 @@ pub fn open_tree(repository: &Repository, index: &Index, id: &Id) -> Result<Tree
 }
 
 /// Goes through all nodes below `tree` in order, holding one open tree for each level. Paths are relative to `tree`;
-/// names that are not UTF-8 keep their bytes.
+/// names that are not UTF-8 keep their bytes. A damaged tree ends the walk.
 pub fn walk(
     cx: &RunCx<'_>,
     repository: &Repository,
@@ -49,14 +49,29 @@ pub fn walk(
     tree: &Id,
     visit: &mut dyn FnMut(Step<'_>) -> Result<Go, Error>,
 ) -> Result<(), Error> {
-    let open_at = |id: Id, path: PathBuf, node: Option<Node>| {
-        Ok::<_, Error>(OpenTree { reader: open_tree(repository, index, &id)?, id, path, node })
-    };
-    let mut open = vec![open_at(*tree, PathBuf::new(), None)?];
+    walk_readable(cx, repository, index, tree, visit, &mut |_, error| Err(error))
+}
+
+/// The same, but damage to the tree of a folder below `tree` goes to `damaged`, and the walk to the next folder.
+pub fn walk_readable(
+    cx: &RunCx<'_>,
+    repository: &Repository,
+    index: &Index,
+    tree: &Id,
+    visit: &mut dyn FnMut(Step<'_>) -> Result<Go, Error>,
+    damaged: &mut dyn FnMut(&Path, Error) -> Result<(), Error>,
+) -> Result<(), Error> {
+    let reader = open_tree(repository, index, tree)?;
+    let mut open = vec![OpenTree { reader, id: *tree, path: PathBuf::new(), node: None }];
     while let Some(folder) = open.last_mut() {
         cx.cancel.check()?;
-        let id = folder.id;
-        let next = folder.reader.next().map_err(|what| Error::MalformedTree { id, what })?;
+        let next = match folder.reader.next() {
+            Ok(next) => next,
+            Err(what) => {
+                damaged(&folder.path, Error::MalformedTree { id: folder.id, what })?;
+                None
+            }
+        };
         let Some(node) = next else {
             if let Some(OpenTree { path, node: Some(node), .. }) = open.pop() {
                 visit(Step::Leave(&path, &node))?;
@@ -67,11 +82,19 @@ pub fn walk(
         let go = visit(Step::Reach(&path, &node))?;
         match node.subtree.filter(|_| node.kind == NodeKind::Dir) {
             Some(subtree) if go == Go::In => {
-                if open.len() >= TREE_DEPTH_MAX {
-                    let what = format!("{} lies too deep", path.display());
-                    return Err(Error::MalformedTree { id: subtree, what });
+                let opened = if open.len() < TREE_DEPTH_MAX {
+                    open_tree(repository, index, &subtree)
+                } else {
+                    Err(Error::MalformedTree { id: subtree, what: format!("{} lies too deep", path.display()) })
+                };
+                match opened {
+                    Ok(reader) => open.push(OpenTree { reader, id: subtree, path, node: Some(node) }),
+                    Err(error) if error.is_damage() => {
+                        damaged(&path, error)?;
+                        visit(Step::Leave(&path, &node))?;
+                    }
+                    Err(error) => return Err(error),
                 }
-                open.push(open_at(subtree, path, Some(node))?);
             }
             Some(_) => drop(visit(Step::Leave(&path, &node))?),
             None => {}

@@ -1,5 +1,6 @@
 //! What the user typed, key by key. Nothing is judged here but the names of keys and the shape of values; all values are
-//! raw texts with their places. The comments are the descriptions in the JSON schema.
+//! raw texts with their places. The comments are the descriptions in the JSON schema. Where a key has a schema of its own,
+//! schemars takes it for required, so each section says itself which keys it needs.
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Deserialize;
@@ -78,7 +79,7 @@ pub struct StackDocument {
 /// whatever the rules say.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-#[schemars(rename = "retention")]
+#[schemars(rename = "retention", extend("required" = []))]
 pub struct RetentionDocument {
     /// The newest so many.
     #[schemars(schema_with = "count")]
@@ -123,7 +124,7 @@ pub struct RetentionDocument {
 /// Drills: regular test restores.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-#[schemars(rename = "drill")]
+#[schemars(rename = "drill", extend("required" = []))]
 pub struct DrillDocument {
     /// When to drill, as a cron expression such as `0 6 * * 0`.
     pub schedule: Option<Text>,
@@ -199,7 +200,8 @@ pub struct ComposeDocument {
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "command", extend("required" = ["run"]))]
 pub struct CommandDocument {
-    /// A text for `sh -c`, or a list of program and arguments.
+    /// A text for `sh -c`, or a list of program and arguments. For a secret write `$VAR` rather than `${VAR}`: the shell
+    /// then replaces it, and no list of processes shows it.
     pub run: Option<OneOrMany>,
     /// The name of the file in the snapshot. Default: the source's name.
     pub name: Option<Text>,

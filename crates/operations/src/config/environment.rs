@@ -39,6 +39,11 @@ impl Environment {
         self.variables.get(name).map(String::as_str)
     }
 
+    /// All variables, for what reads them by rules of its own, such as Compose files.
+    pub fn variables(&self) -> &BTreeMap<String, String> {
+        &self.variables
+    }
+
     /// The machine's time zone.
     pub fn time_zone(&self) -> &TimeZone {
         &self.time_zone
@@ -126,6 +131,11 @@ mod tests {
         assert_eq!(error("${1}"), "`${1}` is neither ${VAR} nor ${VAR:-default}");
         assert_eq!(error("${}"), "`${}` is neither ${VAR} nor ${VAR:-default}");
         assert_eq!(error("${NO:-${A}}"), "the default of ${NO} may not hold another ${…}");
+    }
+
+    #[test]
+    fn the_process_has_an_environment() {
+        assert!(Environment::of_process().get("PATH").is_some_and(|path| path.contains('/')));
     }
 
     #[test]

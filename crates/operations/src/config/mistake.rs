@@ -125,7 +125,6 @@ impl From<&Error> for Mistake {
             Error::NullIntoString { .. } => {
                 at("there is no value here".to_owned()).with_hint("write one, or remove what stands before it")
             }
-            Error::Eof { .. } => Self::of_file("the file is empty").with_hint("run `lifeboat init` to write one"),
             Error::MultipleDocuments { .. } => at("the file holds more than one YAML document".to_owned())
                 .with_hint("remove the line `---` and what does not belong here"),
             Error::UnknownAnchor { .. } => {
@@ -134,7 +133,7 @@ impl From<&Error> for Mistake {
             Error::ExternalMessage { .. } => {
                 let message = UserMessageFormatter.format_message(error.without_snippet()).into_owned();
                 at(format!("this is not YAML: {message}")).with_hint(
-                    "texts with `: `, ` #`, or one of *&!|>%@`{[ at their beginning need quotes; indent with spaces",
+                    "texts that hold `: ` or ` #`, or begin with one of * & ! | > % @ ` { [, need quotes, and so does ${VAR} between { } or [ ]; indent with spaces",
                 )
             }
             _ => {

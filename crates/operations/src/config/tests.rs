@@ -37,10 +37,10 @@ fn bad_files_are_told_what_is_wrong_and_where_and_what_to_do() {
     }
     assert!(!said.contains("hunter2"), "a secret is shown");
     expect![[r#"
-        alias.yaml:4:1: unknown key `x`
-            known here: version, state_dir, password, password_file, password_command, copies, stacks
+        alias.yaml:4:9: a text that begins with `*` needs quotes
+            write it like "*.log"
         bad-indent.yaml:2:12: this is not YAML: mapping values are not allowed in this context
-            texts with `: `, ` #`, or one of *&!|>%@`{[ at their beginning need quotes; indent with spaces
+            texts that hold `: ` or ` #`, or begin with one of * & ! | > % @ ` { [, need quotes, and so does ${VAR} between { } or [ ]; indent with spaces
         copies-list.yaml:4:3: copies: expected keys and values here
             write {key: value}, or one `key: value` a line, indented
         copies-missing.yaml:1:1: `copies` is missing
@@ -82,7 +82,7 @@ fn bad_files_are_told_what_is_wrong_and_where_and_what_to_do() {
         only-a-comment.yaml:1:1: `version` is missing
             write `version: 1` at the beginning
         open-quote.yaml:3:1: this is not YAML: invalid indentation in multiline quoted scalar
-            texts with `: `, ` #`, or one of *&!|>%@`{[ at their beginning need quotes; indent with spaces
+            texts that hold `: ` or ` #`, or begin with one of * & ! | > % @ ` { [, need quotes, and so does ${VAR} between { } or [ ]; indent with spaces
         password-command-empty.yaml:2:19: password_command: a command needs a program
             write for example [pg_dump, mydb]
         password-command-number.yaml:2:1: password_command: expected a text or a list of texts
@@ -182,9 +182,11 @@ fn bad_files_are_told_what_is_wrong_and_where_and_what_to_do() {
         stacks-missing.yaml:1:1: `stacks` is missing
             add what to back up: `lifeboat init` writes it
         tab.yaml:1:10: this is not YAML: while scanning a plain scalar, found a tab
-            texts with `: `, ` #`, or one of *&!|>%@`{[ at their beginning need quotes; indent with spaces
+            texts that hold `: ` or ` #`, or begin with one of * & ! | > % @ ` { [, need quotes, and so does ${VAR} between { } or [ ]; indent with spaces
         two-documents.yaml:3:1: the file holds more than one YAML document
             remove the line `---` and what does not belong here
+        variable-in-braces-without-quotes.yaml:5:68: this is not YAML: while parsing a flow mapping, did not find expected ',' or '}'
+            texts that hold `: ` or ` #`, or begin with one of * & ! | > % @ ` { [, need quotes, and so does ${VAR} between { } or [ ]; indent with spaces
         version-missing.yaml:1:1: `version` is missing
             write `version: 1` at the beginning
         version-unknown.yaml:1:10: version: this version of Lifeboat reads `version: 1` only
@@ -203,7 +205,7 @@ stacks:
     schedule: "0 */4 * * *"
     timezone: Africa/Nairobi
     copies: [disk]
-    retention: { last: ${N}, daily: all, within: 1y2m, tags: ["a, b", c] }
+    retention: { last: "${N}", daily: all, within: 1y2m, tags: ["a, b", c] }
     drill: { schedule: "0 6 * * 0", level: 2 }
     rpo: 6h
     rto: 1h30m
@@ -224,9 +226,18 @@ stacks:
 "#;
 
 #[test]
-fn every_option_means_what_it_says() {
+fn commands_are_texts_for_a_shell_or_lists_without_one() {
     let settings = read(WHOLE);
-    expect![[""]].assert_debug_eq(&settings);
+    let program = |parts: &[&str]| CommandLine::Program(parts.iter().map(ToString::to_string).collect());
+    let stack = settings.stack("cht").unwrap();
+    // `$1` is the shell's; a number stays as it was typed.
+    let shell = CommandLine::Shell("sync && echo $1 $ d".into());
+    assert_eq!(stack.before, [shell, program(&["docker", "stop", "5", "0x10"])]);
+    let password = SecretSource::Command { line: program(&["cat", "my file"]), folder: "/etc/lifeboat".into() };
+    assert_eq!(settings.password, password);
+    let SourceKind::Command(command) = &stack.source("2").unwrap().kind else { panic!("a command") };
+    assert_eq!(command.run, CommandLine::Shell("true".into()));
+    assert_eq!(command.name, "2", "the file is named like the source");
 }
 
 #[test]
@@ -269,7 +280,80 @@ fn a_secret_is_masked_wherever_settings_are_shown() {
 fn show_gives_the_effective_values_in_the_shape_of_the_file() {
     let settings = read(WHOLE);
     let shown = settings.to_yaml().unwrap();
-    expect![[""]].assert_eq(&shown);
+    expect![[r#"
+        version: 1
+        state_dir: /etc/lifeboat/state
+        password_command:
+        - cat
+        - my file
+        copies:
+          disk:
+            url: /srv/backups
+            media: usb
+            offsite: true
+        stacks:
+          cht:
+            schedule: 0 */4 * * *
+            timezone: Africa/Nairobi
+            copies:
+            - disk
+            retention:
+              last: 5
+              daily: all
+              within: 1y2m
+              tags:
+              - a,b
+              - c
+            drill:
+              schedule: 0 6 * * 0
+              level: 2
+            rpo: 6h
+            rto: 1h30m
+            before:
+            - sync && echo $1 $ d
+            - - docker
+              - stop
+              - "5"
+              - "0x10"
+            sources:
+              data:
+                files:
+                  paths:
+                  - /etc/lifeboat
+                  - /etc/lifeboat/a/../b/c
+                  - /srv/x y
+                  - /abs
+                  exclude:
+                  - "*.log"
+                  exclude_caches: true
+                  one_file_system: true
+                  append_only: []
+                  full_read: 0s
+              db:
+                sqlite:
+                  paths:
+                  - /etc/lifeboat/*.db
+                  - /etc/lifeboat/data
+                  exclude:
+                  - tmp
+              config:
+                compose:
+                  files:
+                  - /etc/lifeboat/compose/*.yml
+                  env:
+                  - /etc/lifeboat/.env
+                  project: cht
+              dump:
+                command:
+                  run: pg_dump x
+                  name: x.sql
+                  trailer: -- done
+              "2":
+                command:
+                  run: "true"
+                  name: "2"
+    "#]]
+    .assert_eq(&shown);
     // What is shown is read back as the same. Only dollars are shown single, as the effective values have them.
     let again = read(&shown);
     assert_eq!(again, settings);
@@ -331,7 +415,8 @@ fn the_schema_describes_every_key_and_allows_no_others() {
                     property["description"].as_str().is_some_and(|text| text.len() > 10),
                     "{path} is not described"
                 );
-                keys.push(path);
+                let required = schema["required"].as_array().is_some_and(|keys| keys.contains(&key.as_str().into()));
+                keys.push(path + if required { "!" } else { "" });
             }
         }
     }
@@ -341,8 +426,7 @@ fn the_schema_describes_every_key_and_allows_no_others() {
     for (name, definition) in schema["$defs"].as_object().unwrap() {
         walk(definition, name, &mut keys);
     }
-    assert_eq!(schema["required"], serde_json::json!(["version", "copies", "stacks"]));
-    expect![".copies .password .password_command .password_file .stacks .state_dir .version command.name command.run command.trailer compose.env compose.files compose.project copy.layout copy.media copy.offsite copy.url drill.level drill.schedule files.append_only files.exclude files.exclude_caches files.full_read files.one_file_system files.paths retention.daily retention.hourly retention.last retention.monthly retention.tags retention.weekly retention.within retention.within_daily retention.within_hourly retention.within_monthly retention.within_weekly retention.within_yearly retention.yearly source.command source.compose source.files source.sqlite sqlite.exclude sqlite.paths stack.before stack.copies stack.drill stack.retention stack.rpo stack.rto stack.schedule stack.sources stack.timezone"].assert_eq(&keys.join(" "));
+    expect![".copies! .password .password_command .password_file .stacks! .state_dir .version! command.name command.run! command.trailer compose.env compose.files! compose.project copy.layout copy.media copy.offsite copy.url! drill.level drill.schedule files.append_only files.exclude files.exclude_caches files.full_read files.one_file_system files.paths! retention.daily retention.hourly retention.last retention.monthly retention.tags retention.weekly retention.within retention.within_daily retention.within_hourly retention.within_monthly retention.within_weekly retention.within_yearly retention.yearly source.command source.compose source.files source.sqlite sqlite.exclude sqlite.paths! stack.before stack.copies stack.drill stack.retention stack.rpo stack.rto stack.schedule stack.sources! stack.timezone"].assert_eq(&keys.join(" "));
 }
 
 fn found(name: &str, kind: SourceKind, note: Option<&str>) -> NewSource {
@@ -438,7 +522,8 @@ fn init_writes_a_file_that_people_can_read() {
                   run: [pg_dump, "--dbname", "my db"]
                   name: db.sql
                   trailer: "-- PostgreSQL database dump complete\n"
-    "##]].assert_eq(&text);
+    "##]]
+    .assert_eq(&text);
     let settings = read(&text);
     let sources: Vec<_> = config.sources.into_iter().map(|new| new.source).collect();
     assert_eq!(settings.stacks[0].sources, sources);

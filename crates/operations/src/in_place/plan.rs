@@ -46,6 +46,28 @@ pub struct Change {
     pub action: Action,
 }
 
+impl Change {
+    /// Whether it is worth showing: metadata that is set again only because renames changed it is not.
+    pub fn is_visible(&self) -> bool {
+        !matches!(self.action, Action::Metadata { differs: false, .. })
+    }
+}
+
+impl std::fmt::Display for Change {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let what = match &self.action {
+            Action::MakeFolder { .. } => "make folder",
+            Action::Create => "create",
+            Action::Replace => "replace",
+            Action::ReplaceKind { .. } => "replace (another kind)",
+            Action::MoveAway => "move away",
+            Action::MoveSideFile => "move away (database log)",
+            Action::Metadata { .. } => "set metadata of",
+        };
+        write!(f, "{what} {}", self.path.display())
+    }
+}
+
 /// What is done to one path.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(tag = "action", rename_all = "snake_case")]

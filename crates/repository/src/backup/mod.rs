@@ -72,7 +72,6 @@ pub struct WrittenSource {
 /// Takes the sources of one snapshot, one after the other.
 pub struct SnapshotWriter<'a> {
     cx: RunCx<'a>,
-    repository: &'a Repository,
     blobs: &'a BlobWriter<'a>,
     chunker: &'a Chunker,
     parent: ParentCursor<'a>,
@@ -95,7 +94,6 @@ pub fn write<T>(
     let ((value, tree, mut stats), stored) = with_blob_writer(cx, repository, index, |blobs| {
         let mut writer = SnapshotWriter {
             cx: *cx,
-            repository,
             blobs,
             chunker: &chunker,
             parent: ParentCursor::at_root(repository, index, parent),
@@ -228,7 +226,7 @@ impl SnapshotWriter<'_> {
         Ok(())
     }
 
-    /// Whether any source so far differs from the parent snapshot.
+    /// Whether the parent snapshot's root has something of this name.
     pub fn parent_has(&self, name: &str) -> bool {
         self.parent.root_node(name.as_bytes()).is_some()
     }
@@ -341,7 +339,6 @@ impl SnapshotWriter<'_> {
             tree.push(node).map_err(Error::Internal)?;
         }
         let id = self.blobs.store_tree(tree.finish())?;
-        debug_assert!(!self.repository.storage().location().is_empty());
         Ok((id, self.stats))
     }
 }

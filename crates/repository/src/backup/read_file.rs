@@ -13,7 +13,7 @@ use crate::blob_writer::BlobWriter;
 use crate::chunker::Chunker;
 use crate::format::pack::BlobKind;
 use crate::format::time::Time;
-use crate::limits::{APPEND_ONLY_SAMPLES, READ_ATTEMPTS, READ_BYTES};
+use crate::limits::{APPEND_ONLY_SAMPLES, CHUNKS_QUEUED, READ_ATTEMPTS, READ_BYTES};
 use crate::{Error, Event, Id, Node, NodeKind, Problem, RunCx};
 
 /// What came of reading an entry.
@@ -129,7 +129,7 @@ impl FileReader<'_> {
 
     /// Reads until two readings agree or nothing changed meanwhile. A file that only grew while it was read is stored as
     /// it was at the start: the first reading's length, the same bytes on the second reading.
-    fn consistent(&mut self, file: &mut File, version: Version, tail: Option<Tail>) -> Result<Reading, Error> {
+    fn consistent(&mut self, file: &mut File, version: Version, mut tail: Option<Tail>) -> Result<Reading, Error> {
         let mut before = version;
         let mut last: Option<(u64, Vec<Id>)> = None;
         for attempt in 1..=READ_ATTEMPTS {
@@ -137,7 +137,10 @@ impl FileReader<'_> {
                 Some(tail) => (tail.start, tail.head.iter().copied().map(Content::Known).collect()),
                 None => (0, Vec::new()),
             };
-            let length = last.as_ref().map_or(before.bytes, |(bytes, _)| *bytes).saturating_sub(start);
+            // The second reading asks whether the file only grew. If it did not, its present length is what counts: a
+            // part of a file that was changed in place is no state it ever had.
+            let grown_from = last.as_ref().map(|(bytes, _)| *bytes).filter(|_| attempt == 2);
+            let length = grown_from.unwrap_or(before.bytes).saturating_sub(start);
             file.seek(SeekFrom::Start(start)).map_err(Error::local("file"))?;
             let bytes = start + self.chunks(file, length, &mut content)?;
             let after = Version::of(file).map_err(Error::local("file"))?;
@@ -149,6 +152,10 @@ impl FileReader<'_> {
             let content = || ids.iter().copied().map(Content::Known).collect();
             if agrees || attempt == READ_ATTEMPTS {
                 return Ok(Reading { bytes, content: content(), torn: !agrees });
+            }
+            if last.is_some() || after.bytes < bytes {
+                // It does more than grow, so nothing about its head can be taken for granted.
+                tail = None;
             }
             last = Some((bytes, ids));
             before = after;
@@ -170,6 +177,7 @@ impl FileReader<'_> {
                 let mut chunk = self.blobs.buffer();
                 chunk.extend_from_slice(&buffer[start..start + cut]);
                 content.push(Content::Pending(self.blobs.store_data(chunk)?));
+                settle_earlier(content)?;
                 self.cx.events.emit(Event::Bytes(cut as u64));
                 start += cut;
                 total += cut as u64;
@@ -271,17 +279,32 @@ impl Version {
     }
 }
 
-/// Some positions below `count`, others whenever the file has grown: over time every chunk gets its turn.
+/// All positions below a small `count`. Below a larger one some, others whenever the file has grown: over time every chunk
+/// gets its turn.
 fn sample(count: usize, seed: u64) -> Vec<usize> {
+    if count <= APPEND_ONLY_SAMPLES {
+        return (0..count).collect();
+    }
     let mut state = seed;
     let draw = || {
         // splitmix64 (Steele et al., OOPSLA 2014): enough to spread positions, and the same for the same file.
         state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mixed = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        ((mixed ^ (mixed >> 31)) % count.max(1) as u64) as usize
+        ((mixed ^ (mixed >> 31)) % count as u64) as usize
     };
-    std::iter::repeat_with(draw).take(APPEND_ONLY_SAMPLES.min(count)).collect()
+    std::iter::repeat_with(draw).take(APPEND_ONLY_SAMPLES).collect()
+}
+
+/// Takes the id of a chunk that was handed over long ago: an id alone is a tenth of what a pending one takes, and a file may
+/// have millions.
+fn settle_earlier(content: &mut [Content]) -> Result<(), Error> {
+    if let Some(at) = content.len().checked_sub(CHUNKS_QUEUED * 2)
+        && let Some(earlier @ Content::Pending(_)) = content.get_mut(at)
+    {
+        *earlier = Content::Known(earlier.wait()?);
+    }
+    Ok(())
 }
 
 /// Opens without following a link and without waiting for a fifo's writer; without touching the time of the last read

@@ -8,7 +8,7 @@ use super::TreeFacts;
 use crate::blob_writer::{BlobWriter, PendingId};
 use crate::format::pack::BlobKind;
 use crate::format::tree::TreeWriter;
-use crate::limits::{ENTRIES_PENDING, TREE_DEPTH_MAX};
+use crate::limits::{CHUNKS_PENDING, ENTRIES_PENDING, TREE_DEPTH_MAX};
 use crate::merkle::FolderHash;
 use crate::{Error, Id, Node, NodeKind};
 
@@ -55,6 +55,8 @@ pub(super) struct TreeBuilder {
     /// The folder that entries are pushed to, relative to the source.
     open_path: PathBuf,
     waiting: VecDeque<Event>,
+    /// Chunks of all waiting entries.
+    chunks_waiting: usize,
     folders: Vec<OpenFolder>,
     facts: TreeFacts,
     dirs: DirCount,
@@ -77,6 +79,7 @@ impl TreeBuilder {
         Self {
             open_path: PathBuf::new(),
             waiting: VecDeque::new(),
+            chunks_waiting: 0,
             folders: vec![OpenFolder::new(root)],
             facts: TreeFacts::default(),
             dirs: DirCount::default(),
@@ -109,20 +112,22 @@ impl TreeBuilder {
         } else {
             self.facts.others += 1;
         }
+        self.chunks_waiting += leaf.content.len();
         self.waiting.push_back(Event::Leaf(Box::new(leaf)));
         Ok(())
     }
 
-    /// Takes waiting entries into their trees: all of them, or as many as keeps the queue within its bound.
+    /// Takes waiting entries into their trees: all of them, or as many as keeps the queue within its bounds.
     pub fn settle(&mut self, blobs: &BlobWriter<'_>, all: bool) -> Result<(), Error> {
         let keep = if all { 0 } else { ENTRIES_PENDING };
-        while self.waiting.len() > keep {
+        while self.waiting.len() > keep || self.chunks_waiting > CHUNKS_PENDING {
             let Some(event) = self.waiting.pop_front() else { break };
             match event {
                 Event::Enter(node) => self.folders.push(OpenFolder::new(*node)),
                 Event::Leave => self.close(blobs)?,
                 Event::Leaf(leaf) => {
                     let Leaf { mut node, content } = *leaf;
+                    self.chunks_waiting -= content.len();
                     node.content = content.iter().map(Content::wait).collect::<Result<_, _>>()?;
                     self.open_folder()?.push(&node, None)?;
                 }

@@ -162,8 +162,15 @@ fn read_packs(
                 cx.events.emit(Event::Bytes(length));
                 damages
             }
-            // Found by the listing already.
-            Err(StorageError::NotFound { .. }) => continue,
+            // The listing found that it is missing, or a place on the disk cannot be read: look on for the rest.
+            Err(error @ (StorageError::NotFound { .. } | StorageError::Permanent { .. })) => {
+                let mut found = found.lock().unwrap_or_else(PoisonError::into_inner);
+                found.damaged.extend(pack.blobs.iter().map(|blob| (blob.kind, blob.id, pack.id)));
+                match error {
+                    StorageError::NotFound { .. } => Vec::new(),
+                    error => vec![(None, error.to_string())],
+                }
+            }
             Err(error) => return Err(error.into()),
         };
         let mut found = found.lock().unwrap_or_else(PoisonError::into_inner);

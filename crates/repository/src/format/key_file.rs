@@ -34,11 +34,14 @@ impl KdfCost {
 /// A key file as it is stored.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct KeyFile {
-    /// When it was made.
+    /// When it was made; 1970 where the file does not say.
+    #[serde(default = "unknown_time")]
     pub created: Time,
-    /// Who made it.
+    /// Who made it; empty where the file does not say. rustic writes none of these three unless it is asked to.
+    #[serde(default)]
     pub username: String,
-    /// On which host.
+    /// On which host; empty where the file does not say.
+    #[serde(default)]
     pub hostname: String,
     kdf: String,
     #[serde(rename = "N")]
@@ -47,6 +50,10 @@ pub struct KeyFile {
     p: u32,
     salt: String,
     data: String,
+}
+
+fn unknown_time() -> Time {
+    Time::EPOCH
 }
 
 /// Why a key file gives no key.
@@ -127,5 +134,26 @@ impl KeyFile {
         scrypt::scrypt(password.as_bytes(), &salt, &cost, &mut *bytes)
             .map_err(|_| malformed("its scrypt cost is out of bounds"))?;
         Ok(Key::from_bytes(&bytes))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_file_that_does_not_say_who_made_it_opens() {
+        let master = Key::generate().unwrap();
+        let who = ("user".to_owned(), "host".to_owned());
+        let file = KeyFile::wrap(&master, "pass", KdfCost { n: 16, r: 1, p: 1 }, who, Time::EPOCH).unwrap();
+        let mut json: serde_json::Map<String, serde_json::Value> = serde_json::from_slice(&file.to_bytes()).unwrap();
+        for key in ["created", "username", "hostname"] {
+            assert!(json.remove(key).is_some());
+        }
+        let anonymous = KeyFile::parse(&serde_json::to_vec(&json).unwrap()).unwrap();
+        assert_eq!((anonymous.username.as_str(), anonymous.created), ("", Time::EPOCH));
+        let opened = anonymous.unwrap("pass").unwrap();
+        assert_eq!(opened.derive("the same key"), master.derive("the same key"));
+        assert!(matches!(anonymous.unwrap("other"), Err(KeyFileError::WrongPassword)));
     }
 }

@@ -132,6 +132,10 @@ pub fn check_lengths(blob: &PackedBlob) -> Result<(), String> {
     if blob.length < crypto::OVERHEAD_BYTES as u32 || blob.length as usize > PACK_BYTES_MAX {
         return Err(format!("blob {} cannot have {} bytes", blob.id, blob.length));
     }
+    // No program stores an empty blob, and where lengths are kept zero stands for "not compressed".
+    if blob.plain_length == Some(0) {
+        return Err(format!("blob {} is compressed and cannot have 0 bytes", blob.id));
+    }
     if blob.plain_bytes() > BLOB_BYTES_MAX {
         return Err(format!("blob {} is larger than {BLOB_BYTES_MAX} bytes", blob.id));
     }
@@ -192,6 +196,8 @@ mod tests {
         let mut huge = good;
         huge[5..9].copy_from_slice(&u32::MAX.to_le_bytes());
         assert!(parse_header(&huge).unwrap_err().contains("larger than"));
+        let empty = encode_header(&[blob(BlobKind::Tree, 0, 100, Some(0))]);
+        assert!(parse_header(&empty).unwrap_err().contains("cannot have 0 bytes"));
         assert!(header_range(3, [0; 4]).is_err());
         assert!(header_range(1000, 2000u32.to_le_bytes()).is_err());
     }

@@ -27,7 +27,8 @@ impl Time {
         Self { seconds: seconds.clamp(SECONDS_MIN, SECONDS_MAX), nanoseconds: nanoseconds.min(999_999_999) }
     }
 
-    /// Reads RFC 3339 with any offset.
+    /// Reads RFC 3339 with any offset. An offset can move a time out of the years that can be written; such a time is
+    /// pulled back, so that what was read can be written and means the same.
     pub fn parse(text: &str) -> Option<Self> {
         // `jiff::Timestamp` ends at the year 9999 and starts well before 0000, so only its own parser is needed; Go
         // accepts no leap second and neither do file systems.
@@ -38,7 +39,7 @@ impl Time {
         let days = i64::from((civil.date() - jiff::civil::date(1970, 1, 1)).get_days());
         let second_of_day = i64::from(civil.hour()) * 3600 + i64::from(civil.minute()) * 60 + i64::from(civil.second());
         let seconds = days * 86_400 + second_of_day - i64::from(offset.seconds());
-        Some(Self { seconds, nanoseconds: civil.subsec_nanosecond().unsigned_abs() })
+        Some(Self::from_stat(seconds, civil.subsec_nanosecond().unsigned_abs()))
     }
 }
 
@@ -147,6 +148,13 @@ mod tests {
         assert_eq!(Time::parse("2023-11-15T01:13:20.000000005+03:00"), Some(expected));
         assert_eq!(Time::parse("2023-11-14T22:13:20.000000005Z"), Some(expected));
         assert_eq!(Time::parse("2023-11-14 22:13"), None);
+    }
+
+    #[test]
+    fn times_beyond_the_calendar_are_pulled_to_its_ends() {
+        assert_eq!(Time::parse("9999-12-31T20:10:00-10:03"), Some(Time::from_stat(SECONDS_MAX, 0)));
+        assert_eq!(Time::parse("0000-01-01T00:00:00.5+23:59"), Some(Time::from_stat(SECONDS_MIN, 500_000_000)));
+        assert_eq!(Time::parse("-000001-01-01T00:00:00Z"), Some(Time::from_stat(SECONDS_MIN, 0)));
     }
 
     proptest! {

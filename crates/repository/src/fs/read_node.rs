@@ -45,7 +45,7 @@ impl NodeReader {
     }
 
     /// The node of a `stat`, without link target and extended attributes.
-    fn from_stat(&self, name: &[u8], stat: &Stat) -> Node {
+    pub fn from_stat(&self, name: &[u8], stat: &Stat) -> Node {
         let mut node = node_of_stat(name, stat);
         node.user = self.user_name(stat.st_uid);
         node.group = self.group_name(stat.st_gid);

@@ -24,8 +24,9 @@ pub(crate) fn create_special(path: &Path, node: &Node) -> io::Result<()> {
     Ok(rustix::fs::mknodat(CWD, path, file_type, Mode::from_raw_mode(0o600), node.device)?)
 }
 
-/// Sets owner (where `privileged`), mode, extended attributes and times, in the order in which none undoes another: changing
-/// the owner clears set-uid bits and capabilities, and everything but times changes no time we set last.
+/// Sets owner (where `privileged`), extended attributes, mode and times, in the order in which none undoes or forbids
+/// another: changing the owner clears set-uid bits and capabilities, an attribute can only be set on a file that may be
+/// written, an access list and a mode say the same, and all of them change times.
 ///
 /// Tries everything and gives what could not be set.
 pub fn apply_metadata(path: &Path, node: &Node, privileged: bool) -> Vec<String> {
@@ -40,13 +41,13 @@ pub fn apply_metadata(path: &Path, node: &Node, privileged: bool) -> Vec<String>
         let changed = rustix::fs::chownat(CWD, path, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW);
         attempt("owner", changed);
     }
-    if node.kind != NodeKind::Symlink {
-        let mode = Mode::from_raw_mode(go::permissions_from_mode(node.mode));
-        attempt("mode", rustix::fs::chmodat(CWD, path, mode, AtFlags::empty()));
-    }
     for xattr in node.xattrs.iter().filter(|xattr| privileged || !xattr.is_privileged()) {
         let set = rustix::fs::lsetxattr(path, xattr.name.as_str(), &xattr.value, XattrFlags::empty());
         attempt(&format!("extended attribute {}", xattr.name), set);
+    }
+    if node.kind != NodeKind::Symlink {
+        let mode = Mode::from_raw_mode(go::permissions_from_mode(node.mode));
+        attempt("mode", rustix::fs::chmodat(CWD, path, mode, AtFlags::empty()));
     }
     let time = Timespec { tv_sec: node.mtime.seconds, tv_nsec: i64::from(node.mtime.nanoseconds) };
     let times = Timestamps { last_access: time, last_modification: time };

@@ -10,6 +10,7 @@
 
 mod plan;
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,7 +23,7 @@ use crate::blob_writer::with_blob_writer;
 use crate::format::index_file::{IndexFile, IndexedPack};
 use crate::format::time::Time;
 use crate::limits::PACKS_PER_INDEX;
-use crate::lock::{Access, with_lock};
+use crate::lock::{Access, Lock, with_held_lock};
 use crate::{Error, Event, File, FileKind, Id, Index, Repository, RunCx, StorageError};
 
 /// Packs that are out of the index and wait to be deleted.
@@ -63,25 +64,33 @@ pub fn plan(cx: &RunCx<'_>, repository: &Repository, options: Options) -> Result
 
 /// Plans and carries out the plan, alone in the repository.
 pub fn prune(cx: &RunCx<'_>, repository: &Arc<Repository>, options: Options) -> Result<(Plan, Pruned), Error> {
-    with_lock(cx, repository, Access::Exclusive, || {
+    with_held_lock(cx, repository, Access::Exclusive, |lock| {
         let plan = plan::plan(cx, repository, options)?;
-        let pruned = carry_out(cx, repository, &plan)?;
+        let pruned = carry_out(cx, repository, &plan, lock)?;
         Ok((plan, pruned))
     })
 }
 
-fn carry_out(cx: &RunCx<'_>, repository: &Repository, plan: &Plan) -> Result<Pruned, Error> {
+fn carry_out(cx: &RunCx<'_>, repository: &Repository, plan: &Plan, lock: &Lock) -> Result<Pruned, Error> {
     let mut pruned = Pruned { packs_repacked: plan.repack.len(), ..Pruned::default() };
     if !plan.repack.is_empty() {
         repack(cx, repository, plan)?;
     }
+    lock.check()?;
     if plan.changes_index() {
         rewrite_index(cx, repository, plan)?;
     }
     // Past this point every snapshot is served by the new index alone.
-    let mut lists = load_condemned(repository)?;
+    let (mut lists, damaged) = load_condemned(repository)?;
+    let fresh: HashSet<Id> = plan.condemn.iter().map(|listed| listed.id).collect();
+    // A pack that was in the index until now begins a new grace period, whatever an older list says.
+    lists.iter_mut().for_each(|(_, list)| list.packs.retain(|pack| !fresh.contains(pack)));
     lists.extend(condemn(cx, repository, plan)?);
-    delete(cx, repository, plan, lists, &mut pruned)?;
+    // What only a damaged list named was just condemned anew.
+    for id in damaged {
+        delete_if_there(repository, File::new(FileKind::Condemned, id))?;
+    }
+    delete(cx, repository, plan, lists, lock, &mut pruned)?;
     Ok(pruned)
 }
 
@@ -124,15 +133,22 @@ pub(crate) fn write_index(cx: &RunCx<'_>, repository: &Repository, packs: &[Inde
     Ok(())
 }
 
-/// The condemned lists there are.
-pub(crate) fn load_condemned(repository: &Repository) -> Result<Vec<(Id, Condemned)>, Error> {
-    let mut lists = Vec::new();
+/// The condemned lists that can be read, and the names of damaged ones. Without its list a condemned pack is like one that
+/// was never in an index, which is condemned by the next prune: a lost list delays and loses nothing.
+pub(crate) fn load_condemned(repository: &Repository) -> Result<(Vec<(Id, Condemned)>, Vec<Id>), Error> {
+    let (mut lists, mut damaged) = (Vec::new(), Vec::new());
     for listed in repository.storage().list(FileKind::Condemned)? {
-        let json = repository.load_json(FileKind::Condemned, listed.id)?;
-        let damaged = |what| Error::Damaged { file: File::new(FileKind::Condemned, listed.id), what };
-        lists.push((listed.id, Condemned::parse(&json).map_err(damaged)?));
+        let list = match repository.load_json(FileKind::Condemned, listed.id) {
+            Ok(json) => Condemned::parse(&json).ok(),
+            Err(error) if error.is_damage() => None,
+            Err(error) => return Err(error),
+        };
+        match list {
+            Some(list) => lists.push((listed.id, list)),
+            None => damaged.push(listed.id),
+        }
     }
-    Ok(lists)
+    Ok((lists, damaged))
 }
 
 fn condemn(cx: &RunCx<'_>, repository: &Repository, plan: &Plan) -> Result<Option<(Id, Condemned)>, Error> {
@@ -150,6 +166,7 @@ fn delete(
     repository: &Repository,
     plan: &Plan,
     lists: Vec<(Id, Condemned)>,
+    lock: &Lock,
     pruned: &mut Pruned,
 ) -> Result<(), Error> {
     let now = cx.clock.now();
@@ -164,6 +181,7 @@ fn delete(
         }
         for (pack, bytes) in waiting {
             cx.cancel.check()?;
+            lock.check()?;
             if delete_if_there(repository, File::pack(pack))? {
                 pruned.packs_deleted += 1;
                 pruned.bytes_freed += bytes;

@@ -75,7 +75,7 @@ pub(super) fn plan(cx: &RunCx<'_>, repository: &Repository, options: Options) ->
     let index = Index::load(cx, repository)?;
     let listed: HashMap<Id, u64> =
         repository.storage().list(FileKind::Pack)?.into_iter().map(|listed| (listed.id, listed.bytes)).collect();
-    let condemned: HashSet<Id> = load_condemned(repository)?.into_iter().flat_map(|(_, list)| list.packs).collect();
+    let condemned: HashSet<Id> = load_condemned(repository)?.0.into_iter().flat_map(|(_, list)| list.packs).collect();
     let roots: Vec<Id> = snapshots.iter().map(|(_, snapshot)| snapshot.tree).collect();
 
     let (index, taken_back) = take_back(cx, repository, index, &roots, &listed, &condemned)?;
@@ -92,10 +92,13 @@ pub(super) fn plan(cx: &RunCx<'_>, repository: &Repository, options: Options) ->
 
     let kept: HashSet<Id> = plan.keep.iter().map(|pack| pack.id).collect();
     plan.deletable = listed.into_iter().filter(|(id, _)| !kept.contains(id)).collect();
+    // A pack that is in the index may be in use by a run that has read it, so it is condemned from now on, even where an
+    // older list names it: it was taken back since, or written by a run that saw no lock.
+    let indexed: HashSet<Id> = plan.all_packs.iter().map(|pack| pack.id).collect();
     plan.condemn = plan
         .deletable
         .iter()
-        .filter(|(id, _)| !condemned.contains(id))
+        .filter(|(id, _)| !condemned.contains(id) || indexed.contains(id))
         .map(|(id, bytes)| Listed { id: *id, bytes: *bytes })
         .collect();
     plan.condemn.sort();
@@ -175,7 +178,12 @@ fn take_back(
         for id in condemned {
             cx.cancel.check()?;
             let Some(bytes) = listed.get(id).filter(|_| !taken.contains_key(id)) else { continue };
-            let blobs = repository.pack_header(&Listed { id: *id, bytes: *bytes })?;
+            let blobs = match repository.pack_header(&Listed { id: *id, bytes: *bytes }) {
+                Ok(blobs) => blobs,
+                // It cannot help. What stays missing is named by `check_present`.
+                Err(error) if error.is_damage() => continue,
+                Err(error) => return Err(error),
+            };
             if blobs.iter().any(|blob| missing.contains(&(blob.kind, blob.id))) {
                 taken.insert(*id, IndexedPack { id: *id, blobs });
             }

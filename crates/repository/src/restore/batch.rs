@@ -43,7 +43,7 @@ struct Write {
 pub(super) struct Fetched {
     pub complete: Vec<(PathBuf, Node)>,
     /// Damaged files, with what was done about each.
-    pub damaged: Vec<(PathBuf, Node, String)>,
+    pub damaged: Vec<(PathBuf, String)>,
     pub bytes_fetched: u64,
 }
 
@@ -107,13 +107,15 @@ impl Batch {
                 done.complete.push((file.path, file.node));
                 continue;
             };
-            let (path, node) = (file.path, file.node);
             if keep_damaged {
-                done.complete.push((path.clone(), node.clone()));
-                done.damaged.push((path, node, format!("restored with zeros for what is lost: {what}")));
+                let handle = if file.prepared { open_existing(&file.full) } else { create(&file.full) };
+                let sized = handle.and_then(|handle| handle.set_len(file.node.size));
+                sized.map_err(Error::local(&file.full))?;
+                done.complete.push((file.path.clone(), file.node));
+                done.damaged.push((file.path, format!("restored with zeros for what is lost: {what}")));
             } else {
                 remove_if_there(&file.full).map_err(Error::local(&file.full))?;
-                done.damaged.push((path, node, format!("not restored: {what}")));
+                done.damaged.push((file.path, format!("not restored: {what}")));
             }
         }
         Ok(done)

@@ -6,6 +6,7 @@
 mod batch;
 
 use std::collections::HashMap;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
 use crate::fs::{apply_metadata, create_special};
@@ -46,6 +47,23 @@ pub struct Restored {
     pub problems: Vec<Problem>,
 }
 
+/// What makes two names one file: its number, and what it holds. A number alone is not enough: it may have been given to
+/// another file, or the file may have been changed, between the reading of the two names.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct LinkKey {
+    device: u64,
+    inode: u64,
+    content: Id,
+}
+
+impl LinkKey {
+    pub fn of(node: &Node) -> Self {
+        let mut bytes = node.link_target.clone();
+        node.content.iter().for_each(|id| bytes.extend_from_slice(&id.0));
+        Self { device: node.device_id, inode: node.inode, content: Id::of(&bytes) }
+    }
+}
+
 struct Restore<'a> {
     cx: &'a RunCx<'a>,
     repository: &'a Repository,
@@ -54,7 +72,7 @@ struct Restore<'a> {
     options: Options,
     restored: Restored,
     /// The names under which each file was restored that has several.
-    links: HashMap<(u64, u64), Vec<PathBuf>>,
+    links: HashMap<LinkKey, Vec<PathBuf>>,
     batch: Batch,
 }
 
@@ -68,20 +86,30 @@ pub fn tree(
     options: Options,
 ) -> Result<Restored, Error> {
     let mut restore = Restore::new(cx, repository, index, target, options);
-    walk::walk(cx, repository, index, tree, &mut |step| {
+    let mut damaged = Vec::new();
+    let mut reach = |step: Step<'_>| {
         if let Step::Reach(path, node) = step {
             restore.reach(path, node)?;
         }
         Ok(Go::In)
+    };
+    walk::walk_readable(cx, repository, index, tree, &mut reach, &mut |path, error| {
+        damaged.push((path.to_owned(), error));
+        Ok(())
     })?;
+    for (path, error) in damaged {
+        restore.problem(&path, format!("what this folder held is not restored, or not all of it: {error}"));
+    }
     restore.fetch_batch()?;
     // Folders get their metadata last: making entries changes their times, and their modes may shut us out.
-    walk::walk(cx, repository, index, tree, &mut |step| {
+    let mut apply = |step: Step<'_>| {
         if let Step::Leave(path, node) = step {
             restore.apply(path, node);
         }
         Ok(Go::In)
-    })?;
+    };
+    // Damage was reported by the first walk.
+    walk::walk_readable(cx, repository, index, tree, &mut apply, &mut |_, _| Ok(()))?;
     Ok(restore.restored)
 }
 
@@ -116,7 +144,8 @@ impl<'a> Restore<'a> {
         let full = self.target.join(path);
         match node.kind {
             NodeKind::Dir => {
-                std::fs::create_dir(&full).map_err(Error::local(&full))?;
+                // Its real mode comes last; until then nobody else may look in.
+                std::fs::DirBuilder::new().mode(0o700).create(&full).map_err(Error::local(&full))?;
                 self.restored.dirs += 1;
             }
             NodeKind::File => {
@@ -153,7 +182,7 @@ impl<'a> Restore<'a> {
         if node.links < 2 {
             return false;
         }
-        let names = self.links.entry((node.device_id, node.inode)).or_default();
+        let names = self.links.entry(LinkKey::of(node)).or_default();
         let first = names.first().map(|first| self.target.join(first));
         names.push(path.to_owned());
         // Where the first could not be restored, or the place knows no hard links, a copy is better than nothing.
@@ -172,9 +201,9 @@ impl<'a> Restore<'a> {
         let batch = std::mem::take(&mut self.batch);
         let done = batch.fetch(self.cx, self.repository, self.index, self.options.keep_damaged)?;
         self.restored.bytes_fetched += done.bytes_fetched;
-        for (path, node, what) in done.damaged {
+        for (path, what) in done.damaged {
             self.problem(&path, what.clone());
-            self.drop_other_names(&path, &node, &what)?;
+            self.drop_other_names(&path, &what)?;
         }
         for (path, node) in done.complete {
             self.apply(&path, &node);
@@ -184,8 +213,9 @@ impl<'a> Restore<'a> {
     }
 
     /// A damaged file must not stay under another of its names.
-    fn drop_other_names(&mut self, path: &Path, node: &Node, what: &str) -> Result<(), Error> {
-        let names = self.links.remove(&(node.device_id, node.inode)).filter(|_| node.links > 1).unwrap_or_default();
+    fn drop_other_names(&mut self, path: &Path, what: &str) -> Result<(), Error> {
+        let group = self.links.iter().find(|(_, names)| names.iter().any(|name| name == path)).map(|(key, _)| *key);
+        let names = group.and_then(|key| self.links.remove(&key)).unwrap_or_default();
         for name in names.iter().filter(|name| *name != path) {
             if !self.options.keep_damaged {
                 let full = self.target.join(name);

@@ -257,3 +257,94 @@ fn fail<T: Debug, R>(what: &str, result: Result<T, StorageError>) -> R {
         Err(error) => panic!("{what} failed: {error}"),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+    use std::time::Duration;
+
+    use super::*;
+    use crate::storage::memory::MemoryStorage;
+
+    /// Ways in which a storage can be wrong.
+    #[derive(Clone, Copy, Debug, PartialEq)]
+    enum Wrong {
+        Overwrites,
+        ShowsParts,
+        MixesKinds,
+        ListsOnePage,
+        ListsWrongSizes,
+        CutsRanges,
+        DeletesWhatIsNotThere,
+        Forgets,
+    }
+
+    struct WrongStorage(Wrong, MemoryStorage);
+
+    impl Storage for WrongStorage {
+        fn location(&self) -> String {
+            "wrong".into()
+        }
+
+        fn put(&self, file: File, bytes: &[u8]) -> Result<(), StorageError> {
+            match self.0 {
+                Wrong::Overwrites => self.1.plant(file, bytes.to_vec()),
+                Wrong::ShowsParts if self.1.read(file).is_none() => {
+                    self.1.plant(file, bytes[..bytes.len() / 2].to_vec());
+                    std::thread::sleep(Duration::from_millis(if bytes.len() == 1 << 20 { 20 } else { 0 }));
+                    self.1.plant(file, bytes.to_vec());
+                }
+                Wrong::Forgets if bytes.len() > 16 << 20 => {}
+                _ => return self.1.put(file, bytes),
+            }
+            Ok(())
+        }
+
+        fn get(&self, file: File, range: Option<Range<u64>>) -> Result<Vec<u8>, StorageError> {
+            match (self.0, range) {
+                (Wrong::CutsRanges, Some(range)) => {
+                    let whole = self.1.get(file, None)?;
+                    let (start, end) = (range.start.min(range.end), range.end.min(whole.len() as u64));
+                    Ok(whole[start.min(end) as usize..end as usize].to_vec())
+                }
+                (_, range) => self.1.get(file, range),
+            }
+        }
+
+        fn list(&self, kind: FileKind) -> Result<Vec<Listed>, StorageError> {
+            let mut listed = self.1.list(kind)?;
+            match self.0 {
+                Wrong::MixesKinds if kind == FileKind::Lock => listed.extend(self.1.list(FileKind::Key)?),
+                Wrong::ListsOnePage => listed.truncate(1000),
+                Wrong::ListsWrongSizes => listed.iter_mut().for_each(|listed| listed.bytes += 1),
+                _ => {}
+            }
+            Ok(listed)
+        }
+
+        fn delete(&self, file: File) -> Result<(), StorageError> {
+            match self.1.delete(file) {
+                Err(StorageError::NotFound { .. }) if self.0 == Wrong::DeletesWhatIsNotThere => Ok(()),
+                result => result,
+            }
+        }
+    }
+
+    #[test]
+    fn the_suite_catches_every_wrong_storage() {
+        use Wrong::*;
+        for wrong in [
+            Overwrites,
+            ShowsParts,
+            MixesKinds,
+            ListsOnePage,
+            ListsWrongSizes,
+            CutsRanges,
+            DeletesWhatIsNotThere,
+            Forgets,
+        ] {
+            let suite = || run(&|| Arc::new(WrongStorage(wrong, MemoryStorage::new())));
+            assert!(catch_unwind(AssertUnwindSafe(suite)).is_err(), "{wrong:?} passes");
+        }
+    }
+}

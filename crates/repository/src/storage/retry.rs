@@ -14,9 +14,8 @@ use crate::{Cancel, Clock};
 /// A storage that is asked again after [`StorageError::Transient`], with pauses that double and vary at random, so that
 /// several clients of one server do not come back all at once.
 ///
-/// It gives up after [`STORAGE_TRIES`] tries, when the next pause would exceed [`RETRY_PAUSES_TOTAL_MAX`] in all, or when
-/// the run is cancelled, and then returns the last error. A cancelled run's calls are still tried once: it has a lock to
-/// remove.
+/// It gives up after [`STORAGE_TRIES`] tries, with pauses of at most [`RETRY_PAUSES_TOTAL_MAX`] in all, or when the run is
+/// cancelled, and then returns the last error. A cancelled run's calls are still tried once: it has a lock to remove.
 pub struct Retry {
     inner: Arc<dyn Storage>,
     clock: Arc<dyn Clock>,
@@ -31,18 +30,17 @@ impl Retry {
 
     /// Calls until there is an answer other than a transient failure. `call` is told whether it is called again.
     fn until_answered<T>(&self, mut call: impl FnMut(bool) -> Result<T, StorageError>) -> Result<T, StorageError> {
-        let mut paused = Duration::ZERO;
+        let mut pauses_left = RETRY_PAUSES_TOTAL_MAX;
         let mut retries = 0;
         loop {
             let error = match call(retries > 0) {
                 Err(error @ StorageError::Transient { .. }) => error,
                 answer => return answer,
             };
-            let pause = pause_after(retries);
+            let pause = pause_after(retries).min(pauses_left);
             retries += 1;
-            paused += pause;
-            let enough = retries >= STORAGE_TRIES || paused > RETRY_PAUSES_TOTAL_MAX;
-            if enough || !self.cancel.pause(&*self.clock, pause) {
+            pauses_left -= pause;
+            if retries >= STORAGE_TRIES || !self.cancel.pause(&*self.clock, pause) {
                 return Err(error);
             }
         }

@@ -1,0 +1,50 @@
+//! What holds data: folders, databases, compose projects, the output of commands. One file a kind.
+//!
+//! All of them lay out what they capture alike: a path of the host, without its leading slash, below the source's folder
+//! in the snapshot. So a restored source can be compared with, and copied back to, where it came from.
+
+mod command;
+mod compose;
+mod discover;
+mod files;
+mod glob;
+mod layout;
+mod scratch;
+mod sqlite;
+#[cfg(test)]
+mod testing;
+mod walk;
+
+use std::path::Path;
+
+use repository::{Cancel, Facts, SourceError};
+
+pub use command::{CommandLine, CommandOptions, CommandSource};
+pub use compose::{
+    BindMount, ComposeOptions, ComposeProject, ComposeService, ComposeSource, NamedVolume, read_compose_project,
+};
+pub use discover::{Discovery, FoundDatabase, ServerKind, Uncovered, discover, server_kind_of_image};
+pub use files::{FilesOptions, FilesSource};
+pub use sqlite::{SqliteOptions, SqliteSource};
+
+/// Recounts the facts of a source from its restored folder `dir`: what a drill holds against the `recorded` facts of the
+/// manifest. Both are equal where everything that the facts speak of came back. Facts that only say how the capture
+/// went, such as an exit code, are carried over.
+///
+/// What is missing or cannot be opened shows as a difference. Fails for a kind that this program does not know, when
+/// `dir` cannot be read at all, and when cancelled.
+pub fn examine(kind: &str, dir: &Path, recorded: &Facts, cancel: &Cancel) -> Result<Facts, SourceError> {
+    let mut facts = match kind {
+        files::KIND => files::examine(recorded),
+        sqlite::KIND => sqlite::examine(dir, recorded, cancel)?,
+        compose::KIND => compose::examine(dir, recorded, cancel)?,
+        command::KIND => command::examine(dir, recorded, cancel)?,
+        other => {
+            let what = format!("sources of kind `{other}` are not known to this version of Lifeboat");
+            return Err(SourceError::Unavailable { what });
+        }
+    };
+    // Where things came from cannot be seen in a restored folder.
+    facts.extend(recorded.get(layout::PATHS).map(|paths| (layout::PATHS.to_owned(), paths.clone())));
+    Ok(facts)
+}

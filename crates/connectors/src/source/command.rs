@@ -1,0 +1,175 @@
+//! Source `command`: what a command prints, streamed into one file.
+//!
+//! An end of output proves nothing. The stream itself fails at its end unless the command ended with exit code 0, printed
+//! something, and ended with the trailer it was to end with: so a broken dump can never be stored as a whole one.
+
+mod running;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeSet;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+
+use repository::format::go;
+use repository::format::time::Time;
+use repository::{
+    Cancel, Capture, CaptureCx, Data, Entry, Event, Events, Facts, Item, Node, NodeKind, Source, SourceError,
+};
+use serde_json::Value;
+
+use self::running::{Outcome, Running};
+
+pub(super) use self::running::hash;
+
+/// The kind's name in the configuration.
+pub const KIND: &str = "command";
+
+const NAME: &str = "name";
+const BYTES: &str = "bytes";
+const SHA256: &str = "sha256";
+const EXIT_CODE: &str = "exit_code";
+
+/// What to run.
+#[derive(Clone)]
+pub enum CommandLine {
+    /// A program and its arguments.
+    Words(Vec<OsString>),
+    /// Text for `/bin/sh -c`. Of a pipe, the shell tells the exit code of the last command only, so a trailer is the only
+    /// way to notice that an earlier one failed.
+    Shell(String),
+}
+
+/// Shows no word of it, since there may be a password among them.
+impl std::fmt::Debug for CommandLine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Words(_) => "Words(…)",
+            Self::Shell(_) => "Shell(…)",
+        })
+    }
+}
+
+/// What a [`CommandSource`] captures.
+#[derive(Clone, Debug)]
+pub struct CommandOptions {
+    /// The command. Its environment is that of Lifeboat, its input is empty, and it runs in a process group of its own.
+    pub run: CommandLine,
+    /// Name of the file in the snapshot.
+    pub name: String,
+    /// Text that the output must end with; white space at the end of both is passed over.
+    pub trailer: Option<String>,
+}
+
+/// The output of a command.
+#[derive(Debug)]
+pub struct CommandSource(CommandOptions);
+
+impl CommandSource {
+    /// Fails with a message for the user where the command is empty, the name cannot be a file's, or the trailer is blank.
+    pub fn new(options: CommandOptions) -> Result<Self, SourceError> {
+        let unavailable = |what: &str| Err(SourceError::Unavailable { what: what.to_owned() });
+        let is_empty = match &options.run {
+            CommandLine::Words(words) => words.first().is_none_or(|program| program.is_empty()),
+            CommandLine::Shell(text) => text.trim().is_empty(),
+        };
+        if is_empty {
+            return unavailable("run: the command is empty");
+        }
+        if !Node::is_valid_name(options.name.as_bytes()) || options.name.len() > NAME_BYTES_MAX {
+            return unavailable("name: must be a file name of at most 255 bytes, without slashes");
+        }
+        if options.trailer.as_ref().is_some_and(|trailer| trailer.trim_ascii().is_empty()) {
+            return unavailable("trailer: is blank, so it would prove nothing");
+        }
+        Ok(Self(options))
+    }
+}
+
+/// Linux has no longer file names.
+const NAME_BYTES_MAX: usize = 255;
+
+impl Source for CommandSource {
+    fn kind(&self) -> &'static str {
+        KIND
+    }
+
+    fn claims(&self, _: &Cancel) -> Result<BTreeSet<PathBuf>, SourceError> {
+        Ok(BTreeSet::new())
+    }
+
+    fn capture<'a>(&'a self, cx: &CaptureCx<'a>) -> Result<Box<dyn Capture + 'a>, SourceError> {
+        cx.cancel.check()?;
+        let options = &self.0;
+        let outcome = Arc::new(Mutex::new(Outcome::Pending));
+        let running = Running::start(options, cx.cancel.clone(), Arc::clone(&outcome))?;
+        let node = output_node(&options.name, Time::from(cx.clock.now()));
+        let data = Data::Stream(Box::new(running));
+        let entry = Entry { path: PathBuf::from(&options.name), node, data };
+        Ok(Box::new(CommandCapture { events: cx.events, name: &options.name, entry: Some(entry), outcome }))
+    }
+}
+
+/// The file is whose the command is, and nobody else's.
+fn output_node(name: &str, now: Time) -> Node {
+    let (uid, gid) = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
+    let text = |name: &std::ffi::OsStr| name.to_string_lossy().into_owned();
+    let mut node = Node::new(name, NodeKind::File);
+    node.mode = go::mode_from_posix(0o100_600);
+    (node.uid, node.gid, node.links) = (uid, gid, 1);
+    node.user = uzers::get_user_by_uid(uid).map_or_else(String::new, |user| text(user.name()));
+    node.group = uzers::get_group_by_gid(gid).map_or_else(String::new, |group| text(group.name()));
+    (node.mtime, node.atime, node.ctime) = (now, now, now);
+    node
+}
+
+struct CommandCapture<'a> {
+    events: &'a dyn Events,
+    name: &'a str,
+    entry: Option<Entry>,
+    outcome: Arc<Mutex<Outcome>>,
+}
+
+impl Capture for CommandCapture<'_> {
+    fn next(&mut self) -> Result<Option<Item>, SourceError> {
+        Ok(self.entry.take().map(|entry| Item::Entry(Box::new(entry))))
+    }
+
+    fn finish(self: Box<Self>) -> Result<Facts, SourceError> {
+        match &*self.outcome.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) {
+            Outcome::Whole { bytes, sha256, said } => {
+                if !said.is_empty() {
+                    self.events.emit(Event::Note(format!("the command for `{}` said: {said}", self.name)));
+                }
+                Ok(facts(self.name, *bytes, sha256, Value::from(0)))
+            }
+            Outcome::Broken(why) => Err(SourceError::Invalid { what: why.clone() }),
+            Outcome::Cancelled => Err(SourceError::Cancelled),
+            Outcome::Pending => {
+                let what = format!("the output for `{}` was not read to its end", self.name);
+                Err(SourceError::Invalid { what })
+            }
+        }
+    }
+}
+
+fn facts(name: &str, bytes: u64, sha256: &str, exit_code: Value) -> Facts {
+    let facts =
+        [(NAME, Value::from(name)), (BYTES, Value::from(bytes)), (SHA256, Value::from(sha256)), (EXIT_CODE, exit_code)];
+    facts.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+}
+
+/// Measures the restored file. A file that is missing has no size and hash.
+pub fn examine(dir: &Path, recorded: &Facts, cancel: &Cancel) -> Result<Facts, SourceError> {
+    let name = recorded.get(NAME).and_then(Value::as_str).filter(|name| Node::is_valid_name(name.as_bytes()));
+    let Some(name) = name else {
+        return Err(SourceError::Invalid { what: "the manifest does not name the command's file".to_owned() });
+    };
+    let path = dir.join(name);
+    let exit_code = recorded.get(EXIT_CODE).cloned().unwrap_or_default();
+    match hash(&path, cancel)? {
+        Some((bytes, sha256)) => Ok(facts(name, bytes, &sha256, exit_code)),
+        None => Ok([(NAME.to_owned(), Value::from(name))].into_iter().collect()),
+    }
+}

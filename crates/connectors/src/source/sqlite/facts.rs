@@ -1,0 +1,121 @@
+//! What a database holds, counted exactly, in a file that nobody writes to.
+
+use std::path::Path;
+
+use repository::{Cancel, Facts, SourceError};
+use rusqlite::Connection;
+use rusqlite::types::ValueRef;
+use serde_json::{Value, json};
+
+use super::copy::{CopyError, open_immutable};
+use super::{COPIED, DATABASES};
+use crate::source::layout;
+
+/// Findings of an integrity check that are kept.
+const FINDINGS_MAX: u32 = 3;
+/// Steps of SQLite's virtual machine between two looks at whether to stop.
+const PROGRESS_STEPS: i32 = 10_000;
+const INTEGRITY: &str = "integrity";
+
+/// Counts the database at `path`: integrity, page size and count, versions, encoding, rows of each table. A table that
+/// cannot be counted, such as a virtual one of an extension that is not here, has `null`.
+pub fn count(path: &Path, cancel: &Cancel) -> Result<Value, CopyError> {
+    let counted = open_immutable(path).and_then(|mut database| {
+        let cancel = cancel.clone();
+        database.progress_handler(PROGRESS_STEPS, Some(move || cancel.is_cancelled()))?;
+        // What stands in the database's own schema must not run anything with effects.
+        database.execute_batch("PRAGMA trusted_schema = 0; PRAGMA cell_size_check = 1")?;
+        count_open(&database)
+    });
+    counted.map_err(|error| CopyError::from_sqlite(&error))
+}
+
+fn count_open(database: &Connection) -> rusqlite::Result<Value> {
+    let number = |pragma: &str| database.pragma_query_value(None, pragma, |row| row.get::<_, i64>(0));
+    let encoding: String = database.pragma_query_value(None, "encoding", |row| row.get(0))?;
+    Ok(json!({
+        COPIED: true,
+        INTEGRITY: integrity(database)?,
+        "page_size": number("page_size")?,
+        "page_count": number("page_count")?,
+        "user_version": number("user_version")?,
+        "application_id": number("application_id")?,
+        "encoding": encoding,
+        "tables": tables(database)?,
+    }))
+}
+
+/// "ok", or the first findings. A database that is too damaged for the check has the reason as its finding.
+fn integrity(database: &Connection) -> rusqlite::Result<String> {
+    let mut findings = Vec::new();
+    let checked = database.pragma(None, "integrity_check", FINDINGS_MAX, |row| {
+        findings.push(text(row.get_ref(0)?));
+        Ok(())
+    });
+    if let Some(error) = damage(checked)? {
+        findings.push(error);
+    }
+    Ok(findings.join("; "))
+}
+
+/// Splits what a damaged database answers from being told to stop.
+fn damage(outcome: rusqlite::Result<()>) -> rusqlite::Result<Option<String>> {
+    match outcome {
+        Ok(()) => Ok(None),
+        Err(error) if error.sqlite_error_code() == Some(rusqlite::ErrorCode::OperationInterrupted) => Err(error),
+        Err(error) => Ok(Some(error.to_string())),
+    }
+}
+
+fn tables(database: &Connection) -> rusqlite::Result<Value> {
+    let mut names = Vec::new();
+    let listed = (|| {
+        let mut listing = database.prepare("SELECT name FROM sqlite_schema WHERE type = 'table' ORDER BY name")?;
+        let mut rows = listing.query([])?;
+        while let Some(row) = rows.next()? {
+            names.push(text(row.get_ref(0)?));
+        }
+        Ok(())
+    })();
+    if damage(listed)?.is_some() {
+        return Ok(Value::Null);
+    }
+    let mut counts = Facts::new();
+    for name in names.into_iter().filter(|name| !name.starts_with("sqlite_")) {
+        let sql = format!("SELECT count(*) FROM \"{}\"", name.replace('"', "\"\""));
+        let mut count = Value::Null;
+        damage(database.query_row(&sql, [], |row| row.get::<_, i64>(0)).map(|rows| count = Value::from(rows)))?;
+        counts.insert(name, count);
+    }
+    Ok(Value::Object(counts))
+}
+
+fn text(value: ValueRef<'_>) -> String {
+    value.as_bytes().map_or_else(|_| String::new(), |bytes| String::from_utf8_lossy(bytes).into_owned())
+}
+
+/// What is wrong with a database according to its facts.
+pub fn integrity_problem(facts: &Value) -> Option<String> {
+    let integrity = facts.get(INTEGRITY)?.as_str()?;
+    (integrity != "ok").then(|| format!("the database is damaged; SQLite's integrity check says: {integrity}"))
+}
+
+/// Recounts restored databases. Those whose files were captured as they lay are only looked for.
+pub fn examine(dir: &Path, recorded: &Facts, cancel: &Cancel) -> Result<Facts, SourceError> {
+    let databases = layout::recount(dir, recorded, DATABASES, |path, recorded| {
+        cancel.check()?;
+        if !path.try_exists().map_err(SourceError::io(path))? {
+            return Ok(None);
+        }
+        if recorded.get(COPIED) == Some(&Value::Bool(false)) {
+            return Ok(Some(recorded.clone()));
+        }
+        match count(path, cancel) {
+            Ok(facts) => Ok(Some(facts)),
+            Err(CopyError::Cancelled) => Err(SourceError::Cancelled),
+            Err(CopyError::Failed(why)) => Ok(Some(json!({ "error": why }))),
+            Err(CopyError::NoSpace) => Ok(Some(json!({ "error": "no space for temporary files" }))),
+        }
+    })?;
+    Ok([(DATABASES.to_owned(), Value::Object(databases))].into_iter().collect())
+}

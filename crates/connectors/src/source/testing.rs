@@ -1,0 +1,173 @@
+//! Captures a source whole, for tests, and holds it to what every source promises.
+
+use std::collections::BTreeSet;
+use std::io::Read as _;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
+
+use repository::clock::SimulatedClock;
+use repository::events::Recorded;
+use repository::{Cancel, CaptureCx, Data, Event, Facts, Item, Node, NodeKind, Source, SourceError};
+
+/// What a capture is given, with defaults.
+pub struct Setup {
+    pub scratch: tempfile::TempDir,
+    pub claimed: BTreeSet<PathBuf>,
+    pub own_paths: Vec<PathBuf>,
+    pub previous: Option<Facts>,
+    pub cancel: Cancel,
+    pub clock: SimulatedClock,
+}
+
+impl Default for Setup {
+    fn default() -> Self {
+        Self {
+            scratch: tempfile::tempdir().unwrap(),
+            claimed: BTreeSet::new(),
+            own_paths: Vec::new(),
+            previous: None,
+            cancel: Cancel::new(),
+            clock: SimulatedClock::new("2026-01-01T00:00:00Z".parse().unwrap()),
+        }
+    }
+}
+
+/// Everything a capture gave.
+#[derive(Debug)]
+pub struct Captured {
+    pub entries: Vec<Captive>,
+    pub problems: Vec<String>,
+    pub notes: Vec<String>,
+    pub facts: Facts,
+}
+
+/// An entry, its bytes read.
+#[derive(Debug)]
+pub struct Captive {
+    pub path: PathBuf,
+    pub node: Node,
+    pub append_only: bool,
+    pub bytes: Vec<u8>,
+    pub is_stream: bool,
+}
+
+impl Setup {
+    pub fn capture(&self, source: &dyn Source) -> Result<Captured, SourceError> {
+        let events = Recorded::default();
+        let cx = CaptureCx {
+            events: &events,
+            cancel: &self.cancel,
+            clock: &self.clock,
+            claimed: &self.claimed,
+            scratch: self.scratch.path(),
+            own_paths: &self.own_paths,
+            previous: self.previous.as_ref(),
+        };
+        let mut capture = source.capture(&cx)?;
+        let (mut entries, mut problems) = (Vec::new(), Vec::new());
+        while let Some(item) = capture.next()? {
+            let entry = match item {
+                Item::Problem(problem) => {
+                    problems.push(problem.to_string());
+                    continue;
+                }
+                Item::Entry(entry) => *entry,
+            };
+            let (append_only, is_stream, bytes) = match entry.data {
+                Data::None => (false, false, Vec::new()),
+                Data::File { path, append_only } => (append_only, false, std::fs::read(path).unwrap_or_default()),
+                Data::Stream(mut stream) => {
+                    let mut bytes = Vec::new();
+                    stream.read_to_end(&mut bytes).map_err(|error| match error.downcast::<SourceError>() {
+                        Ok(error) => error,
+                        Err(error) => SourceError::io(&entry.path)(error),
+                    })?;
+                    (false, true, bytes)
+                }
+            };
+            entries.push(Captive { path: entry.path, node: entry.node, append_only, bytes, is_stream });
+        }
+        let facts = capture.finish()?;
+        let notes = events.events().into_iter().filter_map(|event| match event {
+            Event::Note(note) => Some(note),
+            _ => None,
+        });
+        let captured = Captured { entries, problems, notes: notes.collect(), facts };
+        captured.assert_in_order();
+        assert_eq!(std::fs::read_dir(self.scratch.path()).unwrap().count(), 0, "temporary files were left");
+        Ok(captured)
+    }
+}
+
+impl Captured {
+    /// Every entry once, in depth-first order, in a folder that came before it.
+    fn assert_in_order(&self) {
+        let mut folders = BTreeSet::from([PathBuf::new()]);
+        let mut last: Option<&Path> = None;
+        for entry in &self.entries {
+            assert!(entry.path.is_relative());
+            assert_eq!(entry.path.file_name().unwrap().as_bytes(), entry.node.name);
+            assert!(folders.contains(entry.path.parent().unwrap()), "{:?} has no folder", entry.path);
+            assert!(last.is_none_or(|last| *last < *entry.path), "{:?} comes after {last:?}", entry.path);
+            last = Some(&entry.path);
+            if entry.node.kind == NodeKind::Dir {
+                folders.insert(entry.path.clone());
+            }
+        }
+    }
+
+    pub fn get(&self, host: &Path) -> &Captive {
+        let path = host.strip_prefix("/").unwrap();
+        self.entries.iter().find(|entry| entry.path == path).unwrap_or_else(|| panic!("{} is missing", host.display()))
+    }
+
+    /// The paths below `dir`, folders with a slash at their end.
+    pub fn below(&self, dir: &Path) -> Vec<String> {
+        let dir = dir.strip_prefix("/").unwrap();
+        let below = self.entries.iter().filter_map(|entry| Some((entry.path.strip_prefix(dir).ok()?, entry)));
+        below
+            .filter(|(path, _)| !path.as_os_str().is_empty())
+            .map(|(path, entry)| match entry.node.kind {
+                NodeKind::Dir => format!("{}/", path.display()),
+                _ => path.display().to_string(),
+            })
+            .collect()
+    }
+
+    /// Writes folders and files below `dir`, as a restore does.
+    pub fn restore(&self, dir: &Path) {
+        for entry in &self.entries {
+            let path = dir.join(&entry.path);
+            match entry.node.kind {
+                NodeKind::Dir => std::fs::create_dir(path).unwrap(),
+                NodeKind::File => std::fs::write(path, &entry.bytes).unwrap(),
+                NodeKind::Symlink => {
+                    std::os::unix::fs::symlink(std::ffi::OsStr::from_bytes(&entry.node.link_target), path).unwrap();
+                }
+                _ => {}
+            }
+        }
+    }
+}
+
+/// Runs `test` as a user who may not read everything. Credentials belong to a thread on Linux, so no other test notices.
+pub fn as_plain_user(own: &Path, test: impl FnOnce() + Send) {
+    use rustix::process::{Gid, Uid, getuid};
+    if !getuid().is_root() {
+        return test();
+    }
+    const NOBODY: u32 = 65_534;
+    std::os::unix::fs::chown(own, Some(NOBODY), Some(NOBODY)).unwrap();
+    std::thread::scope(|scope| {
+        let outcome = scope.spawn(|| {
+            let (gid, uid) = (Gid::from_raw(NOBODY), Uid::from_raw(NOBODY));
+            rustix::thread::set_thread_groups(&[]).unwrap();
+            rustix::thread::set_thread_res_gid(gid, gid, gid).unwrap();
+            rustix::thread::set_thread_res_uid(uid, uid, uid).unwrap();
+            test();
+        });
+        if let Err(panic) = outcome.join() {
+            std::panic::resume_unwind(panic);
+        }
+    });
+}

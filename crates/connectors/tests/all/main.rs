@@ -1,0 +1,4 @@
+//! Tests of the connectors that need processes of their own. One binary, since each costs link time.
+
+#[cfg(test)]
+mod killed_writer;

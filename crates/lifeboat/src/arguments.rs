@@ -1,0 +1,451 @@
+//! What the user typed. What it means is decided by the commands.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+use operations::config::duration;
+use operations::snapshots::Place;
+
+/// Backups of self-hosted applications, proven by drills to restore.
+#[derive(Debug, Parser)]
+#[command(version = VERSION, max_term_width = 110, disable_help_subcommand = true)]
+#[command(after_help = "Exit codes: 0 ok, 1 failed, 2 usage, 3 partial, 10 no repository, 11 locked, \
+                        12 wrong password, 130 cancelled.")]
+pub struct Arguments {
+    #[command(flatten)]
+    pub common: Common,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (", env!("LIFEBOAT_COMMIT"), ")");
+
+/// Options of every command.
+#[derive(Debug, Args)]
+pub struct Common {
+    /// Configuration file [default: $LIFEBOAT_CONFIG, ./lifeboat.yaml, /etc/lifeboat/lifeboat.yaml]
+    #[arg(long, short, global = true, value_name = "FILE", help_heading = "Options of every command")]
+    pub config: Option<PathBuf>,
+    /// Print JSON lines, the last one a summary or an error
+    #[arg(long, global = true, help_heading = "Options of every command")]
+    pub json: bool,
+    /// Print results and problems only
+    #[arg(long, short, global = true, help_heading = "Options of every command")]
+    pub quiet: bool,
+    /// Print more: notes, every file
+    #[arg(long, short, global = true, conflicts_with = "quiet", help_heading = "Options of every command")]
+    pub verbose: bool,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Protect a folder in one go: configure, back up, prove that it restores
+    Protect(Protect),
+    /// Look into a folder, write lifeboat.yaml, create the repository
+    Init(Init),
+    /// Show what is here that should be backed up, and what is not covered
+    Discover(Discover),
+    /// Take a snapshot of every stack, or of those named
+    Backup(Backup),
+    /// List snapshots, and what proves them
+    Snapshots(Snapshots),
+    /// List what is in a snapshot
+    Ls(Ls),
+    /// Print a file out of a snapshot
+    Cat(Cat),
+    /// Find files by name in all snapshots
+    Find(Find),
+    /// Show what changed between two snapshots
+    Diff(Diff),
+    /// Restore a snapshot, a source, a folder or a file
+    Restore(Restore),
+    /// Prove that a copy restores: restore it to a scratch folder and compare everything
+    Drill(Drill),
+    /// Check a copy for damage
+    Check(Check),
+    /// Mend what can be mended: rebuild a missing or damaged index
+    Heal(Heal),
+    /// Remove snapshots by the retention rules
+    Forget(Forget),
+    /// Remove data that no snapshot needs any more
+    Prune(Prune),
+    /// Take over an existing restic repository as a copy
+    Adopt(Adopt),
+    /// List, add and remove the passwords of a copy
+    #[command(subcommand)]
+    Key(Key),
+    /// Say whether everything is safe, and what to mend
+    Status(Status),
+    /// Show, check or describe the configuration
+    #[command(subcommand)]
+    Config(Config),
+    /// Print a completion script for a shell
+    Completions(Completions),
+}
+
+#[derive(Debug, Args)]
+pub struct Protect {
+    /// The folder to protect
+    pub dir: PathBuf,
+    /// Where the backups go [default: ./lifeboat-backups]
+    #[arg(long, value_name = "FOLDER")]
+    pub to: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub struct Init {
+    /// The folder to look into
+    #[arg(default_value = ".")]
+    pub dir: PathBuf,
+    /// The stack's name [default: the folder's]
+    #[arg(long, value_name = "NAME")]
+    pub stack: Option<String>,
+    /// Where the backups go [default: ./lifeboat-backups]
+    #[arg(long, value_name = "FOLDER")]
+    pub copy: Option<PathBuf>,
+    /// Do not ask
+    #[arg(long, short)]
+    pub yes: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Discover {
+    /// The folder to look into
+    #[arg(default_value = ".")]
+    pub dir: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub struct Backup {
+    /// The stacks [default: all]
+    pub stack: Vec<String>,
+    /// Only these sources
+    #[arg(long, value_name = "NAME")]
+    pub source: Vec<String>,
+    /// Add a tag
+    #[arg(long, value_name = "TAG")]
+    pub tag: Vec<String>,
+    /// Show what would be captured, store nothing
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Snapshots {
+    /// Only those of this stack
+    pub stack: Option<String>,
+    /// The copy to look in
+    #[arg(long, value_name = "NAME")]
+    pub copy: Option<String>,
+    /// Show what was left out of each, one by one
+    #[arg(long)]
+    pub problems: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Ls {
+    /// SNAPSHOT[:SOURCE[/PATH]]; SNAPSHOT is an id, its first digits, or `latest`
+    #[arg(default_value = "latest")]
+    pub place: Place,
+    /// Go into folders
+    #[arg(long, short = 'R')]
+    pub recursive: bool,
+    /// Show mode, owner, size and time
+    #[arg(long, short)]
+    pub long: bool,
+    /// The copy to look in
+    #[arg(long, value_name = "NAME")]
+    pub copy: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct Cat {
+    /// SNAPSHOT:SOURCE/PATH of a file, or SNAPSHOT:lifeboat.json
+    pub place: Place,
+    /// The copy to read from
+    #[arg(long, value_name = "NAME")]
+    pub copy: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct Find {
+    /// A name, with * and ? for any characters
+    pub pattern: String,
+    /// Only in this snapshot
+    #[arg(long, value_name = "SNAPSHOT")]
+    pub snapshot: Option<String>,
+    /// Only in this stack's snapshots
+    #[arg(long, value_name = "NAME")]
+    pub stack: Option<String>,
+    /// The copy to look in
+    #[arg(long, value_name = "NAME")]
+    pub copy: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct Diff {
+    /// The older: SNAPSHOT[:SOURCE[/PATH]]
+    pub from: Place,
+    /// The newer: SNAPSHOT[:SOURCE[/PATH]]
+    pub to: Place,
+    /// Show changes of metadata alone, too
+    #[arg(long)]
+    pub metadata: bool,
+    /// The copy to look in
+    #[arg(long, value_name = "NAME")]
+    pub copy: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct Restore {
+    /// SNAPSHOT[:SOURCE[/PATH]]; SNAPSHOT is an id, its first digits, or `latest`
+    #[arg(required_unless_present_any = ["undo", "drop_undo"])]
+    pub place: Option<Place>,
+    /// Restore into this folder, which must be empty or new
+    #[arg(long, value_name = "DIR", conflicts_with = "in_place")]
+    pub to: Option<PathBuf>,
+    /// Restore to where it came from; what is there now is kept for an undo
+    #[arg(long)]
+    pub in_place: bool,
+    /// In place: do not ask
+    #[arg(long, short, requires = "in_place")]
+    pub yes: bool,
+    /// In place: also move away what is not in the snapshot
+    #[arg(long, requires = "in_place")]
+    pub delete: bool,
+    /// In place and undo: also while programs have the files open
+    #[arg(long)]
+    pub force: bool,
+    /// Show what would be done, change nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Keep files with damaged parts, with zeros for what is lost
+    #[arg(long)]
+    pub keep_damaged: bool,
+    /// The stack that `latest` means
+    #[arg(long, value_name = "NAME")]
+    pub stack: Option<String>,
+    /// The copy to restore from
+    #[arg(long, value_name = "NAME")]
+    pub copy: Option<String>,
+    /// Put back what an in-place restore replaced; DIR is the undo folder it named
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["place", "to", "in_place", "drop_undo"])]
+    pub undo: Option<PathBuf>,
+    /// Delete what an in-place restore kept for an undo
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["place", "to", "in_place"])]
+    pub drop_undo: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub struct Drill {
+    /// The stacks [default: all]
+    pub stack: Vec<String>,
+    /// The copy to restore from
+    #[arg(long, value_name = "NAME", conflicts_with = "all_copies")]
+    pub copy: Option<String>,
+    /// Drill every copy
+    #[arg(long)]
+    pub all_copies: bool,
+    /// The snapshot [default: the newest]
+    #[arg(long, value_name = "ID")]
+    pub snapshot: Option<String>,
+    /// 0 listed, 1 every byte read, 2 restored and its facts counted, 3 compared exactly [default: the stack's, or 3]
+    #[arg(long, value_parser = clap::value_parser!(u8).range(0..=5))]
+    pub level: Option<u8>,
+}
+
+#[derive(Debug, Args)]
+pub struct Check {
+    /// The copy to check
+    #[arg(long, value_name = "NAME")]
+    pub copy: Option<String>,
+    /// Read every byte
+    #[arg(long, conflicts_with = "read_data_subset")]
+    pub read_data: bool,
+    /// Read this share of the packs, another one each time
+    #[arg(long, value_name = "N%", value_parser = percent)]
+    pub read_data_subset: Option<f64>,
+}
+
+#[derive(Debug, Args)]
+pub struct Heal {
+    /// The copy to mend
+    #[arg(long, value_name = "NAME")]
+    pub copy: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct Forget {
+    /// Remove these snapshots instead of asking the rules
+    pub snapshot: Vec<String>,
+    /// Only snapshots of this stack
+    #[arg(long, value_name = "NAME")]
+    pub stack: Option<String>,
+    /// Show what stays and why, remove nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Prune afterwards
+    #[arg(long)]
+    pub prune: bool,
+    #[command(flatten)]
+    pub keep: Keep,
+    /// The copy to remove from
+    #[arg(long, value_name = "NAME")]
+    pub copy: Option<String>,
+}
+
+/// restic's rules, in place of the configured ones. N is a number or `all`.
+#[derive(Debug, Default, Args)]
+#[command(next_help_heading = "Rules in place of the configured ones (N is a number or `all`)")]
+pub struct Keep {
+    /// The last N
+    #[arg(long, value_name = "N")]
+    pub keep_last: Option<String>,
+    /// The newest of each of the last N hours that have one
+    #[arg(long, value_name = "N")]
+    pub keep_hourly: Option<String>,
+    /// The same for days
+    #[arg(long, value_name = "N")]
+    pub keep_daily: Option<String>,
+    /// The same for weeks
+    #[arg(long, value_name = "N")]
+    pub keep_weekly: Option<String>,
+    /// The same for months
+    #[arg(long, value_name = "N")]
+    pub keep_monthly: Option<String>,
+    /// The same for years
+    #[arg(long, value_name = "N")]
+    pub keep_yearly: Option<String>,
+    /// All within this time before the newest, such as 2y5m7d3h
+    #[arg(long, value_name = "TIME")]
+    pub keep_within: Option<String>,
+    /// The newest of each hour within this time
+    #[arg(long, value_name = "TIME")]
+    pub keep_within_hourly: Option<String>,
+    /// The same for days
+    #[arg(long, value_name = "TIME")]
+    pub keep_within_daily: Option<String>,
+    /// The same for weeks
+    #[arg(long, value_name = "TIME")]
+    pub keep_within_weekly: Option<String>,
+    /// The same for months
+    #[arg(long, value_name = "TIME")]
+    pub keep_within_monthly: Option<String>,
+    /// The same for years
+    #[arg(long, value_name = "TIME")]
+    pub keep_within_yearly: Option<String>,
+    /// All with these tags; several separated by commas must all be there
+    #[arg(long, value_name = "TAG[,TAG]")]
+    pub keep_tag: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct Prune {
+    /// Show what would be removed, remove nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    /// How long data is kept after it left the index, such as 12h; 0s deletes at once [default: 24h]
+    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    pub grace: Option<std::time::Duration>,
+    /// Unneeded bytes that may stay in packs, in percent
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u8).range(0..=100))]
+    pub max_unused: u8,
+    /// The copy to prune
+    #[arg(long, value_name = "NAME")]
+    pub copy: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct Adopt {
+    /// The repository's folder
+    pub repository: PathBuf,
+    /// The file with its password
+    #[arg(long, value_name = "FILE")]
+    pub password_file: PathBuf,
+    /// The folder that new backups are of
+    #[arg(long, value_name = "DIR", default_value = ".")]
+    pub dir: PathBuf,
+    /// The stack's name [default: the folder's]
+    #[arg(long, value_name = "NAME")]
+    pub stack: Option<String>,
+}
+
+/// What to do with a copy's passwords.
+#[derive(Debug, Subcommand)]
+pub enum Key {
+    /// List the key files
+    List(OfCopy),
+    /// Add a password
+    Add(KeyAdd),
+    /// Remove a password by its key's id
+    Remove(KeyRemove),
+    /// Replace the password in use by another
+    Change(KeyAdd),
+}
+
+#[derive(Debug, Args)]
+pub struct OfCopy {
+    /// The copy
+    #[arg(long, value_name = "NAME")]
+    pub copy: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct KeyAdd {
+    /// The file with the new password; asked for on the terminal where not given
+    #[arg(long, value_name = "FILE")]
+    pub new_password_file: Option<PathBuf>,
+    #[command(flatten)]
+    pub of: OfCopy,
+}
+
+#[derive(Debug, Args)]
+pub struct KeyRemove {
+    /// The key's id, or its first digits
+    pub id: String,
+    #[command(flatten)]
+    pub of: OfCopy,
+}
+
+#[derive(Debug, Args)]
+pub struct Status {
+    /// The stacks [default: all]
+    pub stack: Vec<String>,
+}
+
+/// What to do with the configuration.
+#[derive(Debug, Subcommand)]
+pub enum Config {
+    /// Print the JSON schema of lifeboat.yaml
+    Schema,
+    /// Print the effective values, secrets masked
+    Show,
+    /// Read it, and try every copy and source
+    Check,
+}
+
+#[derive(Debug, Args)]
+pub struct Completions {
+    /// The shell
+    pub shell: clap_complete::Shell,
+}
+
+fn percent(text: &str) -> Result<f64, String> {
+    let number = text.strip_suffix('%').unwrap_or(text).parse::<f64>().ok();
+    number.filter(|share| (0.0..=100.0).contains(share)).ok_or_else(|| "give a share such as 5%".to_owned())
+}
+
+fn parse_duration(text: &str) -> Result<std::time::Duration, String> {
+    duration::parse(text).ok_or_else(|| "give a time such as 30m, 12h or 7d; 0s for none".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        super::Arguments::command().debug_assert();
+    }
+}

@@ -1,0 +1,181 @@
+//! `lifeboat backup`: one snapshot of each stack.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use operations::backup::{self, BackupReport, StackBackup};
+use operations::config::StackSettings;
+use operations::manifest::SourceStatus;
+use operations::{Fault, FaultKind};
+use serde::Serialize;
+use serde_json::json;
+
+use crate::app::App;
+use crate::arguments;
+use crate::output::{Outcome, bytes, count, seconds};
+use crate::wiring;
+
+pub fn run(app: &App, arguments: &arguments::Backup) -> Result<Outcome, Fault> {
+    let stacks = app.stacks(&arguments.stack)?;
+    let mut outcome = Outcome::Ok;
+    for stack in stacks {
+        let done = if arguments.dry_run {
+            preview(app, stack, &arguments.source)?;
+            Outcome::Ok
+        } else {
+            one(app, stack, &arguments.source, &arguments.tag)?.1
+        };
+        if done != Outcome::Ok {
+            outcome = done;
+        }
+    }
+    Ok(outcome)
+}
+
+/// Takes a snapshot of one stack and reports it.
+pub fn one(
+    app: &App,
+    stack: &StackSettings,
+    only: &[String],
+    tags: &[String],
+) -> Result<(BackupReport, Outcome), Fault> {
+    let clock: &dyn repository::Clock = &app.run.clock;
+    let started = clock.now();
+    let copy = app.copy(stack.copies.first().map(String::as_str))?;
+    run_before(app, stack)?;
+    let repository = app.open(copy)?;
+    let sources = wiring::sources(stack, only, &app.run.environment)?;
+    let job = StackBackup {
+        stack: &stack.name,
+        sources: &sources,
+        selection: !only.is_empty(),
+        tags,
+        scratch: &app.scratch(),
+        own_paths: &app.own_paths(),
+        location: &copy.path.to_string_lossy(),
+    };
+    let result = backup::run(&app.cx(), &repository, &job);
+    app.run.progress.finish();
+    let report = result?;
+    let duration_s = clock.now().duration_since(started).as_secs_f64();
+    let summary = Summary::new(&report, &stack.name, &copy.name, started, duration_s);
+    app.output().summary(&summary);
+    print(app, &summary, &report);
+    let outcome = if report.status() == SourceStatus::Ok { Outcome::Ok } else { Outcome::Partial };
+    Ok((report, outcome))
+}
+
+/// The contract's summary of a backup.
+#[derive(Serialize)]
+struct Summary {
+    status: SourceStatus,
+    stack: String,
+    snapshot_id: String,
+    parent: Option<String>,
+    started_at: Timestamp,
+    duration_s: f64,
+    bytes_source: u64,
+    bytes_read: u64,
+    bytes_added: u64,
+    files_new: u64,
+    files_changed: u64,
+    files_unmodified: u64,
+    sources: BTreeMap<String, serde_json::Value>,
+    copies: BTreeMap<String, serde_json::Value>,
+    problems: usize,
+}
+
+impl Summary {
+    fn new(report: &BackupReport, stack: &str, copy: &str, started_at: Timestamp, duration_s: f64) -> Self {
+        let stats = &report.stats;
+        let sources = report.sources.iter().map(|(name, record)| {
+            let value = json!({
+                "kind": record.kind, "status": record.status, "tree": record.tree, "facts": record.facts,
+                "problems": record.problems,
+            });
+            (name.clone(), value)
+        });
+        let bytes_added = stats.stored.bytes_added_packed;
+        let copies = [(copy.to_owned(), json!({ "status": "ok", "bytes_added": bytes_added }))];
+        Self {
+            status: report.status(),
+            stack: stack.to_owned(),
+            snapshot_id: report.snapshot.to_hex(),
+            parent: report.parent.map(repository::Id::to_hex),
+            started_at,
+            duration_s,
+            bytes_source: stats.bytes_source,
+            bytes_read: stats.bytes_read,
+            bytes_added,
+            files_new: stats.files_new,
+            files_changed: stats.files_changed,
+            files_unmodified: stats.files_unmodified,
+            sources: sources.collect(),
+            copies: copies.into(),
+            problems: report.problems.len(),
+        }
+    }
+}
+
+fn print(app: &App, summary: &Summary, report: &BackupReport) {
+    let output = app.output();
+    let Summary { stack, files_new, files_changed, files_unmodified, .. } = summary;
+    for (name, record) in &report.sources {
+        let tree = &record.tree;
+        let problems = match record.problems_total {
+            0 => String::new(),
+            problems => format!(", {}", count(problems as u64, "problem")),
+        };
+        let files = count(tree.files, "file");
+        output.chat(format!("  {name} ({}): {files}, {}{problems}", record.kind, bytes(tree.bytes)));
+    }
+    output.chat(format!("  files: {files_new} new, {files_changed} changed, {files_unmodified} unchanged"));
+    output.chat(format!(
+        "  read {}, added {} in {}",
+        bytes(summary.bytes_read),
+        bytes(summary.bytes_added),
+        seconds(summary.duration_s)
+    ));
+    let short = report.snapshot.short();
+    match summary.problems {
+        0 => output.text(format!("snapshot {short} of {stack} is complete")),
+        problems => output.text(format!(
+            "snapshot {short} of {stack} is PARTIAL: {} left out or doubtful, named above",
+            count(problems as u64, "thing")
+        )),
+    }
+}
+
+/// What a backup would capture, counted by walking the sources.
+fn preview(app: &App, stack: &StackSettings, only: &[String]) -> Result<(), Fault> {
+    let sources = wiring::sources(stack, only, &app.run.environment)?;
+    let counts = backup::preview(&app.cx(), &sources, &app.scratch(), &app.own_paths())?;
+    for (name, counted) in &counts {
+        let (files, problems) = (count(counted.files, "file"), count(counted.problems, "problem"));
+        app.output().text(format!("{name}: {files}, {}, {problems}", bytes(counted.bytes)));
+    }
+    app.output().summary(json!({ "status": "ok", "dry_run": true, "stack": stack.name, "sources": counts }));
+    Ok(())
+}
+
+/// The stack's own commands. One that fails keeps the backup from running on data that is not ready.
+fn run_before(app: &App, stack: &StackSettings) -> Result<(), Fault> {
+    for line in &stack.before {
+        let (program, words) = line.program();
+        let failed = |what: String| {
+            Fault::new(FaultKind::Source, format!("the command `{line}` that must run before the backup {what}"))
+                .with_hint("nothing was backed up; mend the command, or remove it from `before:`")
+        };
+        let status = std::process::Command::new(program)
+            .args(words)
+            .current_dir(app.settings.folder())
+            .stdin(std::process::Stdio::null())
+            .stdout(std::io::stderr())
+            .status()
+            .map_err(|error| failed(format!("cannot be started: {error}")))?;
+        if !status.success() {
+            return Err(failed(format!("failed: {status}")));
+        }
+    }
+    Ok(())
+}

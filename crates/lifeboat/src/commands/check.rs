@@ -1,0 +1,107 @@
+//! `lifeboat check` and `lifeboat heal`: what is damaged, who suffers, and what can be mended.
+
+use operations::Fault;
+use repository::check::{self, ReadData, Report};
+use repository::heal;
+use serde_json::json;
+
+use crate::app::App;
+use crate::arguments;
+use crate::output::{Outcome, bytes, count};
+
+pub fn check(app: &App, arguments: &arguments::Check) -> Result<Outcome, Fault> {
+    let copy = app.copy(arguments.copy.as_deref())?;
+    let repository = app.open(copy)?;
+    let read_data = match arguments.read_data_subset {
+        _ if arguments.read_data => ReadData::All,
+        Some(percent) => ReadData::Percent(percent),
+        None => ReadData::None,
+    };
+    let result = check::check(&app.cx(), &repository, read_data);
+    app.run.progress.finish();
+    let report = result?;
+    print(app, &report, read_data, &copy.name);
+    Ok(if report.is_ok() { Outcome::Ok } else { Outcome::Bad })
+}
+
+fn print(app: &App, report: &Report, read_data: ReadData, copy: &str) {
+    let output = app.output();
+    for finding in &report.findings {
+        let file = finding.file.map_or_else(String::new, |file| format!("{file}: "));
+        output.text(format!("damaged: {file}{}", finding.what));
+        output.json("finding", json!({ "file": finding.file.map(|file| file.path()), "what": finding.what }));
+    }
+    for affected in &report.affected {
+        let path = affected.path.display();
+        output.text(format!("suffers: {}:{path}", affected.snapshot.short()));
+        output.json("affected", json!({ "snapshot": affected.snapshot, "path": affected.path.to_string_lossy() }));
+    }
+    let listed = report.affected.len();
+    if report.affected_total > listed {
+        output.text(format!("suffers: and {} more", report.affected_total - listed));
+    }
+    output.summary(json!({
+        "status": if report.is_ok() { "ok" } else { "damaged" }, "copy": copy, "snapshots": report.snapshots,
+        "packs": report.packs, "packs_read": report.packs_read, "bytes_read": report.bytes_read,
+        "unused_packs": report.unused_packs, "findings": report.findings.len(), "affected": report.affected_total,
+    }));
+    if report.unused_packs > 0 {
+        let packs = count(report.unused_packs as u64, "pack");
+        output.chat(format!("{packs} in no index: left by an interrupted run or kept by prune; harmless"));
+    }
+    let looked = format!("{} and {}", count(report.snapshots as u64, "snapshot"), count(report.packs as u64, "pack"));
+    if !report.is_ok() {
+        let findings = count(report.findings.len() as u64, "damage");
+        output.text(format!(
+            "copy {copy} is DAMAGED: {findings} in {looked}; {} suffer",
+            count(report.affected_total as u64, "file")
+        ));
+        output.text("  back up again to store anew what is still there; `lifeboat heal` mends an index");
+        return;
+    }
+    match read_data {
+        ReadData::None => {
+            output.text(format!("copy {copy}: {looked}, structure is whole; --read-data would read every byte"));
+        }
+        _ => output.text(format!(
+            "copy {copy}: {looked}, whole; {} of {} read and verified",
+            bytes(report.bytes_read),
+            count(report.packs_read as u64, "pack")
+        )),
+    }
+}
+
+pub fn heal(app: &App, arguments: &arguments::Heal) -> Result<Outcome, Fault> {
+    let copy = app.copy(arguments.copy.as_deref())?;
+    let repository = app.open(copy)?;
+    let result = heal::index(&app.cx(), &repository);
+    app.run.progress.finish();
+    let healed = result?;
+    let output = app.output();
+    for id in &healed.packs_missing {
+        output.text(format!("lost: {} is named by the index, but not there", repository::File::pack(*id)));
+    }
+    for (id, what) in &healed.packs_unreadable {
+        output.text(format!("lost: {}: {what}", repository::File::pack(*id)));
+    }
+    let remains = healed.packs_missing.len() + healed.packs_unreadable.len();
+    output.summary(json!({
+        "status": if remains == 0 { "ok" } else { "partial" }, "copy": copy.name, "packs_added": healed.packs_added,
+        "packs_missing": healed.packs_missing, "index_files_replaced": healed.index_files_replaced,
+        "packs_unreadable": healed.packs_unreadable.iter().map(|(id, _)| id).collect::<Vec<_>>(),
+    }));
+    if healed.changed_anything() {
+        output.text(format!(
+            "the index of copy {} was written anew: {} read from their own headers, {} replaced",
+            copy.name,
+            count(healed.packs_added as u64, "pack"),
+            count(healed.index_files_replaced.len() as u64, "damaged index file")
+        ));
+    } else {
+        output.text(format!("the index of copy {} agrees with its packs; nothing to mend", copy.name));
+    }
+    if remains > 0 {
+        output.text("what the lost packs held is gone from this copy; `lifeboat check` names the files that suffer");
+    }
+    Ok(if remains == 0 { Outcome::Ok } else { Outcome::Partial })
+}

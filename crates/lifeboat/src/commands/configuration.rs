@@ -1,0 +1,75 @@
+//! `lifeboat config`: the configuration described, shown and tried.
+
+use operations::{Fault, FaultKind, config};
+use serde_json::json;
+
+use crate::app::{App, Run};
+use crate::arguments::Config;
+use crate::output::{Outcome, bytes, count};
+use crate::wiring;
+
+pub fn run(run: Run, arguments: &Config) -> Result<Outcome, Fault> {
+    match arguments {
+        Config::Schema => {
+            // The schema is JSON for people and programs alike.
+            let text = serde_json::to_string_pretty(&config::schema()).unwrap_or_default();
+            crate::output::print(&text);
+            Ok(Outcome::Ok)
+        }
+        Config::Show => show(&run.configured()?),
+        Config::Check => check(&run.configured()?),
+    }
+}
+
+fn show(app: &App) -> Result<Outcome, Fault> {
+    app.output().summary(json!({ "status": "ok", "file": app.settings.file, "settings": app.settings.to_json()? }));
+    app.output().text(format!("# effective values of {}", app.settings.file.display()));
+    app.output().text(app.settings.to_yaml()?.trim_end());
+    Ok(Outcome::Ok)
+}
+
+/// Opens every copy and walks every source, so that a mistake shows now and not tonight.
+fn check(app: &App) -> Result<Outcome, Fault> {
+    let output = app.output();
+    output.text(format!("{}: well-formed", app.settings.file.display()));
+    let mut faults = 0;
+    let mut report = |what: &str, result: Result<String, Fault>| {
+        let (ok, text) = match result {
+            Ok(text) => (true, text),
+            Err(fault) => {
+                faults += 1;
+                (false, fault.text())
+            }
+        };
+        output.text(format!("{what}: {}{text}", if ok { "" } else { "FAILED: " }));
+        output.json("tried", json!({ "what": what, "ok": ok, "text": text }));
+    };
+    for copy in &app.settings.copies {
+        let opened = app.open(copy).map(|repository| format!("opened, version {}", repository.config().version));
+        report(&format!("copy {}", copy.name), opened);
+    }
+    for stack in &app.settings.stacks {
+        let tried = wiring::sources(stack, &[], &app.run.environment).and_then(|sources| {
+            Ok(operations::backup::preview(&app.cx(), &sources, &app.scratch(), &app.own_paths())?)
+        });
+        match tried {
+            Ok(counts) => {
+                for (name, counted) in counts {
+                    let what = format!("stack {}, source {name}", stack.name);
+                    let text = format!("{}, {}", count(counted.files, "file"), bytes(counted.bytes));
+                    let result = match counted.problems {
+                        0 => Ok(text),
+                        problems => {
+                            let what = format!("{text}, {}", count(problems, "problem"));
+                            Err(Fault::new(FaultKind::Partial, what))
+                        }
+                    };
+                    report(&what, result);
+                }
+            }
+            Err(fault) => report(&format!("stack {}", stack.name), Err(fault)),
+        }
+    }
+    output.summary(json!({ "status": if faults == 0 { "ok" } else { "failed" }, "failed": faults }));
+    Ok(if faults == 0 { Outcome::Ok } else { Outcome::Bad })
+}

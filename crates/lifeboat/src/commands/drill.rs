@@ -1,0 +1,117 @@
+//! `lifeboat drill`: a real restore from a copy, compared with what was backed up.
+
+use jiff::Timestamp;
+use operations::config::{CopySettings, StackSettings};
+use operations::drill::{self, DrillJob, DrillReport, LEVEL_MAX};
+use operations::{Fault, FaultKind, snapshots};
+use repository::format::receipt::Verdict;
+use repository::{Id, Problem};
+use serde_json::json;
+
+use crate::app::App;
+use crate::arguments;
+use crate::output::{Outcome, bytes, count, seconds};
+
+/// Differences shown one by one.
+const DIFFERENCES_SHOWN: usize = 20;
+
+pub fn run(app: &App, arguments: &arguments::Drill) -> Result<Outcome, Fault> {
+    let mut outcome = Outcome::Ok;
+    for stack in app.stacks(&arguments.stack)? {
+        let copies: Vec<&CopySettings> = if arguments.all_copies {
+            stack.copies.iter().map(|name| app.settings.copy(name)).collect::<Result<_, _>>()?
+        } else {
+            vec![app.copy(arguments.copy.as_deref().or(stack.copies.first().map(String::as_str)))?]
+        };
+        let level = arguments.level.or(stack.drill.as_ref().map(|drill| drill.level)).unwrap_or(LEVEL_MAX);
+        for copy in copies {
+            let done = one(app, stack, copy, arguments.snapshot.as_deref().unwrap_or("latest"), level)?;
+            outcome = match (outcome, done) {
+                (Outcome::Bad, _) | (_, Outcome::Bad) => Outcome::Bad,
+                (Outcome::Partial, _) | (_, Outcome::Partial) => Outcome::Partial,
+                (Outcome::Ok, Outcome::Ok) => Outcome::Ok,
+            };
+        }
+    }
+    Ok(outcome)
+}
+
+/// Drills one copy of one stack and reports it.
+pub fn one(app: &App, stack: &StackSettings, copy: &CopySettings, snapshot: &str, level: u8) -> Result<Outcome, Fault> {
+    if level > LEVEL_MAX {
+        let what = format!("level {level} needs containers or a rehearsal, which this version does not have");
+        return Err(Fault::new(FaultKind::Usage, what).with_hint(format!("levels 0 to {LEVEL_MAX} work")));
+    }
+    let repository = app.open(copy)?;
+    let (id, described) = snapshots::resolve(&repository, &app.run.cancel, snapshot, Some(&stack.name))?;
+    let job = DrillJob {
+        copy: &copy.name,
+        snapshot: id,
+        described: &described,
+        level,
+        scratch: &app.scratch(),
+        examine: &|kind, folder, recorded| connectors::source::examine(kind, folder, recorded, &app.run.cancel),
+    };
+    let result = drill::run(&app.cx(), &repository, &job);
+    app.run.progress.finish();
+    let report = result?;
+    app.output().summary(json!({
+        "status": report.verdict, "snapshot_id": id, "stack": stack.name, "copy": copy.name, "level": report.level,
+        "rto_s": report.rto.as_secs_f64(), "rpo_s": report.rpo.as_secs_f64(), "bytes_fetched": report.bytes_fetched,
+        "sources": report.sources, "remarks": report.remarks, "receipt": report.receipt,
+        "steps": report.steps.iter().map(|(name, seconds)| json!({ "step": name, "seconds": seconds })).collect::<Vec<_>>(),
+    }));
+    print(app, &report, copy, id, described.time.into());
+    Ok(match report.verdict {
+        Verdict::Passed => Outcome::Ok,
+        Verdict::Failed => Outcome::Bad,
+        Verdict::Unknown => Outcome::Partial,
+    })
+}
+
+fn print(app: &App, report: &DrillReport, copy: &CopySettings, id: Id, taken: Timestamp) {
+    let output = app.output();
+    for (name, source) in &report.sources {
+        let verdict = word(source.status);
+        let compared = format!("{} compared, {} read back", count(source.compared, "thing"), bytes(source.bytes));
+        output.chat(format!("  {name}: {verdict} ({compared})"));
+        for Problem { path, what, .. } in source.differences.iter().take(DIFFERENCES_SHOWN) {
+            output.text(format!("    {path}{}{what}", if path.is_empty() { "" } else { ": " }));
+        }
+        if source.differences.len() > DIFFERENCES_SHOWN {
+            output.text(format!("    and {} more", source.differences.len() - DIFFERENCES_SHOWN));
+        }
+    }
+    for remark in &report.remarks {
+        output.text(format!("  {remark}"));
+    }
+    let short = id.short();
+    let name = &copy.name;
+    let took = seconds(report.rto.as_secs_f64());
+    let taken = super::snapshots::minute(app, taken);
+    match report.verdict {
+        Verdict::Passed if report.level >= 2 => output.text(format!(
+            "drill passed: snapshot {short} of {taken} came back from copy {name} in {took}, level {}",
+            report.level
+        )),
+        Verdict::Passed => output.text(format!(
+            "drill passed: snapshot {short} of {taken} in copy {name} was looked through in {took}, level {}",
+            report.level
+        )),
+        Verdict::Failed => output.text(format!(
+            "drill FAILED: snapshot {short} does not come back whole from copy {name}; \
+             run `lifeboat check --read-data --copy {name}`"
+        )),
+        Verdict::Unknown => {
+            output.text(format!("drill UNKNOWN: it could not run to its end, so nothing is proven of copy {name}"));
+        }
+    }
+}
+
+fn word(verdict: Verdict) -> &'static str {
+    match verdict {
+        Verdict::Passed => "passed",
+        Verdict::Failed => "FAILED",
+        Verdict::Unknown => "UNKNOWN",
+    }
+}

@@ -1,0 +1,187 @@
+//! `lifeboat forget` and `lifeboat prune`: what stays and why, and what is removed.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use operations::config::duration;
+use operations::retention::{self, Candidate, Count, Policy, TagList, Verdict, Within};
+use operations::{Fault, FaultKind, drill, snapshots};
+use repository::format::receipt;
+use repository::format::snapshot::Snapshot;
+use repository::{Clock as _, Id, Repository, forget, prune};
+use serde_json::json;
+
+use crate::app::App;
+use crate::arguments::{self, Keep};
+use crate::output::{Outcome, bytes, count};
+
+pub fn forget(app: &App, arguments: &arguments::Forget) -> Result<Outcome, Fault> {
+    let repository = app.open_named(arguments.copy.as_deref())?;
+    let remove = if arguments.snapshot.is_empty() {
+        by_rules(app, arguments, &repository)?
+    } else {
+        let stack = arguments.stack.as_deref();
+        let named =
+            arguments.snapshot.iter().map(|name| Ok(snapshots::resolve(&repository, &app.run.cancel, name, stack)?.0));
+        named.collect::<Result<Vec<Id>, Fault>>()?
+    };
+    if !arguments.dry_run && !remove.is_empty() {
+        forget::forget(&app.cx(), &repository, &remove)?;
+    }
+    let removed = count(remove.len() as u64, "snapshot");
+    app.output().summary(json!({ "status": "ok", "dry_run": arguments.dry_run, "removed": remove }));
+    let text = if arguments.dry_run { format!("would remove {removed}") } else { format!("removed {removed}") };
+    app.output().text(text);
+    if arguments.prune && !arguments.dry_run {
+        let options = prune::Options::default();
+        return run_prune(app, &repository, options, false);
+    }
+    if !arguments.dry_run && !remove.is_empty() {
+        app.output().chat("their data stays until `lifeboat prune`");
+    }
+    Ok(Outcome::Ok)
+}
+
+/// Asks the rules of each stack; prints every snapshot with its verdict.
+fn by_rules(app: &App, arguments: &arguments::Forget, repository: &Repository) -> Result<Vec<Id>, Fault> {
+    let given = policy(&arguments.keep)?;
+    let receipts = drill::receipts(repository)?;
+    let passed = receipts.iter().filter(|receipt| receipt.verdict == receipt::Verdict::Passed);
+    let drilled: BTreeSet<Id> = passed.map(|receipt| receipt.snapshot).collect();
+    let mut groups: BTreeMap<(String, Vec<String>), Vec<(Id, Snapshot)>> = BTreeMap::new();
+    for (id, snapshot) in snapshots::of_stack(repository.snapshots(&app.run.cancel)?, arguments.stack.as_deref()) {
+        // A snapshot of some sources must not push out one of all.
+        let Some(stack) = snapshot.stack().map(str::to_owned) else { continue };
+        groups.entry((stack, snapshot.paths.clone())).or_default().push((id, snapshot));
+    }
+    let now = app.run.clock.now();
+    let mut remove = Vec::new();
+    for ((stack, paths), found) in groups {
+        let settings = app.settings.stacks.iter().find(|settings| settings.name == stack);
+        let policy = match (&given, settings) {
+            (Some(policy), _) => policy,
+            (None, Some(settings)) => &settings.retention,
+            (None, None) => {
+                app.output().text(format!("stack {stack} is not in the configuration: nothing of it is removed"));
+                continue;
+            }
+        };
+        let zone = settings.map_or(app.run.environment.time_zone(), |settings| &settings.time_zone);
+        let candidates: Vec<Candidate> = found
+            .iter()
+            .map(|(id, snapshot)| Candidate {
+                id: *id,
+                time: snapshot.time.into(),
+                tags: snapshot.tags.clone(),
+                drilled: drilled.contains(id),
+            })
+            .collect();
+        app.output().text(format!("stack {stack} ({}):", paths.join(" ")));
+        for verdict in retention::apply(&candidates, policy, now, zone) {
+            show(app, &stack, &verdict);
+            if !verdict.is_kept() {
+                remove.push(verdict.id);
+            }
+        }
+    }
+    Ok(remove)
+}
+
+fn show(app: &App, stack: &str, verdict: &Verdict) {
+    let reasons: Vec<String> = verdict.reasons.iter().map(ToString::to_string).collect();
+    let decision = if verdict.is_kept() { "keep  " } else { "remove" };
+    let time = super::snapshots::minute(app, verdict.time);
+    app.output().text(format!("  {decision}  {}  {time}  {}", verdict.id.short(), reasons.join(", ")));
+    app.output().json(
+        "verdict",
+        json!({ "stack": stack, "id": verdict.id, "time": verdict.time, "keep": verdict.is_kept(), "reasons": reasons }),
+    );
+}
+
+/// The rules given on the command line; `None` where none is.
+fn policy(keep: &Keep) -> Result<Option<Policy>, Fault> {
+    let policy = Policy {
+        last: number(keep.keep_last.as_deref(), "--keep-last")?,
+        hourly: number(keep.keep_hourly.as_deref(), "--keep-hourly")?,
+        daily: number(keep.keep_daily.as_deref(), "--keep-daily")?,
+        weekly: number(keep.keep_weekly.as_deref(), "--keep-weekly")?,
+        monthly: number(keep.keep_monthly.as_deref(), "--keep-monthly")?,
+        yearly: number(keep.keep_yearly.as_deref(), "--keep-yearly")?,
+        within: within(keep.keep_within.as_deref(), "--keep-within")?,
+        within_hourly: within(keep.keep_within_hourly.as_deref(), "--keep-within-hourly")?,
+        within_daily: within(keep.keep_within_daily.as_deref(), "--keep-within-daily")?,
+        within_weekly: within(keep.keep_within_weekly.as_deref(), "--keep-within-weekly")?,
+        within_monthly: within(keep.keep_within_monthly.as_deref(), "--keep-within-monthly")?,
+        within_yearly: within(keep.keep_within_yearly.as_deref(), "--keep-within-yearly")?,
+        tags: keep.keep_tag.iter().map(|tags| TagList(tags.split(',').map(str::to_owned).collect())).collect(),
+    };
+    Ok((!policy.is_empty()).then_some(policy))
+}
+
+fn number(text: Option<&str>, option: &str) -> Result<Count, Fault> {
+    let Some(text) = text else { return Ok(Count::default()) };
+    match text {
+        "all" | "-1" | "unlimited" => Ok(Count::All),
+        _ => text.parse().map(Count::AtMost).map_err(|_| {
+            Fault::new(FaultKind::Usage, format!("{option} {text} is not a number")).with_hint("give a number or `all`")
+        }),
+    }
+}
+
+fn within(text: Option<&str>, option: &str) -> Result<Option<Within>, Fault> {
+    let parsed = text.map(str::parse::<Within>).transpose();
+    parsed.map_err(|error| Fault::new(FaultKind::Usage, format!("{option}: {error}")))
+}
+
+pub fn prune(app: &App, arguments: &arguments::Prune) -> Result<Outcome, Fault> {
+    let repository = app.open_named(arguments.copy.as_deref())?;
+    let options = prune::Options {
+        grace: arguments.grace.unwrap_or(repository::limits::PRUNE_GRACE),
+        unused_percent_max: arguments.max_unused,
+    };
+    run_prune(app, &repository, options, arguments.dry_run)
+}
+
+fn run_prune(
+    app: &App,
+    repository: &Arc<Repository>,
+    options: prune::Options,
+    dry_run: bool,
+) -> Result<Outcome, Fault> {
+    let output = app.output();
+    if dry_run {
+        let plan = prune::plan(&app.cx(), repository, options)?;
+        let condemned: u64 = plan.deletable.values().sum();
+        output.summary(json!({
+            "status": "ok", "dry_run": true, "bytes_used": plan.bytes_used, "bytes_unused": plan.bytes_unused,
+            "packs_to_repack": plan.repack.len(), "packs_to_condemn": plan.condemn.len(),
+            "packs_out_of_index": plan.deletable.len(), "bytes_out_of_index": condemned,
+        }));
+        output.text(format!(
+            "needed {}, not needed {}; would pack {} anew and take {} out of the index",
+            bytes(plan.bytes_used),
+            bytes(plan.bytes_unused),
+            count(plan.repack.len() as u64, "pack"),
+            count(plan.condemn.len() as u64, "pack")
+        ));
+        return Ok(Outcome::Ok);
+    }
+    let result = prune::prune(&app.cx(), repository, options);
+    app.run.progress.finish();
+    let (plan, pruned) = result?;
+    output.summary(json!({
+        "status": "ok", "bytes_used": plan.bytes_used, "bytes_unused": plan.bytes_unused,
+        "packs_repacked": pruned.packs_repacked, "packs_deleted": pruned.packs_deleted,
+        "bytes_freed": pruned.bytes_freed, "packs_condemned": pruned.packs_condemned,
+        "bytes_condemned": pruned.bytes_condemned, "packs_taken_back": plan.taken_back.len(),
+    }));
+    output.text(format!("freed {} in {}", bytes(pruned.bytes_freed), count(pruned.packs_deleted as u64, "pack")));
+    if pruned.packs_condemned > 0 {
+        output.text(format!(
+            "{} more go with the first prune after a grace period of {}; --grace 0s frees them now",
+            bytes(pruned.bytes_condemned),
+            duration::show(options.grace)
+        ));
+    }
+    Ok(Outcome::Ok)
+}

@@ -1,0 +1,228 @@
+//! `lifeboat init`: looks into a folder, writes `lifeboat.yaml` and a password, creates the repository.
+
+use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+
+use operations::config::{self, FILE_NAME, NewConfig, NewSource, Secret, SecretSource, Settings};
+use operations::{Fault, FaultKind, backup};
+use repository::format::crypto;
+use repository::format::key_file::KdfCost;
+use repository::{Clock as _, Repository};
+use serde_json::json;
+
+use super::discover;
+use crate::app::Run;
+use crate::arguments;
+use crate::output::Outcome;
+use crate::wiring;
+
+/// The password file's name beside a new configuration.
+const PASSWORD_FILE: &str = "lifeboat.password";
+/// The repository's folder beside a new configuration.
+const COPY_FOLDER: &str = "lifeboat-backups";
+/// The copy's name in a new configuration.
+const COPY_NAME: &str = "local";
+
+pub fn run(run: &Run, arguments: &arguments::Init) -> Result<Outcome, Fault> {
+    let file = config_file(run)?;
+    let settings = if file.exists() {
+        run.output.chat(format!("{} is there already and stays as it is", file.display()));
+        config::load(&file, &run.environment)?
+    } else {
+        let mut plan = Plan::look(run, &arguments.dir, arguments.stack.as_deref())?;
+        if let Some(copy) = &arguments.copy {
+            plan.copy_path = absolute(copy)?;
+        }
+        plan.show(run);
+        if !arguments.yes {
+            confirm(run)?;
+        }
+        plan.write(run)?
+    };
+    let created = create_repository(run, &settings)?;
+    let copy = settings.copies.first().map(|copy| copy.path.clone()).unwrap_or_default();
+    run.output.summary(json!({
+        "status": "ok", "config": settings.file, "repository": copy, "created": created.is_some(),
+        "password": settings.password.to_string(),
+    }));
+    if created.is_none() {
+        run.output.text(format!("there is a repository in {} already; it opens", copy.display()));
+    } else {
+        run.output.text(format!("created a repository in {}", copy.display()));
+        warn_of_password(run, &settings);
+    }
+    run.output.chat("next: lifeboat backup");
+    Ok(Outcome::Ok)
+}
+
+/// Says where the password is, and what losing it means.
+pub fn warn_of_password(run: &Run, settings: &Settings) {
+    run.output.text(format!("the password comes from {}", settings.password));
+    run.output.text("  WITHOUT IT THE BACKUPS CANNOT BE READ, by nobody: keep a copy of it elsewhere, on paper too");
+}
+
+fn confirm(run: &Run) -> Result<(), Fault> {
+    match run.output.ask("Write this configuration? [y/N]").as_deref() {
+        Some("y" | "Y" | "yes") => Ok(()),
+        Some(_) => Err(Fault::new(FaultKind::Cancelled, "not confirmed; nothing was written")),
+        None => Err(Fault::new(FaultKind::Usage, "writing a configuration must be confirmed")
+            .with_hint("add --yes where nobody can be asked")),
+    }
+}
+
+/// Where a new configuration goes: `--config`, else the current folder.
+pub fn config_file(run: &Run) -> Result<PathBuf, Fault> {
+    absolute(run.config.as_deref().unwrap_or(Path::new(FILE_NAME)))
+}
+
+pub fn absolute(path: &Path) -> Result<PathBuf, Fault> {
+    std::path::absolute(path).map_err(|error| Fault::local(format!("cannot use {}", path.display()), error))
+}
+
+/// What a new configuration will say.
+pub struct Plan {
+    pub stack: String,
+    pub copy_path: PathBuf,
+    pub password_file: PathBuf,
+    config_file: PathBuf,
+    sources: Vec<NewSource>,
+    found: discover::Found,
+}
+
+impl Plan {
+    /// Looks into `dir` and decides on sources, names and places.
+    pub fn look(run: &Run, dir: &Path, stack: Option<&str>) -> Result<Self, Fault> {
+        let config_file = config_file(run)?;
+        let folder = config_file.parent().unwrap_or(Path::new("/")).to_owned();
+        let dir = std::fs::canonicalize(dir)
+            .map_err(|error| Fault::local(format!("cannot look into {}", dir.display()), error))?;
+        let found = discover::look(run, &dir)?;
+        let name = stack.map_or_else(|| name_for(&dir), str::to_owned);
+        Ok(Self {
+            stack: name,
+            copy_path: folder.join(COPY_FOLDER),
+            password_file: folder.join(PASSWORD_FILE),
+            config_file,
+            sources: found.sources(),
+            found,
+        })
+    }
+
+    pub fn show(&self, run: &Run) {
+        self.found.show(run.output);
+        run.output.chat(format!("stack {}; backups go to {}", self.stack, self.copy_path.display()));
+    }
+
+    /// Writes configuration and password, neither over an existing file.
+    pub fn write(&self, run: &Run) -> Result<Settings, Fault> {
+        let text = config::render(&NewConfig {
+            state_dir: None,
+            password_file: self.password_file.clone(),
+            copy: COPY_NAME.to_owned(),
+            copy_path: self.copy_path.clone(),
+            stack: self.stack.clone(),
+            schedule: None,
+            sources: self.sources.clone(),
+        })?;
+        // Understood before it is written: a configuration that cannot be read would help nobody.
+        let settings = config::parse(&text, &self.config_file, &run.environment)?;
+        if let Some(folder) = self.config_file.parent() {
+            std::fs::create_dir_all(folder)
+                .map_err(|error| Fault::local(format!("cannot make {}", folder.display()), error))?;
+        }
+        if !self.password_file.exists() {
+            write_password(&self.password_file)?;
+        }
+        write_new(&self.config_file, text.as_bytes(), 0o644)?;
+        Ok(settings)
+    }
+}
+
+/// A stack name out of a folder's name.
+fn name_for(dir: &Path) -> String {
+    let name = dir.file_name().map_or_else(|| "host".into(), std::ffi::OsStr::to_string_lossy);
+    let plain = |c: char| if c.is_ascii_alphanumeric() || c == '-' || c == '_' { c.to_ascii_lowercase() } else { '-' };
+    let name: String = name.chars().map(plain).collect();
+    let name = name.trim_matches('-');
+    if name.is_empty() { "stack".to_owned() } else { name.to_owned() }
+}
+
+/// 256 random bits, in letters and digits that can be written on paper and read out.
+fn write_password(file: &Path) -> Result<(), Fault> {
+    let random = crypto::random::<32>()
+        .map_err(|error| Fault::new(FaultKind::Failed, "cannot make a password").with_source(error))?;
+    let mut text = zeroize::Zeroizing::new(data_encoding::BASE32_NOPAD.encode(&random));
+    text.push('\n');
+    write_new(file, text.as_bytes(), 0o600)
+}
+
+fn write_new(file: &Path, content: &[u8], mode: u32) -> Result<(), Fault> {
+    let write = || {
+        let mut handle = std::fs::File::options().write(true).create_new(true).mode(mode).open(file)?;
+        handle.write_all(content)?;
+        handle.sync_all()
+    };
+    write().map_err(|error| Fault::local(format!("cannot write {}", file.display()), error))
+}
+
+/// Creates the first copy's repository; `None` where there is one that opens. A missing password file is made.
+pub fn create_repository(run: &Run, settings: &Settings) -> Result<Option<Repository>, Fault> {
+    let Some(copy) = settings.copies.first() else { return Ok(None) };
+    let storage = wiring::storage(copy, run);
+    if let SecretSource::File(file) = &settings.password
+        && !file.exists()
+    {
+        if wiring::holds_repository(storage.as_ref())? {
+            let what = format!("the password file {} is missing, but there is a repository already", file.display());
+            return Err(Fault::new(FaultKind::Config, what).with_hint("put the password of that repository there"));
+        }
+        write_password(file)?;
+    }
+    let password = settings.password.read()?;
+    match Repository::open(storage.clone(), password.expose()) {
+        Ok(_) => return Ok(None),
+        Err(repository::Error::NoRepository { .. }) => {}
+        Err(error) => return Err(error.into()),
+    }
+    let average = chunk_bytes_average(bytes_source(run, settings));
+    let cost = kdf_cost(&password);
+    Ok(Some(Repository::init(storage, password.expose(), cost, average, run.clock.now())?))
+}
+
+/// A password as long as ours is not guessed, however fast a guess is; a shorter one may be, so each guess must cost.
+fn kdf_cost(password: &Secret) -> KdfCost {
+    const GENERATED_CHARS: usize = 52;
+    if password.expose().len() >= GENERATED_CHARS { KdfCost::GENERATED } else { KdfCost::CHOSEN }
+}
+
+/// Larger chunks for very large sources: the index grows with their number (`docs/design/chunking.md`).
+fn chunk_bytes_average(bytes_source: u64) -> u32 {
+    match bytes_source >> 40 {
+        0..=3 => repository::limits::CHUNK_BYTES_AVERAGE,
+        4..=15 => repository::limits::CHUNK_BYTES_AVERAGE * 2,
+        _ => repository::limits::CHUNK_BYTES_AVERAGE * 4,
+    }
+}
+
+/// Bytes of all sources, as far as they can be counted: only their magnitude matters.
+fn bytes_source(run: &Run, settings: &Settings) -> u64 {
+    let count = |stack| {
+        let sources = wiring::sources(stack, &[], &run.environment)?;
+        let counts = backup::preview(&run.cx(), &sources, &settings.state_dir.join("scratch"), &[])?;
+        Ok::<u64, Fault>(counts.values().map(|counted| counted.bytes).sum())
+    };
+    settings.stacks.iter().filter_map(|stack| count(stack).ok()).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stacks_are_named_after_folders() {
+        assert_eq!(name_for(Path::new("/srv/My App")), "my-app");
+        assert_eq!(name_for(Path::new("/")), "host");
+        assert_eq!(name_for(Path::new("/srv/...")), "stack");
+    }
+}

@@ -1,0 +1,113 @@
+//! `lifeboat key`: the passwords that open a copy.
+
+use std::path::Path;
+
+use jiff::Timestamp;
+use operations::config::{Secret, SecretSource};
+use operations::{Fault, FaultKind};
+use repository::format::key_file::KdfCost;
+use repository::{Clock as _, Id, Repository};
+use serde_json::json;
+
+use crate::app::App;
+use crate::arguments::{Key, KeyAdd};
+use crate::output::{Outcome, count};
+
+pub fn run(app: &App, arguments: &Key) -> Result<Outcome, Fault> {
+    match arguments {
+        Key::List(of) => list(app, &*app.open_named(of.copy.as_deref())?),
+        Key::Add(arguments) => {
+            let repository = app.open_named(arguments.of.copy.as_deref())?;
+            let id = add(app, &repository, arguments)?;
+            app.output().summary(json!({ "status": "ok", "added": id }));
+            app.output().text(format!("key {} added; its password opens this copy from now on", id.short()));
+            Ok(Outcome::Ok)
+        }
+        Key::Remove(arguments) => {
+            let repository = app.open_named(arguments.of.copy.as_deref())?;
+            let id = find(&repository, &arguments.id)?;
+            repository.remove_key(id)?;
+            app.output().summary(json!({ "status": "ok", "removed": id }));
+            app.output().text(format!("key {} removed; its password opens this copy no longer", id.short()));
+            Ok(Outcome::Ok)
+        }
+        Key::Change(arguments) => change(app, arguments),
+    }
+}
+
+fn list(app: &App, repository: &Repository) -> Result<Outcome, Fault> {
+    let keys = repository.keys()?;
+    for (id, key) in &keys {
+        let in_use = *id == repository.key_id();
+        let created = Timestamp::from(key.created);
+        app.output().json(
+            "key",
+            json!({ "id": id, "created": created, "username": key.username, "hostname": key.hostname, "in_use": in_use }),
+        );
+        app.output().text(format!(
+            "{} {}  {}  {}@{}",
+            if in_use { "*" } else { " " },
+            id.short(),
+            super::snapshots::minute(app, created),
+            key.username,
+            key.hostname
+        ));
+    }
+    app.output().summary(json!({ "status": "ok", "keys": keys.len() }));
+    app.output().chat(format!("{}; * is the one that was used just now", count(keys.len() as u64, "key")));
+    Ok(Outcome::Ok)
+}
+
+fn add(app: &App, repository: &Repository, arguments: &KeyAdd) -> Result<Id, Fault> {
+    repository.check_writable()?;
+    let password = new_password(app, arguments.new_password_file.as_deref())?;
+    Ok(repository.add_key(password.expose(), KdfCost::CHOSEN, app.run.clock.now())?)
+}
+
+/// Adds the new password first and removes the old one last, so that one of them always opens the copy.
+fn change(app: &App, arguments: &KeyAdd) -> Result<Outcome, Fault> {
+    let copy = app.copy(arguments.of.copy.as_deref())?;
+    let repository = app.open(copy)?;
+    let old = repository.key_id();
+    repository.check_writable()?;
+    let password = new_password(app, arguments.new_password_file.as_deref())?;
+    let id = repository.add_key(password.expose(), KdfCost::CHOSEN, app.run.clock.now())?;
+    let reopened = crate::wiring::open(copy, &password, &app.run)?;
+    if reopened.key_id() == old {
+        let what = "the new password is the old one; nothing was changed";
+        reopened.remove_key(id)?;
+        return Err(Fault::new(FaultKind::Usage, what));
+    }
+    reopened.remove_key(old)?;
+    app.output().summary(json!({ "status": "ok", "added": id, "removed": old }));
+    app.output().text(format!("the password was changed: key {} instead of {}", id.short(), old.short()));
+    app.output().text(format!("now put the new password where {} is read from", app.settings.password));
+    Ok(Outcome::Ok)
+}
+
+fn new_password(app: &App, file: Option<&Path>) -> Result<Secret, Fault> {
+    match file {
+        Some(file) => SecretSource::File(file.to_owned()).read(),
+        None => {
+            let hint = "put the new password into a file of mode 0600 and name it with --new-password-file";
+            let missing = || Fault::new(FaultKind::Usage, "no new password was given").with_hint(hint);
+            let first = app.output().ask_secret("new password:").ok_or_else(missing)?;
+            let again = app.output().ask_secret("again:").ok_or_else(missing)?;
+            if first.is_empty() || *first != *again {
+                return Err(Fault::new(FaultKind::Usage, "the two are not the same, or empty; nothing was changed"));
+            }
+            Ok(Secret::new(first.to_string()))
+        }
+    }
+}
+
+fn find(repository: &Repository, digits: &str) -> Result<Id, Fault> {
+    let keys = repository.keys()?;
+    let mut matching = keys.iter().filter(|(id, _)| id.to_hex().starts_with(&digits.to_lowercase()));
+    match (matching.next(), matching.next()) {
+        (Some((id, _)), None) => Ok(*id),
+        (Some(_), Some(_)) => Err(Fault::new(FaultKind::NotFound, format!("several keys begin with {digits}"))),
+        (None, _) => Err(Fault::new(FaultKind::NotFound, format!("there is no key {digits}"))
+            .with_hint("`lifeboat key list` lists them")),
+    }
+}

@@ -1,0 +1,78 @@
+//! `lifeboat protect`: configure, back up, prove, report, in one go.
+
+use std::path::Path;
+
+use operations::config::{self, Settings, SourceKind, StackSettings};
+use operations::drill::LEVEL_MAX;
+use operations::{Fault, FaultKind};
+
+use super::init::{self, Plan};
+use super::{backup, drill};
+use crate::app::{App, Run};
+use crate::arguments;
+use crate::output::Outcome;
+
+pub fn run(run: Run, arguments: &arguments::Protect) -> Result<Outcome, Fault> {
+    let output = run.output;
+    let file = init::config_file(&run)?;
+    let dir = std::fs::canonicalize(&arguments.dir)
+        .map_err(|error| Fault::local(format!("cannot look into {}", arguments.dir.display()), error))?;
+    let settings = if file.exists() {
+        output.chat(format!("using {}", file.display()));
+        config::load(&file, &run.environment)?
+    } else {
+        output.chat(format!("looking into {}", dir.display()));
+        let mut plan = Plan::look(&run, &dir, None)?;
+        if let Some(to) = &arguments.to {
+            plan.copy_path = init::absolute(to)?;
+        }
+        plan.show(&run);
+        plan.write(&run)?
+    };
+    let stack = stack_of(&settings, &dir)?.clone();
+    init::create_repository(&run, &settings)?;
+    let app = App { run, settings };
+
+    output.chat("\nbacking up");
+    let (report, backed_up) = backup::one(&app, &stack, &[], &[])?;
+    output.chat("\ndrill: restoring the snapshot from its copy to a scratch folder and comparing everything");
+    let copy = app.copy(stack.copies.first().map(String::as_str))?;
+    let drilled = drill::one(&app, &stack, copy, &report.snapshot.to_hex(), LEVEL_MAX)?;
+
+    say_what_is_next(&app, &stack, &copy.path);
+    Ok(match (backed_up, drilled) {
+        (_, Outcome::Bad) => Outcome::Bad,
+        (Outcome::Ok, Outcome::Ok) => Outcome::Ok,
+        _ => Outcome::Partial,
+    })
+}
+
+/// The stack that has a source for `dir`.
+fn stack_of<'a>(settings: &'a Settings, dir: &Path) -> Result<&'a StackSettings, Fault> {
+    let covers = |stack: &&StackSettings| {
+        stack.sources.iter().any(|source| match &source.kind {
+            SourceKind::Files(files) => files.paths.iter().any(|path| dir.starts_with(path)),
+            _ => false,
+        })
+    };
+    settings.stacks.iter().find(covers).ok_or_else(|| {
+        let what = format!("{} does not protect {}", settings.file.display(), dir.display());
+        Fault::new(FaultKind::Config, what)
+            .with_hint("add a `files` source for it there, or name another configuration with --config")
+    })
+}
+
+fn say_what_is_next(app: &App, stack: &StackSettings, copy: &Path) {
+    let output = app.output();
+    output.chat("");
+    init::warn_of_password(&app.run, &app.settings);
+    output.chat(format!("configuration: {}", app.settings.file.display()));
+    output.chat(format!("backups: {}, a restic repository; stock restic reads it too", copy.display()));
+    output.chat("  it lies on this machine: a second copy on another disk or site is what saves you from losing both");
+    output.chat("\nnext:");
+    let name = &stack.name;
+    output.chat(format!("  lifeboat backup {name}              the next snapshot; only what changed is stored"));
+    output.chat("  lifeboat snapshots                 what there is, and what is proven");
+    output.chat("  lifeboat restore latest --to DIR   get it back");
+    output.chat("  lifeboat status                    are we safe?");
+}

@@ -1,0 +1,207 @@
+//! What goes to standard output and standard error: text for people, or JSON lines for programs.
+
+use std::io::{IsTerminal as _, Write as _};
+use std::process::ExitCode;
+
+use operations::Fault;
+use serde::Serialize;
+use serde_json::Value;
+use zeroize::Zeroizing;
+
+/// How results are printed.
+#[derive(Clone, Copy, Debug)]
+pub struct Output {
+    json: bool,
+    quiet: bool,
+}
+
+/// How a command ended, where it did not fail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// All of it was done.
+    Ok,
+    /// Something was left out, or is doubtful.
+    Partial,
+    /// What was looked at is bad: damage found, a drill failed.
+    Bad,
+}
+
+impl From<Outcome> for ExitCode {
+    fn from(outcome: Outcome) -> Self {
+        match outcome {
+            Outcome::Ok => Self::SUCCESS,
+            Outcome::Bad => Self::from(1),
+            Outcome::Partial => Self::from(3),
+        }
+    }
+}
+
+impl Output {
+    pub fn new(json: bool, quiet: bool) -> Self {
+        Self { json, quiet }
+    }
+
+    pub fn is_json(self) -> bool {
+        self.json
+    }
+
+    pub fn is_quiet(self) -> bool {
+        self.quiet
+    }
+
+    /// A line for people, left out with `--json`.
+    pub fn text(self, line: impl AsRef<str>) {
+        if !self.json {
+            print(line.as_ref());
+        }
+    }
+
+    /// A line for people that `--quiet` leaves out, too.
+    pub fn chat(self, line: impl AsRef<str>) {
+        if !self.quiet {
+            self.text(line);
+        }
+    }
+
+    /// One object, with its `message_type`; left out for people.
+    pub fn json(self, message_type: &str, value: impl Serialize) {
+        if self.json {
+            print(&to_line(message_type, value));
+        }
+    }
+
+    /// The last line of a command that worked.
+    pub fn summary(self, value: impl Serialize) {
+        self.json("summary", value);
+    }
+
+    /// Reports what kept a command from working.
+    pub fn fault(self, fault: &Fault) -> ExitCode {
+        if self.json {
+            print(&fault.to_json().to_string());
+        } else {
+            complain(&format!("error: {}", fault.text()));
+            if let Some(hint) = &fault.hint {
+                complain(&format!("  {hint}"));
+            }
+        }
+        ExitCode::from(fault.exit_code())
+    }
+
+    /// Asks on the terminal. `None` where there is none to ask.
+    pub fn ask(self, question: &str) -> Option<String> {
+        if self.json || !std::io::stdin().is_terminal() {
+            return None;
+        }
+        let mut error = std::io::stderr();
+        // A terminal that cannot be written cannot be asked either.
+        write!(error, "{question} ").and_then(|()| error.flush()).ok()?;
+        let mut answer = String::new();
+        std::io::stdin().read_line(&mut answer).ok()?;
+        Some(answer.trim().to_owned())
+    }
+}
+
+impl Output {
+    /// Asks for a secret on the terminal, without showing what is typed. `None` where there is none to ask.
+    pub fn ask_secret(self, question: &str) -> Option<Zeroizing<String>> {
+        use rustix::termios::{LocalModes, OptionalActions, tcgetattr, tcsetattr};
+        let stdin = std::io::stdin();
+        let before = tcgetattr(&stdin).ok()?;
+        let mut silent = before.clone();
+        silent.local_modes.remove(LocalModes::ECHO);
+        tcsetattr(&stdin, OptionalActions::Flush, &silent).ok()?;
+        let answer = self.ask(question).map(Zeroizing::new);
+        // The terminal must not stay silent; if even this fails, `stty echo` mends it.
+        let _ = tcsetattr(&stdin, OptionalActions::Flush, &before);
+        complain("");
+        answer
+    }
+}
+
+/// A usage error, or the help or version that was asked for.
+pub fn usage(error: &clap::Error) -> ExitCode {
+    // Where not even this can be printed, the exit code still says it.
+    let _ = error.print();
+    ExitCode::from(if error.use_stderr() { 2 } else { 0 })
+}
+
+fn to_line(message_type: &str, value: impl Serialize) -> String {
+    let mut object = serde_json::Map::new();
+    object.insert("message_type".to_owned(), message_type.into());
+    if let Ok(Value::Object(fields)) = serde_json::to_value(value) {
+        object.extend(fields);
+    }
+    Value::Object(object).to_string()
+}
+
+/// Standard output may be a pipe that nobody reads any more (`| head`); then there is nobody to tell.
+pub fn print(line: &str) {
+    let _ = writeln!(std::io::stdout(), "{line}");
+}
+
+/// A line on standard error.
+pub fn complain(line: &str) {
+    let _ = writeln!(std::io::stderr(), "{line}");
+}
+
+/// Bytes for people: three digits and a unit.
+pub fn bytes(bytes: u64) -> String {
+    const UNITS: [&str; 6] = ["B", "KiB", "MiB", "GiB", "TiB", "PiB"];
+    let mut value = bytes as f64;
+    let mut unit = 0;
+    while value >= 1000.0 && unit + 1 < UNITS.len() {
+        value /= 1024.0;
+        unit += 1;
+    }
+    let digits = if unit == 0 || value >= 100.0 {
+        0
+    } else if value >= 10.0 {
+        1
+    } else {
+        2
+    };
+    format!("{value:.digits$} {}", UNITS[unit])
+}
+
+/// Seconds for people.
+pub fn seconds(seconds: f64) -> String {
+    if seconds < 10.0 {
+        format!("{seconds:.1} s")
+    } else if seconds < 120.0 {
+        format!("{seconds:.0} s")
+    } else if seconds < 7200.0 {
+        format!("{:.0} min", seconds / 60.0)
+    } else {
+        format!("{:.1} h", seconds / 3600.0)
+    }
+}
+
+/// A count and its noun.
+pub fn count(number: u64, noun: &str) -> String {
+    let plural = match noun {
+        _ if number == 1 => noun.to_owned(),
+        _ if noun.ends_with('y') => format!("{}ies", &noun[..noun.len() - 1]),
+        _ => format!("{noun}s"),
+    };
+    format!("{number} {plural}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_short_and_plain() {
+        assert_eq!(bytes(0), "0 B");
+        assert_eq!(bytes(999), "999 B");
+        assert_eq!(bytes(1000), "0.98 KiB");
+        assert_eq!(bytes(1 << 20), "1.00 MiB");
+        assert_eq!(bytes(150 << 30), "150 GiB");
+        assert_eq!(seconds(0.04), "0.0 s");
+        assert_eq!(seconds(300.0), "5 min");
+        assert_eq!(count(1, "entry"), "1 entry");
+        assert_eq!(count(2, "entry"), "2 entries");
+        assert_eq!(count(0, "file"), "0 files");
+    }
+}

@@ -1,0 +1,92 @@
+//! Shows a run on the terminal: a bar on standard error where it is one, and every problem as a line of its own.
+
+use std::io::IsTerminal as _;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
+use repository::{Event, Events};
+
+use crate::output::{Output, complain};
+
+/// Redraws a second. More costs time and tells nothing.
+const REDRAWS_HERTZ: u8 = 8;
+
+/// Receives the events of a run.
+pub struct Progress {
+    bar: ProgressBar,
+    files: AtomicU64,
+    output: Output,
+    verbose: bool,
+}
+
+impl Progress {
+    /// A bar where standard error is a terminal and nobody asked for quiet.
+    pub fn new(output: Output, verbose: bool) -> Self {
+        let visible = std::io::stderr().is_terminal() && !output.is_quiet() && !output.is_json();
+        let target =
+            if visible { ProgressDrawTarget::stderr_with_hz(REDRAWS_HERTZ) } else { ProgressDrawTarget::hidden() };
+        Self { bar: ProgressBar::with_draw_target(None, target), files: AtomicU64::new(0), output, verbose }
+    }
+
+    /// Removes the bar.
+    pub fn finish(&self) {
+        self.bar.finish_and_clear();
+    }
+
+    fn step(&self, name: &str, bytes_total: Option<u64>) {
+        self.bar.reset();
+        self.files.store(0, Ordering::Relaxed);
+        let template = match bytes_total {
+            Some(total) => {
+                self.bar.set_length(total);
+                "{prefix:12} {wide_bar} {bytes}/{total_bytes} {bytes_per_sec} {msg} {left}"
+            }
+            None => {
+                self.bar.unset_length();
+                "{prefix:12} {spinner} {bytes} {bytes_per_sec} {msg} {elapsed}"
+            }
+        };
+        let left = |state: &ProgressState, text: &mut dyn std::fmt::Write| {
+            let left: Duration = state.eta();
+            // A writer in memory.
+            let _ = write!(text, "{} left", crate::output::seconds(left.as_secs_f64()));
+        };
+        if let Ok(style) = ProgressStyle::with_template(template) {
+            self.bar.set_style(style.with_key("left", left).progress_chars("━━─"));
+        }
+        self.bar.set_prefix(name.to_owned());
+        self.bar.enable_steady_tick(Duration::from_millis(250));
+    }
+
+    fn line(&self, line: &str) {
+        self.bar.suspend(|| complain(line));
+    }
+}
+
+impl Events for Progress {
+    fn emit(&self, event: Event) {
+        match event {
+            Event::StepStarted { name, bytes_total } => self.step(&name, bytes_total),
+            Event::Bytes(bytes) => self.bar.inc(bytes),
+            Event::FileDone(path) => {
+                let files = self.files.fetch_add(1, Ordering::Relaxed) + 1;
+                // A message is a text to build; not for each of a million files.
+                if files.is_multiple_of(64) {
+                    self.bar.set_message(format!("{files} files"));
+                }
+                if self.verbose {
+                    self.line(&path.display().to_string());
+                }
+            }
+            Event::Problem(problem) => {
+                self.output.json("problem", &problem);
+                if !self.output.is_json() {
+                    self.line(&format!("problem: {problem}"));
+                }
+            }
+            Event::Note(note) if self.verbose => self.line(&format!("note: {note}")),
+            _ => {}
+        }
+    }
+}

@@ -1,0 +1,197 @@
+#!/usr/bin/env python3
+"""Makes the stored corpus: real files out of the test fixtures that restic and rustic made, and edge cases by hand.
+
+    fuzz/make-corpus.py
+
+Needs restic (to read the master key) and openssl. Files are named by what they hold; those that the fuzzer found useful
+are named by their SHA-1 and kept.
+"""
+
+import base64
+import hashlib
+import json
+import os
+import re
+import struct
+import subprocess
+import tarfile
+import tempfile
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+FIXTURES = HERE.parent / "crates/repository/tests/formats/fixtures"
+PASSWORD = "correct horse battery staple"
+ID = "ab" * 32
+TIME = "2023-01-02T03:04:05.678901234+05:45"
+
+
+def put(target, name, data):
+    folder = HERE / "corpus" / target
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / name).write_bytes(data if isinstance(data, bytes) else data.encode())
+
+
+def decrypt(key, stored):
+    """What restic encrypted; its authentication code is not looked at."""
+    arguments = ["openssl", "enc", "-d", "-aes-256-ctr", "-K", key.hex(), "-iv", stored[:16].hex()]
+    return subprocess.run(arguments, input=stored[16:-16], capture_output=True, check=True).stdout
+
+
+def real_files(fixture):
+    with tempfile.TemporaryDirectory() as place:
+        with tarfile.open(FIXTURES / f"{fixture}.tar.gz") as archive:
+            archive.extractall(place, filter="data")
+        repository = Path(place) / fixture
+        environment = dict(os.environ, RESTIC_PASSWORD=PASSWORD)
+
+        def restic(*arguments):
+            command = ["restic", "--no-cache", "--no-lock", "-r", str(repository), *arguments]
+            return subprocess.run(command, env=environment, capture_output=True, check=True).stdout
+
+        key = base64.b64decode(json.loads(restic("cat", "masterkey"))["encrypt"])
+        put("config", fixture, decrypt(key, (repository / "config").read_bytes()))
+        for path in (repository / "keys").iterdir():
+            put("key_file", fixture, path.read_bytes())
+        for kind, target in [("snapshots", "snapshot"), ("index", "index_file")]:
+            for number, path in enumerate(sorted((repository / kind).iterdir())):
+                plain = decrypt(key, path.read_bytes())
+                put("unpacked", f"{fixture}-{target}-{number}", plain)
+                put(target, f"{fixture}-{number}", restic("cat", kind.removesuffix("s"), path.name))
+        for number, path in enumerate(sorted((repository / "data").glob("*/*"))):
+            pack = path.read_bytes()
+            length = struct.unpack("<I", pack[-4:])[0]
+            put("pack_header", f"{fixture}-{number}", decrypt(key, pack[-4 - length:-4]))
+        trees = re.findall(r"^tree ([0-9a-f]{64})$", restic("list", "blobs").decode(), re.M)
+        for number, tree in enumerate(sorted(set(trees))):
+            blob = restic("cat", "blob", tree)
+            # The largest, of many names, once: the fuzzer is quick on small inputs.
+            if len(blob) < 6000 or fixture == "restic-0.14-version-1":
+                put("tree", f"{fixture}-{number}", blob)
+
+
+def encrypt(key, plain):
+    """As restic encrypts with a key of 64 bytes, but always with the same IV."""
+    iv = bytes(range(16))
+    def aes(cipher, secret, data, *more):
+        arguments = ["openssl", "enc", cipher, "-nopad", "-K", secret.hex(), *more]
+        return subprocess.run(arguments, input=data, capture_output=True, check=True).stdout
+    text = aes("-aes-256-ctr", key[:32], plain, "-iv", iv.hex())
+    r = int.from_bytes(key[48:], "little") & 0x0ffffffc0ffffffc0ffffffc0fffffff
+    code = 0
+    for start in range(0, len(text), 16):
+        code = (code + int.from_bytes(text[start:start + 16] + b"\1", "little")) * r % ((1 << 130) - 5)
+    code += int.from_bytes(aes("-aes-128-ecb", key[32:48], iv), "little")
+    return iv + text + (code % (1 << 128)).to_bytes(16, "little")
+
+
+def key_file(n, r, p, wrapped=b""):
+    """A key file that costs next to nothing and, where there is something wrapped, opens with the password "fuzz"."""
+    wrapping = hashlib.scrypt(b"fuzz", salt=b"salt", n=16, r=1, p=1)
+    return json.dumps({"created": TIME, "username": "u", "hostname": "h", "kdf": "scrypt", "N": n, "r": r, "p": p,
+                       "salt": base64.b64encode(b"salt").decode(),
+                       "data": base64.b64encode(encrypt(wrapping, wrapped)).decode()})
+
+
+def edge_cases():
+    put("config", "lifeboat", json.dumps({"version": 2, "id": ID, "chunker_polynomial": "3da3358b4dc173",
+                                          "lifeboat": {"chunk_bytes_average": 262144}}))
+    put("config", "newer", json.dumps({"version": 4294967295, "id": ID, "chunker_polynomial": "", "other": [None, 1e3]}))
+
+    words = [base64.b64encode(bytes([n] * size)).decode() for n, size in [(1, 16), (2, 16), (3, 32)]]
+    master = json.dumps({"mac": {"k": words[0], "r": words[1]}, "encrypt": words[2]}).encode()
+    put("key_file", "opens", key_file(16, 1, 1, master))
+    put("key_file", "short-key", key_file(16, 1, 1, master.replace(b"A", b"", 4)))
+    put("key_file", "no-key", key_file(16, 1, 1, b"{}"))
+    put("key_file", "wrong-password", key_file(16, 1, 2, master))
+    put("key_file", "memory", key_file(1 << 40, 8, 1))
+    put("key_file", "not-a-power", key_file(15, 1, 1))
+    put("key_file", "other-derivation", key_file(16, 1, 1).replace("scrypt", "argon2"))
+
+    entry = bytes.fromhex(ID)
+    def packed(kind, length, *plain):
+        return bytes([kind]) + struct.pack(f"<{1 + len(plain)}I", length, *plain) + entry
+    put("pack_header", "every-kind", packed(0, 100) + packed(1, 50) + packed(2, 60, 70) + packed(3, 40, 400))
+    put("pack_header", "empty-compressed", packed(3, 40, 0))
+    put("pack_header", "largest", packed(0, 128 << 20) + packed(2, 32, 1 << 30))
+    put("pack_header", "overflow", packed(0, 128 << 20) * 33)
+    put("pack_header", "unknown-kind", packed(4, 40))
+    put("pack_header", "torn", packed(2, 60, 70)[:-1])
+
+    blob = {"id": ID, "type": "data", "offset": 0, "length": 32}
+    put("index_file", "supersedes", json.dumps({"supersedes": [ID], "packs": []}))
+    put("index_file", "unsorted", json.dumps({"packs": [{"id": ID, "blobs": [
+        {**blob, "offset": 64, "uncompressed_length": 0}, {**blob, "type": "tree", "offset": 32, "uncompressed_length": 9}]}]}))
+    put("index_file", "past-the-end", json.dumps({"packs": [{"id": ID, "blobs": [{**blob, "offset": 4294967295}]}]}))
+    put("index_file", "marked-by-rustic", json.dumps({"packs": [], "packs_to_delete": [{"id": ID, "blobs": [blob], "time": TIME}]}))
+
+    put("snapshot", "least", json.dumps({"time": TIME, "tree": ID}))
+    put("snapshot", "null", json.dumps({"time": TIME, "tree": ID, "paths": None, "tags": None, "excludes": None}))
+    put("snapshot", "most", json.dumps({"time": TIME, "tree": ID, "parent": ID, "paths": ["/a"], "hostname": "h", "username": "u",
+        "uid": 1, "gid": 2, "excludes": ["*"], "tags": ["stack:cht", "x"], "original": ID, "program_version": "lifeboat 0.1.0",
+        "summary": {"backup_start": TIME, "backup_end": TIME, "files_new": 1, "data_added_packed": 2}}))
+
+    node = {"name": "n", "type": "file", "mode": 420, "mtime": TIME, "atime": TIME, "ctime": TIME, "uid": 0, "gid": 0,
+            "user": "root", "size": 3, "links": 1, "content": [ID]}
+    def tree(*nodes, **more):
+        return json.dumps({**more, "nodes": list(nodes)}, ensure_ascii=False, separators=(",", ":"))
+    put("tree", "empty", '{"nodes":[]}\n')
+    put("tree", "null", '{"nodes":null}')
+    put("tree", "spaces", ' { "nodes" : [ {"name":"a","type":"file"} , {"name":"b","type":"fifo"} ] } \n')
+    put("tree", "keys-before", tree(node, other={"deep": [1, [2, "x"]]}, number=5))
+    put("tree", "raw-link", tree({**node, "type": "symlink", "linktarget": "a\ufffd", "linktarget_raw": "Yf8=", "content": None}))
+    put("tree", "xattrs", tree({**node, "extended_attributes": [{"name": "user.a", "value": "AAE="}, {"name": "user.b", "value": None}]}))
+    put("tree", "folder", tree({**node, "type": "dir", "subtree": ID, "content": None}))
+    put("tree", "folder-without-tree", tree({**node, "type": "dir"}))
+    put("tree", "windows", tree({**node, "generic_attributes": {"windows.creation_time": "AAA="}, "error": "x"}))
+    put("tree", "unknown-kind", tree({**node, "type": "door"}))
+    put("tree", "quoted", tree({**node, "name": "\\x41\\u00e9\\U0001f4be\\n\\\"\\\\\\377"}))
+    for name, bad in [("parent", ".."), ("slash", "a/b"), ("hidden-parent", "\\x2e\\x2e"), ("zero", "\\x00"), ("nameless", "")]:
+        put("tree", name, tree({**node, "name": bad}))
+    put("tree", "unsorted", tree({**node, "name": "b"}, {**node, "name": "a"}))
+    put("tree", "twice", tree(node, node))
+    put("tree", "deep", '{"a":' + "[" * 200 + "]" * 200 + ',"nodes":[]}')
+    put("tree", "torn", tree(node)[:-20])
+
+    lock = {"time": TIME, "exclusive": False, "hostname": "h", "username": "u", "pid": 4711, "uid": 0, "gid": 0}
+    put("lock_file", "restic", json.dumps(lock))
+    put("lock_file", "lifeboat", json.dumps({**lock, "exclusive": True, "lifeboat": {
+        "boot_id": "0", "pid_namespace": "pid:[4026531836]", "start_ticks": 18446744073709551615}}))
+    put("lock_file", "least", json.dumps({"time": TIME, "exclusive": True}))
+
+    receipt = {"snapshot": ID, "stack": "cht", "copy": "disk", "level": 3, "verdict": "passed", "at": TIME, "rto_s": 12.5,
+               "rpo_s": 3600.0, "program_version": "lifeboat 0.1.0"}
+    put("receipt", "passed", json.dumps(receipt))
+    put("receipt", "failed", json.dumps({**receipt, "verdict": "failed", "rto_s": 1e-300, "rpo_s": 1e308, "level": 255}))
+    put("receipt", "infinite", json.dumps(receipt).replace("12.5", "1e999"))
+
+    put("condemned", "two", json.dumps({"time": TIME, "packs": [ID, "00" * 32]}))
+    put("condemned", "none", json.dumps({"time": TIME, "packs": []}))
+
+    for name, text in [("utc", "2023-11-14T22:13:20Z"), ("nanoseconds", "2023-11-14T22:13:20.123456789Z"), ("offset", TIME),
+                       ("first", "0000-01-01T00:00:00Z"), ("last", "9999-12-31T23:59:59.999999999Z"),
+                       ("before-first", "0000-01-01T00:00:00+23:59"), ("after-last", "9999-12-31T20:10:00-10:03"),
+                       ("leap-second", "2016-12-31T23:59:60Z"), ("leap-day", "2000-02-29T00:00:00-12:00"),
+                       ("negative", "-000001-01-01T00:00:00Z"), ("zone", "2023-11-14T22:13:20+01:00[Europe/Berlin]")]:
+        put("time", name, text)
+
+    for number, text in enumerate(["plain", 'q"b', "q\\\"b\\\\", "\\a\\b\\f\\n\\r\\t\\v", "\\xff\\377\\u00e9\\U0001f4be", "\\ud800",
+                                   "\\U00110000", "\\400", "\\", "e\u0301\u200b\u2028\ue000\ufffd\U000e0001", "\\'"]):
+        put("go_quote", f"text-{number}", text)
+    put("go_quote", "bytes", b"bad \xff\xc3\x28\xe2\x82\xf0\x9f\x92\xed\xa0\x80\xc0\xaf\x7f\x00")
+
+    put("unpacked", "json", "{}")
+    put("unpacked", "list", "[]")
+    put("unpacked", "empty", "")
+    put("unpacked", "unknown", b"\x03{}")
+    # An empty frame, and one that says it holds 2^63 bytes (RFC 8878, section 3.1.1).
+    put("unpacked", "empty-frame", b"\x02" + bytes.fromhex("28b52ffd2000010000"))
+    put("unpacked", "huge-frame", b"\x02" + bytes.fromhex("28b52ffde00000000000000080010000"))
+    # A skippable frame, then an empty one; and a run of 128 KiB from four bytes.
+    put("unpacked", "skipped", b"\x02" + bytes.fromhex("502a4d1802000000ffff28b52ffd2000010000"))
+    put("unpacked", "run", b"\x02" + bytes.fromhex("28b52ffd0058030010") + b" ")
+
+
+if __name__ == "__main__":
+    for fixture in ["restic-0.14-version-1", "restic-0.14-version-2", "restic-0.14-differing", "rustic-0.11-version-2"]:
+        real_files(fixture)
+    edge_cases()
