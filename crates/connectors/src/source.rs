@@ -5,6 +5,7 @@
 
 mod command;
 mod compose;
+mod discover;
 mod files;
 mod glob;
 mod layout;
@@ -22,6 +23,7 @@ pub use command::{CommandLine, CommandOptions, CommandSource};
 pub use compose::{
     BindMount, ComposeOptions, ComposeProject, ComposeService, ComposeSource, NamedVolume, read_compose_project,
 };
+pub use discover::{Discovery, FoundDatabase, ServerKind, Uncovered, discover, server_kind_of_image};
 pub use files::{FilesOptions, FilesSource};
 pub use sqlite::{SqliteOptions, SqliteSource};
 
@@ -32,13 +34,17 @@ pub use sqlite::{SqliteOptions, SqliteSource};
 /// What is missing or cannot be opened shows as a difference. Fails for a kind that this program does not know, when
 /// `dir` cannot be read at all, and when cancelled.
 pub fn examine(kind: &str, dir: &Path, recorded: &Facts, cancel: &Cancel) -> Result<Facts, SourceError> {
-    match kind {
-        files::KIND => files::examine(dir, recorded, cancel),
-        sqlite::KIND => sqlite::examine(dir, recorded, cancel),
-        compose::KIND => compose::examine(dir, recorded, cancel),
-        command::KIND => command::examine(dir, recorded, cancel),
-        other => Err(SourceError::Unavailable {
-            what: format!("sources of kind `{other}` are not known to this version of Lifeboat"),
-        }),
-    }
+    let mut facts = match kind {
+        files::KIND => files::examine(recorded),
+        sqlite::KIND => sqlite::examine(dir, recorded, cancel)?,
+        compose::KIND => compose::examine(dir, recorded, cancel)?,
+        command::KIND => command::examine(dir, recorded, cancel)?,
+        other => {
+            let what = format!("sources of kind `{other}` are not known to this version of Lifeboat");
+            return Err(SourceError::Unavailable { what });
+        }
+    };
+    // Where things came from cannot be seen in a restored folder.
+    facts.extend(recorded.get(layout::PATHS).map(|paths| (layout::PATHS.to_owned(), paths.clone())));
+    Ok(facts)
 }

@@ -214,8 +214,8 @@ pub struct Restore {
     /// In place: also move away what is not in the snapshot
     #[arg(long, requires = "in_place")]
     pub delete: bool,
-    /// In place: also while programs have the files open
-    #[arg(long, requires = "in_place")]
+    /// In place and undo: also while programs have the files open
+    #[arg(long)]
     pub force: bool,
     /// Show what would be done, change nothing
     #[arg(long)]

@@ -24,11 +24,8 @@ impl Progress {
     /// A bar where standard error is a terminal and nobody asked for quiet.
     pub fn new(output: Output, verbose: bool) -> Self {
         let visible = std::io::stderr().is_terminal() && !output.is_quiet() && !output.is_json();
-        let target = if visible {
-            ProgressDrawTarget::stderr_with_hz(REDRAWS_HERTZ)
-        } else {
-            ProgressDrawTarget::hidden()
-        };
+        let target =
+            if visible { ProgressDrawTarget::stderr_with_hz(REDRAWS_HERTZ) } else { ProgressDrawTarget::hidden() };
         Self { bar: ProgressBar::with_draw_target(None, target), files: AtomicU64::new(0), output, verbose }
     }
 

@@ -8,9 +8,9 @@ use connectors::source::{
     SqliteOptions, SqliteSource,
 };
 use connectors::storage::LocalStorage;
+use operations::Fault;
 use operations::backup::NamedSource;
 use operations::config::{CommandLine, CopySettings, Environment, Secret, SourceKind, SourceSettings, StackSettings};
-use operations::Fault;
 use repository::storage::retry::Retry;
 use repository::{FileKind, Repository, Source, SourceError, Storage};
 

@@ -7,6 +7,7 @@ pub mod backup;
 pub mod config;
 pub mod drill;
 pub mod fault;
+pub mod in_place;
 pub mod manifest;
 pub mod restore;
 pub mod restore_guide;

@@ -69,7 +69,7 @@ fn remove_abandoned(parent: &Path) -> Result<(), Error> {
 }
 
 /// Removes a tree in which restored modes may forbid it: folders are opened up first.
-fn remove_tree(path: &Path) -> std::io::Result<()> {
+pub(crate) fn remove_tree(path: &Path) -> std::io::Result<()> {
     match std::fs::remove_dir_all(path) {
         Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {
             open_up(path)?;

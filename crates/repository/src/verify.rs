@@ -101,6 +101,23 @@ pub fn restored(
     Ok(comparison)
 }
 
+/// Compares one thing with what lies at `path`: metadata first and, only where that is the same, content. What lies below
+/// a folder is not looked at, nor whether names that belong to one file still do. Nothing means no difference.
+pub fn node(
+    cx: &RunCx<'_>,
+    index: &Index,
+    reader: &NodeReader,
+    node: &Node,
+    path: &Path,
+    options: Options,
+) -> Result<Vec<String>, Error> {
+    let differences = compare_node(reader, path, node, options, &mut HashMap::new());
+    if !differences.is_empty() || node.kind != NodeKind::File {
+        return Ok(differences);
+    }
+    Ok(compare_content(cx, index, path, node)?.into_iter().collect())
+}
+
 /// Device and inode of the first name of each file that has several.
 type Links = HashMap<LinkKey, (u64, u64)>;
 

@@ -14,7 +14,6 @@ use std::sync::{Arc, Mutex};
 
 use repository::format::go;
 use repository::format::time::Time;
-use repository::fs::NodeReader;
 use repository::{
     Cancel, Capture, CaptureCx, Data, Entry, Event, Events, Facts, Item, Node, NodeKind, Source, SourceError,
 };
@@ -105,17 +104,24 @@ impl Source for CommandSource {
         let options = &self.0;
         let outcome = Arc::new(Mutex::new(Outcome::Pending));
         let running = Running::start(options, cx.cancel.clone(), Arc::clone(&outcome))?;
-        // A pipe belongs to who made it: that is whose output it is.
-        let mut node = NodeReader::default().from_stat(options.name.as_bytes(), &running.stat()?);
-        node.kind = NodeKind::File;
-        node.mode = go::mode_from_posix(0o100_600);
-        (node.inode, node.device_id, node.links) = (0, 0, 1);
-        node.mtime = Time::from(cx.clock.now());
-        (node.atime, node.ctime) = (node.mtime, node.mtime);
+        let node = output_node(&options.name, Time::from(cx.clock.now()));
         let data = Data::Stream(Box::new(running));
         let entry = Entry { path: PathBuf::from(&options.name), node, data };
         Ok(Box::new(CommandCapture { events: cx.events, name: &options.name, entry: Some(entry), outcome }))
     }
+}
+
+/// The file is whose the command is, and nobody else's.
+fn output_node(name: &str, now: Time) -> Node {
+    let (uid, gid) = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
+    let text = |name: &std::ffi::OsStr| name.to_string_lossy().into_owned();
+    let mut node = Node::new(name, NodeKind::File);
+    node.mode = go::mode_from_posix(0o100_600);
+    (node.uid, node.gid, node.links) = (uid, gid, 1);
+    node.user = uzers::get_user_by_uid(uid).map_or_else(String::new, |user| text(user.name()));
+    node.group = uzers::get_group_by_gid(gid).map_or_else(String::new, |group| text(group.name()));
+    (node.mtime, node.atime, node.ctime) = (now, now, now);
+    node
 }
 
 struct CommandCapture<'a> {

@@ -5,6 +5,7 @@
 
 mod interpolate;
 mod project;
+mod scope;
 mod service;
 #[cfg(test)]
 mod tests;
@@ -96,11 +97,13 @@ impl Source for ComposeSource {
                 Err(error) => project.problems.push(Problem::new(&path, error.to_string())),
             }
         }
+        let mut known = layout::paths_fact(leaves.keys().map(PathBuf::as_path))?;
+        known.extend(facts(&project, files));
         Ok(Box::new(ComposeCapture {
             cancel: cx.cancel,
             reader,
             steps: Placed::new(leaves),
-            facts: facts(&project, files),
+            facts: known,
             waiting: project.problems.into_iter().map(Item::Problem).collect(),
             is_done: false,
         }))

@@ -8,7 +8,7 @@ use std::path::{Component, Path, PathBuf};
 
 use repository::format::go;
 use repository::fs::{NodeReader, ReadNode};
-use repository::{Data, Entry, Facts, Item, Node, NodeKind, Problem};
+use repository::{Data, Entry, Facts, Item, Node, NodeKind, Problem, SourceError};
 use serde_json::Value;
 
 /// `path` from the root, without `.` and `..`. A link on the way is kept as it is spelled, unless a `..` follows: then
@@ -32,6 +32,20 @@ pub fn in_snapshot(host: &Path) -> PathBuf {
 /// An absolute path as a key of facts. Any bytes survive; ordinary names stay as they are.
 pub fn fact_key(host: &Path) -> String {
     go::quote(host.as_os_str().as_bytes())
+}
+
+/// The fact that lists a source's own paths on the host, by which a restore in place knows what belongs where.
+pub const PATHS: &str = "paths";
+
+/// [`PATHS`] of these absolute paths, sorted.
+pub fn paths_fact<'a>(hosts: impl Iterator<Item = &'a Path>) -> Result<Facts, SourceError> {
+    let mut keys = Vec::new();
+    for host in hosts {
+        keys.push(fact_key(&std::path::absolute(host).map_err(SourceError::io(host))?));
+    }
+    keys.sort();
+    keys.dedup();
+    Ok([(PATHS.to_owned(), Value::from(keys))].into_iter().collect())
 }
 
 /// Where the file that the key of a fact names lies below the restored folder `dir`. `None` for a key that could lead

@@ -125,6 +125,8 @@ impl Source for SqliteSource {
         for (path, kind) in found.databases {
             copies.take(cx, &path, kind)?;
         }
+        let mut facts = layout::paths_fact(copies.leaves.keys().map(PathBuf::as_path))?;
+        facts.insert(DATABASES.to_owned(), Value::Object(copies.facts));
         Ok(Box::new(SqliteCapture {
             events: cx.events,
             cancel: cx.cancel,
@@ -132,7 +134,7 @@ impl Source for SqliteSource {
             steps: Placed::new(copies.leaves),
             waiting: copies.problems.into_iter().map(Item::Problem).collect(),
             is_done: false,
-            facts: [(DATABASES.to_owned(), Value::Object(copies.facts))].into_iter().collect(),
+            facts,
             _folder: copies.folder,
         }))
     }

@@ -108,7 +108,7 @@ impl Captured {
             assert!(entry.path.is_relative());
             assert_eq!(entry.path.file_name().unwrap().as_bytes(), entry.node.name);
             assert!(folders.contains(entry.path.parent().unwrap()), "{:?} has no folder", entry.path);
-            assert!(last.is_none_or(|last| last < &entry.path), "{:?} comes after {last:?}", entry.path);
+            assert!(last.is_none_or(|last| *last < *entry.path), "{:?} comes after {last:?}", entry.path);
             last = Some(&entry.path);
             if entry.node.kind == NodeKind::Dir {
                 folders.insert(entry.path.clone());

@@ -1,11 +1,9 @@
 //! `lifeboat adopt`: an existing restic repository becomes a copy.
 
-
-
 use operations::config::{SecretSource, Settings};
 use operations::{Fault, FaultKind};
-use repository::format::config::Config;
 use repository::Repository;
+use repository::format::config::Config;
 use serde_json::json;
 
 use super::init::Plan;

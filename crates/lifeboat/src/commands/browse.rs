@@ -91,12 +91,7 @@ pub fn cat(app: &App, arguments: &arguments::Cat) -> Result<Outcome, Fault> {
     Ok(Outcome::Ok)
 }
 
-fn find(
-    repository: &repository::Repository,
-    index: &Index,
-    tree: &repository::Id,
-    path: &Path,
-) -> Result<Node, Fault> {
+fn find(repository: &repository::Repository, index: &Index, tree: &repository::Id, path: &Path) -> Result<Node, Fault> {
     walk::find(repository, index, tree, path)?.ok_or_else(|| {
         Fault::new(FaultKind::NotFound, format!("{} is not in the snapshot", path.display()))
             .with_hint("`lifeboat ls` lists what is in it")

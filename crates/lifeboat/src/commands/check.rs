@@ -52,7 +52,10 @@ fn print(app: &App, report: &Report, read_data: ReadData, copy: &str) {
     let looked = format!("{} and {}", count(report.snapshots as u64, "snapshot"), count(report.packs as u64, "pack"));
     if !report.is_ok() {
         let findings = count(report.findings.len() as u64, "damage");
-        output.text(format!("copy {copy} is DAMAGED: {findings} in {looked}; {} suffer", count(report.affected_total as u64, "file")));
+        output.text(format!(
+            "copy {copy} is DAMAGED: {findings} in {looked}; {} suffer",
+            count(report.affected_total as u64, "file")
+        ));
         output.text("  back up again to store anew what is still there; `lifeboat heal` mends an index");
         return;
     }

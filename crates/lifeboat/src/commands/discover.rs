@@ -1,20 +1,126 @@
 //! `lifeboat discover`: what is here that should be backed up, and what is not covered.
 
-use std::path::{Path, PathBuf};
+use std::collections::BTreeSet;
+use std::path::Path;
 
+use connectors::source::{self, ComposeProject, Discovery};
 use operations::Fault;
-use operations::config::{FilesSettings, NewSource, SourceKind, SourceSettings};
+use operations::config::{ComposeSettings, FilesSettings, NewSource, SourceKind, SourceSettings, SqliteSettings};
+use serde_json::json;
 
 use crate::app::Run;
 use crate::arguments;
-use crate::output::{Outcome, Output};
+use crate::output::{Outcome, Output, bytes, count};
 
-pub struct Found { dir: PathBuf }
-impl Found {
-    pub fn sources(&self) -> Vec<NewSource> {
-        vec![NewSource { source: SourceSettings { name: "files".into(), kind: SourceKind::Files(FilesSettings::new(vec![self.dir.clone()])) }, note: None }]
-    }
-    pub fn show(&self, _output: Output) {}
+/// Databases and gaps shown one by one; `--json` gives all.
+const SHOWN: usize = 20;
+
+pub fn run(run: &Run, arguments: &arguments::Discover) -> Result<Outcome, Fault> {
+    let found = look(run, &arguments.dir)?;
+    found.show(run.output);
+    let discovery = &found.0;
+    run.output.summary(json!({
+        "status": "ok", "dir": discovery.dir, "files": discovery.files, "bytes": discovery.bytes,
+        "databases": discovery.databases.iter().map(|db| json!({ "path": db.path, "bytes": db.bytes })).collect::<Vec<_>>(),
+        "projects": discovery.projects.iter().map(project_json).collect::<Vec<_>>(),
+        "cache_folders": discovery.cache_folders,
+        "uncovered": discovery.uncovered.iter()
+            .map(|gap| json!({ "name": gap.name, "why": gap.why, "server": gap.server.map(source::ServerKind::name) }))
+            .collect::<Vec<_>>(),
+        "problems": discovery.problems, "cut_short": discovery.is_cut_short,
+    }));
+    run.output.chat("`lifeboat init` writes a configuration of this; `lifeboat protect` also backs up and drills");
+    Ok(Outcome::Ok)
 }
-pub fn look(_run: &Run, dir: &Path) -> Result<Found, Fault> { Ok(Found { dir: dir.to_owned() }) }
-pub fn run(_run: &Run, _arguments: &arguments::Discover) -> Result<Outcome, Fault> { Ok(Outcome::Ok) }
+
+fn project_json(project: &ComposeProject) -> serde_json::Value {
+    json!({
+        "name": project.name, "files": project.files, "env_files": project.env_files,
+        "services": project.services.iter().map(|(name, service)| (name.clone(), json!(service.image))).collect::<serde_json::Map<_, _>>(),
+        "volumes": project.volumes.keys().collect::<Vec<_>>(),
+    })
+}
+
+/// What was found in a folder, and the sources it makes.
+pub struct Found(Discovery);
+
+/// Looks into `dir`.
+pub fn look(run: &Run, dir: &Path) -> Result<Found, Fault> {
+    Ok(Found(source::discover(dir, &run.cancel)?))
+}
+
+impl Found {
+    /// A source for each kind of thing that was found: the files, the databases among them, each compose project.
+    pub fn sources(&self) -> Vec<NewSource> {
+        let found = &self.0;
+        let mut sources = Vec::new();
+        let mut add = |name: String, kind, note: String| {
+            sources.push(NewSource { source: SourceSettings { name, kind }, note: Some(note) });
+        };
+        // Databases first: their copies are made at one instant, before files are read.
+        if !found.databases.is_empty() {
+            let sqlite = SqliteSettings { paths: vec![found.dir.clone()], exclude: Vec::new() };
+            let databases = count(found.databases.len() as u64, "SQLite database");
+            add("databases".to_owned(), SourceKind::Sqlite(sqlite), format!("{databases}, copied while in use"));
+        }
+        let mut names = BTreeSet::new();
+        for project in &found.projects {
+            let compose =
+                ComposeSettings { files: project.files.iter().cloned().collect(), env: Vec::new(), project: None };
+            let services = count(project.services.len() as u64, "service");
+            let mut name =
+                if found.projects.len() == 1 { "compose".to_owned() } else { format!("compose-{}", project.name) };
+            while !names.insert(name.clone()) {
+                name.push('x');
+            }
+            add(name, SourceKind::Compose(compose), format!("compose project {}, {services}", project.name));
+        }
+        let mut files = FilesSettings::new(vec![found.dir.clone()]);
+        files.exclude_caches = !found.cache_folders.is_empty();
+        add("files".to_owned(), SourceKind::Files(files), "everything else".to_owned());
+        sources
+    }
+
+    /// Shows what was found, in a few lines.
+    pub fn show(&self, output: Output) {
+        let found = &self.0;
+        output.chat(format!("found in {}:", found.dir.display()));
+        let cut = if found.is_cut_short { ", and more that was not looked at" } else { "" };
+        output.chat(format!("  {}, {}{cut}", count(found.files, "file"), bytes(found.bytes)));
+        if !found.databases.is_empty() {
+            output.chat(format!("  {}:", count(found.databases.len() as u64, "SQLite database")));
+        }
+        for database in found.databases.iter().take(SHOWN) {
+            output.chat(format!("    {} ({})", database.path.display(), bytes(database.bytes)));
+        }
+        more(output, found.databases.len());
+        for project in &found.projects {
+            let files: Vec<String> = project.files.iter().map(|file| file.display().to_string()).collect();
+            output.chat(format!("  compose project {} ({})", project.name, files.join(", ")));
+            for (name, service) in &project.services {
+                output.chat(format!("    service {name}: {}", service.image.as_deref().unwrap_or("built here")));
+            }
+        }
+        if !found.cache_folders.is_empty() {
+            let folders = count(found.cache_folders.len() as u64, "cache folder");
+            output.chat(format!("  {folders} (CACHEDIR.TAG), left out"));
+        }
+        if !found.uncovered.is_empty() {
+            output.text("NOT covered by a backup of this folder:");
+        }
+        for gap in found.uncovered.iter().take(SHOWN) {
+            output.text(format!("  {}: {}", gap.name, gap.why));
+        }
+        more(output, found.uncovered.len());
+        for problem in found.problems.iter().take(SHOWN) {
+            output.text(format!("  problem: {problem}"));
+        }
+        more(output, found.problems.len());
+    }
+}
+
+fn more(output: Output, total: usize) {
+    if total > SHOWN {
+        output.chat(format!("    and {} more", total - SHOWN));
+    }
+}

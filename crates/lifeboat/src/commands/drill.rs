@@ -37,13 +37,7 @@ pub fn run(app: &App, arguments: &arguments::Drill) -> Result<Outcome, Fault> {
 }
 
 /// Drills one copy of one stack and reports it.
-pub fn one(
-    app: &App,
-    stack: &StackSettings,
-    copy: &CopySettings,
-    snapshot: &str,
-    level: u8,
-) -> Result<Outcome, Fault> {
+pub fn one(app: &App, stack: &StackSettings, copy: &CopySettings, snapshot: &str, level: u8) -> Result<Outcome, Fault> {
     if level > LEVEL_MAX {
         let what = format!("level {level} needs containers or a rehearsal, which this version does not have");
         return Err(Fault::new(FaultKind::Usage, what).with_hint(format!("levels 0 to {LEVEL_MAX} work")));

@@ -1,8 +1,8 @@
 //! `lifeboat find`: in which snapshots a file is, by its name.
 
 use operations::{Fault, snapshots};
-use repository::walk::{self, Go, Step};
 use repository::Index;
+use repository::walk::{self, Go, Step};
 use serde_json::json;
 
 use crate::app::App;

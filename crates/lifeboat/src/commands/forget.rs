@@ -21,9 +21,8 @@ pub fn forget(app: &App, arguments: &arguments::Forget) -> Result<Outcome, Fault
         by_rules(app, arguments, &repository)?
     } else {
         let stack = arguments.stack.as_deref();
-        let named = arguments.snapshot.iter().map(|name| {
-            Ok(snapshots::resolve(&repository, &app.run.cancel, name, stack)?.0)
-        });
+        let named =
+            arguments.snapshot.iter().map(|name| Ok(snapshots::resolve(&repository, &app.run.cancel, name, stack)?.0));
         named.collect::<Result<Vec<Id>, Fault>>()?
     };
     if !arguments.dry_run && !remove.is_empty() {

@@ -2,11 +2,13 @@
 
 use std::path::Path;
 
+use operations::in_place::{self, InPlaceError, Job};
+use operations::manifest::{Manifest, SourceRecord};
 use operations::snapshots::{self, Place};
 use operations::{Fault, FaultKind, restore};
 use repository::format::snapshot::Snapshot;
 use repository::restore::Options;
-use repository::{Clock as _, Id, Index, Repository};
+use repository::{Clock as _, Id, Index, Repository, SourceError};
 use serde_json::json;
 
 use crate::app::{App, Run};
@@ -17,6 +19,12 @@ use crate::output::{Outcome, bytes, count, seconds};
 const CHANGES_SHOWN: usize = 50;
 
 pub fn run(run: Run, arguments: &arguments::Restore) -> Result<Outcome, Fault> {
+    if let Some(folder) = &arguments.undo {
+        return undo(&run, folder, arguments.force);
+    }
+    if let Some(folder) = &arguments.drop_undo {
+        return drop_undo(&run, folder);
+    }
     let app = run.configured()?;
     let Some(place) = &arguments.place else {
         return Err(Fault::new(FaultKind::Usage, "name what to restore: SNAPSHOT[:SOURCE[/PATH]]"));
@@ -29,6 +37,7 @@ pub fn run(run: Run, arguments: &arguments::Restore) -> Result<Outcome, Fault> {
     let job = Chosen { app: &app, repository: &repository, index: &index, id, snapshot: &snapshot, place, arguments };
     match &arguments.to {
         Some(target) => job.to(target, &copy.name),
+        None if arguments.in_place => job.in_place(),
         None => Err(Fault::new(FaultKind::Usage, "say where to: --to DIR, or --in-place")
             .with_hint("--in-place puts everything where it came from, and keeps what is there now for an undo")),
     }
@@ -75,13 +84,141 @@ impl Chosen<'_> {
         let short = self.id.short();
         if partial {
             let problems = count(restored.problems.len() as u64, "problem");
-            app.output().text(format!("restored snapshot {short} to {} PARTIALLY: {problems}, named above", target.display()));
+            app.output()
+                .text(format!("restored snapshot {short} to {} PARTIALLY: {problems}, named above", target.display()));
             return Ok(Outcome::Partial);
         }
         app.output().text(format!("restored {what} of snapshot {short} to {} in {}", target.display(), seconds(took)));
         Ok(Outcome::Ok)
     }
 
+    fn in_place(&self) -> Result<Outcome, Fault> {
+        let app = self.app;
+        let tree = self.snapshot.tree;
+        let Some(manifest) = Manifest::load(self.repository, self.index, &tree)? else {
+            let what = "another program made this snapshot, so it does not say where things came from";
+            return Err(Fault::new(FaultKind::Unsupported, what).with_hint("restore it with --to DIR"));
+        };
+        let mut protected = app.own_paths();
+        protected.push(app.settings.file.clone());
+        let options = in_place::Options { delete: self.arguments.delete, force: self.arguments.force, protected };
+        let job = Job { snapshot: self.id, tree, manifest: &manifest, selected: &self.place.path, options: &options };
+        let preview = in_place::preview(&app.cx(), self.repository, self.index, &job).map_err(to_fault)?;
+        app.run.progress.finish();
+        self.show(&preview);
+        if self.arguments.dry_run {
+            return Ok(if preview.blocking(options.force).is_empty() { Outcome::Ok } else { Outcome::Bad });
+        }
+        let blocking = preview.blocking(options.force);
+        if !blocking.is_empty() {
+            return Err(to_fault(InPlaceError::Blocked(blocking)));
+        }
+        self.confirm(&manifest)?;
+        let check = |record: &SourceRecord, folder: &Path| self.check(record, folder);
+        let result = in_place::restore(&app.cx(), self.repository, self.index, &job, &check);
+        app.run.progress.finish();
+        let done = result.map_err(to_fault)?;
+        let partial = !done.problems.is_empty();
+        app.output().summary(json!({
+            "status": if partial { "partial" } else { "ok" }, "snapshot_id": self.id, "in_place": true,
+            "compared": done.compared, "bytes_fetched": done.bytes_fetched, "undo": done.undo,
+            "skipped": done.skipped, "problems": done.problems,
+        }));
+        for problem in &done.problems {
+            app.output().text(format!("problem: {problem}"));
+        }
+        let short = self.id.short();
+        app.output()
+            .text(format!("restored snapshot {short} in place; {} compared beforehand", count(done.compared, "entry")));
+        if let Some(undo) = done.undo.first() {
+            let undo = undo.display();
+            app.output().text(format!("what was there is kept in {undo}"));
+            app.output().text(format!("  lifeboat restore --undo {undo}        puts it back"));
+            app.output().text(format!("  lifeboat restore --drop-undo {undo}   deletes it"));
+        }
+        Ok(if partial { Outcome::Partial } else { Outcome::Ok })
+    }
+
+    fn show(&self, preview: &in_place::Preview) {
+        let output = self.app.output();
+        for target in &preview.targets {
+            output.text(format!("restore {}", target.root.host.display()));
+        }
+        for skipped in &preview.skipped {
+            output.text(format!("left out: {skipped}"));
+        }
+        let changes: Vec<_> = preview.plan.changes.iter().filter(|change| change.is_visible()).collect();
+        let shown = if self.arguments.dry_run { CHANGES_SHOWN } else { 0 };
+        for change in changes.iter().take(shown) {
+            output.text(format!("  {change}"));
+        }
+        if self.arguments.dry_run && changes.len() > shown {
+            output.text(format!("  and {} more", changes.len() - shown));
+        }
+        output.text(format!(
+            "{}, {} the same; what is not in the snapshot: {} left alone",
+            count(changes.len() as u64, "change"),
+            preview.plan.identical,
+            preview.plan.extras_left
+        ));
+        for finding in &preview.findings {
+            output.text(format!(
+                "{}: {finding}",
+                if finding.effect == in_place::Effect::Warns { "warning" } else { "blocks" }
+            ));
+        }
+        if self.arguments.dry_run {
+            output.summary(json!({
+                "status": "ok", "dry_run": true, "snapshot_id": self.id, "changes": changes.iter().map(|change| json!({ "path": change.path.to_string_lossy(), "action": change.action })).collect::<Vec<_>>(),
+                "identical": preview.plan.identical, "extras_left": preview.plan.extras_left,
+                "findings": preview.findings, "skipped": preview.skipped, "bytes_staged": preview.bytes_staged,
+            }));
+        }
+    }
+
+    /// In-place restores are confirmed by typing the stack's name, or by `--yes`.
+    fn confirm(&self, manifest: &Manifest) -> Result<(), Fault> {
+        if self.arguments.yes {
+            return Ok(());
+        }
+        let stack = &manifest.stack;
+        let question = format!("This replaces what is there now. Type {stack} to go on:");
+        match self.app.output().ask(&question) {
+            Some(answer) if answer == *stack => Ok(()),
+            Some(_) => Err(Fault::new(FaultKind::Cancelled, "not confirmed; nothing was changed")),
+            None => Err(Fault::new(FaultKind::Usage, "an in-place restore must be confirmed")
+                .with_hint("add --yes where nobody can be asked")),
+        }
+    }
+
+    /// What a source's own format says about the staged data, against the manifest.
+    fn check(&self, record: &SourceRecord, folder: &Path) -> Result<Vec<String>, SourceError> {
+        let found = connectors::source::examine(&record.kind, folder, &record.facts, &self.app.run.cancel)?;
+        Ok(operations::drill::differences(&record.facts, &found))
+    }
+}
+
+fn undo(run: &Run, folder: &Path, force: bool) -> Result<Outcome, Fault> {
+    let undone = in_place::undo(folder, force).map_err(to_fault)?;
+    run.output.summary(json!({
+        "status": if undone.remarks.is_empty() { "ok" } else { "partial" }, "steps": undone.steps,
+        "remarks": undone.remarks, "replaced": undone.folders,
+    }));
+    for remark in &undone.remarks {
+        run.output.text(format!("problem: {remark}"));
+    }
+    run.output.text(format!("what was there before is back ({} undone)", count(undone.steps, "step")));
+    for folder in &undone.folders {
+        run.output.text(format!("what the restore had put there is kept in {}", folder.join("replaced").display()));
+    }
+    Ok(if undone.remarks.is_empty() { Outcome::Ok } else { Outcome::Partial })
+}
+
+fn drop_undo(run: &Run, folder: &Path) -> Result<Outcome, Fault> {
+    in_place::drop_undo(folder).map_err(to_fault)?;
+    run.output.summary(json!({ "status": "ok", "dropped": folder }));
+    run.output.text(format!("deleted what was kept in {}", folder.display()));
+    Ok(Outcome::Ok)
 }
 
 /// Says that a restore that broke off left something behind.
@@ -95,3 +232,15 @@ fn incomplete(error: repository::Error, target: &Path) -> Fault {
     fault.with_hint(format!("{hint}{} is incomplete: empty it before you try again", target.display()))
 }
 
+fn to_fault(error: InPlaceError) -> Fault {
+    match error {
+        InPlaceError::Engine(error) => error.into(),
+        InPlaceError::Io { path, error } => Fault::local(format!("trouble with {}", path.display()), error),
+        InPlaceError::Selection(what) => Fault::new(FaultKind::NotFound, what),
+        error @ InPlaceError::Invalid(_) => Fault::new(FaultKind::Damaged, error.to_string())
+            .with_hint("run `lifeboat check --read-data`, or restore another snapshot"),
+        error @ InPlaceError::Blocked(_) => Fault::new(FaultKind::Denied, error.to_string())
+            .with_hint("mend what blocks, or restore to another place with --to DIR"),
+        error => Fault::new(FaultKind::Failed, error.to_string()),
+    }
+}

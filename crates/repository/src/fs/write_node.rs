@@ -29,7 +29,7 @@ pub(crate) fn create_special(path: &Path, node: &Node) -> io::Result<()> {
 /// written, an access list and a mode say the same, and all of them change times.
 ///
 /// Tries everything and gives what could not be set.
-pub(crate) fn apply_metadata(path: &Path, node: &Node, privileged: bool) -> Vec<String> {
+pub fn apply_metadata(path: &Path, node: &Node, privileged: bool) -> Vec<String> {
     let mut failures = Vec::new();
     let mut attempt = |what: &str, result: rustix::io::Result<()>| {
         if let Err(error) = result {

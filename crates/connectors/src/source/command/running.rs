@@ -100,11 +100,6 @@ impl Running {
         })
     }
 
-    /// The `stat` of the pipe that the output comes through.
-    pub fn stat(&self) -> Result<rustix::fs::Stat, SourceError> {
-        rustix::fs::fstat(&self.stdout).map_err(|error| SourceError::io(&self.name)(error.into()))
-    }
-
     /// Waits a moment for output; true where there is some, or its end. Standard error is taken in meanwhile, so that the
     /// command never waits for someone to read it.
     fn wait_for_output(&mut self) -> io::Result<bool> {

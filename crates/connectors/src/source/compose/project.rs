@@ -2,17 +2,17 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Read as _};
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use repository::{Cancel, Problem, SourceError};
 use serde_json::Value;
 
 use super::ComposeOptions;
-use super::interpolate::{interpolate, parse_env_file};
+use super::interpolate::parse_env_file;
+use super::scope::{Place, Scope, resolve};
 use super::service::{ComposeService, NamedVolume, mounts};
 use crate::source::glob::{Expanded, expand};
-use crate::source::layout;
 
 /// The names Compose looks for in a folder, best first, and those it adds to one.
 pub const FILE_NAMES: [&str; 4] = ["compose.yaml", "compose.yml", "docker-compose.yml", "docker-compose.yaml"];
@@ -97,44 +97,6 @@ impl ComposeProject {
             }
         }
         self
-    }
-}
-
-/// Where relative paths of a file begin.
-struct Place {
-    /// The folder the file lies in.
-    own: PathBuf,
-    /// The folder of the project, or of what was included.
-    project: PathBuf,
-}
-
-impl Place {
-    fn new(file: &Path, project: &Path) -> Self {
-        Self { own: file.parent().unwrap_or(file).to_path_buf(), project: project.to_path_buf() }
-    }
-}
-
-/// The variables that a file sees.
-struct Scope {
-    /// The environment of Compose, which always wins.
-    outer: BTreeMap<String, String>,
-    /// Of several, the last wins.
-    layers: Vec<Rc<BTreeMap<String, String>>>,
-}
-
-impl Scope {
-    fn value(&self, name: &str) -> Option<String> {
-        let layered = || self.layers.iter().rev().find_map(|layer| layer.get(name));
-        self.outer.get(name).or_else(layered).cloned()
-    }
-
-    fn replace(&self, text: &str) -> Result<String, String> {
-        interpolate(text, &|name| self.value(name))
-    }
-
-    /// For what is only shown: text with a variable that must be set, and is not, stays as it is.
-    fn shown(&self, text: &str) -> String {
-        self.replace(text).unwrap_or_else(|_| text.to_owned())
     }
 }
 
@@ -412,34 +374,7 @@ impl Reading<'_> {
     }
 }
 
-/// A path of a compose file from the root. Relative ones begin at the project's folder. Where nothing is there, they begin
-/// at the file's own: several projects may have been given as one.
-fn resolve(path: &str, place: &Place, scope: &Scope) -> PathBuf {
-    let path = match (path.strip_prefix('~'), scope.value("HOME")) {
-        (Some(below), Some(home)) if below.is_empty() || below.starts_with('/') => home + below,
-        _ => path.to_owned(),
-    };
-    let in_project = tidy(&place.project.join(&path));
-    let in_own = tidy(&place.own.join(&path));
-    if in_project.symlink_metadata().is_err() && in_own.symlink_metadata().is_ok() { in_own } else { in_project }
-}
-
-/// Takes the dots out of a path, also of one that leads nowhere.
-fn tidy(path: &Path) -> PathBuf {
-    layout::absolute(path).unwrap_or_else(|_| {
-        let mut tidied = PathBuf::new();
-        for part in path.components() {
-            match part {
-                Component::ParentDir => {
-                    tidied.pop();
-                }
-                part => tidied.push(part),
-            }
-        }
-        tidied
-    })
-}
-
+/// The bytes of a regular file of at most [`READ_BYTES_MAX`].
 pub fn read_bounded(path: &Path) -> io::Result<Vec<u8>> {
     if !path.metadata()?.is_file() {
         return Err(io::Error::other("is not a regular file"));

@@ -13,7 +13,7 @@ use repository::{Cancel, Capture, CaptureCx, Data, Entry, Event, Events, Facts, 
 use serde_json::Value;
 
 use super::plan::{LeftOut, Plan, chosen_paths};
-use super::{Counts, FULL_READ_AT, FilesSource, FullRead};
+use super::{FULL_READ_AT, FilesSource, FullRead};
 use crate::source::layout;
 use crate::source::walk::{CACHE_TAG, is_cache_tag, is_matched};
 
@@ -29,7 +29,6 @@ pub struct FilesCapture<'a> {
     open: Vec<Folder>,
     /// Found together with what was yielded last.
     waiting: VecDeque<Item>,
-    counts: Counts,
 }
 
 /// A folder whose names are being gone through.
@@ -70,7 +69,6 @@ impl<'a> FilesCapture<'a> {
             full_read: source.full_read(cx),
             open: Vec::new(),
             waiting: VecDeque::new(),
-            counts: Counts::default(),
         };
         let plan = Plan::new(&paths);
         let root = PathBuf::from("/");
@@ -212,7 +210,6 @@ impl<'a> FilesCapture<'a> {
         if options.exclude_caches && names.iter().any(tag) && is_cache_tag(&host.join(CACHE_TAG)) {
             names.retain(tag);
         }
-        self.counts.folders += 1;
         self.waiting.push_back(entry(&host, node, Data::None));
         self.enter(host, names, plan.below, within);
     }
@@ -226,8 +223,6 @@ impl<'a> FilesCapture<'a> {
         }
         let data = match node.kind {
             NodeKind::File => {
-                self.counts.files += 1;
-                self.counts.bytes += node.size;
                 let mut append_only = is_matched(&self.source.append_only, &chosen.host, host, false);
                 if append_only {
                     // The next capture compares the device, also where this one reads in full. Without it, no tail.
@@ -238,15 +233,7 @@ impl<'a> FilesCapture<'a> {
                 }
                 Data::File { path: host.to_path_buf(), append_only: append_only && !self.full_read.is_due }
             }
-            NodeKind::Symlink => {
-                self.counts.links += 1;
-                Data::None
-            }
-            NodeKind::Socket => Data::None,
-            _ => {
-                self.counts.other += 1;
-                Data::None
-            }
+            _ => Data::None,
         };
         self.waiting.push_back(entry(host, node, data));
     }
@@ -281,7 +268,7 @@ impl Capture for FilesCapture<'_> {
         if !self.open.is_empty() || !self.waiting.is_empty() {
             return Err(SourceError::Invalid { what: "the folders were not walked to their end".to_owned() });
         }
-        let mut facts = self.counts.facts();
+        let mut facts = layout::paths_fact(self.source.options.paths.iter().map(PathBuf::as_path))?;
         if !self.source.append_only.is_empty() {
             facts.insert(FULL_READ_AT.to_owned(), Value::from(self.full_read.at.to_string()));
         }

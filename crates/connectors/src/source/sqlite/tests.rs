@@ -8,7 +8,8 @@ use repository::{Cancel, NodeKind, SourceError};
 use rusqlite::Connection;
 use serde_json::{Value, json};
 
-use super::{SqliteOptions, SqliteSource, examine};
+use super::{KIND, SqliteOptions, SqliteSource};
+use crate::source::examine;
 use crate::source::testing::{Captured, Setup, as_plain_user};
 use repository::Source as _;
 
@@ -169,7 +170,7 @@ fn a_restored_database_has_the_recorded_facts_until_something_is_missing() {
     let _writer = make(&path, "PRAGMA journal_mode = WAL; CREATE TABLE t (a); INSERT INTO t VALUES (1), (2)");
     let captured = capture(&[dir.path()]);
     captured.restore(to.path());
-    let examined = || examine(to.path(), &captured.facts, &Cancel::new()).unwrap();
+    let examined = || examine(KIND, to.path(), &captured.facts, &Cancel::new()).unwrap();
     assert_eq!(examined(), captured.facts);
     let restored = to.path().join(path.strip_prefix("/").unwrap());
     assert!(!super::with_suffix(&restored, "-shm").exists(), "examining left something behind");
@@ -369,7 +370,7 @@ fn what_cannot_be_copied_is_captured_as_it_lies() {
     assert!(captured.problems[1].contains("is not a SQLite database (or is it encrypted?); its files were captured"));
     assert!(captured.problems[2].contains("shorter than a page"));
     captured.restore(to.path());
-    assert_eq!(examine(to.path(), &captured.facts, &Cancel::new()).unwrap(), captured.facts);
+    assert_eq!(examine(KIND, to.path(), &captured.facts, &Cancel::new()).unwrap(), captured.facts);
 }
 
 #[test]

@@ -1,0 +1,287 @@
+//! Puts a snapshot back where it came from: into the folders of this host, in place of what lies there now.
+//!
+//! Nothing that was there is ever lost. The snapshot's files are staged beside the target and held against the snapshot,
+//! byte for byte; only then are they swapped in, by renames that are written down before the first is done. What they
+//! replace is kept in an undo folder until the user drops it.
+//!
+//! The phases are [`roots`], [`preflight`], [`stage`], [`validate`], [`plan_swap`] and [`swap`]; [`preview`] and
+//! [`restore`] go through them. [`undo`] is the way back.
+
+mod folders;
+mod journal;
+mod locate;
+mod mounts;
+mod open_files;
+mod plan;
+mod preflight;
+mod roots;
+mod stage;
+mod swap;
+#[cfg(test)]
+mod tests;
+mod undo;
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use repository::{Error, Event, Id, Index, Problem, Repository, RunCx, SourceError, verify};
+use serde::Serialize;
+
+use crate::manifest::{Manifest, SourceRecord};
+pub use locate::{Target, locate};
+pub use plan::{Action, Change, SwapPlan, plan_swap};
+pub use preflight::{Preflight, preflight};
+pub use roots::{Root, Selection, roots};
+pub use stage::{Session, stage, validate};
+pub use swap::swap;
+pub use undo::{Undo, UndoState, Undone, drop_undo, list_undo, undo};
+
+/// Counts a source's facts again in its staged folder, which is laid out as the source's folder in the snapshot, and
+/// gives every difference from the record.
+pub type Check<'a> = &'a dyn Fn(&SourceRecord, &Path) -> Result<Vec<String>, SourceError>;
+
+/// What is restored.
+#[derive(Clone, Copy, Debug)]
+pub struct Job<'a> {
+    /// The snapshot's id, for the undo folder's record.
+    pub snapshot: Id,
+    /// The snapshot's root tree.
+    pub tree: Id,
+    /// The snapshot's manifest.
+    pub manifest: &'a Manifest,
+    /// The path in the snapshot: empty for all sources, else `SOURCE` or `SOURCE/PATH`.
+    pub selected: &'a Path,
+    /// How.
+    pub options: &'a Options,
+}
+
+/// How to restore in place.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// Move away what lies in a restored folder and is not in the snapshot. Without it, such files are left alone.
+    pub delete: bool,
+    /// Go on in spite of findings that only block unless forced.
+    pub force: bool,
+    /// Paths that are never moved away: the repository, the state folder, the password file.
+    pub protected: Vec<PathBuf>,
+}
+
+/// What bears on a restore in place before it begins.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Finding {
+    /// Whether it keeps the restore from going on.
+    pub effect: Effect,
+    /// The file or folder on this host.
+    pub path: PathBuf,
+    /// What was found and what to do about it, in words for the user.
+    pub what: String,
+}
+
+/// Whether a finding keeps a restore from going on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Effect {
+    /// Worth knowing.
+    Warns,
+    /// Blocks, unless [`Options::force`] is set.
+    BlocksUnlessForced,
+    /// Blocks.
+    Blocks,
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.path.display(), self.what)
+    }
+}
+
+impl Finding {
+    fn new(effect: Effect, path: &Path, what: impl Into<String>) -> Self {
+        Self { effect, path: path.to_owned(), what: what.into() }
+    }
+}
+
+/// Why a restore in place, or its undo, did not succeed. But for [`InPlaceError::HalfWay`], the targets are as they were.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum InPlaceError {
+    /// What was asked for is not in the snapshot, or has no place on this host.
+    #[error("{0}")]
+    Selection(String),
+    /// Findings that block.
+    #[error("nothing was changed: {}", listed(.0))]
+    Blocked(Vec<Finding>),
+    /// The staged copy is not what the snapshot holds.
+    #[error("the restored copy differs from the snapshot, so nothing was changed: {}", listed(.0))]
+    Invalid(Vec<Problem>),
+    /// A file or folder of this host could not be read, written or renamed.
+    #[error("{}: {error}", path.display())]
+    Io {
+        /// Where.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        error: std::io::Error,
+    },
+    /// The engine failed.
+    #[error(transparent)]
+    Engine(#[from] Error),
+    /// The swap failed midway, and everything was put back.
+    #[error("{cause}; everything was put back as it was")]
+    RolledBack {
+        /// Why the swap failed.
+        cause: Box<InPlaceError>,
+    },
+    /// The swap failed midway, and so did putting everything back.
+    #[error("{cause}; putting everything back failed too ({failure}): free the way and undo {}", undo.display())]
+    HalfWay {
+        /// Why the swap failed.
+        cause: Box<InPlaceError>,
+        /// Why it could not be undone.
+        failure: Box<InPlaceError>,
+        /// The folder to undo.
+        undo: PathBuf,
+    },
+    /// An undo folder is not one, or cannot be used now.
+    #[error("{}: {what}", folder.display())]
+    UndoFolder {
+        /// The undo folder.
+        folder: PathBuf,
+        /// What is wrong with it, and what to do.
+        what: String,
+    },
+}
+
+impl InPlaceError {
+    fn io(path: impl Into<PathBuf>) -> impl FnOnce(std::io::Error) -> Self {
+        let path = path.into();
+        move |error| Self::Io { path, error }
+    }
+}
+
+/// The first few, and how many more there are.
+fn listed<T: fmt::Display>(items: &[T]) -> String {
+    const SHOWN_MAX: usize = 5;
+    let mut shown: Vec<_> = items.iter().take(SHOWN_MAX).map(T::to_string).collect();
+    if items.len() > SHOWN_MAX {
+        shown.push(format!("and {} more", items.len() - SHOWN_MAX));
+    }
+    shown.join("; ")
+}
+
+/// What a restore in place would do, found without changing anything.
+#[derive(Debug)]
+pub struct Preview {
+    /// What is restored, and where.
+    pub targets: Vec<Target>,
+    /// Parts of the snapshot that are left out, and why.
+    pub skipped: Vec<String>,
+    /// What bears on it; see [`Preview::blocking`].
+    pub findings: Vec<Finding>,
+    /// Bytes of the staged copies.
+    pub bytes_staged: u64,
+    /// Every change. Empty where a finding keeps it from being known.
+    pub plan: SwapPlan,
+}
+
+impl Preview {
+    /// The findings that keep the restore from going on.
+    pub fn blocking(&self, force: bool) -> Vec<Finding> {
+        blocking(&self.findings, force)
+    }
+}
+
+fn blocking(findings: &[Finding], force: bool) -> Vec<Finding> {
+    let bar = if force { Effect::Blocks } else { Effect::BlocksUnlessForced };
+    findings.iter().filter(|finding| finding.effect >= bar).cloned().collect()
+}
+
+fn refuse(findings: &[Finding], force: bool) -> Result<(), InPlaceError> {
+    let blocking = blocking(findings, force);
+    if blocking.is_empty() { Ok(()) } else { Err(InPlaceError::Blocked(blocking)) }
+}
+
+/// Looks at everything and changes nothing: for `--dry-run`, and to ask the user before [`restore`].
+pub fn preview(cx: &RunCx<'_>, repository: &Repository, index: &Index, job: &Job<'_>) -> Result<Preview, InPlaceError> {
+    let selection = roots(repository, index, &job.tree, job.manifest, job.selected)?;
+    let located = locate(&selection)?;
+    let Preflight { mut findings, bytes_staged } = preflight(cx, repository, index, &located)?;
+    let mut plan = SwapPlan::default();
+    if !findings.iter().any(|finding| finding.effect == Effect::Blocks) {
+        plan = plan_swap(cx, repository, index, &job.tree, &located, job.options)?;
+        findings.append(&mut plan.findings);
+    }
+    Ok(Preview { targets: located.targets, skipped: selection.skipped, findings, bytes_staged, plan })
+}
+
+/// What a restore in place did.
+#[derive(Debug)]
+pub struct Done {
+    /// What was changed.
+    pub plan: SwapPlan,
+    /// Parts of the snapshot that were left out, and why.
+    pub skipped: Vec<String>,
+    /// Findings that did not block, and sources whose facts could not be counted.
+    pub warnings: Vec<Finding>,
+    /// Where what was there is kept: one folder beside each target, any of which stands for the whole restore in
+    /// [`undo`] and [`drop_undo`]. Empty where nothing had to be changed.
+    pub undo: Vec<PathBuf>,
+    /// Entries of the staged copies that were compared with the snapshot.
+    pub compared: u64,
+    /// Bytes fetched from the copy.
+    pub bytes_fetched: u64,
+    /// Metadata of folders that could not be set.
+    pub problems: Vec<Problem>,
+}
+
+/// Restores in place.
+pub fn restore(
+    cx: &RunCx<'_>,
+    repository: &Repository,
+    index: &Index,
+    job: &Job<'_>,
+    check: Check<'_>,
+) -> Result<Done, InPlaceError> {
+    let step = |name: &str, bytes_total| cx.events.emit(Event::StepStarted { name: name.to_owned(), bytes_total });
+    let force = job.options.force;
+    step("looking at the target", None);
+    let selection = roots(repository, index, &job.tree, job.manifest, job.selected)?;
+    let located = locate(&selection)?;
+    let Preflight { mut findings, bytes_staged } = preflight(cx, repository, index, &located)?;
+    refuse(&findings, force)?;
+
+    let mut session = Session::begin(cx, job, &located)?;
+    let outcome = (|| {
+        step("staging", Some(bytes_staged));
+        let bytes_fetched = stage(cx, repository, index, &session, &located)?;
+        step("comparing", Some(bytes_staged));
+        let validated = validate(cx, repository, index, &session, &located, job.manifest, check)?;
+        findings.extend(validated.warnings);
+        step("swapping", None);
+        let mut plan = plan_swap(cx, repository, index, &job.tree, &located, job.options)?;
+        findings.append(&mut plan.findings);
+        // Staging may have taken hours.
+        findings.extend(preflight::open_below(&located));
+        refuse(&findings, force)?;
+        let problems = swap(cx, &mut session, &plan, &located)?;
+        Ok((plan, validated.compared, bytes_fetched, problems))
+    })();
+    let (plan, compared, bytes_fetched, problems) = match outcome {
+        Ok(done) => done,
+        // The undo folder is all there is to put things right.
+        Err(error @ InPlaceError::HalfWay { .. }) => return Err(error),
+        Err(error) => {
+            session.abandon()?;
+            return Err(error);
+        }
+    };
+    findings.sort_by(|a, b| (&a.path, &a.what).cmp(&(&b.path, &b.what)));
+    findings.dedup();
+    let undo = if plan.changes.is_empty() { session.abandon().map(|()| Vec::new())? } else { session.finish()? };
+    Ok(Done { plan, skipped: selection.skipped, warnings: findings, undo, compared, bytes_fetched, problems })
+}
+
+/// Whether this process may restore and compare what only root may.
+fn verify_options() -> verify::Options {
+    verify::Options { privileged: repository::restore::Options::for_this_process().privileged }
+}
