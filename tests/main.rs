@@ -8,5 +8,6 @@
     reason = "a test may panic, and says what it leaves out"
 )]
 
+mod restic;
 mod support;
 mod tree;
