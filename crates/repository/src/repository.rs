@@ -181,7 +181,8 @@ impl Repository {
         self.save_json_bytes(kind, &go::to_json(value))
     }
 
-    pub(crate) fn save_json_bytes(&self, kind: FileKind, json: &[u8]) -> Result<Id, Error> {
+    /// [`Repository::save_json`] of JSON that is encoded already.
+    pub fn save_json_bytes(&self, kind: FileKind, json: &[u8]) -> Result<Id, Error> {
         let plain = unpacked::encode(json).map_err(|error| Error::Internal(format!("zstd: {error}")))?;
         let stored = self.key.encrypt(&plain)?;
         let id = Id::of(&stored);
@@ -322,7 +323,11 @@ fn find_key(storage: &dyn Storage, password: &str) -> Result<(Id, Key), Error> {
     }
     match damaged {
         Some(error) if refused == 0 => Err(error),
-        _ if listed.is_empty() => Err(Error::NoRepository { location: storage.location() }),
+        // The config was there.
+        _ if listed.is_empty() => {
+            let what = "there is no key file beside it, and nothing can be read without one".to_owned();
+            Err(Error::Damaged { file: File::CONFIG, what })
+        }
         // Where one key file is damaged and others refuse, the password may have belonged to the damaged one.
         Some(error) => Err(error),
         None => Err(Error::WrongPassword { keys: refused }),

@@ -49,14 +49,18 @@ impl Environment {
         &self.time_zone
     }
 
-    /// Where state goes that no configuration places: `/var/lib/lifeboat` for root, else by the XDG base directories.
+    /// Where state goes that no configuration places: the folder that systemd names in `$STATE_DIRECTORY`; else
+    /// `/var/lib/lifeboat` for root, and for others by the XDG base directories.
     /// `None` if a plain user has no home.
     pub fn state_dir(&self) -> Option<PathBuf> {
+        // The XDG specification says to ignore values that are not absolute.
+        let absolute = |name| self.get(name).map(PathBuf::from).filter(|path| path.is_absolute());
+        if let Some(given) = absolute("STATE_DIRECTORY") {
+            return Some(given);
+        }
         if self.is_root {
             return Some(PathBuf::from("/var/lib/lifeboat"));
         }
-        // The XDG specification says to ignore values that are not absolute.
-        let absolute = |name| self.get(name).map(PathBuf::from).filter(|path| path.is_absolute());
         let state = absolute("XDG_STATE_HOME").or_else(|| Some(absolute("HOME")?.join(".local/state")))?;
         Some(state.join("lifeboat"))
     }
@@ -150,6 +154,9 @@ mod tests {
         assert_eq!(state(&[]), None);
         let root = Environment { is_root: true, ..Environment::of([("HOME", "/root")]) };
         assert_eq!(root.state_dir(), Some("/var/lib/lifeboat".into()));
+        let service = [("HOME", "/root"), ("STATE_DIRECTORY", "/var/lib/private/lifeboat")];
+        let service = Environment { is_root: true, ..Environment::of(service) };
+        assert_eq!(service.state_dir(), Some("/var/lib/private/lifeboat".into()));
     }
 
     proptest! {

@@ -63,7 +63,8 @@ impl Session {
                 Ok(journal) => session.works.push(Work { place: place.clone(), undo, journal }),
                 Err(error) => {
                     let _ = keeping_time(place, || remove_tree(&undo));
-                    session.abandon()?;
+                    // The first error is the one to tell.
+                    let _ = session.abandon();
                     return Err(error);
                 }
             }
@@ -71,7 +72,7 @@ impl Session {
         for (staging, (place, _)) in stagings.into_iter().zip(&located.stagings) {
             session.stagings.push(staging.clone());
             if let Err(error) = keeping_time(&located.places[*place], || create_staging(&staging)) {
-                session.abandon()?;
+                let _ = session.abandon();
                 return Err(error);
             }
         }
@@ -93,10 +94,13 @@ impl Session {
         Ok(())
     }
 
-    /// Ends a restore that is done: removes what is left of the staged copies and gives the undo folders.
-    pub fn finish(self) -> Result<Vec<PathBuf>, InPlaceError> {
-        self.remove_staging()?;
-        Ok(self.works.into_iter().map(|work| work.undo).collect())
+    /// Ends a restore that is done: removes what is left of the staged copies and gives the undo folders. What cannot be
+    /// removed changes nothing of that.
+    pub fn finish(self, problems: &mut Vec<Problem>) -> Vec<PathBuf> {
+        if let Err(error) = self.remove_staging() {
+            problems.push(Problem::new(Path::new(""), format!("the staging folder could not be removed: {error}")));
+        }
+        self.works.into_iter().map(|work| work.undo).collect()
     }
 
     fn remove_staging(&self) -> Result<(), InPlaceError> {
@@ -185,21 +189,6 @@ pub fn validate(
 ) -> Result<Validated, InPlaceError> {
     let mut validated = Validated::default();
     let mut differences = Vec::new();
-    let reader = NodeReader::default();
-    for target in &located.targets {
-        let staged = session.staged(target);
-        let node = &target.root.node;
-        let found = verify::node(cx, index, &reader, node, &staged, verify_options())?;
-        validated.compared += 1;
-        let mut found: Vec<_> = found.into_iter().map(|what| Problem::new(Path::new(""), what)).collect();
-        if let Some(tree) = node.subtree.filter(|_| node.kind == NodeKind::Dir) {
-            let comparison = verify::restored(cx, repository, index, &tree, &staged, verify_options())?;
-            validated.compared += comparison.entries;
-            found.extend(comparison.differences);
-        }
-        name_by_target(&mut found, target);
-        differences.extend(found);
-    }
     for (staging, (_, source)) in session.stagings.iter().zip(&located.stagings) {
         let Some(record) = manifest.sources.get(source) else { continue };
         if !located.whole.contains(source) {
@@ -224,6 +213,22 @@ pub fn validate(
             }
             Err(error) => return Err(repository::Error::Source(error).into()),
         }
+    }
+    // The bytes come last, so that whatever the check did to the copy is seen.
+    let reader = NodeReader::default();
+    for target in &located.targets {
+        let staged = session.staged(target);
+        let node = &target.root.node;
+        let found = verify::node(cx, index, &reader, node, &staged, verify_options())?;
+        validated.compared += 1;
+        let mut found: Vec<_> = found.into_iter().map(|what| Problem::new(Path::new(""), what)).collect();
+        if let Some(tree) = node.subtree.filter(|_| node.kind == NodeKind::Dir) {
+            let comparison = verify::restored(cx, repository, index, &tree, &staged, verify_options())?;
+            validated.compared += comparison.entries;
+            found.extend(comparison.differences);
+        }
+        name_by_target(&mut found, target);
+        differences.extend(found);
     }
     if !differences.is_empty() {
         return Err(InPlaceError::Invalid(differences));

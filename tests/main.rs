@@ -1,0 +1,13 @@
+//! Drives the built binary from outside, as users, scripts and stock restic do. Nothing here knows how it works inside.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stderr,
+    reason = "a test may panic, and says what it leaves out"
+)]
+
+mod restic;
+mod support;
+mod tree;
