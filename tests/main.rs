@@ -8,6 +8,7 @@
     reason = "a test may panic, and says what it leaves out"
 )]
 
+mod killed;
 mod restic;
 mod support;
 mod tree;
