@@ -8,6 +8,8 @@
     reason = "a test may panic, and says what it leaves out"
 )]
 
+mod cancelled;
+mod commands;
 mod killed;
 mod restic;
 mod support;
