@@ -8,5 +8,6 @@
     reason = "a test may panic, and says what it leaves out"
 )]
 
+mod damage;
 mod support;
 mod tree;

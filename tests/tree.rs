@@ -21,7 +21,7 @@ pub struct Seen {
     /// The first path of those that are the same file.
     same_as: Option<PathBuf>,
     /// Hash of the content.
-    content: Option<u64>,
+    pub content: Option<u64>,
 }
 
 /// A tree by its paths, relative to its root; the root is the empty path.

@@ -182,7 +182,10 @@ fn check_others(cx: &RunCx<'_>, repository: &Repository, access: Access, own: Op
 
 fn describe(lock: &Held) -> String {
     match &lock.file {
-        None => format!("the lock file {}, which is damaged; remove it if nothing is running", lock.id.short()),
+        None => {
+            let file = File::new(FileKind::Lock, lock.id);
+            format!("the lock file {file}, which is damaged; remove it if nothing is running")
+        }
         Some(file) => {
             let how = if file.exclusive { "exclusively " } else { "" };
             format!("process {} of {} on {}, {how}since {}", file.pid, file.username, file.hostname, file.time)

@@ -8,7 +8,7 @@ use operations::snapshots::{self, Place};
 use operations::{Fault, FaultKind, restore};
 use repository::format::snapshot::Snapshot;
 use repository::restore::Options;
-use repository::{Clock as _, Id, Index, Repository, SourceError};
+use repository::{Clock as _, Event, Events as _, Id, Index, Repository, SourceError};
 use serde_json::json;
 
 use crate::app::{App, Run};
@@ -32,15 +32,21 @@ pub fn run(run: Run, arguments: &arguments::Restore) -> Result<Outcome, Fault> {
     let copy = app.copy(arguments.copy.as_deref())?;
     let repository = app.open(copy)?;
     let stack = arguments.stack.as_deref();
-    let (id, snapshot) = snapshots::resolve(&repository, &app.run.cancel, &place.snapshot, stack)?;
+    let found = snapshots::resolve_noting_doubts(&repository, &app.run.cancel, &place.snapshot, stack)?;
     let index = Index::load(&app.cx(), &repository)?;
-    let job = Chosen { app: &app, repository: &repository, index: &index, id, snapshot: &snapshot, place, arguments };
-    match &arguments.to {
+    let (id, snapshot) = (found.id, &found.snapshot);
+    let job = Chosen { app: &app, repository: &repository, index: &index, id, snapshot, place, arguments };
+    let is_doubtful = !found.doubts.is_empty();
+    for doubt in found.doubts {
+        app.run.progress.emit(Event::Problem(doubt));
+    }
+    let done = match &arguments.to {
         Some(target) => job.to(target, &copy.name),
         None if arguments.in_place => job.in_place(),
         None => Err(Fault::new(FaultKind::Usage, "say where to: --to DIR, or --in-place")
             .with_hint("--in-place puts everything where it came from, and keeps what is there now for an undo")),
-    }
+    }?;
+    Ok(if done == Outcome::Ok && is_doubtful { Outcome::Partial } else { done })
 }
 
 struct Chosen<'a> {
