@@ -2,6 +2,7 @@
 
 mod data;
 mod folder;
+mod index;
 mod machine;
 mod measure;
 mod report;
@@ -27,6 +28,12 @@ fn main() -> Result<ExitCode> {
         Verb::Generate { folder, data } => data::generate(&folder, data.settings()?)?,
         Verb::Grow { folder } => data::grow(&folder)?,
         Verb::Change { folder } => data::change(&folder)?,
+        Verb::Index { blobs, work } => {
+            fs::create_dir_all(&work).with_context(|| format!("create {}", work.display()))?;
+            writeln!(io::stdout(), "| blobs | opened in | bytes a blob | peak memory |\n| --- | --- | --- | --- |")?;
+            index::measure(&work, blobs)?;
+        }
+        Verb::IndexOpen { folder } => index::open(&folder)?,
         Verb::Run(arguments) => return compare(&arguments),
         Verb::Measure { result, command } => return measure::launch(&result, &command),
     }
@@ -58,6 +65,21 @@ enum Verb {
     /// Make the second generation of the data in FOLDER
     Change {
         /// A folder filled by `generate`
+        folder: PathBuf,
+    },
+    /// Open a made-up index of very many blobs
+    Index {
+        /// How many
+        #[arg(long, default_value_t = 10_000_000)]
+        blobs: u64,
+        /// A folder for the made-up repository; needs about 1 GB
+        #[arg(long, value_name = "FOLDER", default_value = "target/bench")]
+        work: PathBuf,
+    },
+    /// Open an index (used by `index`)
+    #[command(hide = true)]
+    IndexOpen {
+        /// The repository
         folder: PathBuf,
     },
     /// Run all programs in turn and print the result as Markdown

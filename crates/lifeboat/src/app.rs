@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use operations::backup::NamedSource;
 use operations::config::{self, CopySettings, Environment, Settings, StackSettings};
 use operations::{Fault, FaultKind};
 use repository::{Cancel, Repository, RunCx, SystemClock};
@@ -89,6 +90,11 @@ impl App {
             return Ok(self.settings.stacks.iter().collect());
         }
         names.iter().map(|name| self.settings.stack(name)).collect()
+    }
+
+    /// The sources of a stack; only those named, where any are.
+    pub fn sources(&self, stack: &StackSettings, only: &[String]) -> Result<Vec<NamedSource>, Fault> {
+        wiring::sources(stack, only, self.settings.folder(), &self.run.environment)
     }
 
     /// Where runs make their temporary folders.

@@ -166,7 +166,9 @@ pub fn bytes(bytes: u64) -> String {
 
 /// Seconds for people.
 pub fn seconds(seconds: f64) -> String {
-    if seconds < 10.0 {
+    if seconds < 1.0 {
+        format!("{seconds:.2} s")
+    } else if seconds < 10.0 {
         format!("{seconds:.1} s")
     } else if seconds < 120.0 {
         format!("{seconds:.0} s")
@@ -198,7 +200,7 @@ mod tests {
         assert_eq!(bytes(1000), "0.98 KiB");
         assert_eq!(bytes(1 << 20), "1.00 MiB");
         assert_eq!(bytes(150 << 30), "150 GiB");
-        assert_eq!(seconds(0.04), "0.0 s");
+        assert_eq!(seconds(0.04), "0.04 s");
         assert_eq!(seconds(300.0), "5 min");
         assert_eq!(count(1, "entry"), "1 entry");
         assert_eq!(count(2, "entry"), "2 entries");

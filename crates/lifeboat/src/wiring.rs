@@ -37,8 +37,13 @@ pub fn holds_repository(storage: &dyn Storage) -> Result<bool, Fault> {
     Ok(!storage.list(FileKind::Key)?.is_empty())
 }
 
-/// The sources of a stack; only those named, where any are.
-pub fn sources(stack: &StackSettings, only: &[String], environment: &Environment) -> Result<Vec<NamedSource>, Fault> {
+/// The sources of a stack; only those named, where any are. Commands run in `folder`, that of the configuration.
+pub fn sources(
+    stack: &StackSettings,
+    only: &[String],
+    folder: &Path,
+    environment: &Environment,
+) -> Result<Vec<NamedSource>, Fault> {
     let chosen: Vec<&SourceSettings> = if only.is_empty() {
         stack.sources.iter().collect()
     } else {
@@ -47,7 +52,8 @@ pub fn sources(stack: &StackSettings, only: &[String], environment: &Environment
     chosen
         .into_iter()
         .map(|settings| {
-            let source = source(&settings.kind, environment).map_err(|error| in_source(&settings.name, error))?;
+            let source =
+                source(&settings.kind, folder, environment).map_err(|error| in_source(&settings.name, error))?;
             Ok(NamedSource { name: settings.name.clone(), source })
         })
         .collect()
@@ -59,7 +65,7 @@ fn in_source(name: &str, error: SourceError) -> Fault {
     fault
 }
 
-fn source(kind: &SourceKind, environment: &Environment) -> Result<Box<dyn Source>, SourceError> {
+fn source(kind: &SourceKind, folder: &Path, environment: &Environment) -> Result<Box<dyn Source>, SourceError> {
     Ok(match kind.clone() {
         SourceKind::Files(files) => Box::new(FilesSource::new(FilesOptions {
             paths: files.paths,
@@ -87,6 +93,7 @@ fn source(kind: &SourceKind, environment: &Environment) -> Result<Box<dyn Source
             },
             name: command.name,
             trailer: command.trailer,
+            folder: folder.to_owned(),
         })?),
     })
 }

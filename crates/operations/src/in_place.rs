@@ -71,7 +71,8 @@ pub struct Options {
 pub struct Finding {
     /// Whether it keeps the restore from going on.
     pub effect: Effect,
-    /// The file or folder on this host.
+    /// The file or folder on this host. Not always valid UTF-8; written lossily.
+    #[serde(serialize_with = "lossy")]
     pub path: PathBuf,
     /// What was found and what to do about it, in words for the user.
     pub what: String,
@@ -87,6 +88,10 @@ pub enum Effect {
     BlocksUnlessForced,
     /// Blocks.
     Blocks,
+}
+
+fn lossy<S: serde::Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&path.to_string_lossy())
 }
 
 impl fmt::Display for Finding {
@@ -230,7 +235,7 @@ pub struct Done {
     pub compared: u64,
     /// Bytes fetched from the copy.
     pub bytes_fetched: u64,
-    /// Metadata of folders that could not be set.
+    /// Metadata of folders that could not be set, and staging folders that could not be removed.
     pub problems: Vec<Problem>,
 }
 
@@ -266,18 +271,25 @@ pub fn restore(
         let problems = swap(cx, &mut session, &plan, &located)?;
         Ok((plan, validated.compared, bytes_fetched, problems))
     })();
-    let (plan, compared, bytes_fetched, problems) = match outcome {
+    let (plan, compared, bytes_fetched, mut problems) = match outcome {
         Ok(done) => done,
         // The undo folder is all there is to put things right.
         Err(error @ InPlaceError::HalfWay { .. }) => return Err(error),
         Err(error) => {
-            session.abandon()?;
+            if let Err(failure) = session.abandon() {
+                cx.events.emit(Event::Note(format!("the staged copy could not be removed: {failure}")));
+            }
             return Err(error);
         }
     };
     findings.sort_by(|a, b| (&a.path, &a.what).cmp(&(&b.path, &b.what)));
     findings.dedup();
-    let undo = if plan.changes.is_empty() { session.abandon().map(|()| Vec::new())? } else { session.finish()? };
+    let undo = if plan.changes.is_empty() {
+        session.abandon()?;
+        Vec::new()
+    } else {
+        session.finish(&mut problems)
+    };
     Ok(Done { plan, skipped: selection.skipped, warnings: findings, undo, compared, bytes_fetched, problems })
 }
 

@@ -187,7 +187,8 @@ impl Repository {
         self.save_json_bytes(kind, &go::to_json(value))
     }
 
-    pub(crate) fn save_json_bytes(&self, kind: FileKind, json: &[u8]) -> Result<Id, Error> {
+    /// [`Repository::save_json`] of JSON that is encoded already.
+    pub fn save_json_bytes(&self, kind: FileKind, json: &[u8]) -> Result<Id, Error> {
         let plain = unpacked::encode(json).map_err(|error| Error::Internal(format!("zstd: {error}")))?;
         let stored = self.key.encrypt(&plain)?;
         let id = Id::of(&stored);

@@ -60,6 +60,8 @@ pub struct CommandOptions {
     pub name: String,
     /// Text that the output must end with; white space at the end of both is passed over.
     pub trailer: Option<String>,
+    /// The folder it runs in.
+    pub folder: PathBuf,
 }
 
 /// The output of a command.

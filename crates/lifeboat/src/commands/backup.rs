@@ -13,7 +13,6 @@ use serde_json::json;
 use crate::app::App;
 use crate::arguments;
 use crate::output::{Outcome, bytes, count, seconds};
-use crate::wiring;
 
 pub fn run(app: &App, arguments: &arguments::Backup) -> Result<Outcome, Fault> {
     let stacks = app.stacks(&arguments.stack)?;
@@ -44,7 +43,7 @@ pub fn one(
     let copy = app.copy(stack.copies.first().map(String::as_str))?;
     run_before(app, stack)?;
     let repository = app.open(copy)?;
-    let sources = wiring::sources(stack, only, &app.run.environment)?;
+    let sources = app.sources(stack, only)?;
     let job = StackBackup {
         stack: &stack.name,
         sources: &sources,
@@ -148,7 +147,7 @@ fn print(app: &App, summary: &Summary, report: &BackupReport) {
 
 /// What a backup would capture, counted by walking the sources.
 fn preview(app: &App, stack: &StackSettings, only: &[String]) -> Result<(), Fault> {
-    let sources = wiring::sources(stack, only, &app.run.environment)?;
+    let sources = app.sources(stack, only)?;
     let counts = backup::preview(&app.cx(), &sources, &app.scratch(), &app.own_paths())?;
     for (name, counted) in &counts {
         let (files, problems) = (count(counted.files, "file"), count(counted.problems, "problem"));

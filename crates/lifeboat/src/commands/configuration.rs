@@ -6,7 +6,6 @@ use serde_json::json;
 use crate::app::{App, Run};
 use crate::arguments::Config;
 use crate::output::{Outcome, bytes, count};
-use crate::wiring;
 
 pub fn run(run: Run, arguments: &Config) -> Result<Outcome, Fault> {
     match arguments {
@@ -49,7 +48,7 @@ fn check(app: &App) -> Result<Outcome, Fault> {
         report(&format!("copy {}", copy.name), opened);
     }
     for stack in &app.settings.stacks {
-        let tried = wiring::sources(stack, &[], &app.run.environment).and_then(|sources| {
+        let tried = app.sources(stack, &[]).and_then(|sources| {
             Ok(operations::backup::preview(&app.cx(), &sources, &app.scratch(), &app.own_paths())?)
         });
         match tried {

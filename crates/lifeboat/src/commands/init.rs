@@ -208,7 +208,7 @@ fn chunk_bytes_average(bytes_source: u64) -> u32 {
 /// Bytes of all sources, as far as they can be counted: only their magnitude matters.
 fn bytes_source(run: &Run, settings: &Settings) -> u64 {
     let count = |stack| {
-        let sources = wiring::sources(stack, &[], &run.environment)?;
+        let sources = wiring::sources(stack, &[], settings.folder(), &run.environment)?;
         let counts = backup::preview(&run.cx(), &sources, &settings.state_dir.join("scratch"), &[])?;
         Ok::<u64, Fault>(counts.values().map(|counted| counted.bytes).sum())
     };

@@ -47,7 +47,7 @@ pub struct Located {
 pub fn locate(selection: &Selection) -> Result<Located, InPlaceError> {
     let mounts = Mounts::of_this_host()?;
     let mut located = Located { whole: selection.whole.clone(), ..Located::default() };
-    located.known = selection.known.iter().map(|path| real_path(path)).collect();
+    located.known.clone_from(&selection.known);
     let mut standing = Vec::new();
     for root in &selection.roots {
         match stand(root, &mut located.findings) {
@@ -167,4 +167,22 @@ fn position<T: PartialEq>(items: &mut Vec<T>, item: T) -> usize {
         items.push(item);
         items.len() - 1
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn mounts_below_a_target_and_files_that_are_mounts_block() {
+        let mounts = Mounts::parse(b"1 1 0:1 / /srv/data/inner rw - x x x\n2 1 0:1 / /etc/hosts rw - x x x\n");
+        let found = |live: &str| {
+            let mut findings = Vec::new();
+            find_mounts(&mounts, Path::new(live), &mut findings);
+            findings.into_iter().map(|finding| (finding.effect, finding.path)).collect::<Vec<_>>()
+        };
+        assert_eq!(found("/srv/data"), [(Effect::Blocks, PathBuf::from("/srv/data/inner"))]);
+        assert_eq!(found("/etc/hosts"), [(Effect::Blocks, PathBuf::from("/etc/hosts"))]);
+        assert_eq!(found("/srv/data/other"), []);
+    }
 }

@@ -19,7 +19,7 @@ impl Mounts {
     }
 
     /// The fifth field of each line is the mount point, its spaces and such written in octal (proc(5)).
-    fn parse(text: &[u8]) -> Self {
+    pub fn parse(text: &[u8]) -> Self {
         let points = text.split(|byte| *byte == b'\n').filter_map(|line| line.split(|byte| *byte == b' ').nth(4));
         Self(points.map(|point| PathBuf::from(OsString::from_vec(unescape(point)))).collect())
     }

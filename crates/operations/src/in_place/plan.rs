@@ -1,6 +1,7 @@
 //! What the swap will do, entry by entry: decided from the snapshot's tree and what lies on this host, before anything is
 //! done. Both are read folder by folder; the plan holds only what changes.
 
+mod decide;
 mod links;
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
@@ -18,6 +19,7 @@ use serde::Serialize;
 use super::journal::is_own_folder;
 use super::locate::{Located, Target, real_path};
 use super::{Effect, Finding, InPlaceError, Options, verify_options};
+use decide::{Decision, decide};
 use links::Links;
 
 /// The plan of a swap.
@@ -107,40 +109,6 @@ fn kind_name<S: serde::Serializer>(kind: &NodeKind, serializer: S) -> Result<S::
     serializer.serialize_str(kind.name())
 }
 
-/// What a snapshot's entry and the one on this host, of the same name, ask for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Decision {
-    Nothing,
-    LeaveExtra,
-    Create,
-    /// Both are folders: what they hold decides.
-    Merge,
-    /// Of one kind: replaced where they differ.
-    Compare,
-    ReplaceKind(NodeKind),
-    MoveAway,
-}
-
-fn decide(snapshot: Option<NodeKind>, live: Option<NodeKind>, delete: bool, privileged: bool) -> Decision {
-    match (snapshot, live) {
-        // No restore makes these, so what is there stays.
-        (Some(NodeKind::Socket | NodeKind::Unknown), _) => Decision::Nothing,
-        (Some(NodeKind::BlockDevice | NodeKind::CharDevice), _) if !privileged => Decision::Nothing,
-        (None, None) => Decision::Nothing,
-        (None, Some(_)) => {
-            if delete {
-                Decision::MoveAway
-            } else {
-                Decision::LeaveExtra
-            }
-        }
-        (Some(_), None) => Decision::Create,
-        (Some(NodeKind::Dir), Some(NodeKind::Dir)) => Decision::Merge,
-        (Some(snapshot), Some(live)) if snapshot == live => Decision::Compare,
-        (Some(_), Some(live)) => Decision::ReplaceKind(live),
-    }
-}
-
 /// Plans the swap from the snapshot's tree and what lies on this host now. Reads the contents of files whose metadata is
 /// that of the snapshot.
 pub fn plan_swap(
@@ -158,7 +126,7 @@ pub fn plan_swap(
         reader: NodeReader::default(),
         verify: verify_options(),
         delete: options.delete,
-        protected: options.protected.iter().map(|path| real_path(path)).chain(located.known.iter().cloned()).collect(),
+        protected: options.protected.iter().chain(&located.known).flat_map(|path| names_of(path)).collect(),
         carved: BTreeSet::new(),
         target: 0,
         links: Links::default(),
@@ -173,6 +141,11 @@ pub fn plan_swap(
         planner.target(target, &located.places[target.place], tree)?;
     }
     Ok(planner.finish())
+}
+
+/// Where a path lies, and where it leads if it is a link.
+fn names_of(path: &Path) -> impl Iterator<Item = PathBuf> {
+    [real_path(path)].into_iter().chain(path.canonicalize())
 }
 
 struct Planner<'a> {
@@ -208,10 +181,20 @@ struct Open {
     differs: bool,
 }
 
+/// One name, and what each side has there.
+struct Pair {
+    path: PathBuf,
+    snapshot: Option<Node>,
+    live: Option<Node>,
+}
+
 impl Planner<'_> {
     fn target(&mut self, target: &Target, place: &Path, tree: &Id) -> Result<(), InPlaceError> {
         for folder in &target.missing {
-            if self.plan.changes.iter().any(|change| change.path == *folder) {
+            // Where an outer target brings it along, it only gets its metadata back.
+            let is_planned =
+                |change: &Change| change.path == *folder && matches!(change.action, Action::MakeFolder { .. });
+            if self.plan.changes.iter().any(is_planned) {
                 continue;
             }
             // The names on the way are the same on both sides: links are only followed where the folders exist.
@@ -237,7 +220,7 @@ impl Planner<'_> {
         while let Some(folder) = open.last_mut() {
             self.cx.cancel.check()?;
             match self.next(folder)? {
-                Some((path, snapshot, live)) => open.extend(self.entry(&path, snapshot.as_ref(), live)?),
+                Some(Pair { path, snapshot, live }) => open.extend(self.entry(&path, snapshot.as_ref(), live)?),
                 None => open.pop().into_iter().for_each(|folder| self.close(folder)),
             }
         }
@@ -274,7 +257,7 @@ impl Planner<'_> {
     }
 
     /// The next name that either side of a folder has.
-    fn next(&self, folder: &mut Open) -> Result<Option<(PathBuf, Option<Node>, Option<Node>)>, InPlaceError> {
+    fn next(&self, folder: &mut Open) -> Result<Option<Pair>, InPlaceError> {
         loop {
             if let (None, Some((id, reader))) = (&folder.waiting, &mut folder.tree) {
                 let id = *id;
@@ -294,11 +277,11 @@ impl Planner<'_> {
                 (None, Some(name)) => folder.live.join(name),
                 (None, None) => return Ok(None),
             };
-            if self.carved.contains(&path) {
+            if self.carved.contains(&path) || path.file_name().is_some_and(is_own_folder) {
                 continue;
             }
             let live = if take_here { self.read(&path)? } else { None };
-            return Ok(Some((path, snapshot, live)));
+            return Ok(Some(Pair { path, snapshot, live }));
         }
     }
 
@@ -330,10 +313,10 @@ impl Planner<'_> {
                 self.change(path, Action::ReplaceKind { live: kind });
             }
             (Decision::MoveAway, _, Some(_)) if self.is_protected(path) => self.plan.extras_left += 1,
-            (Decision::MoveAway, _, Some(live)) if !self.protected_below(path).is_empty() => {
-                if live.kind == NodeKind::Dir {
-                    return self.open(path, live, None).map(Some);
-                }
+            (Decision::MoveAway, _, Some(live))
+                if live.kind == NodeKind::Dir && !self.protected_below(path).is_empty() =>
+            {
+                return self.open(path, live, None).map(Some);
             }
             (Decision::MoveAway, _, Some(live)) => {
                 self.note_closed(path, &live);
@@ -377,10 +360,7 @@ impl Planner<'_> {
     fn open(&self, path: &Path, live: Node, snapshot: Option<&Node>) -> Result<Open, InPlaceError> {
         let mut names = Vec::new();
         for entry in std::fs::read_dir(path).map_err(InPlaceError::io(path))? {
-            let name = entry.map_err(InPlaceError::io(path))?.file_name();
-            if !is_own_folder(&name) {
-                names.push(name);
-            }
+            names.push(entry.map_err(InPlaceError::io(path))?.file_name());
         }
         names.sort_by(|a, b| a.as_bytes().cmp(b.as_bytes()));
         let mut tree = None;
@@ -465,29 +445,4 @@ fn closed_folder(path: &Path, live: &Node, is_touched: bool) -> Option<Finding> 
         let error = std::io::Error::from(error);
         Finding::new(Effect::Blocks, path, format!("cannot be written to ({error}): run as root, or use --to"))
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use NodeKind::{CharDevice, Dir, File, Socket};
-
-    #[test]
-    fn each_pair_of_sides_has_its_decision() {
-        let of = |snapshot, live| decide(snapshot, live, false, true);
-        assert_eq!(of(Some(File), None), Decision::Create);
-        assert_eq!(of(Some(File), Some(File)), Decision::Compare);
-        assert_eq!(of(Some(Dir), Some(Dir)), Decision::Merge);
-        assert_eq!(of(Some(Dir), Some(File)), Decision::ReplaceKind(File));
-        assert_eq!(of(Some(File), Some(Dir)), Decision::ReplaceKind(Dir));
-        assert_eq!(of(None, Some(File)), Decision::LeaveExtra);
-        assert_eq!(decide(None, Some(File), true, true), Decision::MoveAway);
-    }
-
-    #[test]
-    fn what_no_restore_makes_leaves_the_host_alone() {
-        assert_eq!(decide(Some(Socket), Some(File), true, true), Decision::Nothing);
-        assert_eq!(decide(Some(CharDevice), Some(File), true, false), Decision::Nothing);
-        assert_eq!(decide(Some(CharDevice), Some(File), true, true), Decision::ReplaceKind(File));
-    }
 }

@@ -55,8 +55,10 @@ pub fn preflight(
         findings.extend(missing_space(&place, bytes)?);
     }
     for place in &located.places {
-        findings.extend(closed_place(place));
-        findings.extend(unfinished(place)?);
+        match closed_place(place) {
+            Some(closed) => findings.push(closed),
+            None => findings.extend(unfinished(place)?),
+        }
     }
     for (live, (uid, gid)) in foreign {
         let what =
@@ -191,4 +193,17 @@ pub(super) fn open_files(paths: impl Iterator<Item = PathBuf>) -> Vec<Finding> {
         findings.push(Finding::new(Effect::Warns, Path::new("/proc"), what));
     }
     findings
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_without_room_blocks() {
+        let place = tempfile::tempdir().unwrap();
+        assert_eq!(missing_space(place.path(), 1).unwrap(), None);
+        let finding = missing_space(place.path(), u64::MAX).unwrap().unwrap();
+        assert_eq!((finding.effect, finding.path.as_path()), (Effect::Blocks, place.path()));
+    }
 }

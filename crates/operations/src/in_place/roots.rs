@@ -113,13 +113,16 @@ pub fn roots(
     Ok(selection)
 }
 
+/// Looks up a host path in a source.
+type Find<'a> = &'a dyn Fn(&str, &Path) -> Result<Option<Node>, Error>;
+
 /// Takes what lies at or below `wanted` (`/` for all) of one source.
 fn take_source(
     selection: &mut Selection,
     source: &str,
     record: &SourceRecord,
     wanted: &Path,
-    find: &dyn Fn(&str, &Path) -> Result<Option<Node>, Error>,
+    find: Find<'_>,
 ) -> Result<(), InPlaceError> {
     let paths = host_paths(record);
     if paths.is_empty() {

@@ -63,7 +63,8 @@ impl Session {
                 Ok(journal) => session.works.push(Work { place: place.clone(), undo, journal }),
                 Err(error) => {
                     let _ = keeping_time(place, || remove_tree(&undo));
-                    session.abandon()?;
+                    // The first error is the one to tell.
+                    let _ = session.abandon();
                     return Err(error);
                 }
             }
@@ -71,7 +72,7 @@ impl Session {
         for (staging, (place, _)) in stagings.into_iter().zip(&located.stagings) {
             session.stagings.push(staging.clone());
             if let Err(error) = keeping_time(&located.places[*place], || create_staging(&staging)) {
-                session.abandon()?;
+                let _ = session.abandon();
                 return Err(error);
             }
         }
@@ -93,10 +94,13 @@ impl Session {
         Ok(())
     }
 
-    /// Ends a restore that is done: removes what is left of the staged copies and gives the undo folders.
-    pub fn finish(self) -> Result<Vec<PathBuf>, InPlaceError> {
-        self.remove_staging()?;
-        Ok(self.works.into_iter().map(|work| work.undo).collect())
+    /// Ends a restore that is done: removes what is left of the staged copies and gives the undo folders. What cannot be
+    /// removed changes nothing of that.
+    pub fn finish(self, problems: &mut Vec<Problem>) -> Vec<PathBuf> {
+        if let Err(error) = self.remove_staging() {
+            problems.push(Problem::new(Path::new(""), format!("the staging folder could not be removed: {error}")));
+        }
+        self.works.into_iter().map(|work| work.undo).collect()
     }
 
     fn remove_staging(&self) -> Result<(), InPlaceError> {

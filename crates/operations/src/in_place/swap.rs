@@ -18,6 +18,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
+use repository::fs::NodeReader;
 use repository::{Node, Problem, RunCx};
 
 use super::folders::{bring_to, move_entry, open_up};
@@ -148,31 +149,48 @@ fn perform(
                 made => made,
             }
         }
-        Step::Create { path, staged } => rename(&paths.live(staged), &paths.live(path)),
+        Step::Create { path, staged } => rename(&open_staged(paths, staged), &paths.live(path)),
         Step::Exchange { path, staged } => {
             rename(&paths.live(path), &keep(path)?)?;
-            rename(&paths.live(staged), &paths.live(path))
+            rename(&open_staged(paths, staged), &paths.live(path))
         }
         Step::MoveAway { path } => rename(&paths.live(path), &keep(path)?),
         Step::Metadata { .. } => Ok(()),
     }
 }
 
+/// The path of a staged entry. Its folder may be closed like the one it is a copy of, and is of no more use.
+fn open_staged(paths: &Paths<'_>, staged: &StoredPath) -> PathBuf {
+    let staged = paths.live(staged);
+    if let Some(folder) = staged.parent()
+        && let Ok(found) = NodeReader::default().read(folder)
+    {
+        open_up(folder, &found.node);
+    }
+    staged
+}
+
 /// Gives folders their metadata, the innermost first: a mode may shut us out of what is below.
 fn settle_folders(plan: &SwapPlan) -> Vec<Problem> {
     let mut moved = BTreeSet::new();
-    let mut wanted: BTreeMap<&Path, &Node> = BTreeMap::new();
+    let mut wanted: BTreeMap<&Path, (&Node, bool)> = BTreeMap::new();
     for Change { path, action, .. } in &plan.changes {
         match action {
-            Action::Metadata { after, .. } | Action::MakeFolder { after: Some(after) } => {
-                wanted.insert(path, after);
-            }
-            Action::MakeFolder { after: None } => {}
-            _ => drop(moved.insert(path.as_path())),
+            Action::Metadata { after, differs, .. } => drop(wanted.insert(path, (after, *differs))),
+            Action::MakeFolder { after: Some(after) } => drop(wanted.insert(path, (after, true))),
+            Action::ReplaceKind { .. } | Action::MoveAway => drop(moved.insert(path.as_path())),
+            _ => {}
         }
     }
-    let settled = wanted.into_iter().rev().filter(|(path, _)| !moved.contains(path));
-    settled.flat_map(|(path, node)| bring_to(path, node).into_iter().map(|what| Problem::new(path, what))).collect()
+    let mut problems = Vec::new();
+    for (path, (node, differs)) in wanted.into_iter().rev().filter(|(path, _)| !moved.contains(path)) {
+        let failures = bring_to(path, node);
+        // Of a folder around the target, perhaps somebody else's, only the time has changed.
+        if differs {
+            problems.extend(failures.into_iter().map(|what| Problem::new(path, what)));
+        }
+    }
+    problems
 }
 
 fn roll_back(session: &mut Session, steps: &[Vec<Step>], cause: InPlaceError) -> InPlaceError {

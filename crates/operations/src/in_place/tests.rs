@@ -1,1 +1,7 @@
+//! Restores in place, of real files, out of a real repository in memory.
 
+mod crash;
+mod model;
+mod places;
+mod swaps;
+mod world;

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
+use serde::Serialize;
 
 use super::folders::{bring_to, keeping_time, move_entry, open_up};
 use super::journal::{Header, Journal, Mark, Record, Step, StoredPath, sync_folder, undo_id};
@@ -33,7 +34,8 @@ pub struct Undo {
 }
 
 /// How far a restore in place got.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum UndoState {
     /// Nothing was changed yet. Can be undone and dropped, which are the same.
     Preparing,
@@ -281,6 +283,14 @@ pub(super) fn put_back(
         let mut back = Back { paths, number, remarks: &mut *remarks, permit: &mut *permit, folders: &mut folders };
         back.step(step)?;
     }
+    for step in steps {
+        if let Step::MakeFolder { path } = step
+            && exists(&paths.live(path))
+        {
+            let live = paths.live(path);
+            remarks.0.push(format!("{} stays, as files were made in it since", live.display()));
+        }
+    }
     let mut metadata: Vec<_> = metadata().collect();
     metadata.sort_by(|a, b| b.0.cmp(&a.0));
     for (folder, before) in metadata {
@@ -331,13 +341,8 @@ impl Back<'_> {
             }
             Step::MakeFolder { path } => {
                 let live = self.paths.live(path);
-                match std::fs::remove_dir(&live) {
-                    Err(error) if error.kind() == std::io::ErrorKind::DirectoryNotEmpty => {
-                        self.remarks.0.push(format!("{} stays, as files were made in it since", live.display()));
-                    }
-                    // Gone already, or with the target it came with.
-                    _ => {}
-                }
+                // It goes with the target it came with, or stays where files were made in it since.
+                let _ = std::fs::remove_dir(&live);
                 Ok(())
             }
             Step::Metadata { .. } => Ok(()),

@@ -76,6 +76,7 @@ impl Running {
                 command
             }
         };
+        command.current_dir(&options.folder);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
         let unavailable = |error: &dyn std::fmt::Display| SourceError::Unavailable {
             what: format!("the command for `{}` could not be started: {error}", options.name),

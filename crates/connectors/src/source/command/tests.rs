@@ -7,7 +7,12 @@ use super::{CommandLine, CommandOptions, CommandSource, examine};
 use crate::source::testing::{Captured, Setup};
 
 fn options(shell: &str) -> CommandOptions {
-    CommandOptions { run: CommandLine::Shell(shell.to_owned()), name: "out.txt".to_owned(), trailer: None }
+    CommandOptions {
+        run: CommandLine::Shell(shell.to_owned()),
+        name: "out.txt".to_owned(),
+        trailer: None,
+        folder: "/".into(),
+    }
 }
 
 fn capture(options: CommandOptions) -> Result<Captured, SourceError> {
@@ -16,6 +21,12 @@ fn capture(options: CommandOptions) -> Result<Captured, SourceError> {
 
 fn failure(options: CommandOptions) -> String {
     capture(options).unwrap_err().to_string()
+}
+
+#[test]
+fn a_command_runs_in_the_folder_it_is_given() {
+    let captured = capture(CommandOptions { folder: "/usr".into(), ..options("pwd") }).unwrap();
+    assert_eq!(captured.entries.last().unwrap().bytes, b"/usr\n");
 }
 
 #[test]

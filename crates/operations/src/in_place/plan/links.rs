@@ -115,6 +115,9 @@ mod tests {
     fn two_files_that_became_one_are_parted() {
         let pairs = [("a", file(7, 1), Some(file(1, 2))), ("b", file(8, 1), Some(file(1, 2)))];
         assert_eq!(settle(&pairs), [("a".to_owned(), false), ("b".to_owned(), false)]);
+        // Each of the two has another name somewhere else.
+        let pairs = [("a", file(7, 2), Some(file(1, 2))), ("b", file(8, 2), Some(file(1, 2)))];
+        assert_eq!(settle(&pairs), [("a".to_owned(), false), ("b".to_owned(), false)]);
     }
 
     #[test]
