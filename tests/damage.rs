@@ -41,12 +41,11 @@ fn is_seen(kind: Kind, harm: Harm) -> bool {
 }
 
 /// Whether the newest snapshot cannot be brought back whole.
-fn harms_restore(kind: Kind, harm: Harm) -> bool {
+fn harms_restore(kind: Kind) -> bool {
     match kind {
         Kind::Config | Kind::Index | Kind::DataPack | Kind::TreePack => true,
-        // Only the name of the pack and its own list of contents are touched; a cut takes contents, too.
-        Kind::DataPackHeader => harm == Harm::Cut,
-        Kind::Key | Kind::Snapshot | Kind::Lock | Kind::Receipt | Kind::Condemned => false,
+        // The index knows what lies where, too.
+        Kind::DataPackHeader | Kind::Key | Kind::Snapshot | Kind::Lock | Kind::Receipt | Kind::Condemned => false,
     }
 }
 
@@ -224,14 +223,14 @@ fn suffers(kind: Kind, harm: Harm, patient: &Patient) {
 
     // Never restored silently.
     let (ran, target) = patient.restore(&[]);
-    let missing = assert_honest(patient, &ran, &target, &when);
-    let is_whole = !harms_restore(kind, harm);
+    let is_whole = !harms_restore(kind);
     if kind == Kind::Snapshot {
         // What is the newest now is older, and lacks what came since: that must be said.
         if is_seen(kind, harm) {
             ran.exits(3).says([patient.newest.as_str()]);
         }
     } else {
+        let missing = assert_honest(patient, &ran, &target, &when);
         assert_eq!(ran.status.success(), is_whole, "{when}: restore\n{ran}");
         if ran.status.code() == Some(3) {
             assert!(affected_snapshots.contains(&patient.newest), "{when}: {check}");
@@ -294,15 +293,18 @@ fn mends(kind: Kind, harm: Harm, patient: &Patient, file: &str, when: &str) {
     site.lifeboat(["backup"]).ok();
     let (ran, target) = patient.restore(&[]);
     let ran = match kind {
-        // The damaged one stays, and stays named.
-        Kind::Snapshot if is_seen(kind, harm) => ran.exits(3),
+        // The damaged one stays named until it is removed.
+        Kind::Snapshot if is_seen(kind, harm) => {
+            site.lifeboat(["drill"]).exits(3).says([file]);
+            let ran = ran.exits(3);
+            site.lifeboat(["forget", &patient.newest]).ok();
+            ran
+        }
         _ => ran.ok(),
     };
     assert_honest(patient, &ran, &target, &format!("{when}, after the next backup"));
     tree::assert_same_on_disk(&site.data(), &site.restored_data(&target));
-    if kind != Kind::Snapshot {
-        site.lifeboat(["drill"]).ok();
-    }
+    site.lifeboat(["drill"]).ok();
 }
 
 /// Goes through the kinds to the end, so that one failure does not hide another.

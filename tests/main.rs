@@ -9,5 +9,10 @@
 )]
 
 mod damage;
+mod disks;
+mod metadata;
+mod mounts;
+mod secrets;
+mod sqlite;
 mod support;
 mod tree;

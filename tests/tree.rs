@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 #[derive(Debug, PartialEq, Eq)]
 pub struct Seen {
     kind: &'static str,
-    mode: u32,
+    pub mode: u32,
     owner: (u32, u32),
     mtime: (i64, i64),
     size: u64,
