@@ -8,11 +8,16 @@
     reason = "a test may panic, and says what it leaves out"
 )]
 
+<<<<<<< HEAD
 mod damage;
 mod disks;
 mod metadata;
 mod mounts;
 mod secrets;
 mod sqlite;
+=======
+mod killed;
+mod restic;
+>>>>>>> main
 mod support;
 mod tree;

@@ -63,7 +63,7 @@ fn site(whence: Whence) -> Site {
         "version: 1\nstate_dir: state\n{password}\ncopies: {{ disk: {{ url: repo }} }}\nstacks:\n  app:\n\
          \x20   before: [\"test ${{THE_TOKEN}} != x\"]\n    sources:\n\
          \x20     files: {{ files: {{ paths: [{:?}] }} }}\n\
-         \x20     dump: {{ command: {{ run: \"t='${{THE_TOKEN}}'; t=\\\"${{THE_TOKEN}}\\\"; sleep 0.3; echo ${{#t}} letters\", name: dump.txt }} }}\n",
+         \x20     dump: {{ command: {{ run: \"t=${{THE_TOKEN}}; sleep 0.3; echo $${{#t}} letters\", name: dump.txt }} }}\n",
         site.data()
     );
     std::fs::write(site.config(), text).unwrap();

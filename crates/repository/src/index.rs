@@ -244,7 +244,7 @@ impl Builder {
 /// Sorts by id, halves side by side: with ten million blobs this is a good part of opening a repository.
 fn sort(slots: &mut [Slot], threads: usize) {
     if threads < 2 || slots.len() < 1 << 16 {
-        slots.sort_unstable_by(|a, b| a.id.cmp(&b.id));
+        slots.sort_unstable_by_key(|slot| slot.id);
         return;
     }
     let middle = slots.len() / 2;

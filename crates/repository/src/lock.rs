@@ -184,7 +184,7 @@ fn describe(lock: &Held) -> String {
     match &lock.file {
         None => {
             let file = File::new(FileKind::Lock, lock.id);
-            format!("the lock file {file}, which is damaged; remove it if nothing is running")
+            format!("{file}, which is damaged; remove that file if nothing is running")
         }
         Some(file) => {
             let how = if file.exclusive { "exclusively " } else { "" };

@@ -13,6 +13,10 @@ use crate::{Cancel, Clock, Error, Events, Node};
 /// into the manifest, and a drill compares them with what it counts in the restored data.
 pub type Facts = serde_json::Map<String, serde_json::Value>;
 
+/// How the names of folders begin that a restore in place keeps beside its targets: staged data, and what was there
+/// before. They are never captured: they are gone once the user drops them.
+pub const KEPT_FOLDER_PREFIXES: [&str; 2] = [".lifeboat-staging-", ".lifeboat-undo-"];
+
 /// Something that was left out of a snapshot, or is doubtful in it. A run with problems is *partial*.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Problem {

@@ -15,9 +15,9 @@ use serde::{Deserialize, Serialize};
 use super::InPlaceError;
 
 /// Folders in which what was there is kept.
-const UNDO_PREFIX: &str = ".lifeboat-undo-";
+const UNDO_PREFIX: &str = repository::source::KEPT_FOLDER_PREFIXES[1];
 /// Folders in which restored copies are staged.
-const STAGING_PREFIX: &str = ".lifeboat-staging-";
+const STAGING_PREFIX: &str = repository::source::KEPT_FOLDER_PREFIXES[0];
 const JOURNAL_NAME: &str = "journal.jsonl";
 /// The version of the journal that this program writes.
 const VERSION: u32 = 1;

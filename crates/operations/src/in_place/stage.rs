@@ -189,21 +189,6 @@ pub fn validate(
 ) -> Result<Validated, InPlaceError> {
     let mut validated = Validated::default();
     let mut differences = Vec::new();
-    let reader = NodeReader::default();
-    for target in &located.targets {
-        let staged = session.staged(target);
-        let node = &target.root.node;
-        let found = verify::node(cx, index, &reader, node, &staged, verify_options())?;
-        validated.compared += 1;
-        let mut found: Vec<_> = found.into_iter().map(|what| Problem::new(Path::new(""), what)).collect();
-        if let Some(tree) = node.subtree.filter(|_| node.kind == NodeKind::Dir) {
-            let comparison = verify::restored(cx, repository, index, &tree, &staged, verify_options())?;
-            validated.compared += comparison.entries;
-            found.extend(comparison.differences);
-        }
-        name_by_target(&mut found, target);
-        differences.extend(found);
-    }
     for (staging, (_, source)) in session.stagings.iter().zip(&located.stagings) {
         let Some(record) = manifest.sources.get(source) else { continue };
         if !located.whole.contains(source) {
@@ -228,6 +213,22 @@ pub fn validate(
             }
             Err(error) => return Err(repository::Error::Source(error).into()),
         }
+    }
+    // The bytes come last, so that whatever the check did to the copy is seen.
+    let reader = NodeReader::default();
+    for target in &located.targets {
+        let staged = session.staged(target);
+        let node = &target.root.node;
+        let found = verify::node(cx, index, &reader, node, &staged, verify_options())?;
+        validated.compared += 1;
+        let mut found: Vec<_> = found.into_iter().map(|what| Problem::new(Path::new(""), what)).collect();
+        if let Some(tree) = node.subtree.filter(|_| node.kind == NodeKind::Dir) {
+            let comparison = verify::restored(cx, repository, index, &tree, &staged, verify_options())?;
+            validated.compared += comparison.entries;
+            found.extend(comparison.differences);
+        }
+        name_by_target(&mut found, target);
+        differences.extend(found);
     }
     if !differences.is_empty() {
         return Err(InPlaceError::Invalid(differences));

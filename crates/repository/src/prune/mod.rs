@@ -133,10 +133,12 @@ pub(crate) fn write_index(cx: &RunCx<'_>, repository: &Repository, packs: &[Inde
     Ok(())
 }
 
+type CondemnedLists = Vec<(Id, Condemned)>;
+
 /// The condemned lists that can be read, and the names of damaged ones. Without its list a condemned pack is like one that
 /// was never in an index, which is condemned by the next prune: a lost list delays and loses nothing.
-pub(crate) fn load_condemned(repository: &Repository) -> Result<(Vec<(Id, Condemned)>, Vec<Id>), Error> {
-    let (mut lists, mut damaged) = (Vec::new(), Vec::new());
+pub(crate) fn load_condemned(repository: &Repository) -> Result<(CondemnedLists, Vec<Id>), Error> {
+    let (mut lists, mut damaged) = (CondemnedLists::new(), Vec::new());
     for listed in repository.storage().list(FileKind::Condemned)? {
         let list = match repository.load_json(FileKind::Condemned, listed.id) {
             Ok(json) => Condemned::parse(&json).ok(),

@@ -71,6 +71,7 @@ struct Use {
 
 pub(super) fn plan(cx: &RunCx<'_>, repository: &Repository, options: Options) -> Result<Plan, Error> {
     repository.check_writable()?;
+    cx.cancel.check()?;
     let snapshots = repository.snapshots(cx.cancel)?;
     let index = Index::load(cx, repository)?;
     let listed: HashMap<Id, u64> =

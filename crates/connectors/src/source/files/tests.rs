@@ -275,6 +275,14 @@ fn a_folder_of_many_files_is_walked_in_order() {
 }
 
 #[test]
+fn what_a_restore_in_place_keeps_is_not_captured() {
+    let dir = tempfile::tempdir().unwrap();
+    write(dir.path(), &[".lifeboat-undo-1/old", ".lifeboat-staging-1-0/new", ".lifeboat/x", "a"]);
+    let captured = capture(options(&[dir.path()]));
+    assert_eq!(captured.below(dir.path()), [".lifeboat/", ".lifeboat/x", "a"]);
+}
+
+#[test]
 fn a_cancelled_walk_stops() {
     let setup = Setup::default();
     setup.cancel.cancel();

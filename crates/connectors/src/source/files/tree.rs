@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use repository::fs::{NodeReader, ReadNode};
+use repository::source::KEPT_FOLDER_PREFIXES;
 use repository::{Cancel, Capture, CaptureCx, Data, Entry, Event, Events, Facts, Item, NodeKind, Problem, SourceError};
 use serde_json::Value;
 
@@ -136,6 +137,9 @@ impl<'a> FilesCapture<'a> {
         if self.left_out.claimed.contains(&host) || (self.left_out.scratch.contains(&host) && !is_configured) {
             return;
         }
+        if !is_configured && is_kept_by_restore(&name.name) {
+            return self.note(&host, "left out, since a restore in place keeps it for its undo");
+        }
         if let Some(own) = self.left_out.own.get(&host) {
             let own = own.display().to_string();
             match is_configured {
@@ -237,6 +241,10 @@ impl<'a> FilesCapture<'a> {
         };
         self.waiting.push_back(entry(host, node, data));
     }
+}
+
+fn is_kept_by_restore(name: &OsStr) -> bool {
+    KEPT_FOLDER_PREFIXES.iter().any(|prefix| name.as_bytes().starts_with(prefix.as_bytes()))
 }
 
 /// Linux opens no longer path, the closing zero byte included (`PATH_MAX`).

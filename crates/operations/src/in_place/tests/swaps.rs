@@ -261,6 +261,23 @@ fn a_failed_check_of_facts_leaves_everything_as_it_was() {
 }
 
 #[test]
+fn a_staged_copy_that_is_changed_by_its_check_is_not_swapped_in() {
+    let (world, taken) = changed();
+    let before = world.seen();
+    let options = Options::default();
+    let job = taken.job("".as_ref(), &options);
+    let check = |_: &crate::manifest::SourceRecord, folder: &std::path::Path| {
+        fs::write(folder.join(world.path("data/in/x").strip_prefix("/").unwrap()), "y").unwrap();
+        Ok(Vec::new())
+    };
+    let outcome = crate::in_place::restore(&world.cx(), &world.repository, &taken.index, &job, &check);
+    let Err(InPlaceError::Invalid(differences)) = outcome else { panic!("{outcome:?}") };
+    assert!(differences.iter().all(|found| found.path == world.path("data/in/x").display().to_string()));
+    assert_eq!(world.seen(), before);
+    assert!(world.own_folders().is_empty());
+}
+
+#[test]
 fn damage_in_the_copy_leaves_everything_as_it_was() {
     let (world, taken) = changed();
     let before = world.seen();

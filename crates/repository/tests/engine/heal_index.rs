@@ -1,0 +1,189 @@
+//! The index: made again from the packs, and looked up in at size.
+
+use std::sync::Arc;
+
+use repository::check::{self, ReadData};
+use repository::format::index_file::{IndexFile, IndexedPack};
+use repository::format::pack::{BlobKind, PackedBlob};
+use repository::{File, FileKind, Id, Index, Repository, heal};
+
+use crate::support::*;
+
+/// Backups, each with what its one file holds.
+type Backups = Vec<(Backup, Vec<u8>)>;
+
+fn scene() -> (World, Arc<Repository>, Backups) {
+    let world = World::new();
+    let repository = world.open();
+    let backups = (1..4).map(|seed| {
+        let bytes = noise(250_000, seed);
+        let capture = StreamCapture::default().with("a", std::io::Cursor::new(bytes.clone()));
+        (back_up(&world.cx(), &repository, capture).unwrap(), bytes)
+    });
+    let backups = backups.collect();
+    (world, repository, backups)
+}
+
+fn assert_whole(world: &World, backups: &[(Backup, Vec<u8>)]) {
+    let report = check::check(&world.cx(), &world.open(), ReadData::All).unwrap();
+    assert_eq!(report.findings, []);
+    for (backup, bytes) in backups {
+        let restored = world.contents(backup.id).unwrap();
+        assert!(restored.problems.is_empty() && restored.files["a"] == *bytes);
+    }
+}
+
+#[test]
+fn a_whole_index_is_left_alone() {
+    let (world, repository, _) = scene();
+    let before = world.memory.files();
+    let healed = heal::index(&world.cx(), &repository).unwrap();
+    assert!(!healed.changed_anything(), "{healed:?}");
+    assert_eq!(world.memory.files(), before);
+}
+
+#[test]
+fn a_lost_index_is_made_again_from_the_packs() {
+    let (world, repository, backups) = scene();
+    for file in world.files(FileKind::Index) {
+        assert!(world.memory.remove(file));
+    }
+    assert!(!world.contents(backups[0].0.id).is_ok_and(|restored| restored.problems.is_empty()));
+    let healed = heal::index(&world.cx(), &repository).unwrap();
+    assert_eq!(healed.packs_added, world.files(FileKind::Pack).len());
+    assert_whole(&world, &backups);
+}
+
+#[test]
+fn damaged_index_files_are_replaced() {
+    let (world, repository, backups) = scene();
+    let files = world.files(FileKind::Index);
+    assert!(world.memory.flip(files[0], 40));
+    assert!(world.memory.truncate(files[1], 30));
+    let error = Index::load(&world.cx(), &repository).unwrap_err();
+    assert!(error.is_damage(), "{error}");
+    let healed = heal::index(&world.cx(), &repository).unwrap();
+    let mut replaced = healed.index_files_replaced.clone();
+    replaced.sort();
+    assert_eq!(replaced, [files[0].id, files[1].id]);
+    assert!(files.iter().all(|file| !world.files(FileKind::Index).contains(file)));
+    assert_whole(&world, &backups);
+}
+
+#[test]
+fn an_index_that_lies_about_a_pack_is_corrected() {
+    let (world, repository, backups) = scene();
+    let index = Index::load(&world.cx(), &repository).unwrap();
+    let (id, mut blobs) = index.packs().into_iter().find(|(_, blobs)| blobs.len() > 1).unwrap();
+    // A foreign program left out the last blob.
+    blobs.pop();
+    let lie = IndexFile { supersedes: vec![], packs: vec![IndexedPack { id, blobs }] };
+    for file in world.files(FileKind::Index) {
+        let packs = IndexFile::parse(&repository.load_json(FileKind::Index, file.id).unwrap()).unwrap().packs;
+        if packs.iter().any(|pack| pack.id == id) {
+            assert!(world.memory.remove(file));
+        }
+    }
+    let json: serde_json::Value = serde_json::from_slice(&lie.to_json()).unwrap();
+    repository.save_json(FileKind::Index, &json).unwrap();
+    let healed = heal::index(&world.cx(), &repository).unwrap();
+    assert!(healed.packs_added > 0);
+    assert_whole(&world, &backups);
+}
+
+#[test]
+fn a_missing_pack_leaves_the_index_so_that_the_next_backup_stores_it_anew() {
+    let (world, repository, backups) = scene();
+    let (backup, bytes) = &backups[2];
+    let index = Index::load(&world.cx(), &repository).unwrap();
+    let tree = index.find(BlobKind::Tree, &backup.snapshot.tree).unwrap().pack;
+    let packs: Vec<Id> = index.packs().into_keys().filter(|id| *id != tree).collect();
+    for id in &packs {
+        assert!(world.memory.remove(File::pack(*id)));
+    }
+    let mut healed = heal::index(&world.cx(), &repository).unwrap();
+    healed.packs_missing.sort();
+    let mut expected = packs;
+    expected.sort();
+    assert_eq!(healed.packs_missing, expected);
+    let capture = StreamCapture::default().with("a", std::io::Cursor::new(bytes.clone()));
+    let next = back_up(&world.cx(), &repository, capture).unwrap();
+    assert!(next.stats.stored.data_blobs > 0);
+    // What was lost was the same in the earlier snapshot, which is thereby whole again.
+    for id in [next.id, backup.id] {
+        assert!(world.contents(id).unwrap().files["a"] == *bytes);
+    }
+}
+
+#[test]
+fn of_a_pack_that_was_cut_the_whole_blobs_stay_and_the_lost_ones_are_stored_anew() {
+    let (world, repository, backups) = scene();
+    let index = Index::load(&world.cx(), &repository).unwrap();
+    let (pack, blobs) = index
+        .packs()
+        .into_iter()
+        .find(|(_, blobs)| blobs.len() > 1 && blobs[0].kind == BlobKind::Data)
+        .expect("the data has several blobs");
+    let cut = blobs[1].offset as usize + 10;
+    assert!(world.memory.truncate(File::pack(pack), cut));
+    let healed = heal::index(&world.cx(), &repository).unwrap();
+    assert_eq!(healed.packs_unreadable.len(), 1);
+    assert_eq!(healed.blobs_dropped, blobs.len() - 1);
+    let index = Index::load(&world.cx(), &repository).unwrap();
+    assert!(index.contains(BlobKind::Data, &blobs[0].id) && !index.contains(BlobKind::Data, &blobs[1].id));
+    assert!(repository.blob(&index, BlobKind::Data, &blobs[0].id).is_ok());
+    // Once is enough.
+    let again = heal::index(&world.cx(), &repository).unwrap();
+    assert!(!again.changed_anything(), "{again:?}");
+    for (_, bytes) in &backups {
+        let capture = StreamCapture::default().with("a", std::io::Cursor::new(bytes.clone()));
+        back_up(&world.cx(), &repository, capture).unwrap();
+    }
+    for (backup, bytes) in &backups {
+        assert!(world.contents(backup.id).unwrap().files["a"] == *bytes);
+    }
+}
+
+#[test]
+fn two_hundred_thousand_blobs_are_found_where_they_lie() {
+    let world = World::new();
+    let repository = world.open();
+    let id = |n: u32| Id::of(&n.to_le_bytes());
+    let pack_id = |n: u32| Id::of(&[&b"pack"[..], &n.to_le_bytes()].concat());
+    let blob = |n: u32, offset| PackedBlob {
+        id: id(n),
+        kind: if n.is_multiple_of(10) { BlobKind::Tree } else { BlobKind::Data },
+        offset,
+        length: 100 + n % 50,
+        plain_length: (!n.is_multiple_of(3)).then_some(200 + n),
+    };
+    let packs: Vec<IndexedPack> = (0..2000)
+        .map(|pack| {
+            let mut offset = 0;
+            let blobs = (pack * 100..(pack + 1) * 100).map(|n| {
+                let blob = blob(n, offset);
+                offset += blob.length;
+                blob
+            });
+            IndexedPack { id: pack_id(pack), blobs: blobs.collect() }
+        })
+        .collect();
+    for packs in packs.chunks(64) {
+        let json = IndexFile { supersedes: vec![], packs: packs.to_vec() }.to_json();
+        let value: serde_json::Value = serde_json::from_slice(&json).unwrap();
+        repository.save_json(FileKind::Index, &value).unwrap();
+    }
+    let index = Index::load(&world.cx(), &repository).unwrap();
+    assert_eq!((index.len(BlobKind::Data), index.len(BlobKind::Tree)), (180_000, 20_000));
+    for (at, pack) in packs.iter().enumerate().step_by(7) {
+        for expected in pack.blobs.iter().step_by(3) {
+            let found = index.find(expected.kind, &expected.id).unwrap();
+            assert_eq!((found.pack, found.blob), (pack_id(at as u32), *expected));
+            assert_eq!(index.locations(expected.kind, &expected.id).count(), 1);
+        }
+    }
+    for n in 200_000..200_500 {
+        assert!(!index.contains(BlobKind::Data, &id(n)) && !index.contains(BlobKind::Tree, &id(n)));
+    }
+    assert_eq!(index.packs().len(), 2000);
+}

@@ -1,0 +1,186 @@
+//! Who may work beside whom, and whose lock is no longer anybody's.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Barrier};
+use std::time::Duration;
+
+use repository::format::lock_file::{LockFile, Process};
+use repository::lock::{Access, Lock, held, with_lock};
+use repository::{Clock as _, Error, FileKind, Identity, Repository};
+
+use crate::support::*;
+
+fn own_lock(world: &World) -> LockFile {
+    LockFile {
+        time: world.clock.now().into(),
+        exclusive: true,
+        hostname: Identity::of_process().hostname,
+        username: "somebody".to_owned(),
+        pid: rustix::process::getpid().as_raw_nonzero().get(),
+        uid: Some(0),
+        gid: Some(0),
+        lifeboat: Process::current(),
+    }
+}
+
+/// The number of a process that has ended.
+fn dead_pid() -> i32 {
+    let mut child = std::process::Command::new("true").spawn().unwrap();
+    child.wait().unwrap();
+    i32::try_from(child.id()).unwrap()
+}
+
+/// Whether another program's lock keeps this one out. If not, it must have been removed.
+fn keeps_out(world: &World, repository: &Arc<Repository>, lock: &LockFile) -> bool {
+    let id = repository.save_json(FileKind::Lock, lock).unwrap();
+    let ours = Lock::acquire(&world.cx(), repository, Access::Shared);
+    let kept_out = match ours {
+        Ok(ours) => {
+            assert!(!held(repository, world.clock.now()).unwrap().iter().any(|held| held.id == id));
+            ours.release().unwrap();
+            false
+        }
+        Err(Error::Locked { holder }) => {
+            assert!(holder.contains("somebody") && holder.contains(&lock.pid.to_string()), "{holder}");
+            let _ = repository.storage().delete(repository::File::new(FileKind::Lock, id));
+            true
+        }
+        Err(error) => panic!("{error}"),
+    };
+    assert_eq!(world.files(FileKind::Lock), []);
+    kept_out
+}
+
+#[test]
+fn many_that_add_work_side_by_side_and_one_that_deletes_works_alone() {
+    let world = World::new();
+    let (one, other) = (world.open(), world.open());
+    let shared = Lock::acquire(&world.cx(), &one, Access::Shared).unwrap();
+    let beside = Lock::acquire(&world.cx(), &other, Access::Shared).unwrap();
+    let refused = Lock::acquire(&world.cx(), &other, Access::Exclusive).err().unwrap();
+    assert!(matches!(refused, Error::Locked { .. }), "{refused}");
+    assert_eq!(world.files(FileKind::Lock).len(), 2, "a refused lock is not left behind");
+    shared.release().unwrap();
+    beside.release().unwrap();
+    let alone = Lock::acquire(&world.cx(), &other, Access::Exclusive).unwrap();
+    for access in [Access::Shared, Access::Exclusive] {
+        assert!(matches!(Lock::acquire(&world.cx(), &one, access), Err(Error::Locked { .. })));
+    }
+    alone.check().unwrap();
+    alone.release().unwrap();
+    assert_eq!(world.files(FileKind::Lock), []);
+}
+
+#[test]
+fn of_two_that_want_to_be_alone_never_both_are() {
+    let world = World::new();
+    let repositories = [world.open(), world.open()];
+    let mut winners = 0;
+    for _ in 0..100 {
+        let alone = AtomicUsize::new(0);
+        let barrier = Barrier::new(2);
+        std::thread::scope(|scope| {
+            for repository in &repositories {
+                let (world, alone, barrier) = (&world, &alone, &barrier);
+                scope.spawn(move || {
+                    barrier.wait();
+                    let lock = Lock::acquire(&world.cx(), repository, Access::Exclusive);
+                    alone.fetch_add(usize::from(lock.is_ok()), Ordering::SeqCst);
+                    barrier.wait();
+                    if let Ok(lock) = lock {
+                        lock.release().unwrap();
+                    }
+                });
+            }
+        });
+        let alone = alone.into_inner();
+        assert!(alone <= 1);
+        winners += alone;
+        assert_eq!(world.files(FileKind::Lock), []);
+    }
+    println!("{winners} of 100 rounds had a winner");
+}
+
+#[test]
+fn the_lock_of_a_process_that_ended_is_removed() {
+    let world = World::new();
+    let repository = world.open();
+    let ours = own_lock(&world);
+    assert!(keeps_out(&world, &repository, &ours), "this very process lives");
+    // Its number was given to a newer process.
+    let process = Process { start_ticks: 1, ..Process::current().unwrap() };
+    assert!(!keeps_out(&world, &repository, &LockFile { lifeboat: Some(process), ..ours.clone() }));
+    assert!(!keeps_out(&world, &repository, &LockFile { pid: dead_pid(), ..ours.clone() }));
+    // restic's locks say less, but the host and the number are enough.
+    let restic = LockFile { lifeboat: None, ..ours.clone() };
+    assert!(keeps_out(&world, &repository, &restic));
+    assert!(!keeps_out(&world, &repository, &LockFile { pid: dead_pid(), ..restic.clone() }));
+    // On another host nobody knows.
+    let elsewhere = LockFile { hostname: "elsewhere".to_owned(), pid: dead_pid(), ..restic };
+    assert!(keeps_out(&world, &repository, &elsewhere));
+    // In another container the number means another process.
+    let process = Process { pid_namespace: "pid:[1]".to_owned(), ..Process::current().unwrap() };
+    assert!(keeps_out(&world, &repository, &LockFile { pid: dead_pid(), lifeboat: Some(process), ..ours }));
+}
+
+#[test]
+fn a_lock_from_before_a_reboot_is_removed_where_the_machine_is_surely_the_same() {
+    let world = World::new();
+    let repository = world.open();
+    let earlier = Process { boot_id: "an earlier boot".to_owned(), ..Process::current().unwrap() };
+    let lock = LockFile { lifeboat: Some(earlier), ..own_lock(&world) };
+    // Only in the machine's own name space does the same host name prove the same machine.
+    let is_machine = Process::current().unwrap().pid_namespace == "pid:[4026531836]";
+    assert_eq!(keeps_out(&world, &repository, &lock), !is_machine);
+    assert!(keeps_out(&world, &repository, &LockFile { hostname: "elsewhere".to_owned(), ..lock }));
+}
+
+#[test]
+fn a_lock_that_was_not_renewed_for_half_an_hour_is_removed() {
+    let world = World::new();
+    let repository = world.open();
+    let now = world.clock.now();
+    let aged = |minutes: u64| LockFile {
+        time: (now - Duration::from_secs(minutes * 60)).into(),
+        hostname: "elsewhere".to_owned(),
+        lifeboat: None,
+        ..own_lock(&world)
+    };
+    assert!(keeps_out(&world, &repository, &aged(29)));
+    assert!(!keeps_out(&world, &repository, &aged(31)));
+    // Another machine's clock may be ahead; that makes nobody dead.
+    let ahead = LockFile { time: (now + Duration::from_secs(3 * 3600)).into(), ..aged(0) };
+    assert!(keeps_out(&world, &repository, &ahead));
+}
+
+#[test]
+fn a_lock_is_released_whatever_comes_of_the_work() {
+    let world = World::new();
+    let repository = world.open();
+    with_lock(&world.cx(), &repository, Access::Exclusive, || {
+        assert_eq!(world.files(FileKind::Lock).len(), 1);
+        Ok(())
+    })
+    .unwrap();
+    let failed = with_lock(&world.cx(), &repository, Access::Exclusive, || {
+        Err::<(), _>(Error::NotFound("nothing there".to_owned()))
+    });
+    assert_eq!(failed.unwrap_err().to_string(), "nothing there");
+    assert_eq!(world.files(FileKind::Lock), []);
+    let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        with_lock(&world.cx(), &repository, Access::Exclusive, || -> Result<(), Error> { panic!("a bug") })
+    }));
+    assert_eq!(*panicked.unwrap_err().downcast_ref::<&str>().unwrap(), "a bug");
+    assert_eq!(world.files(FileKind::Lock), []);
+}
+
+#[test]
+fn releasing_what_another_program_removed_is_no_error() {
+    let world = World::new();
+    let repository = world.open();
+    let lock = Lock::acquire(&world.cx(), &repository, Access::Shared).unwrap();
+    for file in world.files(FileKind::Lock) {
+        assert!(world.memory.remove(file));
+    }
+    lock.release().unwrap();
+}
