@@ -8,16 +8,15 @@
     reason = "a test may panic, and says what it leaves out"
 )]
 
-<<<<<<< HEAD
+mod cancelled;
+mod commands;
 mod damage;
 mod disks;
+mod killed;
 mod metadata;
 mod mounts;
+mod restic;
 mod secrets;
 mod sqlite;
-=======
-mod killed;
-mod restic;
->>>>>>> main
 mod support;
 mod tree;

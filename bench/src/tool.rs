@@ -155,8 +155,12 @@ impl Station<'_> {
             fs::remove_dir_all(&self.home).with_context(|| format!("remove {}", self.home.display()))?;
         }
         fs::create_dir_all(&self.home).with_context(|| format!("create {}", self.home.display()))?;
-        fs::write(self.password_file(), PASSWORD)?;
-        fs::set_permissions(self.password_file(), Permissions::from_mode(0o600))?;
+        // Lifeboat's `init` makes its own, as it does for everybody: 256 random bits, which need no slow derivation. The
+        // others cannot know how good a password is.
+        if self.tool != Tool::Lifeboat {
+            fs::write(self.password_file(), PASSWORD)?;
+            fs::set_permissions(self.password_file(), Permissions::from_mode(0o600))?;
+        }
         if self.program.tool == Tool::Lifeboat {
             fs::write(self.configuration_file(), self.configuration())?;
         }

@@ -181,9 +181,9 @@ pub fn seconds(seconds: f64) -> String {
 
 /// A count and its noun.
 pub fn count(number: u64, noun: &str) -> String {
-    let plural = match noun {
+    let plural = match noun.strip_suffix('y') {
         _ if number == 1 => noun.to_owned(),
-        _ if noun.ends_with('y') => format!("{}ies", &noun[..noun.len() - 1]),
+        Some(stem) if !stem.ends_with(['a', 'e', 'o', 'u']) => format!("{stem}ies"),
         _ => format!("{noun}s"),
     };
     format!("{number} {plural}")
@@ -205,5 +205,6 @@ mod tests {
         assert_eq!(count(1, "entry"), "1 entry");
         assert_eq!(count(2, "entry"), "2 entries");
         assert_eq!(count(0, "file"), "0 files");
+        assert_eq!(count(2, "key"), "2 keys");
     }
 }

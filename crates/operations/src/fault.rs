@@ -272,11 +272,8 @@ impl From<repository::Error> for Fault {
             ),
             E::Damaged { file, .. } if [FileKind::Config, FileKind::Key].contains(&file.kind) => (
                 FaultKind::Damaged,
-                Some("put it back from another copy of the repository; without it nothing there can be read"),
+                Some("put what is lost back from another copy of the repository; without it nothing there can be read"),
             ),
-            E::NoKeys { .. } => {
-                (FaultKind::Damaged, Some("put the folder `keys` back from another copy of the repository"))
-            }
             E::Damaged { .. } | E::BlobMissing { .. } | E::BlobDamaged { .. } | E::MalformedTree { .. } => {
                 (FaultKind::Damaged, Some(damaged))
             }

@@ -26,12 +26,6 @@ pub enum Error {
         /// Key files tried.
         keys: usize,
     },
-    /// There is a config file, and not one key file to read it with.
-    #[error("all key files are gone from {location}/keys, and nothing else opens the repository")]
-    NoKeys {
-        /// The storage's own name for the place.
-        location: String,
-    },
     /// A newer or unknown format.
     #[error("repository version {found} is not supported (this program reads versions 1 and 2)")]
     UnsupportedVersion {
@@ -123,7 +117,7 @@ impl Error {
     pub fn is_damage(&self) -> bool {
         matches!(
             self,
-            Self::Damaged { .. } | Self::NoKeys { .. } | Self::BlobMissing { .. } | Self::BlobDamaged { .. } | Self::MalformedTree { .. }
+            Self::Damaged { .. } | Self::BlobMissing { .. } | Self::BlobDamaged { .. } | Self::MalformedTree { .. }
         ) || matches!(self, Self::Storage(StorageError::NotFound { .. }))
     }
 }

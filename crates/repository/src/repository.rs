@@ -329,15 +329,11 @@ fn find_key(storage: &dyn Storage, password: &str) -> Result<(Id, Key), Error> {
     }
     match damaged {
         Some(error) if refused == 0 => Err(error),
-<<<<<<< HEAD
-        _ if listed.is_empty() => Err(Error::NoKeys { location: storage.location() }),
-=======
         // The config was there.
         _ if listed.is_empty() => {
             let what = "there is no key file beside it, and nothing can be read without one".to_owned();
             Err(Error::Damaged { file: File::CONFIG, what })
         }
->>>>>>> main
         // Where one key file is damaged and others refuse, the password may have belonged to the damaged one.
         Some(error) => Err(error),
         None => Err(Error::WrongPassword { keys: refused }),

@@ -1,18 +1,24 @@
 //! `lifeboat backup`: one snapshot of each stack.
 
 use std::collections::BTreeMap;
+use std::os::unix::process::CommandExt as _;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use operations::backup::{self, BackupReport, StackBackup};
 use operations::config::StackSettings;
 use operations::manifest::SourceStatus;
 use operations::{Fault, FaultKind};
+use rustix::process::{Pid, Signal, kill_process_group};
 use serde::Serialize;
 use serde_json::json;
 
 use crate::app::App;
 use crate::arguments;
 use crate::output::{Outcome, bytes, count, seconds};
+
+/// Between two looks at whether a command has ended.
+const WATCH_PAUSE: Duration = Duration::from_millis(20);
 
 pub fn run(app: &App, arguments: &arguments::Backup) -> Result<Outcome, Fault> {
     let stacks = app.stacks(&arguments.stack)?;
@@ -165,13 +171,26 @@ fn run_before(app: &App, stack: &StackSettings) -> Result<(), Fault> {
             Fault::new(FaultKind::Source, format!("the command `{line}` that must run before the backup {what}"))
                 .with_hint("nothing was backed up; mend the command, or remove it from `before:`")
         };
-        let status = std::process::Command::new(program)
+        // In a group of its own, so that what it starts can be stopped with it.
+        let mut child = std::process::Command::new(program)
             .args(words)
             .current_dir(app.settings.folder())
             .stdin(std::process::Stdio::null())
             .stdout(std::io::stderr())
-            .status()
+            .process_group(0)
+            .spawn()
             .map_err(|error| failed(format!("cannot be started: {error}")))?;
+        let status = loop {
+            match child.try_wait().map_err(|error| failed(format!("cannot be watched: {error}")))? {
+                Some(status) => break status,
+                None if app.run.cancel.pause(&app.run.clock, WATCH_PAUSE) => {}
+                None => {
+                    // A group that is gone has ended by itself.
+                    let _ = kill_process_group(Pid::from_child(&child), Signal::TERM);
+                    return Err(repository::Error::Cancelled.into());
+                }
+            }
+        };
         if !status.success() {
             return Err(failed(format!("failed: {status}")));
         }

@@ -144,13 +144,40 @@ pub fn check_lengths(blob: &PackedBlob) -> Result<(), String> {
 
 /// Decrypts, decompresses and verifies one blob. `stored` are its bytes in the pack.
 pub fn open_blob(key: &Key, blob: &PackedBlob, stored: &mut [u8]) -> Result<Vec<u8>, String> {
-    let plain = key.decrypt_in_place(stored).map_err(|error| error.to_string())?;
-    let plain = match blob.plain_length {
-        None => plain.to_vec(),
-        Some(length) => zstd::bulk::decompress(plain, length as usize).map_err(|error| format!("zstd: {error}"))?,
-    };
-    verify_blob(blob, &plain)?;
-    Ok(plain)
+    BlobOpener::new(key)?.open(blob, stored).map(<[u8]>::to_vec)
+}
+
+/// Opens many blobs one after the other; keeps its buffer and the decompressor's state from blob to blob.
+pub struct BlobOpener<'k> {
+    key: &'k Key,
+    decompressor: zstd::bulk::Decompressor<'static>,
+    plain: Vec<u8>,
+}
+
+impl<'k> BlobOpener<'k> {
+    /// An opener for blobs encrypted with `key`.
+    pub fn new(key: &'k Key) -> Result<Self, String> {
+        let decompressor = zstd::bulk::Decompressor::new().map_err(|error| format!("zstd: {error}"))?;
+        Ok(Self { key, decompressor, plain: Vec::new() })
+    }
+
+    /// Decrypts, decompresses and verifies one blob. `stored` are its bytes in the pack.
+    pub fn open<'a>(&'a mut self, blob: &PackedBlob, stored: &'a mut [u8]) -> Result<&'a [u8], String> {
+        let decrypted = self.key.decrypt_in_place(stored).map_err(|error| error.to_string())?;
+        let plain = match blob.plain_length {
+            None => &*decrypted,
+            Some(length) => {
+                self.plain.clear();
+                // Held against `BLOB_BYTES_MAX` by `check_lengths` before any blob gets here.
+                self.plain.reserve(length as usize);
+                let unpacked = self.decompressor.decompress_to_buffer(decrypted, &mut self.plain);
+                unpacked.map_err(|error| format!("zstd: {error}"))?;
+                &self.plain
+            }
+        };
+        verify_blob(blob, plain)?;
+        Ok(plain)
+    }
 }
 
 /// Fails unless `plain` is what `blob` names.

@@ -10,7 +10,7 @@ use std::sync::{Mutex, PoisonError};
 
 use crossbeam_channel::{Receiver, unbounded};
 
-use crate::format::pack::{self, BlobKind};
+use crate::format::pack::{BlobKind, BlobOpener};
 use crate::index::Location;
 use crate::limits::RANGE_GAP_BYTES_MAX;
 use crate::{Error, Event, Id, Index, Node, Repository, RunCx, StorageError};
@@ -149,10 +149,11 @@ impl Fetch<'_> {
     }
 
     fn work(&self, packs: &Receiver<&[Write]>) -> Result<(), Error> {
+        let mut opener = BlobOpener::new(self.repository.key()).map_err(Error::Internal)?;
         for writes in packs {
             for range in ranges(writes, |write| self.location(write)) {
                 self.cx.cancel.check()?;
-                self.range(range)?;
+                self.range(range, &mut opener)?;
             }
         }
         Ok(())
@@ -163,7 +164,7 @@ impl Fetch<'_> {
     }
 
     /// Fetches one stretch of a pack and writes all that is needed of it.
-    fn range(&self, writes: &[Write]) -> Result<(), Error> {
+    fn range(&self, writes: &[Write], opener: &mut BlobOpener<'_>) -> Result<(), Error> {
         let (Some(first), Some(last)) = (writes.first(), writes.last()) else { return Ok(()) };
         let (first, last) = (self.location(first), self.location(last));
         let start = u64::from(first.blob.offset);
@@ -182,19 +183,19 @@ impl Fetch<'_> {
             let location = self.location(&same_blob[0]);
             let from = (u64::from(location.blob.offset) - start) as usize;
             let stored = bytes.get_mut(from..from + location.blob.length as usize);
-            match self.open_blob(&location, stored) {
-                Ok(plain) => same_blob.iter().try_for_each(|write| self.write(write, &plain, &mut open))?,
-                Err(error) if error.is_damage() => self.note_damage(same_blob, &location.blob.id, &error),
-                Err(error) => return Err(error),
+            let opened = stored.and_then(|stored| opener.open(&location.blob, stored).ok());
+            let mut write = |plain: &[u8]| same_blob.iter().try_for_each(|write| self.write(write, plain, &mut open));
+            match opened {
+                Some(plain) => write(plain)?,
+                // What is damaged here may lie whole in another pack, and if not, that read says what is wrong.
+                None => match self.repository.blob(self.index, BlobKind::Data, &location.blob.id) {
+                    Ok(plain) => write(&plain)?,
+                    Err(error) if error.is_damage() => self.note_damage(same_blob, &location.blob.id, &error),
+                    Err(error) => return Err(error),
+                },
             }
         }
         Ok(())
-    }
-
-    fn open_blob(&self, location: &Location, stored: Option<&mut [u8]>) -> Result<Vec<u8>, Error> {
-        let opened = stored.and_then(|stored| pack::open_blob(self.repository.key(), &location.blob, stored).ok());
-        // What is damaged here may lie whole in another pack, and if not, that read says what is wrong.
-        opened.map_or_else(|| self.repository.blob(self.index, BlobKind::Data, &location.blob.id), Ok)
     }
 
     fn note_damage(&self, writes: &[Write], id: &Id, error: &Error) {
