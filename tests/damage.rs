@@ -287,7 +287,9 @@ fn mends(kind: Kind, harm: Harm, patient: &Patient, file: &str, when: &str) {
             site.lifeboat(["heal"]).ok();
         }
         // Only a reading of every byte can know of it.
-        (Kind::DataPack | Kind::TreePack, Harm::Flip) => drop(site.lifeboat(["heal", "--read-data"]).exits(3).says([file])),
+        (Kind::DataPack | Kind::TreePack, Harm::Flip) => {
+            drop(site.lifeboat(["heal", "--read-data"]).exits(3).says([file]))
+        }
         _ => assert_eq!(code, 0, "{when}: {backup}"),
     }
     site.lifeboat(["backup"]).ok();

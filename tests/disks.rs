@@ -28,7 +28,12 @@ fn a_wrong_password_says_so_and_exits_with_12() {
     let site = Site::initialised();
     site.backup();
     write_secret(&site.path("password"), "not the password");
-    for command in [&["backup", "--json"][..], &["snapshots", "--json"], &["check", "--json"], &["restore", "latest", "--to", "x", "--json"]] {
+    for command in [
+        &["backup", "--json"][..],
+        &["snapshots", "--json"],
+        &["check", "--json"],
+        &["restore", "latest", "--to", "x", "--json"],
+    ] {
         fails(site.lifeboat(command), 12, "wrong-password");
     }
     assert!(!site.path("x").exists());

@@ -61,7 +61,8 @@ fn grow(root: &Path) {
     std::fs::create_dir(kinds.join("empty folder")).unwrap();
     std::os::unix::fs::symlink("nowhere/at/all", kinds.join("dangling")).unwrap();
     std::os::unix::fs::symlink("empty folder", kinds.join("to a folder")).unwrap();
-    std::os::unix::fs::symlink(OsStr::from_bytes(&[&b"\xff/"[..], &[b'y'; 4000]].concat()), kinds.join("long")).unwrap();
+    std::os::unix::fs::symlink(OsStr::from_bytes(&[&b"\xff/"[..], &[b'y'; 4000]].concat()), kinds.join("long"))
+        .unwrap();
     let fifo = kinds.join("fifo");
     rustix::fs::mknodat(CWD, &fifo, FileType::Fifo, Mode::from_raw_mode(0o640), 0).unwrap();
     std::fs::hard_link(&fifo, kinds.join("fifo again")).unwrap();
@@ -96,7 +97,8 @@ fn grow(root: &Path) {
     }
     let times = root.join("times");
     std::fs::create_dir(&times).unwrap();
-    for (seconds, nanoseconds) in [(-1, 999_999_999), (-2_000_000_000, 1), (0, 0), (1, 123_456_789), (7_000_000_000, 1)] {
+    for (seconds, nanoseconds) in [(-1, 999_999_999), (-2_000_000_000, 1), (0, 0), (1, 123_456_789), (7_000_000_000, 1)]
+    {
         let name = format!("{seconds}.{nanoseconds}");
         std::fs::write(times.join(&name), "").unwrap();
         std::fs::create_dir(times.join(format!("{name} folder"))).unwrap();
@@ -288,7 +290,8 @@ fn what_a_plain_user_cannot_read_or_make_is_named() {
     nobody.lifeboat(["init"]).ok();
     // A backup names what it cannot read, and is partial.
     let ran = nobody.lifeboat(["backup", "--json"]).exits(3);
-    let problems: Vec<String> = ran.lines().iter().filter_map(|line| line["path"].as_str().map(str::to_owned)).collect();
+    let problems: Vec<String> =
+        ran.lines().iter().filter_map(|line| line["path"].as_str().map(str::to_owned)).collect();
     let named = |name: &str| problems.iter().any(|problem| problem.ends_with(name));
     assert!(named("roots") && named("only root/closed"), "{problems:?}");
     assert_eq!(problems.len(), 2, "{problems:?}");
@@ -510,8 +513,18 @@ fn excludes_and_caches_are_left_out_as_the_configuration_says() {
     let mut found = listed(&site);
     found.sort();
     let expected = [
-        "deep", "deep/c.txt", "deep/cache", "deep/cache/file", "important.log", "keep", "keep/file", "tagged",
-        "tagged/CACHEDIR.TAG", "untrue", "untrue/CACHEDIR.TAG", "untrue/file",
+        "deep",
+        "deep/c.txt",
+        "deep/cache",
+        "deep/cache/file",
+        "important.log",
+        "keep",
+        "keep/file",
+        "tagged",
+        "tagged/CACHEDIR.TAG",
+        "untrue",
+        "untrue/CACHEDIR.TAG",
+        "untrue/file",
     ];
     assert_eq!(found, expected);
     site.lifeboat(["drill"]).ok();

@@ -163,7 +163,10 @@ fn a_mistake_in_the_configuration_is_shown_without_the_secret_in_it() {
         ("password: \"${THE_PASSWORD}\"", "password: [ HIDDENPASSWORDHIDDENPASSWORDHIDDENPASSWORDHIDDENPASS ]"),
         ("password: \"${THE_PASSWORD}\"", "password: *HIDDENPASSWORDHIDDENPASSWORDHIDDENPASSWORDHIDDENPASS"),
         ("password: \"${THE_PASSWORD}\"", "password: \"${THE_PASSWORD}${}\""),
-        ("password: \"${THE_PASSWORD}\"", "password: \"HIDDENPASSWORDHIDDENPASSWORDHIDDENPASSWORDHIDDENPASS\npasword: x"),
+        (
+            "password: \"${THE_PASSWORD}\"",
+            "password: \"HIDDENPASSWORDHIDDENPASSWORDHIDDENPASSWORDHIDDENPASS\npasword: x",
+        ),
         ("password: \"${THE_PASSWORD}\"", "password_file: \"${THE_PASSWORD}\""),
         ("stacks:\n", "stacks:\n  b: { rpo: \"${THE_TOKEN}\" }\n"),
         ("url: repo", "url: \"s3://key:${THE_TOKEN}@host/bucket\""),

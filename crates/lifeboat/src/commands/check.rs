@@ -56,7 +56,9 @@ fn print(app: &App, report: &Report, read_data: ReadData, copy: &str) {
             "copy {copy} is DAMAGED: {findings} in {looked}; {} suffer",
             count(report.affected_total as u64, "file")
         ));
-        output.text("  run `lifeboat heal --read-data` and then `lifeboat backup` to store anew what is still in the sources");
+        output.text(
+            "  run `lifeboat heal --read-data` and then `lifeboat backup` to store anew what is still in the sources",
+        );
         return;
     }
     match read_data {

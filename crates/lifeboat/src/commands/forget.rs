@@ -21,8 +21,10 @@ pub fn forget(app: &App, arguments: &arguments::Forget) -> Result<Outcome, Fault
         by_rules(app, arguments, &repository)?
     } else {
         let stack = arguments.stack.as_deref();
-        let named =
-            arguments.snapshot.iter().map(|name| Ok(snapshots::resolve_to_remove(&repository, &app.run.cancel, name, stack)?));
+        let named = arguments
+            .snapshot
+            .iter()
+            .map(|name| Ok(snapshots::resolve_to_remove(&repository, &app.run.cancel, name, stack)?));
         named.collect::<Result<Vec<Id>, Fault>>()?
     };
     if !arguments.dry_run && !remove.is_empty() {

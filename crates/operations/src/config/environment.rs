@@ -142,7 +142,10 @@ mod tests {
     #[test]
     fn a_shell_gets_the_names_of_variables_and_not_their_values() {
         let environment = Environment::of([("A", "hunter2")]);
-        assert_eq!(environment.for_shell("x ${A} ${B:-c} $A $1 $$ $${#A}"), Ok("x ${A} ${B:-c} $A $1 $ ${#A}".to_owned()));
+        assert_eq!(
+            environment.for_shell("x ${A} ${B:-c} $A $1 $$ $${#A}"),
+            Ok("x ${A} ${B:-c} $A $1 $ ${#A}".to_owned())
+        );
         assert_eq!(environment.for_shell("${B}"), Err("the environment variable B is not set".to_owned()));
     }
 

@@ -177,7 +177,7 @@ fn a_file_whose_stored_chunks_left_the_index_is_read_in_full() {
     let index = Index::load(&scene.world.cx(), &repository).unwrap();
     let pack = index.find(BlobKind::Data, &scene.chunks(&scene.first)[0].0).unwrap().pack;
     assert!(scene.world.memory.remove(repository::File::new(FileKind::Pack, pack)));
-    repository::heal::index(&scene.world.cx(), &repository).unwrap();
+    repository::heal::index(&scene.world.cx(), &repository, false).unwrap();
     scene.append(1000);
     scene.assert_read_in_full();
 }

@@ -128,10 +128,10 @@ fn heal_may_end_at_any_call() {
         let fault = Arc::new(Fault::new(Arc::new(world.memory.clone()), calls));
         let doomed = open(fault.clone()).unwrap();
         fault.add(When::After(fault.calls() + calls), Effect::Fail(Failure::Transient));
-        let outcome = heal::index(&world.cx(), &doomed);
+        let outcome = heal::index(&world.cx(), &doomed, false);
         let repository = world.open();
         bury_lock_holders(&repository);
-        heal::index(&world.cx(), &repository).unwrap();
+        heal::index(&world.cx(), &repository, false).unwrap();
         assert_unharmed(&scene, &world, &repository, &format!("after {calls} calls: {outcome:?}"));
         if outcome.is_ok() {
             assert!(calls > 5);
@@ -200,7 +200,7 @@ fn half_a_file_is_found_and_named_and_harms_no_earlier_snapshot() {
             None => assert!(report.is_ok() && report.unused_packs > 0, "put {torn_put}: {report:?}"),
         }
         bury_lock_holders(&repository);
-        heal::index(&world.cx(), &repository).unwrap();
+        heal::index(&world.cx(), &repository, false).unwrap();
         assert_unharmed(&scene, &world, &repository, &format!("put {torn_put}"));
         let next = back_up(&world.cx(), &repository, FolderCapture::of(scene.folder.path())).unwrap();
         assert_eq!(world.contents(next.id).unwrap().files.len(), 3);

@@ -37,7 +37,7 @@ fn assert_whole(world: &World, backups: &[(Backup, Vec<u8>)]) {
 fn a_whole_index_is_left_alone() {
     let (world, repository, _) = scene();
     let before = world.memory.files();
-    let healed = heal::index(&world.cx(), &repository).unwrap();
+    let healed = heal::index(&world.cx(), &repository, false).unwrap();
     assert!(!healed.changed_anything(), "{healed:?}");
     assert_eq!(world.memory.files(), before);
 }
@@ -49,7 +49,7 @@ fn a_lost_index_is_made_again_from_the_packs() {
         assert!(world.memory.remove(file));
     }
     assert!(!world.contents(backups[0].0.id).is_ok_and(|restored| restored.problems.is_empty()));
-    let healed = heal::index(&world.cx(), &repository).unwrap();
+    let healed = heal::index(&world.cx(), &repository, false).unwrap();
     assert_eq!(healed.packs_added, world.files(FileKind::Pack).len());
     assert_whole(&world, &backups);
 }
@@ -62,7 +62,7 @@ fn damaged_index_files_are_replaced() {
     assert!(world.memory.truncate(files[1], 30));
     let error = Index::load(&world.cx(), &repository).unwrap_err();
     assert!(error.is_damage(), "{error}");
-    let healed = heal::index(&world.cx(), &repository).unwrap();
+    let healed = heal::index(&world.cx(), &repository, false).unwrap();
     let mut replaced = healed.index_files_replaced.clone();
     replaced.sort();
     assert_eq!(replaced, [files[0].id, files[1].id]);
@@ -86,7 +86,7 @@ fn an_index_that_lies_about_a_pack_is_corrected() {
     }
     let json: serde_json::Value = serde_json::from_slice(&lie.to_json()).unwrap();
     repository.save_json(FileKind::Index, &json).unwrap();
-    let healed = heal::index(&world.cx(), &repository).unwrap();
+    let healed = heal::index(&world.cx(), &repository, false).unwrap();
     assert!(healed.packs_added > 0);
     assert_whole(&world, &backups);
 }
@@ -101,7 +101,7 @@ fn a_missing_pack_leaves_the_index_so_that_the_next_backup_stores_it_anew() {
     for id in &packs {
         assert!(world.memory.remove(File::pack(*id)));
     }
-    let mut healed = heal::index(&world.cx(), &repository).unwrap();
+    let mut healed = heal::index(&world.cx(), &repository, false).unwrap();
     healed.packs_missing.sort();
     let mut expected = packs;
     expected.sort();
@@ -126,14 +126,14 @@ fn of_a_pack_that_was_cut_the_whole_blobs_stay_and_the_lost_ones_are_stored_anew
         .expect("the data has several blobs");
     let cut = blobs[1].offset as usize + 10;
     assert!(world.memory.truncate(File::pack(pack), cut));
-    let healed = heal::index(&world.cx(), &repository).unwrap();
+    let healed = heal::index(&world.cx(), &repository, false).unwrap();
     assert_eq!(healed.packs_unreadable.len(), 1);
     assert_eq!(healed.blobs_dropped, blobs.len() - 1);
     let index = Index::load(&world.cx(), &repository).unwrap();
     assert!(index.contains(BlobKind::Data, &blobs[0].id) && !index.contains(BlobKind::Data, &blobs[1].id));
     assert!(repository.blob(&index, BlobKind::Data, &blobs[0].id).is_ok());
     // Once is enough.
-    let again = heal::index(&world.cx(), &repository).unwrap();
+    let again = heal::index(&world.cx(), &repository, false).unwrap();
     assert!(!again.changed_anything(), "{again:?}");
     for (_, bytes) in &backups {
         let capture = StreamCapture::default().with("a", std::io::Cursor::new(bytes.clone()));

@@ -146,7 +146,7 @@ impl Model {
         } else {
             assert!(self.world.memory.flip(file, 40));
         }
-        let healed = heal::index(&self.world.cx(), &self.repository).unwrap();
+        let healed = heal::index(&self.world.cx(), &self.repository, false).unwrap();
         assert_eq!((healed.packs_missing, healed.packs_unreadable), (vec![], vec![]));
         self.check();
     }
