@@ -136,7 +136,7 @@ fn backup_takes_all_sources_or_some_and_a_dry_run_stores_nothing() {
 
     let second = site.lifeboat(["backup", "--tag", "nightly", "--tag", "t2", "--json"]).ok().summary();
     assert_eq!(second["parent"], first["snapshot_id"]);
-    assert_eq!(second["files_unmodified"].as_u64().unwrap() > 0, true, "{second}");
+    assert!(second["files_unmodified"].as_u64().unwrap() > 0, "{second}");
     let some = site.lifeboat(["backup", "--source", "report", "--json"]).ok().summary();
     assert_eq!(some["sources"].as_object().unwrap().keys().collect::<Vec<_>>(), ["report"]);
     site.lifeboat(["backup"]).ok().says(["is complete", "database (sqlite)", "unchanged"]);

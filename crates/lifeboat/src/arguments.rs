@@ -67,7 +67,7 @@ pub enum Command {
     /// Mend what can be mended: rebuild a missing or damaged index
     Heal(Heal),
     /// Remove snapshots by the retention rules
-    Forget(Forget),
+    Forget(Box<Forget>),
     /// Remove data that no snapshot needs any more
     Prune(Prune),
     /// Take over an existing restic repository as a copy

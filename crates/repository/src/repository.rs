@@ -30,6 +30,9 @@ impl std::fmt::Debug for Repository {
     }
 }
 
+/// The snapshots that can be read, oldest first, and the damaged ones.
+pub type ReadableSnapshots = (Vec<(Id, Snapshot)>, Vec<(Id, Error)>);
+
 /// Who and where, as it stands in key files, locks and snapshots.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Identity {
@@ -216,7 +219,7 @@ impl Repository {
     }
 
     /// All snapshots that can be read, oldest first, and the damaged ones.
-    pub fn snapshots_readable(&self, cancel: &Cancel) -> Result<(Vec<(Id, Snapshot)>, Vec<(Id, Error)>), Error> {
+    pub fn snapshots_readable(&self, cancel: &Cancel) -> Result<ReadableSnapshots, Error> {
         let (mut snapshots, mut damaged) = (Vec::new(), Vec::new());
         for listed in self.storage.list(FileKind::Snapshot)? {
             cancel.check()?;

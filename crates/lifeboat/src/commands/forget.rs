@@ -44,13 +44,16 @@ pub fn forget(app: &App, arguments: &arguments::Forget) -> Result<Outcome, Fault
     Ok(Outcome::Ok)
 }
 
+/// Retention looks at each stack by itself, and at each set of sources.
+type Group = (String, Vec<String>);
+
 /// Asks the rules of each stack; prints every snapshot with its verdict.
 fn by_rules(app: &App, arguments: &arguments::Forget, repository: &Repository) -> Result<Vec<Id>, Fault> {
     let given = policy(&arguments.keep)?;
     let receipts = drill::receipts(repository)?;
     let passed = receipts.iter().filter(|receipt| receipt.verdict == receipt::Verdict::Passed);
     let drilled: BTreeSet<Id> = passed.map(|receipt| receipt.snapshot).collect();
-    let mut groups: BTreeMap<(String, Vec<String>), Vec<(Id, Snapshot)>> = BTreeMap::new();
+    let mut groups: BTreeMap<Group, Vec<(Id, Snapshot)>> = BTreeMap::new();
     for (id, snapshot) in snapshots::of_stack(repository.snapshots(&app.run.cancel)?, arguments.stack.as_deref()) {
         // A snapshot of some sources must not push out one of all.
         let Some(stack) = snapshot.stack().map(str::to_owned) else { continue };

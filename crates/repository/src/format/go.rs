@@ -72,8 +72,11 @@ fn unescape(chars: &mut std::str::Chars<'_>, name: &mut Vec<u8>) -> Option<()> {
         '\\' => b'\\',
         '"' => b'"',
         'x' => u8::try_from(digits(chars, 2, 16)?).ok()?,
-        'u' => return push_char(char::from_u32(digits(chars, 4, 16)?)?, name).into(),
-        'U' => return push_char(char::from_u32(digits(chars, 8, 16)?)?, name).into(),
+        escape @ ('u' | 'U') => {
+            let count = if escape == 'u' { 4 } else { 8 };
+            push_char(char::from_u32(digits(chars, count, 16)?)?, name);
+            return Some(());
+        }
         first @ '0'..='7' => {
             let value = first.to_digit(8)? * 64 + digits(chars, 2, 8)?;
             u8::try_from(value).ok()?

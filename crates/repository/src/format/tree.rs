@@ -67,6 +67,7 @@ impl TreeReader {
     }
 
     /// The next node, held against everything a path on this machine needs.
+    #[expect(clippy::should_implement_trait, reason = "an iterator of results would be read on past an error")]
     pub fn next(&mut self) -> Result<Option<Node>, String> {
         let Some(at) = self.at else { return Ok(None) };
         let mut values = serde_json::Deserializer::from_slice(&self.bytes[at..]).into_iter::<Node>();

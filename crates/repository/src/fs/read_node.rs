@@ -79,7 +79,7 @@ pub(crate) fn node_of_stat(name: &[u8], stat: &Stat) -> Node {
         node.size = u64::try_from(stat.st_size).unwrap_or(0);
     }
     if !matches!(kind, NodeKind::Dir | NodeKind::Fifo | NodeKind::Socket) {
-        node.links = u64::from(stat.st_nlink);
+        node.links = stat.st_nlink;
     }
     if kind != NodeKind::Dir && node.links > 1 {
         node.device_id = stat.st_dev;
