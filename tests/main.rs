@@ -10,7 +10,13 @@
 
 mod cancelled;
 mod commands;
+mod damage;
+mod disks;
 mod killed;
+mod metadata;
+mod mounts;
 mod restic;
+mod secrets;
+mod sqlite;
 mod support;
 mod tree;

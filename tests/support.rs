@@ -167,6 +167,16 @@ pub fn start(command: &mut Command) -> Running {
     Running(command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap())
 }
 
+/// Waits until something is so, and fails the test where it does not come to be.
+pub fn wait_until(what: &str, is_so: impl Fn() -> bool) {
+    const PATIENCE: std::time::Duration = std::time::Duration::from_secs(60);
+    let started = std::time::Instant::now();
+    while !is_so() {
+        assert!(started.elapsed() < PATIENCE, "waited too long until {what}");
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+}
+
 /// A process that does not outlive the test, not even a failing one.
 pub struct Running(pub Child);
 

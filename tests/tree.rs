@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 #[derive(Debug, PartialEq, Eq)]
 pub struct Seen {
     kind: &'static str,
-    mode: u32,
+    pub mode: u32,
     owner: (u32, u32),
     mtime: (i64, i64),
     size: u64,
@@ -21,7 +21,7 @@ pub struct Seen {
     /// The first path of those that are the same file.
     same_as: Option<PathBuf>,
     /// Hash of the content.
-    content: Option<u64>,
+    pub content: Option<u64>,
 }
 
 /// A tree by its paths, relative to its root; the root is the empty path.

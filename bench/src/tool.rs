@@ -157,7 +157,7 @@ impl Station<'_> {
         fs::create_dir_all(&self.home).with_context(|| format!("create {}", self.home.display()))?;
         // Lifeboat's `init` makes its own, as it does for everybody: 256 random bits, which need no slow derivation. The
         // others cannot know how good a password is.
-        if self.tool != Tool::Lifeboat {
+        if self.program.tool != Tool::Lifeboat {
             fs::write(self.password_file(), PASSWORD)?;
             fs::set_permissions(self.password_file(), Permissions::from_mode(0o600))?;
         }

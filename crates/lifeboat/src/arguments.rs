@@ -273,6 +273,9 @@ pub struct Heal {
     /// The copy to mend
     #[arg(long, value_name = "NAME")]
     pub copy: Option<String>,
+    /// Read every byte, and take what is damaged out of the index, so that the next backup stores it anew
+    #[arg(long)]
+    pub read_data: bool,
 }
 
 #[derive(Debug, Args)]

@@ -78,7 +78,11 @@ fn take_snapshot(
     job: &StackBackup<'_>,
     scratch: &Path,
 ) -> Result<BackupReport, Error> {
-    let index = Index::load(cx, repository)?;
+    let (index, lost) = Index::load_stored(cx, repository)?;
+    if lost > 0 {
+        let what = format!("{lost} stored blobs are lost; what the sources still have of them is stored anew");
+        cx.events.emit(Event::Note(what));
+    }
     let names: Vec<&str> = job.sources.iter().map(|named| named.name.as_str()).collect();
     let parent = snapshots::parent(repository, cx.cancel, job.stack, &names)?;
     let previous = previous_facts(cx, repository, &index, parent.as_ref().map(|(_, snapshot)| &snapshot.tree));

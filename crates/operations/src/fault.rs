@@ -4,7 +4,7 @@
 use std::error::Error;
 use std::fmt;
 
-use repository::{SourceError, StorageError};
+use repository::{FileKind, SourceError, StorageError};
 use serde_json::{Value, json};
 
 /// Something did not work, in words for the user.
@@ -233,8 +233,8 @@ impl From<repository::Error> for Fault {
             E::Local { path, error } => return Self::local(format!("trouble with {}", path.display()), error),
             other => other,
         };
-        let damaged = "run `lifeboat check --read-data` to learn which snapshots and files suffer; \
-                       what is still in the source is stored anew by the next backup";
+        let damaged = "run `lifeboat check --read-data` to learn which snapshots and files suffer; after `lifeboat heal \
+                       --read-data` the next backup stores anew what is still in the source";
         let (kind, hint) = match &error {
             E::NoRepository { .. } => (FaultKind::NoRepository, Some("run `lifeboat init` to create one there")),
             E::AlreadyInitialised { .. } => (
@@ -263,6 +263,17 @@ impl From<repository::Error> for Fault {
                 ),
             ),
             E::LockLost => (FaultKind::Locked, Some("check that the copy can be reached and run the command again")),
+            E::Damaged { file, .. } if file.kind == FileKind::Index => {
+                (FaultKind::Damaged, Some("run `lifeboat heal`: it writes the index anew from the packs themselves"))
+            }
+            E::Damaged { file, .. } if file.kind == FileKind::Snapshot => (
+                FaultKind::Damaged,
+                Some("nobody can say what it needs; `lifeboat forget ID` removes it once you have given it up"),
+            ),
+            E::Damaged { file, .. } if [FileKind::Config, FileKind::Key].contains(&file.kind) => (
+                FaultKind::Damaged,
+                Some("put what is lost back from another copy of the repository; without it nothing there can be read"),
+            ),
             E::Damaged { .. } | E::BlobMissing { .. } | E::BlobDamaged { .. } | E::MalformedTree { .. } => {
                 (FaultKind::Damaged, Some(damaged))
             }

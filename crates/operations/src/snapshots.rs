@@ -1,10 +1,10 @@
 //! Finds the snapshot, and the place in it, that a user names.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use repository::format::snapshot::Snapshot;
-use repository::{Cancel, Error, Id, Repository};
+use repository::{Cancel, Error, File, FileKind, Id, Problem, Repository};
 
 /// What a user writes to name a snapshot or something in it: `SNAPSHOT[:SOURCE[/PATH]]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,6 +38,56 @@ impl std::fmt::Display for Place {
     }
 }
 
+/// A snapshot that was found by its name.
+#[derive(Debug)]
+pub struct Resolved {
+    /// Its id.
+    pub id: Id,
+    /// What it says.
+    pub snapshot: Snapshot,
+    /// Snapshots that cannot be read, where the name was `latest`: one of them may be the newest.
+    pub doubts: Vec<Problem>,
+}
+
+/// The same as [`resolve`], and what makes it doubtful.
+pub fn resolve_noting_doubts(
+    repository: &Repository,
+    cancel: &Cancel,
+    name: &str,
+    stack: Option<&str>,
+) -> Result<Resolved, Error> {
+    let (id, snapshot) = resolve(repository, cancel, name, stack)?;
+    let mut doubts = Vec::new();
+    if name == LATEST {
+        for (damaged, error) in repository.snapshots_readable(cancel)?.1 {
+            let file = File::new(FileKind::Snapshot, damaged);
+            let what = format!("this snapshot cannot be read and may be the newest: {error}");
+            doubts.push(Problem::new(Path::new(&file.path()), what));
+        }
+    }
+    Ok(Resolved { id, snapshot, doubts })
+}
+
+/// The id of the snapshot that is to be removed. One that cannot be read has one, too.
+pub fn resolve_to_remove(
+    repository: &Repository,
+    cancel: &Cancel,
+    name: &str,
+    stack: Option<&str>,
+) -> Result<Id, Error> {
+    let found = resolve(repository, cancel, name, stack);
+    let Err(Error::NotFound(_)) = &found else { return Ok(found?.0) };
+    let damaged = repository.snapshots_readable(cancel)?.1;
+    let mut matching = damaged.iter().filter(|(id, _)| id.to_hex().starts_with(&name.to_lowercase()));
+    match (matching.next(), matching.next()) {
+        (Some((id, _)), None) => Ok(*id),
+        _ => Ok(found?.0),
+    }
+}
+
+/// What means the newest snapshot.
+const LATEST: &str = "latest";
+
 /// The snapshot that `name` means: the newest one (of `stack`, where given) for `latest`, else the only one whose id
 /// begins with it.
 pub fn resolve(
@@ -47,7 +97,7 @@ pub fn resolve(
     stack: Option<&str>,
 ) -> Result<(Id, Snapshot), Error> {
     let snapshots = of_stack(repository.snapshots_readable(cancel)?.0, stack);
-    if name == "latest" {
+    if name == LATEST {
         // A snapshot of some sources only stands for the stack where there is no other.
         let newest = snapshots.iter().rfind(|(_, snapshot)| !is_selection(snapshot)).or(snapshots.last());
         return newest.cloned().ok_or_else(|| Error::NotFound("there is no snapshot yet".to_owned()));

@@ -8,7 +8,7 @@ use crate::format::pack::PackedBlob;
 use crate::index::Location;
 use crate::lock::{Access, with_lock};
 use crate::storage::Listed;
-use crate::{Error, File, FileKind, Id, Index, Repository, RunCx, StorageError, prune};
+use crate::{Error, Event, File, FileKind, Id, Index, Repository, RunCx, StorageError, prune};
 
 /// What was mended, and what was not.
 #[derive(Clone, Debug, Default)]
@@ -22,7 +22,9 @@ pub struct Healed {
     /// Packs whose header cannot be read: what they hold, but for blobs that are still whole, is out of reach until
     /// another copy gives them back.
     pub packs_unreadable: Vec<(Id, String)>,
-    /// Blobs of those packs that the index named and that are lost.
+    /// Packs of the right size whose content is not what their name says.
+    pub packs_damaged: Vec<Id>,
+    /// Blobs of the packs of these two lists that the index named and that are lost.
     pub blobs_dropped: usize,
 }
 
@@ -40,7 +42,9 @@ impl Healed {
 /// all other packs are asked themselves. Of a pack that was cut short, the blobs that are still whole stay in the index,
 /// so that they can be restored, and the others leave it, so that the next backup stores them anew. Condemned packs stay
 /// out.
-pub fn index(cx: &RunCx<'_>, repository: &Arc<Repository>) -> Result<Healed, Error> {
+///
+/// With `read_data` every byte of every pack is read, and blobs that are not what their name says leave the index, too.
+pub fn index(cx: &RunCx<'_>, repository: &Arc<Repository>, read_data: bool) -> Result<Healed, Error> {
     with_lock(cx, repository, Access::Exclusive, || {
         let mut healed = Healed::default();
         let (index, damaged) = Index::load_readable(cx, repository)?;
@@ -59,9 +63,12 @@ pub fn index(cx: &RunCx<'_>, repository: &Arc<Repository>) -> Result<Healed, Err
                 None => healed.packs_missing.push(id),
             }
         }
+        if read_data {
+            drop_damaged(cx, repository, &mut packs, &mut healed)?;
+        }
         for (id, bytes) in &listed {
             cx.cancel.check()?;
-            if packs.contains_key(id) || condemned.contains(id) {
+            if packs.contains_key(id) || healed.packs_damaged.contains(id) || condemned.contains(id) {
                 continue;
             }
             match repository.pack_header(&Listed { id: *id, bytes: *bytes }) {
@@ -94,6 +101,30 @@ pub fn index(cx: &RunCx<'_>, repository: &Arc<Repository>) -> Result<Healed, Err
         }
         Ok(healed)
     })
+}
+
+/// Reads packs that have the size they should have, and takes what is damaged in them out of the index.
+fn drop_damaged(
+    cx: &RunCx<'_>,
+    repository: &Repository,
+    packs: &mut BTreeMap<Id, IndexedPack>,
+    healed: &mut Healed,
+) -> Result<(), Error> {
+    let bytes_total = packs.values().map(IndexedPack::pack_bytes).sum();
+    cx.events.emit(Event::StepStarted { name: "reading packs".to_owned(), bytes_total: Some(bytes_total) });
+    for pack in packs.values_mut() {
+        let bytes = repository.storage().get(File::pack(pack.id), None)?;
+        cx.events.emit(Event::Bytes(bytes.len() as u64));
+        if Id::of(&bytes) == pack.id {
+            continue;
+        }
+        let whole = whole_blobs(cx, repository, pack)?;
+        healed.blobs_dropped += pack.blobs.len() - whole.len();
+        healed.packs_damaged.push(pack.id);
+        pack.blobs = whole;
+    }
+    packs.retain(|_, pack| !pack.blobs.is_empty());
+    Ok(())
 }
 
 /// The blobs of a damaged pack that can still be read.

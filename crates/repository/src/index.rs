@@ -47,6 +47,21 @@ impl Index {
         }
     }
 
+    /// The index for a run that stores: without the blobs whose pack is gone or ends before them, and how many those are.
+    /// They count as unknown, so they are stored anew where a source still has them. Costs one listing.
+    pub fn load_stored(cx: &RunCx<'_>, repository: &Repository) -> Result<(Self, usize), Error> {
+        let mut index = Self::load(cx, repository)?;
+        let listed = repository.storage().list(FileKind::Pack)?;
+        let bytes_of: HashMap<Id, u64> = listed.into_iter().map(|listed| (listed.id, listed.bytes)).collect();
+        let bytes: Vec<u64> = index.packs.iter().map(|id| bytes_of.get(id).copied().unwrap_or(0)).collect();
+        let before = index.data.len() + index.trees.len();
+        let is_stored = |slot: &Slot| u64::from(slot.offset) + u64::from(slot.length) <= bytes[slot.pack as usize];
+        index.data.retain(is_stored);
+        index.trees.retain(is_stored);
+        let lost = before - index.data.len() - index.trees.len();
+        Ok((index, lost))
+    }
+
     /// Reads the index files that can be read, and names the damaged ones.
     pub fn load_readable(cx: &RunCx<'_>, repository: &Repository) -> Result<(Self, Vec<(Id, Error)>), Error> {
         let listed = repository.storage().list(FileKind::Index)?;

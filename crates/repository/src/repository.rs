@@ -98,7 +98,13 @@ impl Repository {
     pub fn open(storage: Arc<dyn Storage>, password: &str) -> Result<Self, Error> {
         let location = storage.location();
         let mut stored = match storage.get(File::CONFIG, None) {
-            Err(StorageError::NotFound { .. }) => return Err(Error::NoRepository { location }),
+            Err(StorageError::NotFound { .. }) if storage.list(FileKind::Key)?.is_empty() => {
+                return Err(Error::NoRepository { location });
+            }
+            Err(StorageError::NotFound { .. }) => {
+                let what = format!("it is missing in {location}, while key files are there");
+                return Err(Error::Damaged { file: File::CONFIG, what });
+            }
             config => config?,
         };
         let (key_id, key) = find_key(storage.as_ref(), password)?;

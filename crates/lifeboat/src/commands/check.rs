@@ -56,7 +56,7 @@ fn print(app: &App, report: &Report, read_data: ReadData, copy: &str) {
             "copy {copy} is DAMAGED: {findings} in {looked}; {} suffer",
             count(report.affected_total as u64, "file")
         ));
-        output.text("  back up again to store anew what is still there; `lifeboat heal` mends an index");
+        output.text("  run `lifeboat heal --read-data` and then `lifeboat backup` to store anew what is still in the sources");
         return;
     }
     match read_data {
@@ -74,7 +74,7 @@ fn print(app: &App, report: &Report, read_data: ReadData, copy: &str) {
 pub fn heal(app: &App, arguments: &arguments::Heal) -> Result<Outcome, Fault> {
     let copy = app.copy(arguments.copy.as_deref())?;
     let repository = app.open(copy)?;
-    let result = heal::index(&app.cx(), &repository);
+    let result = heal::index(&app.cx(), &repository, arguments.read_data);
     app.run.progress.finish();
     let healed = result?;
     let output = app.output();
@@ -84,10 +84,14 @@ pub fn heal(app: &App, arguments: &arguments::Heal) -> Result<Outcome, Fault> {
     for (id, what) in &healed.packs_unreadable {
         output.text(format!("lost: {}: {what}", repository::File::pack(*id)));
     }
-    let remains = healed.packs_missing.len() + healed.packs_unreadable.len();
+    for id in &healed.packs_damaged {
+        output.text(format!("damaged: {}: what is still whole in it stays in use", repository::File::pack(*id)));
+    }
+    let remains = healed.packs_missing.len() + healed.packs_unreadable.len() + healed.packs_damaged.len();
     output.summary(json!({
         "status": if remains == 0 { "ok" } else { "partial" }, "copy": copy.name, "packs_added": healed.packs_added,
-        "packs_missing": healed.packs_missing, "index_files_replaced": healed.index_files_replaced,
+        "packs_missing": healed.packs_missing, "packs_damaged": healed.packs_damaged,
+        "blobs_dropped": healed.blobs_dropped, "index_files_replaced": healed.index_files_replaced,
         "packs_unreadable": healed.packs_unreadable.iter().map(|(id, _)| id).collect::<Vec<_>>(),
     }));
     if healed.changed_anything() {
@@ -101,7 +105,8 @@ pub fn heal(app: &App, arguments: &arguments::Heal) -> Result<Outcome, Fault> {
         output.text(format!("the index of copy {} agrees with its packs; nothing to mend", copy.name));
     }
     if remains > 0 {
-        output.text("what the lost packs held is gone from this copy; `lifeboat check` names the files that suffer");
+        output.text("what is lost is gone from this copy; `lifeboat check --read-data` names the files that suffer");
+        output.text("  back up again: what is still in the sources is then stored anew");
     }
     Ok(if remains == 0 { Outcome::Ok } else { Outcome::Partial })
 }

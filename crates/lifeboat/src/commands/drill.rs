@@ -5,7 +5,7 @@ use operations::config::{CopySettings, StackSettings};
 use operations::drill::{self, DrillJob, DrillReport, LEVEL_MAX};
 use operations::{Fault, FaultKind, snapshots};
 use repository::format::receipt::Verdict;
-use repository::{Id, Problem};
+use repository::{Event, Events as _, Id, Problem};
 use serde_json::json;
 
 use crate::app::App;
@@ -43,7 +43,8 @@ pub fn one(app: &App, stack: &StackSettings, copy: &CopySettings, snapshot: &str
         return Err(Fault::new(FaultKind::Usage, what).with_hint(format!("levels 0 to {LEVEL_MAX} work")));
     }
     let repository = app.open(copy)?;
-    let (id, described) = snapshots::resolve(&repository, &app.run.cancel, snapshot, Some(&stack.name))?;
+    let snapshots::Resolved { id, snapshot: described, doubts } =
+        snapshots::resolve_noting_doubts(&repository, &app.run.cancel, snapshot, Some(&stack.name))?;
     let job = DrillJob {
         copy: &copy.name,
         snapshot: id,
@@ -55,14 +56,20 @@ pub fn one(app: &App, stack: &StackSettings, copy: &CopySettings, snapshot: &str
     let result = drill::run(&app.cx(), &repository, &job);
     app.run.progress.finish();
     let report = result?;
-    app.output().summary(json!({
+    let summary = json!({
         "status": report.verdict, "snapshot_id": id, "stack": stack.name, "copy": copy.name, "level": report.level,
         "rto_s": report.rto.as_secs_f64(), "rpo_s": report.rpo.as_secs_f64(), "bytes_fetched": report.bytes_fetched,
         "sources": report.sources, "remarks": report.remarks, "receipt": report.receipt,
         "steps": report.steps.iter().map(|(name, seconds)| json!({ "step": name, "seconds": seconds })).collect::<Vec<_>>(),
-    }));
+    });
+    let is_doubtful = !doubts.is_empty();
+    for doubt in doubts {
+        app.run.progress.emit(Event::Problem(doubt));
+    }
+    app.output().summary(summary);
     print(app, &report, copy, id, described.time.into());
     Ok(match report.verdict {
+        Verdict::Passed if is_doubtful => Outcome::Partial,
         Verdict::Passed => Outcome::Ok,
         Verdict::Failed => Outcome::Bad,
         Verdict::Unknown => Outcome::Partial,

@@ -22,7 +22,7 @@ pub fn forget(app: &App, arguments: &arguments::Forget) -> Result<Outcome, Fault
     } else {
         let stack = arguments.stack.as_deref();
         let named =
-            arguments.snapshot.iter().map(|name| Ok(snapshots::resolve(&repository, &app.run.cancel, name, stack)?.0));
+            arguments.snapshot.iter().map(|name| Ok(snapshots::resolve_to_remove(&repository, &app.run.cancel, name, stack)?));
         named.collect::<Result<Vec<Id>, Fault>>()?
     };
     if !arguments.dry_run && !remove.is_empty() {

@@ -191,7 +191,7 @@ pub fn create_repository(run: &Run, settings: &Settings) -> Result<Option<Reposi
 }
 
 /// A password as long as ours is not guessed, however fast a guess is; a shorter one may be, so each guess must cost.
-fn kdf_cost(password: &Secret) -> KdfCost {
+pub fn kdf_cost(password: &Secret) -> KdfCost {
     const GENERATED_CHARS: usize = 52;
     if password.expose().len() >= GENERATED_CHARS { KdfCost::GENERATED } else { KdfCost::CHOSEN }
 }

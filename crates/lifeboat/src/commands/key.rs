@@ -5,7 +5,6 @@ use std::path::Path;
 use jiff::Timestamp;
 use operations::config::{Secret, SecretSource};
 use operations::{Fault, FaultKind};
-use repository::format::key_file::KdfCost;
 use repository::{Clock as _, Id, Repository};
 use serde_json::json;
 
@@ -61,7 +60,7 @@ fn list(app: &App, repository: &Repository) -> Result<Outcome, Fault> {
 fn add(app: &App, repository: &Repository, arguments: &KeyAdd) -> Result<Id, Fault> {
     repository.check_writable()?;
     let password = new_password(app, arguments.new_password_file.as_deref())?;
-    Ok(repository.add_key(password.expose(), KdfCost::CHOSEN, app.run.clock.now())?)
+    Ok(repository.add_key(password.expose(), super::init::kdf_cost(&password), app.run.clock.now())?)
 }
 
 /// Adds the new password first and removes the old one last, so that one of them always opens the copy.
@@ -71,7 +70,7 @@ fn change(app: &App, arguments: &KeyAdd) -> Result<Outcome, Fault> {
     let old = repository.key_id();
     repository.check_writable()?;
     let password = new_password(app, arguments.new_password_file.as_deref())?;
-    let id = repository.add_key(password.expose(), KdfCost::CHOSEN, app.run.clock.now())?;
+    let id = repository.add_key(password.expose(), super::init::kdf_cost(&password), app.run.clock.now())?;
     let reopened = crate::wiring::open(copy, &password, &app.run)?;
     if reopened.key_id() == old {
         let what = "the new password is the old one; nothing was changed";

@@ -8,7 +8,7 @@ use operations::snapshots::{self, Place};
 use operations::{Fault, FaultKind, restore};
 use repository::format::snapshot::Snapshot;
 use repository::restore::Options;
-use repository::{Clock as _, Id, Index, Repository, SourceError};
+use repository::{Clock as _, Event, Events as _, Id, Index, Repository, SourceError};
 use serde_json::json;
 
 use crate::app::{App, Run};
@@ -32,15 +32,21 @@ pub fn run(run: Run, arguments: &arguments::Restore) -> Result<Outcome, Fault> {
     let copy = app.copy(arguments.copy.as_deref())?;
     let repository = app.open(copy)?;
     let stack = arguments.stack.as_deref();
-    let (id, snapshot) = snapshots::resolve(&repository, &app.run.cancel, &place.snapshot, stack)?;
+    let found = snapshots::resolve_noting_doubts(&repository, &app.run.cancel, &place.snapshot, stack)?;
     let index = Index::load(&app.cx(), &repository)?;
-    let job = Chosen { app: &app, repository: &repository, index: &index, id, snapshot: &snapshot, place, arguments };
-    match &arguments.to {
+    let (id, snapshot) = (found.id, &found.snapshot);
+    let is_doubtful = !found.doubts.is_empty();
+    let job = Chosen { app: &app, repository: &repository, index: &index, id, snapshot, is_doubtful, place, arguments };
+    for doubt in found.doubts {
+        app.run.progress.emit(Event::Problem(doubt));
+    }
+    let done = match &arguments.to {
         Some(target) => job.to(target, &copy.name),
         None if arguments.in_place => job.in_place(),
         None => Err(Fault::new(FaultKind::Usage, "say where to: --to DIR, or --in-place")
             .with_hint("--in-place puts everything where it came from, and keeps what is there now for an undo")),
-    }
+    }?;
+    Ok(if done == Outcome::Ok && is_doubtful { Outcome::Partial } else { done })
 }
 
 struct Chosen<'a> {
@@ -49,6 +55,8 @@ struct Chosen<'a> {
     index: &'a Index,
     id: Id,
     snapshot: &'a Snapshot,
+    /// A snapshot that cannot be read may be newer than this one.
+    is_doubtful: bool,
     place: &'a Place,
     arguments: &'a arguments::Restore,
 }
@@ -73,7 +81,7 @@ impl Chosen<'_> {
         let took = app.run.clock.now().duration_since(started).as_secs_f64();
         let partial = !restored.problems.is_empty();
         app.output().summary(json!({
-            "status": if partial { "partial" } else { "ok" }, "snapshot_id": self.id, "copy": copy,
+            "status": if partial || self.is_doubtful { "partial" } else { "ok" }, "snapshot_id": self.id, "copy": copy,
             "target": target.to_string_lossy(), "files": restored.files, "dirs": restored.dirs,
             "bytes": restored.bytes, "bytes_fetched": restored.bytes_fetched, "duration_s": took,
             "problems": restored.problems,
@@ -120,7 +128,7 @@ impl Chosen<'_> {
         let done = result.map_err(to_fault)?;
         let partial = !done.problems.is_empty();
         app.output().summary(json!({
-            "status": if partial { "partial" } else { "ok" }, "snapshot_id": self.id, "in_place": true,
+            "status": if partial || self.is_doubtful { "partial" } else { "ok" }, "snapshot_id": self.id, "in_place": true,
             "compared": done.compared, "bytes_fetched": done.bytes_fetched, "undo": done.undo,
             "skipped": done.skipped, "problems": done.problems,
         }));

@@ -200,8 +200,8 @@ pub struct ComposeDocument {
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "command", extend("required" = ["run"]))]
 pub struct CommandDocument {
-    /// A text for `sh -c`, or a list of program and arguments. For a secret write `$VAR` rather than `${VAR}`: the shell
-    /// then replaces it, and no list of processes shows it.
+    /// A text for `sh -c`, or a list of program and arguments. In a text the shell itself replaces `${VAR}`, so no list of
+    /// processes shows what it holds; in a list it becomes an argument, so keep secrets out of it.
     pub run: Option<OneOrMany>,
     /// The name of the file in the snapshot. Default: the source's name.
     pub name: Option<Text>,

@@ -68,6 +68,20 @@ impl Environment {
     /// Replaces `${VAR}` and `${VAR:-default}`; `$$` is a dollar. Any other `$` stays as it is, so that shell commands
     /// keep their `$1`. As in a shell, the default also stands in for an empty value. The error is for the user.
     pub fn replace(&self, text: &str) -> Result<String, String> {
+        self.expand(text, |_, value, replaced| replaced.push_str(value))
+    }
+
+    /// The same for a text that a shell will run with this environment: `${VAR}` stays for the shell to replace, since a
+    /// secret in a text for `sh -c` would stand in the list of processes. A variable that is not set is still an error.
+    pub fn for_shell(&self, text: &str) -> Result<String, String> {
+        self.expand(text, |inner, _, replaced| {
+            replaced.push_str("${");
+            replaced.push_str(inner);
+            replaced.push('}');
+        })
+    }
+
+    fn expand(&self, text: &str, fill: impl Fn(&str, &str, &mut String)) -> Result<String, String> {
         let mut replaced = String::with_capacity(text.len());
         let mut rest = text;
         while let Some(dollar) = rest.find('$') {
@@ -78,7 +92,7 @@ impl Environment {
                 rest = after;
             } else if let Some(inner) = rest.strip_prefix('{') {
                 let end = inner.find('}').ok_or("`${` is not closed by `}`")?;
-                replaced.push_str(self.value_of(&inner[..end])?);
+                fill(&inner[..end], self.value_of(&inner[..end])?, &mut replaced);
                 rest = &inner[end + 1..];
             } else {
                 replaced.push('$');
@@ -123,6 +137,13 @@ mod tests {
         assert_eq!(replace("${NO:-a:-b c}${EMPTY:-d}${EMPTY}${A:-e}"), Ok("a:-b cd1".to_owned()));
         assert_eq!(replace("$$ $${A} $A $1 $"), Ok("$ ${A} $A $1 $".to_owned()));
         assert_eq!(replace("${TRICKY}"), Ok("${A} $$".to_owned()), "what comes out is not looked at again");
+    }
+
+    #[test]
+    fn a_shell_gets_the_names_of_variables_and_not_their_values() {
+        let environment = Environment::of([("A", "hunter2")]);
+        assert_eq!(environment.for_shell("x ${A} ${B:-c} $A $1 $$ $${#A}"), Ok("x ${A} ${B:-c} $A $1 $ ${#A}".to_owned()));
+        assert_eq!(environment.for_shell("${B}"), Err("the environment variable B is not set".to_owned()));
     }
 
     #[test]

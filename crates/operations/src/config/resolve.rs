@@ -330,7 +330,11 @@ impl Resolver<'_> {
 
     fn command_line(&self, command: &OneOrMany) -> Result<CommandLine> {
         match command {
-            OneOrMany::One(text) => Ok(CommandLine::Shell(self.filled(text)?)),
+            OneOrMany::One(text) => {
+                // Judged as it will read, kept as it was typed.
+                self.filled(text)?;
+                Ok(CommandLine::Shell(self.environment.for_shell(&text.raw).map_err(|what| mistake_in(text, what))?))
+            }
             OneOrMany::Many(texts, place) => {
                 let parts: Vec<String> = texts.iter().map(|text| self.text(text)).collect::<Result<_>>()?;
                 if parts.first().is_none_or(String::is_empty) {
@@ -455,11 +459,13 @@ impl Resolver<'_> {
 
     /// A text with its variables replaced.
     fn text(&self, text: &Text) -> Result<String> {
-        self.environment.replace(&text.raw).map_err(|what| {
-            Mistake::at(text.place, what)
-                .with_hint("set the variable, give a default with ${VAR:-default}, or write $$ for a plain dollar")
-        })
+        self.environment.replace(&text.raw).map_err(|what| mistake_in(text, what))
     }
+}
+
+fn mistake_in(text: &Text, what: String) -> Mistake {
+    Mistake::at(text.place, what)
+        .with_hint("set the variable, give a default with ${VAR:-default}, or write $$ for a plain dollar")
 }
 
 /// A key that what is called `name` must have.

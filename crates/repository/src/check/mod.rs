@@ -100,10 +100,11 @@ pub fn check(cx: &RunCx<'_>, repository: &Repository, read_data: ReadData) -> Re
     for (id, error) in &damaged_index {
         report.find_error(File::new(FileKind::Index, *id), error);
     }
-    let mut lost = packs::check_listing(repository, &index, &mut report)?;
+    let listing = packs::list(repository)?;
+    let mut lost = packs::check_listing(&listing, &index, &mut report);
     packs::read(cx, repository, &index, read_data, None, &mut report, &mut lost)?;
     let roots: Vec<Id> = snapshots.iter().map(|(_, snapshot)| snapshot.tree).collect();
-    check_trees(cx, repository, &index, &roots, &mut report, &mut lost)?;
+    check_trees(cx, repository, &index, &listing, &roots, &mut report, &mut lost)?;
     report.snapshots = snapshots.len();
     if !lost.is_empty() {
         for (id, snapshot) in &snapshots {
@@ -129,9 +130,11 @@ pub fn snapshot(
 ) -> Result<Report, Error> {
     let mut report = Report { snapshots: 1, ..Report::default() };
     let mut lost = Lost::new();
-    let needed = check_trees(cx, repository, index, &[*tree], &mut report, &mut lost)?;
-    packs::check_needed(repository, index, &needed, &mut report)?;
-    packs::read(cx, repository, index, read_data, Some(&needed), &mut report, &mut lost)?;
+    let listing = packs::list(repository)?;
+    let needed = check_trees(cx, repository, index, &listing, &[*tree], &mut report, &mut lost)?;
+    report.packs = needed.packs.len() + needed.unusable.len();
+    packs::check_needed(&listing, index, &needed.unusable, &mut report);
+    packs::read(cx, repository, index, read_data, Some(&needed.packs), &mut report, &mut lost)?;
     Ok(report)
 }
 
@@ -162,17 +165,36 @@ fn check_small_files(cx: &RunCx<'_>, repository: &Repository, report: &mut Repor
     Ok(())
 }
 
-/// Reads every tree that the snapshots need, and looks up every data blob. Gives the packs that hold what was found.
+/// The packs that snapshots need.
+#[derive(Default)]
+struct Needed {
+    /// Each needed blob lies in one of these, as far as their sizes tell.
+    packs: HashSet<Id>,
+    /// The blobs of these lie in no pack that is there and long enough.
+    unusable: HashSet<Id>,
+}
+
+/// Reads every tree that the snapshots need, and looks up every data blob.
 fn check_trees(
     cx: &RunCx<'_>,
     repository: &Repository,
     index: &Index,
+    listing: &packs::Listing,
     roots: &[Id],
     report: &mut Report,
     lost: &mut Lost,
-) -> Result<HashSet<Id>, Error> {
-    let needed = std::cell::RefCell::new(HashSet::new());
-    let find = |kind, id: &Id| index.find(kind, id).map(|location| needed.borrow_mut().insert(location.pack)).is_some();
+) -> Result<Needed, Error> {
+    let needed = std::cell::RefCell::new(Needed::default());
+    let find = |kind, id: &Id| {
+        let mut needed = needed.borrow_mut();
+        let held = index.locations(kind, id).find(|location| packs::holds(listing, location));
+        match held.or_else(|| index.find(kind, id)) {
+            Some(location) if held.is_some() => needed.packs.insert(location.pack),
+            Some(location) => needed.unusable.insert(location.pack),
+            None => return false,
+        };
+        true
+    };
     let mut missing = BTreeSet::new();
     let mut damaged = BTreeMap::new();
     walk::sweep(

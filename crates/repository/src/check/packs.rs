@@ -8,54 +8,53 @@ use crossbeam_channel::{Receiver, unbounded};
 use super::{Finding, Lost, ReadData, Report, indexed_packs};
 use crate::format::index_file::IndexedPack;
 use crate::format::pack::{self, BlobKind};
+use crate::index::Location;
 use crate::{Error, Event, File, FileKind, Id, Index, Repository, RunCx, StorageError};
 
+/// The packs there are, with their sizes.
+pub(super) type Listing = HashMap<Id, u64>;
+
+pub(super) fn list(repository: &Repository) -> Result<Listing, Error> {
+    Ok(repository.storage().list(FileKind::Pack)?.into_iter().map(|listed| (listed.id, listed.bytes)).collect())
+}
+
 /// Holds the listing of packs against the index. Gives the blobs that no whole pack holds.
-pub(super) fn check_listing(repository: &Repository, index: &Index, report: &mut Report) -> Result<Lost, Error> {
-    let listed: HashMap<Id, u64> =
-        repository.storage().list(FileKind::Pack)?.into_iter().map(|listed| (listed.id, listed.bytes)).collect();
-    report.packs = listed.len();
+pub(super) fn check_listing(listing: &Listing, index: &Index, report: &mut Report) -> Lost {
+    report.packs = listing.len();
     let mut unusable: HashSet<Id> = HashSet::new();
     let mut indexed = 0;
     for pack in indexed_packs(index) {
-        let expected = pack.pack_bytes();
-        let finding = match listed.get(&pack.id) {
-            None => "it is missing".to_owned(),
-            Some(bytes) if *bytes != expected => format!("it has {bytes} bytes, its blobs make {expected}"),
-            Some(_) => {
-                indexed += 1;
-                continue;
-            }
-        };
-        indexed += usize::from(listed.contains_key(&pack.id));
-        report.find(Some(File::pack(pack.id)), finding);
-        unusable.insert(pack.id);
-    }
-    report.unused_packs = listed.len() - indexed;
-    Ok(lost_with(index, &unusable))
-}
-
-/// Holds the listing against the packs that are needed.
-pub(super) fn check_needed(
-    repository: &Repository,
-    index: &Index,
-    needed: &HashSet<Id>,
-    report: &mut Report,
-) -> Result<(), Error> {
-    let listed: HashMap<Id, u64> =
-        repository.storage().list(FileKind::Pack)?.into_iter().map(|listed| (listed.id, listed.bytes)).collect();
-    report.packs = needed.len();
-    for pack in indexed_packs(index).filter(|pack| needed.contains(&pack.id)) {
-        match listed.get(&pack.id) {
-            None => report.find(Some(File::pack(pack.id)), "it is missing"),
-            Some(bytes) if *bytes != pack.pack_bytes() => {
-                let what = format!("it has {bytes} bytes, its blobs make {}", pack.pack_bytes());
-                report.find(Some(File::pack(pack.id)), what);
-            }
-            Some(_) => {}
+        indexed += usize::from(listing.contains_key(&pack.id));
+        if let Some(finding) = wrong_size(listing, &pack) {
+            report.find(Some(File::pack(pack.id)), finding);
+            unusable.insert(pack.id);
         }
     }
-    Ok(())
+    report.unused_packs = listing.len() - indexed;
+    lost_with(index, &unusable)
+}
+
+/// What is wrong with packs that hold something needed which cannot be read there nor anywhere else.
+pub(super) fn check_needed(listing: &Listing, index: &Index, unusable: &HashSet<Id>, report: &mut Report) {
+    for pack in indexed_packs(index).filter(|pack| unusable.contains(&pack.id)) {
+        let finding = wrong_size(listing, &pack).unwrap_or_else(|| "it is too short".to_owned());
+        report.find(Some(File::pack(pack.id)), finding);
+    }
+}
+
+fn wrong_size(listing: &Listing, pack: &IndexedPack) -> Option<String> {
+    let expected = pack.pack_bytes();
+    match listing.get(&pack.id) {
+        None => Some("it is missing".to_owned()),
+        Some(bytes) if *bytes != expected => Some(format!("it has {bytes} bytes, its blobs make {expected}")),
+        Some(_) => None,
+    }
+}
+
+/// Whether the pack is there and long enough for the blob.
+pub(super) fn holds(listing: &Listing, location: &Location) -> bool {
+    let end = u64::from(location.blob.offset) + u64::from(location.blob.length);
+    listing.get(&location.pack).is_some_and(|bytes| end <= *bytes)
 }
 
 /// The blobs of these packs that lie in no other.
@@ -118,7 +117,7 @@ pub(super) fn read(
     report.bytes_read = found.bytes;
     report.findings.extend(found.findings);
     for (kind, id, _) in &found.damaged {
-        let whole = |location: crate::index::Location| !found.damaged.contains(&(*kind, *id, location.pack));
+        let whole = |location: Location| !found.damaged.contains(&(*kind, *id, location.pack));
         if !index.locations(*kind, id).any(whole) {
             lost.insert((*kind, *id));
         }

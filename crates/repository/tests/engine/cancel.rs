@@ -9,7 +9,7 @@ use repository::check::{self, ReadData};
 use repository::lock::{Access, with_lock};
 use repository::prune::{self, Options};
 use repository::storage::memory::MemoryStorage;
-use repository::{Cancel, Error, FileKind, Index, Repository, RunCx, StorageError, forget, restore};
+use repository::{Cancel, Error, Event, Events, FileKind, Index, Repository, RunCx, StorageError, forget, restore};
 
 use crate::support::*;
 
@@ -85,6 +85,35 @@ fn a_backup_cancelled_by_another_thread_says_that_it_was_cancelled() {
         let snapshots = world.files(FileKind::Snapshot).len();
         assert_valid(&world, snapshots);
     }
+}
+
+/// Cancels when the last byte was handed to the pipeline, so that what is queued is dropped there.
+struct CancelAtTheEnd {
+    left: AtomicUsize,
+    cancel: Cancel,
+}
+
+impl Events for CancelAtTheEnd {
+    fn emit(&self, event: Event) {
+        if let Event::Bytes(bytes) = event
+            && self.left.fetch_sub(bytes as usize, Ordering::SeqCst) == bytes as usize
+        {
+            self.cancel.cancel();
+        }
+    }
+}
+
+#[test]
+fn a_backup_whose_last_chunks_were_dropped_says_that_it_was_cancelled() {
+    const BYTES: usize = 3 << 20;
+    let world = World::new();
+    let repository = world.open();
+    let events = CancelAtTheEnd { left: AtomicUsize::new(BYTES), cancel: world.cancel.clone() };
+    let cx = RunCx { events: &events, ..world.cx() };
+    let capture = StreamCapture::default().with("a", std::io::Cursor::new(noise(BYTES, 1)));
+    let error = back_up(&cx, &repository, capture).unwrap_err();
+    assert!(matches!(error, Error::Cancelled), "{error:?}");
+    assert_valid(&world, 0);
 }
 
 /// Some packs of data, on a storage that cancels the run when the nth of them is asked for.

@@ -306,3 +306,43 @@ fn blobs_that_lie_in_two_packs_survive_the_loss_of_one() {
         }
     }
 }
+
+#[test]
+fn a_blob_of_which_one_copy_is_missing_and_the_other_damaged_is_lost() {
+    let world = World::new();
+    let repository = world.open();
+    let capture = || StreamCapture::default().with("a", std::io::Cursor::new(noise(20_000, 1)));
+    let first = back_up(&world.cx(), &repository, capture()).unwrap();
+    let second = back_up_with(&world.cx(), &repository, &Index::default(), capture()).unwrap();
+    let index = Index::load(&world.cx(), &repository).unwrap();
+    let path = std::path::Path::new("data/a");
+    let node = repository::walk::find(&repository, &index, &first.snapshot.tree, path).unwrap().unwrap();
+    let places: Vec<_> = index.locations(BlobKind::Data, &node.content[0]).collect();
+    assert_eq!(places.len(), 2);
+    assert!(world.memory.remove(File::pack(places[0].pack)));
+    assert!(check_all(&world).unwrap().affected.is_empty());
+    assert!(world.memory.flip(File::pack(places[1].pack), places[1].blob.offset as usize));
+    let affected: BTreeSet<_> = check_all(&world).unwrap().affected.into_iter().collect();
+    let named: BTreeSet<_> = affected.iter().filter(|affected| affected.path == path).map(|a| a.snapshot).collect();
+    assert_eq!(named, BTreeSet::from([first.id, second.id]));
+}
+
+#[test]
+fn a_pack_on_a_bad_spot_of_the_disk_is_named_and_the_others_are_checked() {
+    let scene = scene();
+    let bad = *scene.tree_packs.first().unwrap();
+    let watch = move |_: &repository::storage::memory::MemoryStorage, asked: Asked<'_>| match asked {
+        Asked::Get(file) if file == File::pack(bad) => Err(repository::StorageError::Permanent {
+            location: "memory".to_owned(),
+            what: format!("read {file}: input/output error"),
+        }),
+        _ => Ok(()),
+    };
+    let repository = open(Arc::new(Watched { inner: scene.world.memory.clone(), watch })).unwrap();
+    let report = check::check(&scene.world.cx(), &repository, ReadData::All).unwrap();
+    assert!(!report.affected.is_empty());
+    let named: Vec<_> = report.findings.iter().filter(|finding| finding.file == Some(File::pack(bad))).collect();
+    assert!(named.iter().any(|finding| finding.what.contains("input/output error")), "{:?}", report.findings);
+    let index = Index::load(&scene.world.cx(), &repository).unwrap();
+    assert_eq!(report.packs_read, index.packs().len() - 1);
+}
