@@ -18,7 +18,8 @@ use output::Output;
 fn main() -> ExitCode {
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
-        Err(error) => return output::usage(&error),
+        // Whoever asked for JSON gets it also where nothing else was understood.
+        Err(error) => return output::usage(&error, std::env::args_os().any(|argument| argument == "--json")),
     };
     let output = Output::new(arguments.common.json, arguments.common.quiet);
     match commands::run(arguments, &output) {

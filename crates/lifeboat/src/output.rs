@@ -3,7 +3,7 @@
 use std::io::{IsTerminal as _, Write as _};
 use std::process::ExitCode;
 
-use operations::Fault;
+use operations::{Fault, FaultKind};
 use serde::Serialize;
 use serde_json::Value;
 use zeroize::Zeroizing;
@@ -120,10 +120,23 @@ impl Output {
 }
 
 /// A usage error, or the help or version that was asked for.
-pub fn usage(error: &clap::Error) -> ExitCode {
-    // Where not even this can be printed, the exit code still says it.
+pub fn usage(error: &clap::Error, json: bool) -> ExitCode {
+    if !error.use_stderr() {
+        // Where not even this can be printed, there is nobody to tell.
+        let _ = error.print();
+        return ExitCode::SUCCESS;
+    }
+    if json {
+        let text = error.render().to_string();
+        let mut paragraphs = text.split("\n\n").map(str::trim);
+        let message = paragraphs.next().unwrap_or_default().trim_start_matches("error: ");
+        let message = message.split_whitespace().collect::<Vec<_>>().join(" ");
+        let tip = paragraphs.find_map(|paragraph| paragraph.strip_prefix("tip: ")).unwrap_or("see `lifeboat --help`");
+        return Output::new(true, false).fault(&Fault::new(FaultKind::Usage, message).with_hint(tip));
+    }
+    // The exit code says it, too.
     let _ = error.print();
-    ExitCode::from(if error.use_stderr() { 2 } else { 0 })
+    ExitCode::from(FaultKind::Usage.exit_code())
 }
 
 fn to_line(message_type: &str, value: impl Serialize) -> String {

@@ -119,9 +119,10 @@ impl FileReader<'_> {
     pub fn stream(&mut self, mut stream: Box<dyn io::Read + Send>, mut node: Node) -> Result<Read, Error> {
         let mut content = Vec::new();
         node.size = self.chunks(&mut stream, u64::MAX, &mut content).map_err(|error| match error {
-            Error::Local { error, .. } => {
-                Error::Source(crate::SourceError::Invalid { what: format!("{}: {error}", node.display_name()) })
-            }
+            // A source may say what it means; being cancelled is no failure of its own.
+            Error::Local { error, .. } => Error::Source(error.downcast().unwrap_or_else(|error| {
+                crate::SourceError::Invalid { what: format!("{}: {error}", node.display_name()) }
+            })),
             other => other,
         })?;
         Ok(Read::of(node, content))
