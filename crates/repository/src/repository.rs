@@ -190,6 +190,15 @@ impl Repository {
         Ok(id)
     }
 
+    /// Deletes a file that another run may have deleted first; whether it was there.
+    pub(crate) fn delete_if_there(&self, file: File) -> Result<bool, Error> {
+        match self.storage.delete(file) {
+            Ok(()) => Ok(true),
+            Err(StorageError::NotFound { .. }) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+
     /// The JSON of an encrypted file, held against its name.
     pub fn load_json(&self, kind: FileKind, id: Id) -> Result<Vec<u8>, Error> {
         let file = File::new(kind, id);
