@@ -8,7 +8,7 @@ use crate::format::pack::PackedBlob;
 use crate::index::Location;
 use crate::lock::{Access, with_lock};
 use crate::storage::Listed;
-use crate::{Error, Event, File, FileKind, Id, Index, Repository, RunCx, StorageError, prune};
+use crate::{Error, Event, File, FileKind, Id, Index, Repository, RunCx, prune};
 
 /// What was mended, and what was not.
 #[derive(Clone, Debug, Default)]
@@ -93,10 +93,7 @@ pub fn index(cx: &RunCx<'_>, repository: &Arc<Repository>, read_data: bool) -> R
             let packs: Vec<_> = packs.into_values().collect();
             prune::write_index(cx, repository, &packs)?;
             for id in index.files().iter().chain(&healed.index_files_replaced) {
-                match repository.storage().delete(File::new(FileKind::Index, *id)) {
-                    Ok(()) | Err(StorageError::NotFound { .. }) => {}
-                    Err(error) => return Err(error.into()),
-                }
+                repository.delete_if_there(File::new(FileKind::Index, *id))?;
             }
         }
         Ok(healed)

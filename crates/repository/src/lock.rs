@@ -19,7 +19,7 @@ use crate::{Cancel, Clock, Error, File, FileKind, Id, Identity, Repository, RunC
 /// How a lock is to be held.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Access {
-    /// Beside others that only add: backup, check.
+    /// Beside others that only add: backup.
     Shared,
     /// Alone: forget, prune.
     Exclusive,
@@ -194,11 +194,8 @@ fn describe(lock: &Held) -> String {
 }
 
 fn remove(repository: &Repository, id: Id) -> Result<(), Error> {
-    match repository.storage().delete(File::new(FileKind::Lock, id)) {
-        // Another program found it dead first.
-        Ok(()) | Err(StorageError::NotFound { .. }) => Ok(()),
-        Err(error) => Err(error.into()),
-    }
+    // Another program may have found it dead first.
+    repository.delete_if_there(File::new(FileKind::Lock, id)).map(drop)
 }
 
 fn describe_self(access: Access, now: Timestamp) -> LockFile {

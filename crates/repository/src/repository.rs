@@ -1,5 +1,6 @@
 //! A repository: a storage, the master key, and the reading and writing of whole files and single blobs.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -199,11 +200,20 @@ impl Repository {
         Ok(id)
     }
 
+    /// Deletes a file that another run may have deleted first; whether it was there.
+    pub(crate) fn delete_if_there(&self, file: File) -> Result<bool, Error> {
+        match self.storage.delete(file) {
+            Ok(()) => Ok(true),
+            Err(StorageError::NotFound { .. }) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+
     /// The JSON of an encrypted file, held against its name.
     pub fn load_json(&self, kind: FileKind, id: Id) -> Result<Vec<u8>, Error> {
         let file = File::new(kind, id);
         let damaged = |what: String| Error::Damaged { file, what };
-        let mut stored = self.storage.get(file, None)?;
+        let mut stored = read(self.storage(), file, None)?;
         let found = Id::of(&stored);
         if found != id {
             return Err(damaged(format!("its content has the SHA-256 {found}")));
@@ -262,7 +272,7 @@ impl Repository {
         let damaged = |what| Error::BlobDamaged { id: blob.id, kind: blob.kind.name(), pack: location.pack, what };
         let range = u64::from(blob.offset)..u64::from(blob.offset) + u64::from(blob.length);
         let mut stored = match self.storage.get(File::pack(location.pack), Some(range)) {
-            // The pack is shorter than the index says.
+            // The pack is shorter than the index says, or lies on a dead sector.
             Err(StorageError::Permanent { what, .. }) => return Err(damaged(what)),
             stored => stored?,
         };
@@ -277,11 +287,19 @@ impl Repository {
         if end < 4 {
             return Err(damaged("it is too short for a pack".to_owned()));
         }
-        let last = self.storage.get(file, Some(end - 4..end))?;
+        let last = read(self.storage(), file, Some(end - 4..end))?;
         let last = last.try_into().map_err(|_| damaged("it is too short for a pack".to_owned()))?;
         let range = pack::header_range(end, last).map_err(damaged)?;
-        let mut header = self.storage.get(file, Some(range.clone()))?;
+        let mut header = read(self.storage(), file, Some(range.clone()))?;
         pack::decode_header(&self.key, &mut header, range.start).map_err(damaged)
+    }
+}
+
+/// Reads a file, or a part of it. What can never be read, such as a dead sector, is damage of that file.
+fn read(storage: &dyn Storage, file: File, range: Option<Range<u64>>) -> Result<Vec<u8>, Error> {
+    match storage.get(file, range) {
+        Err(StorageError::Permanent { what, .. }) => Err(Error::Damaged { file, what }),
+        read => Ok(read?),
     }
 }
 
@@ -306,7 +324,7 @@ fn add_key_file(storage: &dyn Storage, key: &Key, password: &str, cost: KdfCost,
 
 fn load_key_file(storage: &dyn Storage, id: Id) -> Result<KeyFile, Error> {
     let file = File::new(FileKind::Key, id);
-    let bytes = storage.get(file, None)?;
+    let bytes = read(storage, file, None)?;
     let damaged = |what: String| Error::Damaged { file, what };
     if Id::of(&bytes) != id {
         return Err(damaged("its content does not match its name".to_owned()));

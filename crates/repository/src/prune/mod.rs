@@ -5,12 +5,13 @@
 //! an old index may by then have written a snapshot that needs a blob of a condemned pack: such packs are taken back
 //! into the index. The idea is the two-step fossil collection of Duplicacy (Chen, "Lock-Free Deduplication", 2018).
 //!
-//! Order within a run, which is valid at every instant: new packs, new index files, condemned list, delete old index
-//! files, delete packs. `docs/design/prune.md` tells the story of each crash.
+//! Order within a run, which is valid at every instant: new packs, new index files, condemned list, older lists without
+//! what they no longer speak for, delete old index files, delete packs. `docs/design/prune.md` tells the story of each
+//! crash.
 
 mod plan;
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,7 +25,7 @@ use crate::format::index_file::{IndexFile, IndexedPack};
 use crate::format::time::Time;
 use crate::limits::PACKS_PER_INDEX;
 use crate::lock::{Access, Lock, with_held_lock};
-use crate::{Error, Event, File, FileKind, Id, Index, Repository, RunCx, StorageError};
+use crate::{Error, Event, File, FileKind, Id, Index, Repository, RunCx};
 
 /// Packs that are out of the index and wait to be deleted.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -78,17 +79,22 @@ fn carry_out(cx: &RunCx<'_>, repository: &Repository, plan: &Plan, lock: &Lock) 
     }
     lock.check()?;
     if plan.changes_index() {
-        rewrite_index(cx, repository, plan)?;
+        // What `repack` just wrote stays as it is.
+        write_index(cx, repository, &plan.keep)?;
     }
-    // Past this point every snapshot is served by the new index alone.
-    let (mut lists, damaged) = load_condemned(repository)?;
-    let fresh: HashSet<Id> = plan.condemn.iter().map(|listed| listed.id).collect();
-    // A pack that was in the index until now begins a new grace period, whatever an older list says.
-    lists.iter_mut().for_each(|(_, list)| list.packs.retain(|pack| !fresh.contains(pack)));
-    lists.extend(condemn(cx, repository, plan)?);
+    // From here on the new index files alone serve every snapshot.
+    let (lists, damaged) = load_condemned(repository)?;
+    let condemned = condemn(cx, repository, plan)?;
+    let mut lists = settle(cx, repository, plan, lists)?;
+    lists.extend(condemned);
     // What only a damaged list named was just condemned anew.
     for id in damaged {
-        delete_if_there(repository, File::new(FileKind::Condemned, id))?;
+        repository.delete_if_there(File::new(FileKind::Condemned, id))?;
+    }
+    if plan.changes_index() {
+        for id in &plan.old_index_files {
+            repository.delete_if_there(File::new(FileKind::Index, *id))?;
+        }
     }
     delete(cx, repository, plan, lists, lock, &mut pruned)?;
     Ok(pruned)
@@ -111,15 +117,6 @@ fn repack(cx: &RunCx<'_>, repository: &Repository, plan: &Plan) -> Result<(), Er
         }
         Ok(())
     })?;
-    Ok(())
-}
-
-/// Writes index files for all packs that stay, then removes the old ones. What `repack` just wrote stays as it is.
-fn rewrite_index(cx: &RunCx<'_>, repository: &Repository, plan: &Plan) -> Result<(), Error> {
-    write_index(cx, repository, &plan.keep)?;
-    for id in &plan.old_index_files {
-        delete_if_there(repository, File::new(FileKind::Index, *id))?;
-    }
     Ok(())
 }
 
@@ -162,34 +159,66 @@ fn condemn(cx: &RunCx<'_>, repository: &Repository, plan: &Plan) -> Result<Optio
     Ok(Some((id, list)))
 }
 
-/// Deletes the packs of lists whose grace period is over, then the lists.
+/// Takes out of older lists what they no longer speak for: packs that were taken back into the index, and packs that
+/// were in the index until now, whose grace period begins anew. A list keeps its time.
+fn settle(
+    cx: &RunCx<'_>,
+    repository: &Repository,
+    plan: &Plan,
+    lists: CondemnedLists,
+) -> Result<CondemnedLists, Error> {
+    let kept: HashSet<Id> = plan.keep.iter().map(|pack| pack.id).collect();
+    let fresh: HashSet<Id> = plan.condemn.iter().map(|listed| listed.id).collect();
+    let mut settled = CondemnedLists::new();
+    for (id, mut list) in lists {
+        cx.cancel.check()?;
+        let before = list.packs.len();
+        list.packs.retain(|pack| !kept.contains(pack) && !fresh.contains(pack));
+        if list.packs.len() == before {
+            settled.push((id, list));
+            continue;
+        }
+        if !list.packs.is_empty() {
+            settled.push((repository.save_json(FileKind::Condemned, &list)?, list));
+        }
+        repository.delete_if_there(File::new(FileKind::Condemned, id))?;
+    }
+    Ok(settled)
+}
+
+/// Deletes the packs whose grace period is over, then the lists that name nothing else. Where several lists name a pack,
+/// as a run killed between two of its steps leaves them, the newest has the say.
 fn delete(
     cx: &RunCx<'_>,
     repository: &Repository,
     plan: &Plan,
-    lists: Vec<(Id, Condemned)>,
+    lists: CondemnedLists,
     lock: &Lock,
     pruned: &mut Pruned,
 ) -> Result<(), Error> {
     let now = cx.clock.now();
-    for (id, list) in lists {
-        let waiting = list.packs.iter().filter_map(|pack| plan.deletable.get(pack).map(|bytes| (*pack, *bytes)));
-        if !is_over(list.time.into(), plan.grace, now) {
-            for (_, bytes) in waiting {
-                pruned.packs_condemned += 1;
-                pruned.bytes_condemned += bytes;
-            }
+    let is_over = |since: Time| is_over(since.into(), plan.grace, now);
+    let mut condemned: BTreeMap<Id, Time> = BTreeMap::new();
+    for (pack, time) in lists.iter().flat_map(|(_, list)| list.packs.iter().map(|pack| (*pack, list.time))) {
+        let since = condemned.entry(pack).or_insert(time);
+        *since = time.max(*since);
+    }
+    for (pack, since) in condemned {
+        let Some(bytes) = plan.deletable.get(&pack) else { continue };
+        if !is_over(since) {
+            pruned.packs_condemned += 1;
+            pruned.bytes_condemned += bytes;
             continue;
         }
-        for (pack, bytes) in waiting {
-            cx.cancel.check()?;
-            lock.check()?;
-            if delete_if_there(repository, File::pack(pack))? {
-                pruned.packs_deleted += 1;
-                pruned.bytes_freed += bytes;
-            }
+        cx.cancel.check()?;
+        lock.check()?;
+        if repository.delete_if_there(File::pack(pack))? {
+            pruned.packs_deleted += 1;
+            pruned.bytes_freed += bytes;
         }
-        delete_if_there(repository, File::new(FileKind::Condemned, id))?;
+    }
+    for (id, _) in lists.iter().filter(|(_, list)| is_over(list.time)) {
+        repository.delete_if_there(File::new(FileKind::Condemned, *id))?;
     }
     Ok(())
 }
@@ -198,12 +227,4 @@ fn delete(
 /// waiting is the safe reading.
 fn is_over(since: Timestamp, grace: Duration, now: Timestamp) -> bool {
     since <= now && now.duration_since(since).unsigned_abs() >= grace
-}
-
-fn delete_if_there(repository: &Repository, file: File) -> Result<bool, Error> {
-    match repository.storage().delete(file) {
-        Ok(()) => Ok(true),
-        Err(StorageError::NotFound { .. }) => Ok(false),
-        Err(error) => Err(error.into()),
-    }
 }

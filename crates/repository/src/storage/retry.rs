@@ -2,9 +2,13 @@
 //!
 //! The hard part is the answer that got lost. A put whose failure was reported may have been done all the same, so that
 //! the next try finds the file in place; the same goes for a delete. Both are told apart from somebody else's work.
+//!
+//! And a failure that seemed to pass may be one of a single file: a disk reports a dead sector like a cable that fell
+//! out. Where a file cannot be read but its place still answers, the failure is the file's own and permanent.
 
+use std::collections::HashSet;
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::{File, FileKind, Listed, Storage, StorageError};
@@ -15,21 +19,33 @@ use crate::{Cancel, Clock};
 /// several clients of one server do not come back all at once.
 ///
 /// It gives up after [`STORAGE_TRIES`] tries, with pauses of at most [`RETRY_PAUSES_TOTAL_MAX`] in all, or when the run is
-/// cancelled, and then returns the last error. A cancelled run's calls are still tried once: it has a lock to remove.
+/// cancelled, and then returns the last error. A cancelled run's calls are still tried once: it has a lock to remove. A
+/// `get` that was given up is [`StorageError::Permanent`] where the place can still be listed.
 pub struct Retry {
     inner: Arc<dyn Storage>,
     clock: Arc<dyn Clock>,
     cancel: Cancel,
+    /// Files whose reading was given up though the place answered. Their other parts are asked for once, so that a pack
+    /// on dead sectors does not cost all pauses for each of its blobs.
+    unreadable: Mutex<HashSet<File>>,
 }
 
 impl Retry {
     /// Retries what is asked of `inner`.
     pub fn new(inner: Arc<dyn Storage>, clock: Arc<dyn Clock>, cancel: Cancel) -> Self {
-        Self { inner, clock, cancel }
+        Self { inner, clock, cancel, unreadable: Mutex::default() }
     }
 
     /// Calls until there is an answer other than a transient failure. `call` is told whether it is called again.
-    fn until_answered<T>(&self, mut call: impl FnMut(bool) -> Result<T, StorageError>) -> Result<T, StorageError> {
+    fn until_answered<T>(&self, call: impl FnMut(bool) -> Result<T, StorageError>) -> Result<T, StorageError> {
+        self.until_answered_within(STORAGE_TRIES, call)
+    }
+
+    fn until_answered_within<T>(
+        &self,
+        tries: u32,
+        mut call: impl FnMut(bool) -> Result<T, StorageError>,
+    ) -> Result<T, StorageError> {
         let mut pauses_left = RETRY_PAUSES_TOTAL_MAX;
         let mut retries = 0;
         loop {
@@ -40,10 +56,19 @@ impl Retry {
             let pause = pause_after(retries).min(pauses_left);
             retries += 1;
             pauses_left -= pause;
-            if retries >= STORAGE_TRIES || !self.cancel.pause(&*self.clock, pause) {
+            if retries >= tries || !self.cancel.pause(&*self.clock, pause) {
                 return Err(error);
             }
         }
+    }
+
+    fn unreadable(&self) -> MutexGuard<'_, HashSet<File>> {
+        self.unreadable.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether the place itself can be reached. Keys are the shortest list that every repository has.
+    fn answers(&self) -> bool {
+        self.inner.list(FileKind::Key).is_ok()
     }
 
     /// Decides what it means that a file is there after an earlier try to put it failed: ours if it has our bytes.
@@ -73,7 +98,14 @@ impl Storage for Retry {
     }
 
     fn get(&self, file: File, range: Option<Range<u64>>) -> Result<Vec<u8>, StorageError> {
-        self.until_answered(|_| self.inner.get(file, range.clone()))
+        let tries = if self.unreadable().contains(&file) { 1 } else { STORAGE_TRIES };
+        match self.until_answered_within(tries, |_| self.inner.get(file, range.clone())) {
+            Err(StorageError::Transient { location, what }) if !self.cancel.is_cancelled() && self.answers() => {
+                self.unreadable().insert(file);
+                Err(StorageError::Permanent { location, what })
+            }
+            answer => answer,
+        }
     }
 
     fn list(&self, kind: FileKind) -> Result<Vec<Listed>, StorageError> {
@@ -189,6 +221,23 @@ mod tests {
         assert_eq!(s.fault.calls(), u64::from(STORAGE_TRIES));
         let waited = Duration::try_from(s.clock.now().duration_since(Timestamp::UNIX_EPOCH)).unwrap();
         assert!(waited > RETRY_PAUSE_MAX && waited <= RETRY_PAUSES_TOTAL_MAX, "{waited:?}");
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_read_in_a_place_that_answers_is_a_permanent_failure_of_that_file() {
+        let s = stack();
+        s.retry.put(file(), b"abc").unwrap();
+        s.fault.add(When::Calls(Verb::Get, None), LOST);
+        assert!(matches!(s.retry.get(file(), None), Err(StorageError::Permanent { .. })));
+        assert_eq!(s.record.count(Verb::Get, FileKind::Pack), STORAGE_TRIES as usize);
+        // Once is enough from now on.
+        assert!(matches!(s.retry.get(file(), Some(0..1)), Err(StorageError::Permanent { .. })));
+        assert_eq!(s.record.count(Verb::Get, FileKind::Pack), STORAGE_TRIES as usize + 1);
+        s.fault.mend();
+        assert_eq!(s.retry.get(file(), Some(0..1)).unwrap(), b"a");
+        // Where nothing answers, it is the place.
+        s.fault.add(When::After(0), LOST);
+        assert!(matches!(s.retry.get(file(), None), Err(StorageError::Transient { .. })));
     }
 
     #[test]

@@ -5,11 +5,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use repository::check::{self, ReadData, Report};
+use repository::clock::SimulatedClock;
 use repository::format::pack::BlobKind;
 use repository::format::receipt::{Receipt, Verdict};
 use repository::format::time::Time;
+use repository::limits::RETRY_PAUSES_TOTAL_MAX;
 use repository::prune::{self, Options};
-use repository::{Error, File, FileKind, Id, Index, Repository, forget};
+use repository::storage::retry::Retry;
+use repository::{Clock, Error, File, FileKind, Id, Index, Repository, StorageError, forget};
 
 use crate::support::*;
 
@@ -332,7 +335,7 @@ fn a_pack_on_a_bad_spot_of_the_disk_is_named_and_the_others_are_checked() {
     let scene = scene();
     let bad = *scene.tree_packs.first().unwrap();
     let watch = move |_: &repository::storage::memory::MemoryStorage, asked: Asked<'_>| match asked {
-        Asked::Get(file) if file == File::pack(bad) => Err(repository::StorageError::Permanent {
+        Asked::Get(file) if file == File::pack(bad) => Err(StorageError::Permanent {
             location: "memory".to_owned(),
             what: format!("read {file}: input/output error"),
         }),
@@ -345,4 +348,43 @@ fn a_pack_on_a_bad_spot_of_the_disk_is_named_and_the_others_are_checked() {
     assert!(named.iter().any(|finding| finding.what.contains("input/output error")), "{:?}", report.findings);
     let index = Index::load(&scene.world.cx(), &repository).unwrap();
     assert_eq!(report.packs_read, index.packs().len() - 1);
+}
+
+#[test]
+fn a_dead_sector_under_one_pack_ends_neither_check_nor_restore() {
+    let world = World::new();
+    let repository = world.open();
+    let stream = |seed| std::io::Cursor::new(noise(100_000, seed));
+    back_up(&world.cx(), &repository, StreamCapture::default().with("a", stream(1))).unwrap();
+    let before: BTreeSet<Id> = Index::load(&world.cx(), &repository).unwrap().packs().into_keys().collect();
+    let both = StreamCapture::default().with("a", stream(1)).with("b", stream(2));
+    let both = back_up(&world.cx(), &repository, both).unwrap().id;
+    let is_data = |blobs: &[repository::format::pack::PackedBlob]| blobs[0].kind == BlobKind::Data;
+    let packs = Index::load(&world.cx(), &repository).unwrap().packs();
+    // The facts in the root are the same in both, so that new data packs hold nothing but `b`.
+    let dead: BTreeSet<Id> =
+        packs.into_iter().filter(|(id, blobs)| !before.contains(id) && is_data(blobs)).map(|(id, _)| id).collect();
+    assert!(!dead.is_empty());
+    let bad = dead.clone();
+    let watch = move |_: &_, asked: Asked<'_>| match asked {
+        // As a local disk reports EIO: it may pass, but never does.
+        Asked::Get(file) if bad.contains(&file.id) => {
+            Err(StorageError::Transient { location: "disk".to_owned(), what: "input/output error".to_owned() })
+        }
+        _ => Ok(()),
+    };
+    let storage = Arc::new(Watched { inner: world.memory.clone(), watch });
+    let clock = Arc::new(SimulatedClock::new(start()));
+    let repository = open(Arc::new(Retry::new(storage, clock.clone(), world.cancel.clone()))).unwrap();
+    let report = check::check(&world.cx(), &repository, ReadData::All).unwrap();
+    let found: BTreeSet<Id> = report.findings.iter().filter_map(|finding| Some(finding.file?.id)).collect();
+    assert_eq!(found, dead, "{report:?}");
+    let affected: Vec<_> =
+        report.affected.iter().map(|affected| (affected.snapshot, affected.path.as_path())).collect();
+    assert_eq!(affected, [(both, std::path::Path::new("data/b"))]);
+    let restored = contents(&world.cx(), &repository, both).unwrap();
+    assert!(restored.files["a"] == noise(100_000, 1) && !restored.files.contains_key("b"));
+    assert_eq!(restored.problems.len(), 1, "{:?}", restored.problems);
+    let waited = Duration::try_from(clock.now().duration_since(start())).unwrap();
+    assert!(waited <= RETRY_PAUSES_TOTAL_MAX * dead.len() as u32, "{waited:?}");
 }

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use repository::check::{self, ReadData};
 use repository::clock::SimulatedClock;
-use repository::prune::{self, Options, Pruned};
+use repository::format::time::Time;
+use repository::prune::{self, Condemned, Options, Pruned};
 use repository::{FileKind, Id, Index, Repository, RunCx, forget};
 
 use crate::support::*;
@@ -106,6 +107,68 @@ fn a_pack_that_was_taken_back_gets_a_new_grace_period_when_it_is_condemned_again
     prune(&world, &repository);
     assert!(world.contents(later.id).unwrap().files["a"] == noise(200_000, 1));
     assert_clean(&world, &repository);
+}
+
+/// The lists in the storage.
+fn condemned_lists(repository: &Repository) -> Vec<Condemned> {
+    let listed = repository.storage().list(FileKind::Condemned).unwrap();
+    let load = |id| Condemned::parse(&repository.load_json(FileKind::Condemned, id).unwrap()).unwrap();
+    listed.into_iter().map(|listed| load(listed.id)).collect()
+}
+
+/// A pack that was condemned by a first prune, taken back by a second, and condemned again six hours after the first.
+fn condemned_twice() -> (World, Arc<Repository>, Index) {
+    let (world, repository, _) = scene();
+    let old_index = Index::load(&world.cx(), &repository).unwrap();
+    prune(&world, &repository);
+    let late = back_up_with(&world.cx(), &repository, &old_index, one("a", 1)).unwrap();
+    let taken_back = prune::prune(&world.cx(), &repository, Options::default()).unwrap().0.taken_back;
+    assert!(!taken_back.is_empty());
+    let mut named: Vec<Id> = condemned_lists(&repository).into_iter().flat_map(|list| list.packs).collect();
+    let indexed = indexed(&world, &repository);
+    assert!(named.iter().all(|pack| !indexed.contains(pack)), "a pack that was taken back stayed in a list");
+    named.sort();
+    assert!(named.windows(2).all(|pair| pair[0] != pair[1]), "a pack is in two lists");
+    forget::forget(&world.cx(), &repository, &[late.id]).unwrap();
+    world.clock.advance(DAY / 4);
+    let index = Index::load(&world.cx(), &repository).unwrap();
+    assert!(prune(&world, &repository).packs_condemned > 0);
+    (world, repository, index)
+}
+
+#[test]
+fn when_the_older_of_two_grace_periods_ends_the_newer_still_protects() {
+    let (world, repository, index) = condemned_twice();
+    // A writer that had read the index before the second condemnation ends after the first one's time is up.
+    world.clock.advance(DAY - DAY / 8);
+    prune(&world, &repository);
+    let later = back_up_with(&world.cx(), &repository, &index, one("a", 1)).unwrap();
+    prune(&world, &repository);
+    assert!(world.contents(later.id).unwrap().files["a"] == noise(200_000, 1));
+    assert_clean(&world, &repository);
+}
+
+#[test]
+fn of_several_lists_that_name_a_pack_the_newest_counts() {
+    let (world, repository, _) = condemned_twice();
+    // As a version that did not write older lists anew, or a killed run, leaves it.
+    let packs: Vec<Id> = condemned_lists(&repository).into_iter().flat_map(|list| list.packs).collect();
+    let old = Condemned { time: Time::from(start()), packs };
+    repository.save_json(FileKind::Condemned, &old).unwrap();
+    world.clock.advance(DAY - DAY / 8);
+    let again = index_free_packs(&world, &repository);
+    let pruned = prune(&world, &repository);
+    assert!(pruned.packs_condemned > 0, "{pruned:?}");
+    assert!(pruned.packs_condemned + pruned.packs_deleted <= again.len(), "a pack was counted twice: {pruned:?}");
+    world.clock.advance(DAY);
+    prune(&world, &repository);
+    assert_eq!((world.files(FileKind::Condemned), index_free_packs(&world, &repository)), (vec![], vec![]));
+}
+
+/// Packs that are there and in no index.
+fn index_free_packs(world: &World, repository: &Repository) -> Vec<Id> {
+    let indexed = indexed(world, repository);
+    world.files(FileKind::Pack).iter().map(|file| file.id).filter(|id| !indexed.contains(id)).collect()
 }
 
 #[test]
