@@ -22,6 +22,8 @@ pub type Examine<'a> = &'a dyn Fn(&str, &Path, &Facts) -> Result<Facts, SourceEr
 
 /// The highest level there is for sources without a server of their own.
 pub const LEVEL_MAX: u8 = 3;
+/// The lowest level that restores anything: those below look through the copy, and prove no restore.
+const PROOF_LEVEL_MIN: u8 = 2;
 
 /// What is drilled.
 pub struct DrillJob<'a> {
@@ -356,6 +358,24 @@ fn store_receipt(
             None
         }
     }
+}
+
+/// Whether a drill proves that its snapshot came back from its copy.
+pub fn is_proof(receipt: &Receipt) -> bool {
+    receipt.verdict == Verdict::Passed && receipt.level >= PROOF_LEVEL_MIN
+}
+
+/// The drill that tells where things stand: the newest of those that prove a restore or failed, at whatever level. A
+/// passed look through the copy, or a drill that could not run, takes back neither. `receipts` come oldest first.
+pub fn telling<'a>(receipts: impl DoubleEndedIterator<Item = &'a Receipt>) -> Option<&'a Receipt> {
+    receipts.rev().find(|receipt| is_proof(receipt) || receipt.verdict == Verdict::Failed)
+}
+
+/// The telling drill of each snapshot; see [`telling`]. `receipts` come oldest first.
+pub fn telling_by_snapshot(receipts: &[Receipt]) -> BTreeMap<Id, &Receipt> {
+    let drilled: std::collections::BTreeSet<Id> = receipts.iter().map(|receipt| receipt.snapshot).collect();
+    let of = |id| telling(receipts.iter().filter(move |receipt| receipt.snapshot == id));
+    drilled.into_iter().filter_map(|id| Some((id, of(id)?))).collect()
 }
 
 /// All receipts of a copy that can be read, oldest first.

@@ -10,6 +10,7 @@ use repository::format::receipt::{Receipt, Verdict};
 use repository::format::snapshot::Snapshot;
 use serde::Serialize;
 
+use crate::drill;
 use crate::manifest::SourceStatus;
 
 /// What is known about one stack.
@@ -73,7 +74,7 @@ pub struct Score {
     pub offsite: usize,
     /// Copies that cannot be changed or deleted for a time.
     pub immutable: usize,
-    /// Copies whose newest drill passed.
+    /// Copies from which the newest telling drill restored a snapshot whole.
     pub verified: usize,
 }
 
@@ -82,7 +83,7 @@ pub struct Score {
 pub struct Health {
     /// The newest snapshot's time.
     pub last_backup: Option<Timestamp>,
-    /// The newest drill on each copy.
+    /// The newest drill on each copy that says whether it restores; see [`crate::drill::telling`].
     pub last_drill: BTreeMap<String, LastDrill>,
     /// Whether the newest snapshot is young enough; `None` where no bound is set.
     pub rpo_ok: Option<bool>,
@@ -142,20 +143,28 @@ fn age(at: Timestamp, now: Timestamp) -> Duration {
 }
 
 fn last_drills(known: &Known<'_>) -> BTreeMap<String, LastDrill> {
-    let of_stack = known.receipts.iter().filter(|receipt| receipt.stack == known.stack);
-    // Oldest first, so the newest of each copy stays.
-    of_stack
-        .map(|receipt| {
-            let drill = LastDrill {
-                status: receipt.verdict,
-                level: receipt.level,
-                at: receipt.at.into(),
-                snapshot: receipt.snapshot,
-                rto_s: receipt.rto_s,
-            };
-            (receipt.copy.clone(), drill)
-        })
-        .collect()
+    let of_stack = || known.receipts.iter().filter(|receipt| receipt.stack == known.stack);
+    let names: std::collections::BTreeSet<&String> = of_stack().map(|receipt| &receipt.copy).collect();
+    let last = |name: &String| {
+        let of_copy = || of_stack().filter(|receipt| receipt.copy == *name);
+        let telling = drill::telling(of_copy());
+        // One that could not run is worth saying, but takes no failure back.
+        let newest = of_copy().rfind(|receipt| drill::is_proof(receipt) || receipt.verdict != Verdict::Passed);
+        telling.filter(|receipt| receipt.verdict == Verdict::Failed).or(newest)
+    };
+    names.into_iter().filter_map(|name| Some((name.clone(), LastDrill::of(last(name)?)))).collect()
+}
+
+impl LastDrill {
+    fn of(receipt: &Receipt) -> Self {
+        Self {
+            status: receipt.verdict,
+            level: receipt.level,
+            at: receipt.at.into(),
+            snapshot: receipt.snapshot,
+            rto_s: receipt.rto_s,
+        }
+    }
 }
 
 fn score(known: &Known<'_>, last_drill: &BTreeMap<String, LastDrill>) -> Score {
@@ -226,7 +235,11 @@ fn copy_problems(
         return;
     }
     match drill {
-        None => add(Severity::Warning, format!("copy {name} was never drilled: nothing proves that it restores"), &fix),
+        None => add(
+            Severity::Warning,
+            format!("copy {name} was never drilled at level 2 or more: nothing proves that it restores"),
+            &fix,
+        ),
         Some(drill) => match drill.status {
             Verdict::Failed => {
                 let text = format!("the drill of copy {name} on {} failed", drill.at.strftime("%Y-%m-%d"));
@@ -253,3 +266,6 @@ fn hours(duration: Duration) -> String {
         _ => format!("{} days", hours / 24),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,12 +1,10 @@
 //! `lifeboat snapshots`: what there is, and what proves it.
 
-use std::collections::BTreeMap;
-
 use jiff::Timestamp;
 use operations::manifest::{Manifest, SourceStatus};
 use operations::{Fault, drill, snapshots};
+use repository::Index;
 use repository::format::receipt::Verdict;
-use repository::{Id, Index};
 use serde_json::json;
 
 use crate::app::App;
@@ -18,13 +16,15 @@ pub fn run(app: &App, arguments: &arguments::Snapshots) -> Result<Outcome, Fault
     let repository = app.open(copy)?;
     let (found, damaged) = repository.snapshots_readable(&app.run.cancel)?;
     let found = snapshots::of_stack(found, arguments.stack.as_deref());
-    let proven = proofs(&drill::receipts(&repository)?);
+    let receipts = drill::receipts(&repository)?;
+    let drills = drill::telling_by_snapshot(&receipts);
     let index = Index::load(&app.cx(), &repository)?;
     let output = app.output();
     for (id, snapshot) in &found {
         let manifest = Manifest::load(&repository, &index, &snapshot.tree).ok().flatten();
         let whole = manifest.as_ref().map(Manifest::status);
-        let drilled = proven.get(id);
+        let drilled = drills.get(id);
+        let proven = drilled.filter(|receipt| drill::is_proof(receipt));
         let bytes_source = snapshot.summary.as_ref().map_or(0, |summary| summary.total_bytes_processed);
         let sources: Vec<&str> = snapshot.paths.iter().map(|path| path.trim_start_matches('/')).collect();
         output.json(
@@ -33,12 +33,15 @@ pub fn run(app: &App, arguments: &arguments::Snapshots) -> Result<Outcome, Fault
                 "id": id, "stack": snapshot.stack(), "time": Timestamp::from(snapshot.time), "sources": sources,
                 "bytes_source": bytes_source, "copies": [copy.name], "status": whole, "hostname": snapshot.hostname,
                 "tags": snapshot.tags,
-                "drilled": drilled.map(|(copy, level, at)| json!({ copy.as_str(): { "level": level, "at": at } })).unwrap_or(json!({})),
+                "drilled": proven.map_or(json!({}), |drill| json!({
+                    drill.copy.as_str(): { "level": drill.level, "at": Timestamp::from(drill.at) }
+                })),
             }),
         );
         let proof = match (whole, drilled) {
+            (_, Some(drill)) if drill.verdict == Verdict::Failed => format!("drill FAILED {}", day(drill.at.into())),
             (Some(SourceStatus::Partial), _) => "PARTIAL".to_owned(),
-            (_, Some((_, level, at))) => format!("proven {} (level {level})", day(*at)),
+            (_, Some(drill)) => format!("proven {} (level {})", day(drill.at.into()), drill.level),
             (Some(SourceStatus::Ok), None) => "complete, not drilled".to_owned(),
             (None, None) => "made by another program".to_owned(),
         };
@@ -64,21 +67,6 @@ pub fn run(app: &App, arguments: &arguments::Snapshots) -> Result<Outcome, Fault
     output.summary(json!({ "status": if damaged.is_empty() { "ok" } else { "damaged" }, "snapshots": found.len() }));
     output.chat(count(found.len() as u64, "snapshot"));
     Ok(if damaged.is_empty() { Outcome::Ok } else { Outcome::Bad })
-}
-
-type Proofs = BTreeMap<Id, (String, u8, Timestamp)>;
-
-/// The best passed drill of each snapshot: the highest level, of those the newest.
-fn proofs(receipts: &[repository::format::receipt::Receipt]) -> Proofs {
-    let mut proofs = Proofs::new();
-    for receipt in receipts.iter().filter(|receipt| receipt.verdict == Verdict::Passed) {
-        let proof = (receipt.copy.clone(), receipt.level, receipt.at.into());
-        let best = proofs.entry(receipt.snapshot).or_insert_with(|| proof.clone());
-        if (proof.1, proof.2) > (best.1, best.2) {
-            *best = proof;
-        }
-    }
-    proofs
 }
 
 fn day(at: Timestamp) -> String {
