@@ -21,7 +21,7 @@ pub fn forget(app: &App, arguments: &arguments::Forget) -> Result<Outcome, Fault
     } else {
         let stack = arguments.stack.as_deref();
         let named =
-            arguments.snapshot.iter().map(|name| Ok(snapshots::resolve(&repository, &app.run.cancel, name, stack)?.0));
+            arguments.snapshot.iter().map(|name| Ok(snapshots::resolve(&app.cx(), &repository, name, stack)?.0));
         named.collect::<Result<Vec<Id>, Fault>>()?
     };
     if !arguments.dry_run && !remove.is_empty() {

@@ -32,7 +32,7 @@ pub fn run(run: Run, arguments: &arguments::Restore) -> Result<Outcome, Fault> {
     let copy = app.copy(arguments.copy.as_deref())?;
     let repository = app.open(copy)?;
     let stack = arguments.stack.as_deref();
-    let (id, snapshot) = snapshots::resolve(&repository, &app.run.cancel, &place.snapshot, stack)?;
+    let (id, snapshot) = snapshots::resolve(&app.cx(), &repository, &place.snapshot, stack)?;
     let index = Index::load(&app.cx(), &repository)?;
     let job = Chosen { app: &app, repository: &repository, index: &index, id, snapshot: &snapshot, place, arguments };
     match &arguments.to {
