@@ -28,10 +28,10 @@ pub struct NamedSource {
 pub struct StackBackup<'a> {
     /// The stack.
     pub stack: &'a str,
-    /// Its sources, in the order they are captured.
+    /// All its sources, in the order they are captured.
     pub sources: &'a [NamedSource],
-    /// Not all sources of the stack are among them.
-    pub selection: bool,
+    /// The names of those to capture; all where empty. What the others claim is left to them all the same.
+    pub only: &'a [String],
     /// Further tags.
     pub tags: &'a [String],
     /// Where temporary folders may be made.
@@ -66,7 +66,7 @@ impl BackupReport {
 
 /// Takes the snapshot. On any error no snapshot is written, and the repository is as valid as before.
 pub fn run(cx: &RunCx<'_>, repository: &Arc<Repository>, job: &StackBackup<'_>) -> Result<BackupReport, Error> {
-    check_names(job.sources)?;
+    check_names(job.sources, job.only)?;
     with_lock(cx, repository, Access::Shared, || {
         scratch::with_scratch(job.scratch, |scratch| take_snapshot(cx, repository, job, scratch))
     })
@@ -83,7 +83,8 @@ fn take_snapshot(
         let what = format!("{lost} stored blobs are lost; what the sources still have of them is stored anew");
         cx.events.emit(Event::Note(what));
     }
-    let names: Vec<&str> = job.sources.iter().map(|named| named.name.as_str()).collect();
+    let chosen = chosen(job.sources, job.only);
+    let names: Vec<&str> = chosen.iter().map(|named| named.name.as_str()).collect();
     let parent = snapshots::parent(repository, cx.cancel, job.stack, &names)?;
     let previous = previous_facts(cx, repository, &index, parent.as_ref().map(|(_, snapshot)| &snapshot.tree));
     let claimed = claims(cx, job.sources)?;
@@ -96,7 +97,7 @@ fn take_snapshot(
         own_paths: job.own_paths,
         previous: previous.get(name),
     };
-    let captures = open_views(cx, job.sources, context)?;
+    let captures = open_views(cx, &chosen, context)?;
     let parent_snapshot = parent.as_ref().map(|(_, snapshot)| snapshot);
     let ((sources, problems), written) = backup::write(cx, repository, &index, parent_snapshot, |writer| {
         let (sources, problems) = store_all(cx, writer, captures)?;
@@ -106,9 +107,13 @@ fn take_snapshot(
         Ok((sources, problems))
     })?;
     let parent = parent.map(|(id, _)| id);
-    let about = describe(job, parent);
+    let about = describe(job, &names, parent);
     let (snapshot, _) = written.save(cx, repository, about)?;
     Ok(BackupReport { snapshot, parent, sources, stats: written.stats, problems })
+}
+
+fn chosen<'a>(sources: &'a [NamedSource], only: &[String]) -> Vec<&'a NamedSource> {
+    sources.iter().filter(|named| only.is_empty() || only.contains(&named.name)).collect()
 }
 
 /// What sources capture in ways of their own, so that `files` sources leave it out.
@@ -125,16 +130,19 @@ type Views<'a> = Vec<(&'a NamedSource, Box<dyn Capture + 'a>)>;
 /// One recovery point: every view is opened before the first byte is stored.
 fn open_views<'a>(
     cx: &RunCx<'_>,
-    sources: &'a [NamedSource],
+    sources: &[&'a NamedSource],
     context: impl Fn(&str) -> CaptureCx<'a>,
 ) -> Result<Views<'a>, Error> {
     let mut views = Vec::new();
-    for named in sources {
+    for &named in sources {
         cx.cancel.check()?;
         views.push((named, named.source.capture(&context(&named.name)).map_err(in_source(&named.name))?));
     }
     Ok(views)
 }
+
+/// The kind of the sources that start a program of the user's.
+const COMMAND_KIND: &str = "command";
 
 /// What a source would give.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
@@ -147,10 +155,12 @@ pub struct Counted {
     pub problems: u64,
 }
 
-/// Opens every view and walks it without reading contents or storing anything.
+/// Opens the views and walks them without reading contents or storing anything. `only` as in [`StackBackup`]. Commands
+/// are not started, as a look must change nothing: they are left out, and a note says so.
 pub fn preview(
     cx: &RunCx<'_>,
     sources: &[NamedSource],
+    only: &[String],
     scratch: &Path,
     own_paths: &[PathBuf],
 ) -> Result<BTreeMap<String, Counted>, Error> {
@@ -165,8 +175,13 @@ pub fn preview(
             own_paths,
             previous: None,
         };
+        let (commands, walked): (Vec<_>, Vec<_>) =
+            chosen(sources, only).into_iter().partition(|named| named.source.kind() == COMMAND_KIND);
+        for named in commands {
+            cx.events.emit(Event::Note(format!("source {} is a command: not started for a look", named.name)));
+        }
         let mut counts = BTreeMap::new();
-        for (named, mut view) in open_views(cx, sources, context)? {
+        for (named, mut view) in open_views(cx, &walked, context)? {
             let mut counted = Counted::default();
             while let Some(item) = view.next().map_err(in_source(&named.name))? {
                 cx.cancel.check()?;
@@ -217,15 +232,15 @@ fn store_all(
     Ok((sources, problems))
 }
 
-fn describe(job: &StackBackup<'_>, parent: Option<Id>) -> Description {
+fn describe(job: &StackBackup<'_>, names: &[&str], parent: Option<Id>) -> Description {
     let mut tags = vec![repository::format::snapshot::Snapshot::stack_tag(job.stack)];
-    if job.selection {
+    if !job.only.is_empty() {
         tags.push(SELECTION_TAG.to_owned());
     }
     tags.extend(job.tags.iter().cloned());
     Description {
         identity: Identity::of_process(),
-        paths: job.sources.iter().map(|named| format!("/{}", named.name)).collect(),
+        paths: names.iter().map(|name| format!("/{name}")).collect(),
         tags,
         program_version: PROGRAM_VERSION.to_owned(),
         parent,
@@ -254,7 +269,10 @@ fn previous_facts(
     }
 }
 
-fn check_names(sources: &[NamedSource]) -> Result<(), Error> {
+fn check_names(sources: &[NamedSource], only: &[String]) -> Result<(), Error> {
+    if let Some(unknown) = only.iter().find(|name| sources.iter().all(|named| named.name != **name)) {
+        return Err(SourceError::Unavailable { what: format!("the stack has no source {unknown}") }.into());
+    }
     if sources.is_empty() {
         return Err(SourceError::Unavailable { what: "the stack has no sources".to_owned() }.into());
     }
@@ -273,7 +291,10 @@ fn in_source(name: &str) -> impl Fn(SourceError) -> Error + '_ {
         SourceError::Cancelled => Error::Cancelled,
         SourceError::Unavailable { what } => SourceError::Unavailable { what: format!("source {name}: {what}") }.into(),
         SourceError::Invalid { what } => SourceError::Invalid { what: format!("source {name}: {what}") }.into(),
-        error @ SourceError::Io { .. } => error.into(),
+        SourceError::Io { path, error } => {
+            let error = std::io::Error::new(error.kind(), format!("{error} (source {name})"));
+            SourceError::Io { path, error }.into()
+        }
     }
 }
 
@@ -281,5 +302,65 @@ fn name_source(name: &str) -> impl Fn(Error) -> Error + '_ {
     move |error| match error {
         Error::Source(error) => in_source(name)(error),
         error => error,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::ErrorKind;
+    use std::sync::Arc;
+    use std::sync::atomic::Ordering;
+
+    use repository::events::Recorded;
+    use repository::walk;
+
+    use super::*;
+    use crate::memory::{FixedFiles, Memory};
+
+    #[test]
+    fn what_another_source_claims_is_left_to_it_also_when_it_is_not_chosen() {
+        let memory = Memory::new();
+        let files = FixedFiles::new(&[("app.db", "raw bytes"), ("notes", "text")]);
+        let database = FixedFiles { claims: vec!["/app.db".into()], ..FixedFiles::new(&[("app.db", "a copy")]) };
+        let opened = Arc::clone(&database.opened);
+        let sources = [files.named("files"), database.named("db")];
+        let report = memory.back_up(&sources, &["files"]).unwrap();
+        assert_eq!(opened.load(Ordering::Relaxed), 0);
+        let snapshot = memory.repository.snapshot(report.snapshot).unwrap();
+        assert_eq!(snapshot.paths, ["/files"]);
+        assert!(snapshots::is_selection(&snapshot));
+        let index = memory.index();
+        let is_there =
+            |path: &str| walk::find(&memory.repository, &index, &snapshot.tree, path.as_ref()).unwrap().is_some();
+        assert!(is_there("files/notes") && !is_there("files/app.db") && !is_there("db"));
+        assert!(memory.back_up(&sources, &["flies"]).unwrap_err().to_string().contains("no source flies"));
+    }
+
+    #[test]
+    fn a_look_starts_no_command_and_says_so() {
+        let memory = Memory::new();
+        let command = FixedFiles { kind: COMMAND_KIND, ..FixedFiles::new(&[("dump", "x")]) };
+        let opened = Arc::clone(&command.opened);
+        let sources = [FixedFiles::new(&[("a", "1"), ("b", "22")]).named("files"), command.named("dump")];
+        let events = Recorded::default();
+        let cx = RunCx { events: &events, ..memory.cx() };
+        let counts = preview(&cx, &sources, &[], memory.scratch.path(), &[]).unwrap();
+        assert_eq!(
+            counts.into_iter().collect::<Vec<_>>(),
+            [("files".to_owned(), Counted { files: 2, bytes: 3, problems: 0 })]
+        );
+        assert_eq!(opened.load(Ordering::Relaxed), 0);
+        assert!(matches!(&events.events()[..], [Event::Note(note)] if note.contains("dump")), "{events:?}");
+    }
+
+    #[test]
+    fn an_error_of_reading_names_its_source_and_keeps_its_kind() {
+        let memory = Memory::new();
+        let closed = FixedFiles { fails_with: Some(ErrorKind::PermissionDenied), ..FixedFiles::new(&[]) };
+        let error = memory.back_up(&[closed.named("letters")], &[]).unwrap_err();
+        let text = error.to_string();
+        assert!(text.contains("/srv/x") && text.contains("source letters"), "{text}");
+        let Error::Source(SourceError::Io { error, .. }) = error else { panic!("{error:?}") };
+        assert_eq!(error.kind(), ErrorKind::PermissionDenied);
     }
 }

@@ -15,13 +15,15 @@ use serde::Serialize;
 
 use crate::PROGRAM_VERSION;
 use crate::manifest::{Manifest, SourceRecord};
-use crate::scratch::with_scratch;
+use crate::scratch::{self, with_scratch};
 
 /// Counts a source's facts again in restored data: kind, folder, recorded facts.
 pub type Examine<'a> = &'a dyn Fn(&str, &Path, &Facts) -> Result<Facts, SourceError>;
 
 /// The highest level there is for sources without a server of their own.
 pub const LEVEL_MAX: u8 = 3;
+/// The lowest level that restores anything: those below look through the copy, and prove no restore.
+const PROOF_LEVEL_MIN: u8 = 2;
 
 /// What is drilled.
 pub struct DrillJob<'a> {
@@ -133,7 +135,7 @@ impl Drill<'_> {
             return self.read_all(&index);
         };
         let bytes: u64 = manifest.sources.values().map(|record| record.tree.bytes).sum();
-        if let Some(free) = free_bytes(self.job.scratch)
+        if let Some(free) = scratch::free_bytes(self.job.scratch)
             && free < bytes.saturating_add(SPARE_BYTES)
         {
             let place = self.job.scratch.display();
@@ -194,6 +196,11 @@ impl Drill<'_> {
             }
             self.weigh(source.status);
             self.report.sources.insert(name.clone(), source);
+        }
+        // What lies beside the sources was part of the backup too, such as the guide to restore without Lifeboat.
+        let is_of_source = |path: &Path| manifest.sources.keys().any(|name| path.starts_with(name));
+        for problem in restored.problems.iter().filter(|problem| !is_of_source(Path::new(&problem.path))) {
+            self.fail(problem.to_string());
         }
         self.check_root(index, manifest)?;
         self.end_step("compare");
@@ -308,13 +315,6 @@ impl Drill<'_> {
 /// Room for folders and small files beside the bytes of a restore.
 const SPARE_BYTES: u64 = 64 << 20;
 
-/// Free bytes for this user below `folder` or the nearest folder above it that exists.
-fn free_bytes(folder: &Path) -> Option<u64> {
-    let existing = folder.ancestors().find(|path| path.exists())?;
-    let stat = rustix::fs::statvfs(existing).ok()?;
-    Some(stat.f_bavail.saturating_mul(stat.f_frsize))
-}
-
 /// What differs between recorded and recounted facts.
 pub fn differences(recorded: &Facts, found: &Facts) -> Vec<String> {
     let names: std::collections::BTreeSet<&String> = recorded.keys().chain(found.keys()).collect();
@@ -358,6 +358,24 @@ fn store_receipt(
     }
 }
 
+/// Whether a drill proves that its snapshot came back from its copy.
+pub fn is_proof(receipt: &Receipt) -> bool {
+    receipt.verdict == Verdict::Passed && receipt.level >= PROOF_LEVEL_MIN
+}
+
+/// The drill that tells where things stand: the newest of those that prove a restore or failed, at whatever level. A
+/// passed look through the copy, or a drill that could not run, takes back neither. `receipts` come oldest first.
+pub fn telling<'a>(receipts: impl DoubleEndedIterator<Item = &'a Receipt>) -> Option<&'a Receipt> {
+    receipts.rev().find(|receipt| is_proof(receipt) || receipt.verdict == Verdict::Failed)
+}
+
+/// The telling drill of each snapshot; see [`telling`]. `receipts` come oldest first.
+pub fn telling_by_snapshot(receipts: &[Receipt]) -> BTreeMap<Id, &Receipt> {
+    let drilled: std::collections::BTreeSet<Id> = receipts.iter().map(|receipt| receipt.snapshot).collect();
+    let of = |id| telling(receipts.iter().filter(move |receipt| receipt.snapshot == id));
+    drilled.into_iter().filter_map(|id| Some((id, of(id)?))).collect()
+}
+
 /// All receipts of a copy that can be read, oldest first.
 pub fn receipts(repository: &Repository) -> Result<Vec<Receipt>, Error> {
     let mut receipts = Vec::new();
@@ -370,4 +388,42 @@ pub fn receipts(repository: &Repository) -> Result<Vec<Receipt>, Error> {
     }
     receipts.sort_by_key(|receipt| receipt.at);
     Ok(receipts)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::manifest::RESTORE_GUIDE_NAME;
+    use crate::memory::{FixedFiles, Memory};
+
+    fn drill(memory: &Memory, snapshot: Id, level: u8) -> DrillReport {
+        let described = memory.repository.snapshot(snapshot).unwrap();
+        let scratch = memory.scratch.path();
+        let examine: Examine<'_> = &|_, _, facts| Ok(facts.clone());
+        run(
+            &memory.cx(),
+            &memory.repository,
+            &DrillJob { copy: "disk", snapshot, described: &described, level, scratch, examine },
+        )
+        .unwrap()
+    }
+
+    #[test]
+    fn a_drill_fails_for_whatever_is_lost_in_a_source_or_beside_them() {
+        let whole = Memory::new();
+        let sources = [FixedFiles::new(&[("srv/a", "content of a")]).named("files")];
+        let snapshot = whole.back_up(&sources, &[]).unwrap().snapshot;
+        let passed = drill(&whole, snapshot, 3);
+        assert_eq!((passed.verdict, passed.level), (Verdict::Passed, 3), "{:?}", passed.remarks);
+        for path in ["files/srv/a", RESTORE_GUIDE_NAME] {
+            let memory = Memory::new();
+            let snapshot = memory.back_up(&sources, &[]).unwrap().snapshot;
+            memory.damage(snapshot, path);
+            let failed = drill(&memory, snapshot, 3);
+            assert_eq!((failed.verdict, failed.level), (Verdict::Failed, 0), "{path}");
+            let named = failed.remarks.iter().any(|remark| remark.contains(path))
+                || failed.sources["files"].differences.iter().any(|problem| problem.path.contains("srv/a"));
+            assert!(named, "{path}: {failed:?}");
+        }
+    }
 }

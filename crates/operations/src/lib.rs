@@ -9,6 +9,8 @@ pub mod drill;
 pub mod fault;
 pub mod in_place;
 pub mod manifest;
+#[cfg(test)]
+mod memory;
 pub mod restore;
 pub mod restore_guide;
 pub mod retention;

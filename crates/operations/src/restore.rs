@@ -3,7 +3,9 @@
 use std::path::Path;
 
 use repository::restore::{self, Options, Restored};
-use repository::{Error, Event, Id, Index, NodeKind, Repository, RunCx, walk};
+use repository::{Error, Event, Id, Index, Node, NodeKind, Problem, Repository, RunCx, walk};
+
+use crate::scratch;
 
 /// What a restore would bring back.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -16,9 +18,11 @@ pub struct Preview {
     pub others: u64,
     /// Bytes of the files.
     pub bytes: u64,
+    /// Folders that are damaged: what they hold is not counted, or not all of it, and will not come back.
+    pub damaged: u64,
 }
 
-/// Counts what lies at `path` in the tree, without fetching it.
+/// Counts what lies at `path` in the tree and can be read, without fetching it. Damaged folders are told of as problems.
 pub fn preview(
     cx: &RunCx<'_>,
     repository: &Repository,
@@ -26,9 +30,23 @@ pub fn preview(
     tree: &Id,
     path: &Path,
 ) -> Result<Preview, Error> {
-    let node = find(repository, index, tree, path)?;
+    let mut damaged = |path: &Path, error: Error| {
+        let what = format!("what this folder holds cannot be restored, or not all of it: {error}");
+        cx.events.emit(Event::Problem(Problem::new(path, what)));
+    };
+    count(cx, repository, index, &find(repository, index, tree, path)?, &mut damaged)
+}
+
+fn count(
+    cx: &RunCx<'_>,
+    repository: &Repository,
+    index: &Index,
+    node: &Node,
+    damaged: &mut dyn FnMut(&Path, Error),
+) -> Result<Preview, Error> {
     let mut preview = Preview::default();
-    let mut count = |kind, size| match kind {
+    let mut folders_damaged = 0;
+    let mut add = |kind, size| match kind {
         NodeKind::File => {
             preview.files += 1;
             preview.bytes += size;
@@ -36,20 +54,27 @@ pub fn preview(
         NodeKind::Dir => preview.dirs += 1,
         _ => preview.others += 1,
     };
-    match node.subtree {
-        None => count(node.kind, node.size),
-        Some(subtree) => walk::walk(cx, repository, index, &subtree, &mut |step| {
-            if let walk::Step::Reach(_, node) = step {
-                count(node.kind, node.size);
-            }
-            Ok(walk::Go::In)
-        })?,
+    match &node.subtree {
+        None => add(node.kind, node.size),
+        Some(subtree) => {
+            let mut visit = |step: walk::Step<'_>| {
+                if let walk::Step::Reach(_, node) = step {
+                    add(node.kind, node.size);
+                }
+                Ok(walk::Go::In)
+            };
+            walk::walk_readable(cx, repository, index, subtree, &mut visit, &mut |path, error| {
+                folders_damaged += 1;
+                damaged(path, error);
+                Ok(())
+            })?;
+        }
     }
-    Ok(preview)
+    Ok(Preview { damaged: folders_damaged, ..preview })
 }
 
 /// Restores what lies at `path` in the tree into `target`, which must be empty or not exist. What a folder holds comes
-/// straight into it.
+/// straight into it. Damage costs what it hit and nothing else, and is among the problems.
 pub fn to_new_place(
     cx: &RunCx<'_>,
     repository: &Repository,
@@ -60,17 +85,18 @@ pub fn to_new_place(
     options: Options,
 ) -> Result<Restored, Error> {
     let node = find(repository, index, tree, path)?;
-    let preview = preview(cx, repository, index, tree, path)?;
+    // The restore itself tells of what is damaged.
+    let Preview { bytes, .. } = count(cx, repository, index, &node, &mut |_, _| {})?;
     prepare_target(target)?;
-    check_space(target, preview.bytes)?;
-    cx.events.emit(Event::StepStarted { name: "restoring".to_owned(), bytes_total: Some(preview.bytes) });
+    check_space(target, bytes)?;
+    cx.events.emit(Event::StepStarted { name: "restoring".to_owned(), bytes_total: Some(bytes) });
     match node.subtree {
         Some(subtree) => restore::tree(cx, repository, index, &subtree, target, options),
         None => restore::single(cx, repository, index, &node, target, options),
     }
 }
 
-fn find(repository: &Repository, index: &Index, tree: &Id, path: &Path) -> Result<repository::Node, Error> {
+fn find(repository: &Repository, index: &Index, tree: &Id, path: &Path) -> Result<Node, Error> {
     walk::find(repository, index, tree, path)?
         .ok_or_else(|| Error::NotFound(format!("{} is not in the snapshot", path.display())))
 }
@@ -89,11 +115,41 @@ fn prepare_target(target: &Path) -> Result<(), Error> {
 }
 
 fn check_space(target: &Path, bytes: u64) -> Result<(), Error> {
-    let Ok(stat) = rustix::fs::statvfs(target) else { return Ok(()) };
-    let free = stat.f_bavail.saturating_mul(stat.f_frsize);
-    if free >= bytes {
-        return Ok(());
-    }
+    let Some(free) = scratch::free_bytes(target).filter(|free| *free < bytes) else { return Ok(()) };
     let what = format!("the restore needs {bytes} bytes, and only {free} are free");
     Err(Error::Local { path: target.to_owned(), error: std::io::Error::new(std::io::ErrorKind::StorageFull, what) })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use repository::events::Recorded;
+
+    use super::*;
+    use crate::memory::{FixedFiles, Memory};
+
+    #[test]
+    fn one_damaged_folder_keeps_nothing_else_from_coming_back() {
+        let memory = Memory::new();
+        let files = FixedFiles::new(&[("a/one", "1"), ("b/two", "22"), ("c/three", "333")]);
+        let snapshot = memory.back_up(&[files.named("files")], &[]).unwrap().snapshot;
+        memory.damage(snapshot, "files/b");
+        let tree = memory.repository.snapshot(snapshot).unwrap().tree;
+        let (index, events) = (memory.index(), Recorded::default());
+        let cx = RunCx { events: &events, ..memory.cx() };
+        let preview = preview(&cx, &memory.repository, &index, &tree, Path::new("files")).unwrap();
+        assert_eq!(preview, Preview { files: 2, dirs: 3, others: 0, bytes: 4, damaged: 1 });
+        assert!(matches!(&events.events()[..], [Event::Problem(problem)] if problem.path == "b"), "{events:?}");
+        let target = memory.scratch.path().join("target");
+        let options = Options::for_this_process();
+        let restored =
+            to_new_place(&memory.cx(), &memory.repository, &index, &tree, Path::new("files"), &target, options)
+                .unwrap();
+        assert_eq!(restored.problems.len(), 1, "{:?}", restored.problems);
+        assert_eq!(std::fs::read_to_string(target.join("a/one")).unwrap(), "1");
+        assert_eq!(std::fs::read_to_string(target.join("c/three")).unwrap(), "333");
+        let names = std::fs::read_dir(target.join("b")).unwrap().map(|entry| entry.unwrap().file_name());
+        assert_eq!(names.collect::<BTreeSet<_>>(), BTreeSet::new());
+    }
 }

@@ -3,6 +3,8 @@
 
 use std::fmt::Write as _;
 
+use repository::format::snapshot::Snapshot;
+
 use crate::manifest::{Manifest, SourceRecord};
 
 /// The guide for a snapshot of `manifest`, kept in a repository that `restic -r` finds at `location`.
@@ -10,7 +12,7 @@ pub fn text(manifest: &Manifest, location: &str) -> String {
     let mut text = String::new();
     let stack = &manifest.stack;
     let quoted = shell_quote(location);
-    let tag = shell_quote(&format!("stack:{stack}"));
+    let tag = shell_quote(&Snapshot::stack_tag(stack));
     // Writing to a `String` cannot fail.
     let _ = write!(
         text,

@@ -18,16 +18,16 @@ pub use within::Within;
 /// Decides for each of one stack's snapshots whether it stays. The answer is sorted from the newest to the oldest.
 ///
 /// Hours, days, weeks and so on are those of `zone`; restic takes the offset that each snapshot was written with.
-pub fn apply(snapshots: &[Candidate], policy: &Policy, now: Timestamp, zone: &TimeZone) -> Vec<Verdict> {
+pub fn apply(snapshots: &[Candidate], policy: &Policy, now: Timestamp, zone: &TimeZone) -> Vec<Decision> {
     let mut sorted: Vec<(&Candidate, Zoned)> =
         snapshots.iter().map(|candidate| (candidate, candidate.time.to_zoned(zone.clone()))).collect();
     sorted.sort_by(|(a, _), (b, _)| b.time.cmp(&a.time).then(a.id.cmp(&b.id)));
 
-    let mut verdicts: Vec<Verdict> = sorted
+    let mut decisions: Vec<Decision> = sorted
         .iter()
-        .map(|(candidate, _)| Verdict { id: candidate.id, time: candidate.time, reasons: Vec::new() })
+        .map(|(candidate, _)| Decision { id: candidate.id, time: candidate.time, reasons: Vec::new() })
         .collect();
-    keep_always(&sorted, policy, now, &mut verdicts);
+    keep_always(&sorted, policy, now, &mut decisions);
 
     // restic measures `within` from the newest snapshot that does not lie in the future. If all do, all are within.
     let newest = sorted.iter().map(|(_, time)| time).find(|time| time.timestamp() < now);
@@ -38,9 +38,9 @@ pub fn apply(snapshots: &[Candidate], policy: &Policy, now: Timestamp, zone: &Ti
     for period in Period::ALL {
         bounded.extend(policy.within(period).map(|within| (period, within, start(&within), None)));
     }
-    for (number, ((candidate, time), verdict)) in sorted.iter().zip(&mut verdicts).enumerate() {
+    for (number, ((candidate, time), decision)) in sorted.iter().zip(&mut decisions).enumerate() {
         let is_oldest = number + 1 == snapshots.len();
-        let reasons = &mut verdict.reasons;
+        let reasons = &mut decision.reasons;
         for tags in &policy.tags {
             if tags.match_all(&candidate.tags) {
                 reasons.push(Reason::Tags(tags.clone()));
@@ -71,21 +71,21 @@ pub fn apply(snapshots: &[Candidate], policy: &Policy, now: Timestamp, zone: &Ti
             }
         }
     }
-    verdicts
+    decisions
 }
 
 /// The rules that no setting turns off.
-fn keep_always(sorted: &[(&Candidate, Zoned)], policy: &Policy, now: Timestamp, verdicts: &mut [Verdict]) {
+fn keep_always(sorted: &[(&Candidate, Zoned)], policy: &Policy, now: Timestamp, decisions: &mut [Decision]) {
     if policy.is_empty() {
-        verdicts.iter_mut().for_each(|verdict| verdict.reasons.push(Reason::NoRules));
+        decisions.iter_mut().for_each(|decision| decision.reasons.push(Reason::NoRules));
     }
     // A snapshot that a wrong clock dated into the future must not be the only one that stays.
     let newest_past = sorted.iter().position(|(candidate, _)| candidate.time <= now);
     for number in (0..sorted.len()).filter(|number| *number == 0 || Some(*number) == newest_past) {
-        verdicts[number].reasons.push(Reason::Newest);
+        decisions[number].reasons.push(Reason::Newest);
     }
     if let Some(number) = sorted.iter().position(|(candidate, _)| candidate.drilled) {
-        verdicts[number].reasons.push(Reason::NewestDrilled);
+        decisions[number].reasons.push(Reason::NewestDrilled);
     }
 }
 
@@ -104,7 +104,7 @@ pub struct Candidate {
 
 /// What is decided about a snapshot.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Verdict {
+pub struct Decision {
     /// The snapshot.
     pub id: Id,
     /// When it was taken.
@@ -113,7 +113,7 @@ pub struct Verdict {
     pub reasons: Vec<Reason>,
 }
 
-impl Verdict {
+impl Decision {
     /// Whether the snapshot stays.
     pub fn is_kept(&self) -> bool {
         !self.reasons.is_empty()

@@ -95,6 +95,14 @@ fn open_up(root: &Path) -> std::io::Result<()> {
     Ok(())
 }
 
+/// Free bytes for this user below `folder` or the nearest folder above it that exists; `None` where the system does not
+/// say.
+pub fn free_bytes(folder: &Path) -> Option<u64> {
+    let existing = folder.ancestors().find(|path| path.exists())?;
+    let stat = rustix::fs::statvfs(existing).ok()?;
+    Some(stat.f_bavail.saturating_mul(stat.f_frsize))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

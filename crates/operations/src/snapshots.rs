@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use repository::format::snapshot::Snapshot;
-use repository::{Cancel, Error, File, FileKind, Id, Problem, Repository};
+use repository::{Cancel, Error, Event, File, FileKind, Id, Problem, Repository, RunCx};
 
 /// What a user writes to name a snapshot or something in it: `SNAPSHOT[:SOURCE[/PATH]]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,69 +49,95 @@ pub struct Resolved {
     pub doubts: Vec<Problem>,
 }
 
-/// The same as [`resolve`], and what makes it doubtful.
+/// The same as [`resolve`], with what makes it doubtful left to the caller.
 pub fn resolve_noting_doubts(
+    cx: &RunCx<'_>,
     repository: &Repository,
-    cancel: &Cancel,
     name: &str,
     stack: Option<&str>,
 ) -> Result<Resolved, Error> {
-    let (id, snapshot) = resolve(repository, cancel, name, stack)?;
+    let (snapshots, damaged) = repository.snapshots_readable(cx.cancel)?;
     let mut doubts = Vec::new();
     if name == LATEST {
-        for (damaged, error) in repository.snapshots_readable(cancel)?.1 {
-            let file = File::new(FileKind::Snapshot, damaged);
-            let what = format!("this snapshot cannot be read and may be the newest: {error}");
+        for (id, error) in &damaged {
+            let file = File::new(FileKind::Snapshot, *id);
+            let what =
+                format!("it cannot be read, is passed over, and may be the newest ({error}); run `lifeboat check`");
             doubts.push(Problem::new(Path::new(&file.path()), what));
         }
     }
+    let (id, snapshot) = choose(snapshots, damaged, name, stack)?;
     Ok(Resolved { id, snapshot, doubts })
+}
+
+/// The snapshot that `name` means: the newest one (of `stack`, where given) for `latest`, else the only one whose id
+/// begins with it, whatever its stack. Where `latest` passes over snapshots that are damaged, and so might have been
+/// newer, a problem says it.
+pub fn resolve(
+    cx: &RunCx<'_>,
+    repository: &Repository,
+    name: &str,
+    stack: Option<&str>,
+) -> Result<(Id, Snapshot), Error> {
+    let found = resolve_noting_doubts(cx, repository, name, stack)?;
+    for doubt in found.doubts {
+        cx.events.emit(Event::Problem(doubt));
+    }
+    Ok((found.id, found.snapshot))
 }
 
 /// The id of the snapshot that is to be removed. One that cannot be read has one, too.
 pub fn resolve_to_remove(
+    cx: &RunCx<'_>,
     repository: &Repository,
-    cancel: &Cancel,
     name: &str,
     stack: Option<&str>,
 ) -> Result<Id, Error> {
-    let found = resolve(repository, cancel, name, stack);
-    let Err(Error::NotFound(_)) = &found else { return Ok(found?.0) };
-    let damaged = repository.snapshots_readable(cancel)?.1;
-    let mut matching = damaged.iter().filter(|(id, _)| id.to_hex().starts_with(&name.to_lowercase()));
-    match (matching.next(), matching.next()) {
-        (Some((id, _)), None) => Ok(*id),
-        _ => Ok(found?.0),
+    let (snapshots, damaged) = repository.snapshots_readable(cx.cancel)?;
+    let matching: Vec<Id> = damaged.iter().map(|(id, _)| *id).filter(|id| begins_with(id, name)).collect();
+    match (choose(snapshots, damaged, name, stack), matching.as_slice()) {
+        (Err(error), [id]) if error.is_damage() => Ok(*id),
+        (found, _) => Ok(found?.0),
     }
 }
 
-/// What means the newest snapshot.
-const LATEST: &str = "latest";
+fn begins_with(id: &Id, digits: &str) -> bool {
+    id.to_hex().starts_with(&digits.to_lowercase())
+}
 
-/// The snapshot that `name` means: the newest one (of `stack`, where given) for `latest`, else the only one whose id
-/// begins with it.
-pub fn resolve(
-    repository: &Repository,
-    cancel: &Cancel,
+fn choose(
+    snapshots: Vec<(Id, Snapshot)>,
+    damaged: Vec<(Id, Error)>,
     name: &str,
     stack: Option<&str>,
 ) -> Result<(Id, Snapshot), Error> {
-    let snapshots = of_stack(repository.snapshots_readable(cancel)?.0, stack);
     if name == LATEST {
-        // A snapshot of some sources only stands for the stack where there is no other.
-        let newest = snapshots.iter().rfind(|(_, snapshot)| !is_selection(snapshot)).or(snapshots.last());
-        return newest.cloned().ok_or_else(|| Error::NotFound("there is no snapshot yet".to_owned()));
+        let snapshots = of_stack(snapshots, stack);
+        return newest(&snapshots).cloned().ok_or_else(|| Error::NotFound("there is no snapshot yet".to_owned()));
     }
-    let mut matching = snapshots.into_iter().filter(|(id, _)| id.to_hex().starts_with(&name.to_lowercase()));
-    match (matching.next(), matching.next()) {
-        (Some(found), None) => Ok(found),
-        (Some((one, _)), Some((other, _))) => Err(Error::NotFound(format!(
-            "{name} is the beginning of several snapshots, {} and {} among them; give more digits",
-            one.short(),
-            other.short()
-        ))),
-        (None, _) => Err(Error::NotFound(format!("there is no snapshot {name}"))),
+    let mut matching = snapshots.into_iter().filter(|(id, _)| begins_with(id, name));
+    let mut damaged = damaged.into_iter().filter(|(id, _)| begins_with(id, name));
+    match (matching.next(), damaged.next(), matching.next()) {
+        (Some(found), None, None) => Ok(found),
+        (Some((one, _)), Some((other, _)), _) | (Some((one, _)), None, Some((other, _))) => {
+            Err(Error::NotFound(format!(
+                "{name} is the beginning of several snapshots, {} and {} among them; give more digits",
+                one.short(),
+                other.short()
+            )))
+        }
+        (None, Some((_, error)), _) => Err(error),
+        (None, None, _) => Err(Error::NotFound(format!("there is no snapshot {name}"))),
     }
+}
+
+/// The word for the newest snapshot.
+pub const LATEST: &str = "latest";
+
+/// The newest of `snapshots`, which come oldest first. One of some sources only stands for its stack where there is no
+/// other.
+pub fn newest(snapshots: &[(Id, Snapshot)]) -> Option<&(Id, Snapshot)> {
+    snapshots.iter().rfind(|(_, snapshot)| !is_selection(snapshot)).or(snapshots.last())
 }
 
 /// The snapshots of one stack; all of them where none is named.
@@ -145,7 +171,52 @@ pub fn parent(
 
 #[cfg(test)]
 mod tests {
+    use repository::events::Recorded;
+    use repository::{File, FileKind};
+
     use super::*;
+    use crate::memory::Memory;
+
+    #[test]
+    fn a_damaged_snapshot_is_never_passed_over_in_silence() {
+        let memory = Memory::new();
+        let older = memory.snapshot("cht", "2026-03-01T00:00:00Z", &[]);
+        let newer = memory.snapshot("cht", "2026-03-02T00:00:00Z", &[]);
+        let events = Recorded::default();
+        let cx = RunCx { events: &events, ..memory.cx() };
+        let resolve = |name: &str| resolve(&cx, &memory.repository, name, Some("cht"));
+        assert_eq!(resolve("latest").unwrap().0, newer);
+        assert!(events.events().is_empty());
+        assert!(memory.storage.flip(File::new(FileKind::Snapshot, newer), 40));
+        assert_eq!(resolve("latest").unwrap().0, older);
+        let told = events.events();
+        let [Event::Problem(problem)] = &told[..] else { panic!("{told:?}") };
+        assert!(problem.path.contains(&newer.short()), "{problem}");
+        assert!(resolve(&newer.to_hex()).unwrap_err().is_damage(), "named, it is damaged, not missing");
+    }
+
+    #[test]
+    fn a_snapshot_of_some_sources_stands_for_the_stack_only_where_there_is_no_other() {
+        let memory = Memory::new();
+        let snapshots = || memory.repository.snapshots(&memory.cancel).unwrap();
+        let newest = || newest(&snapshots()).map(|(id, _)| *id);
+        assert_eq!(newest(), None);
+        let some = memory.snapshot("cht", "2026-03-02T00:00:00Z", &[SELECTION_TAG]);
+        assert_eq!(newest(), Some(some));
+        let whole = memory.snapshot("cht", "2026-03-01T00:00:00Z", &[]);
+        assert_eq!(newest(), Some(whole));
+    }
+
+    #[test]
+    fn an_id_names_its_snapshot_whatever_its_stack() {
+        let memory = Memory::new();
+        let ours = memory.snapshot("cht", "2026-03-01T00:00:00Z", &[]);
+        let other = memory.snapshot("other", "2026-03-02T00:00:00Z", &[]);
+        let resolve = |name: &str| resolve(&memory.cx(), &memory.repository, name, Some("cht"));
+        assert_eq!(resolve(&other.to_hex()[..12].to_uppercase()).unwrap().0, other);
+        assert_eq!(resolve("latest").unwrap().0, ours);
+        assert!(matches!(resolve("0123456789"), Err(Error::NotFound(_))));
+    }
 
     #[test]
     fn places_are_read() {

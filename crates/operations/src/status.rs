@@ -7,17 +7,17 @@ use std::time::Duration;
 use jiff::Timestamp;
 use repository::Id;
 use repository::format::receipt::{Receipt, Verdict};
-use repository::format::snapshot::Snapshot;
 use serde::Serialize;
 
 use crate::manifest::SourceStatus;
+use crate::{Fault, FaultKind, drill};
 
 /// What is known about one stack.
 pub struct Known<'a> {
     /// The stack.
     pub stack: &'a str,
-    /// Its snapshots, oldest first, and whether each is whole; `None` where its manifest could not be read.
-    pub snapshots: &'a [(Id, Snapshot, Option<SourceStatus>)],
+    /// Its newest snapshot, of those that hold all sources where there are any; see [`crate::snapshots::newest`].
+    pub newest: Option<Newest>,
     /// The receipts of all its copies, oldest first.
     pub receipts: &'a [Receipt],
     /// The copies it goes to.
@@ -26,6 +26,17 @@ pub struct Known<'a> {
     pub rpo: Option<Duration>,
     /// How long a restore may take.
     pub rto: Option<Duration>,
+}
+
+/// What is known about the newest snapshot.
+#[derive(Clone, Copy, Debug)]
+pub struct Newest {
+    /// When it was taken.
+    pub time: Timestamp,
+    /// It holds only some of the stack's sources, as there is no other.
+    pub selection: bool,
+    /// Whether it is whole; `None` where its manifest could not be read.
+    pub status: Option<SourceStatus>,
 }
 
 /// What is known about one copy.
@@ -37,8 +48,27 @@ pub struct CopyKnown {
     pub media: Option<String>,
     /// It lies at another place.
     pub offsite: bool,
-    /// Why it cannot be reached or opened.
-    pub unreachable: Option<String>,
+    /// Why it cannot be looked into.
+    pub fault: Option<CopyFault>,
+    /// Snapshots in it, of whatever stack, that are damaged.
+    pub damaged: Vec<Id>,
+}
+
+/// Why a copy cannot be looked into.
+#[derive(Clone, Debug)]
+pub struct CopyFault {
+    /// What kind of thing is wrong.
+    pub kind: FaultKind,
+    /// What is wrong.
+    pub what: String,
+    /// What to do, where that is known.
+    pub fix: Option<String>,
+}
+
+impl From<Fault> for CopyFault {
+    fn from(fault: Fault) -> Self {
+        Self { kind: fault.kind, what: fault.text(), fix: fault.hint }
+    }
 }
 
 /// How bad a problem is.
@@ -73,7 +103,7 @@ pub struct Score {
     pub offsite: usize,
     /// Copies that cannot be changed or deleted for a time.
     pub immutable: usize,
-    /// Copies whose newest drill passed.
+    /// Copies from which the newest telling drill restored a snapshot whole.
     pub verified: usize,
 }
 
@@ -82,7 +112,7 @@ pub struct Score {
 pub struct Health {
     /// The newest snapshot's time.
     pub last_backup: Option<Timestamp>,
-    /// The newest drill on each copy.
+    /// The newest drill on each copy that says whether it restores; see [`crate::drill::telling`].
     pub last_drill: BTreeMap<String, LastDrill>,
     /// Whether the newest snapshot is young enough; `None` where no bound is set.
     pub rpo_ok: Option<bool>,
@@ -111,10 +141,12 @@ pub struct LastDrill {
 
 /// A drill older than this proves little about today's copy.
 const DRILL_AGE_MAX: Duration = Duration::from_secs(35 * 24 * 60 * 60);
+/// A snapshot older than this is said to be old where no `rpo` is set: a weekly one that failed to come.
+const BACKUP_AGE_MAX: Duration = Duration::from_secs(8 * 24 * 60 * 60);
 
 /// Works out a stack's health.
 pub fn health(known: &Known<'_>, now: Timestamp) -> Health {
-    let last_backup = known.snapshots.last().map(|(_, snapshot, _)| Timestamp::from(snapshot.time));
+    let last_backup = known.newest.map(|newest| newest.time);
     let last_drill = last_drills(known);
     let rpo_ok = known.rpo.map(|rpo| last_backup.is_some_and(|at| age(at, now) <= rpo));
     let passed = last_drill.values().filter(|drill| drill.status == Verdict::Passed);
@@ -122,7 +154,10 @@ pub fn health(known: &Known<'_>, now: Timestamp) -> Health {
     let rto_ok = known.rto.and_then(|rto| slowest.map(|seconds| seconds <= rto.as_secs_f64()));
     let score = score(known, &last_drill);
     let mut problems = Vec::new();
-    backup_problems(known, now, rpo_ok, &mut problems);
+    // Where no copy could be looked into, nothing is known of snapshots: that there are none would be a guess.
+    if known.copies.iter().any(|copy| copy.fault.is_none()) {
+        backup_problems(known, now, rpo_ok, &mut problems);
+    }
     for copy in known.copies {
         copy_problems(known.stack, copy, last_drill.get(&copy.name), now, &mut problems);
     }
@@ -142,24 +177,32 @@ fn age(at: Timestamp, now: Timestamp) -> Duration {
 }
 
 fn last_drills(known: &Known<'_>) -> BTreeMap<String, LastDrill> {
-    let of_stack = known.receipts.iter().filter(|receipt| receipt.stack == known.stack);
-    // Oldest first, so the newest of each copy stays.
-    of_stack
-        .map(|receipt| {
-            let drill = LastDrill {
-                status: receipt.verdict,
-                level: receipt.level,
-                at: receipt.at.into(),
-                snapshot: receipt.snapshot,
-                rto_s: receipt.rto_s,
-            };
-            (receipt.copy.clone(), drill)
-        })
-        .collect()
+    let of_stack = || known.receipts.iter().filter(|receipt| receipt.stack == known.stack);
+    let names: std::collections::BTreeSet<&String> = of_stack().map(|receipt| &receipt.copy).collect();
+    let last = |name: &String| {
+        let of_copy = || of_stack().filter(|receipt| receipt.copy == *name);
+        let telling = drill::telling(of_copy());
+        // One that could not run is worth saying, but takes no failure back.
+        let newest = of_copy().rfind(|receipt| drill::is_proof(receipt) || receipt.verdict != Verdict::Passed);
+        telling.filter(|receipt| receipt.verdict == Verdict::Failed).or(newest)
+    };
+    names.into_iter().filter_map(|name| Some((name.clone(), LastDrill::of(last(name)?)))).collect()
+}
+
+impl LastDrill {
+    fn of(receipt: &Receipt) -> Self {
+        Self {
+            status: receipt.verdict,
+            level: receipt.level,
+            at: receipt.at.into(),
+            snapshot: receipt.snapshot,
+            rto_s: receipt.rto_s,
+        }
+    }
 }
 
 fn score(known: &Known<'_>, last_drill: &BTreeMap<String, LastDrill>) -> Score {
-    let reachable: Vec<_> = known.copies.iter().filter(|copy| copy.unreachable.is_none()).collect();
+    let reachable: Vec<_> = known.copies.iter().filter(|copy| copy.fault.is_none()).collect();
     let media: std::collections::BTreeSet<_> =
         reachable.iter().map(|copy| copy.media.as_deref().unwrap_or("unknown")).collect();
     let passed = |name: &String| last_drill.get(name).is_some_and(|drill| drill.status == Verdict::Passed);
@@ -174,12 +217,18 @@ fn score(known: &Known<'_>, last_drill: &BTreeMap<String, LastDrill>) -> Score {
 
 fn backup_problems(known: &Known<'_>, now: Timestamp, rpo_ok: Option<bool>, problems: &mut Vec<HealthProblem>) {
     let fix = format!("run `lifeboat backup {}`", known.stack);
-    let Some((_, newest, status)) = known.snapshots.last() else {
+    let Some(Newest { time: newest, selection, status }) = known.newest else {
         let text = "there is no backup yet".to_owned();
         problems.push(HealthProblem { severity: Severity::Critical, text, fix });
         return;
     };
-    let newest = Timestamp::from(newest.time);
+    if selection {
+        problems.push(HealthProblem {
+            severity: Severity::Critical,
+            text: "there is no snapshot of all sources, only of some".to_owned(),
+            fix: fix.clone(),
+        });
+    }
     if newest > now {
         problems.push(HealthProblem {
             severity: Severity::Warning,
@@ -200,12 +249,14 @@ fn backup_problems(known: &Known<'_>, now: Timestamp, rpo_ok: Option<bool>, prob
             fix: "run `lifeboat check --read-data`".to_owned(),
         }),
     }
+    let old = hours(age(newest, now));
     if rpo_ok == Some(false) {
-        problems.push(HealthProblem {
-            severity: Severity::Critical,
-            text: format!("the newest snapshot is {} old, older than the target", hours(age(newest, now))),
-            fix,
-        });
+        let text = format!("the newest snapshot is {old} old, older than the target");
+        problems.push(HealthProblem { severity: Severity::Critical, text, fix });
+    } else if rpo_ok.is_none() && age(newest, now) > BACKUP_AGE_MAX {
+        let text = format!("the newest snapshot is {old} old, and no `rpo` says how old it may be");
+        let fix = format!("{fix}, and set `rpo` in lifeboat.yaml");
+        problems.push(HealthProblem { severity: Severity::Warning, text, fix });
     }
 }
 
@@ -221,12 +272,30 @@ fn copy_problems(
     let mut add = |severity, text: String, fix: &str| {
         problems.push(HealthProblem { severity, text, fix: fix.to_owned() });
     };
-    if let Some(why) = &copy.unreachable {
-        add(Severity::Critical, format!("copy {name} cannot be reached: {why}"), "make it reachable, then look again");
+    if let Some(CopyFault { kind, what, fix }) = &copy.fault {
+        let (verb, otherwise) = match kind {
+            FaultKind::Storage | FaultKind::Denied => ("cannot be reached", "make it reachable, then look again"),
+            FaultKind::Damaged => ("is damaged", "run `lifeboat check --read-data`"),
+            FaultKind::NoRepository => ("holds no repository", "mount its disk, or name the right place"),
+            _ => ("cannot be opened", "mend this, then look again"),
+        };
+        // Making a new repository would not bring the old one back.
+        let fix = fix.as_deref().filter(|_| *kind != FaultKind::NoRepository).unwrap_or(otherwise);
+        add(Severity::Critical, format!("copy {name} {verb}: {what}"), fix);
         return;
     }
+    if !copy.damaged.is_empty() {
+        let ids: Vec<String> = copy.damaged.iter().map(|id| id.short()).collect();
+        let text =
+            format!("copy {name} holds damaged snapshots, which may be newer than those seen: {}", ids.join(", "));
+        add(Severity::Critical, text, &format!("run `lifeboat check --copy {name} --read-data`, then back up again"));
+    }
     match drill {
-        None => add(Severity::Warning, format!("copy {name} was never drilled: nothing proves that it restores"), &fix),
+        None => add(
+            Severity::Warning,
+            format!("copy {name} was never drilled at level 2 or more: nothing proves that it restores"),
+            &fix,
+        ),
         Some(drill) => match drill.status {
             Verdict::Failed => {
                 let text = format!("the drill of copy {name} on {} failed", drill.at.strftime("%Y-%m-%d"));
@@ -253,3 +322,6 @@ fn hours(duration: Duration) -> String {
         _ => format!("{} days", hours / 24),
     }
 }
+
+#[cfg(test)]
+mod tests;

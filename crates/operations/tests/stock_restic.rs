@@ -139,18 +139,18 @@ fn the_same_snapshots_stay_as_with_stock_restic_and_for_the_same_reasons() {
         #[expect(clippy::disallowed_methods, reason = "stock restic asks the same clock")]
         let now = Timestamp::now();
         let mut ours: BTreeMap<Timestamp, BTreeSet<String>> = BTreeMap::new();
-        for verdict in apply(&candidates, &policy, now, &TimeZone::UTC) {
+        for decision in apply(&candidates, &policy, now, &TimeZone::UTC) {
             // restic has kept the oldest since 0.16; Debian's is 0.14.
             let is_oldest = |reason: &Reason| {
                 matches!(reason, Reason::Counted { oldest: true, .. } | Reason::Within { oldest: true, .. })
             };
-            let is_the_oldest = candidates.iter().all(|candidate| candidate.time >= verdict.time);
-            assert!(is_the_oldest || !verdict.reasons.iter().any(is_oldest));
+            let is_the_oldest = candidates.iter().all(|candidate| candidate.time >= decision.time);
+            assert!(is_the_oldest || !decision.reasons.iter().any(is_oldest));
             let is_restics =
                 |reason: &&Reason| !matches!(reason, Reason::Newest | Reason::NewestDrilled) && !is_oldest(reason);
-            let reasons: BTreeSet<_> = verdict.reasons.iter().filter(is_restics).map(ToString::to_string).collect();
+            let reasons: BTreeSet<_> = decision.reasons.iter().filter(is_restics).map(ToString::to_string).collect();
             if !reasons.is_empty() {
-                ours.insert(verdict.time, reasons);
+                ours.insert(decision.time, reasons);
             }
         }
         assert_eq!(ours, theirs, "{arguments:?}");

@@ -5,7 +5,7 @@ use std::os::unix::process::CommandExt as _;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use operations::backup::{self, BackupReport, StackBackup};
+use operations::backup::{self, BackupReport, NamedSource, StackBackup};
 use operations::config::StackSettings;
 use operations::manifest::SourceStatus;
 use operations::{Fault, FaultKind};
@@ -46,14 +46,17 @@ pub fn one(
 ) -> Result<(BackupReport, Outcome), Fault> {
     let clock: &dyn repository::Clock = &app.run.clock;
     let started = clock.now();
+    if let Some(what) = stack.idle_schedules() {
+        app.output().chat(what);
+    }
     let copy = app.copy(stack.copies.first().map(String::as_str))?;
     run_before(app, stack)?;
     let repository = app.open(copy)?;
-    let sources = app.sources(stack, only)?;
+    let sources = app.sources(stack, &[])?;
     let job = StackBackup {
         stack: &stack.name,
         sources: &sources,
-        selection: !only.is_empty(),
+        only,
         tags,
         scratch: &app.scratch(),
         own_paths: &app.own_paths(),
@@ -153,8 +156,13 @@ fn print(app: &App, summary: &Summary, report: &BackupReport) {
 
 /// What a backup would capture, counted by walking the sources.
 fn preview(app: &App, stack: &StackSettings, only: &[String]) -> Result<(), Fault> {
-    let sources = app.sources(stack, only)?;
-    let counts = backup::preview(&app.cx(), &sources, &app.scratch(), &app.own_paths())?;
+    let sources = app.sources(stack, &[])?;
+    let counts = backup::preview(&app.cx(), &sources, only, &app.scratch(), &app.own_paths())?;
+    for NamedSource { name, .. } in sources.iter().filter(|named| !counts.contains_key(&named.name)) {
+        if only.is_empty() || only.contains(name) {
+            app.output().text(format!("{name}: a command, not started"));
+        }
+    }
     for (name, counted) in &counts {
         let (files, problems) = (count(counted.files, "file"), count(counted.problems, "problem"));
         app.output().text(format!("{name}: {files}, {}, {problems}", bytes(counted.bytes)));

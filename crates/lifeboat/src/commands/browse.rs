@@ -17,7 +17,7 @@ use crate::output::{Outcome, count};
 pub fn ls(app: &App, arguments: &arguments::Ls) -> Result<Outcome, Fault> {
     let repository = app.open_named(arguments.copy.as_deref())?;
     let place = &arguments.place;
-    let (_, snapshot) = snapshots::resolve(&repository, &app.run.cancel, &place.snapshot, None)?;
+    let (_, snapshot) = snapshots::resolve(&app.cx(), &repository, &place.snapshot, None)?;
     let index = Index::load(&app.cx(), &repository)?;
     let node = find(&repository, &index, &snapshot.tree, &place.path)?;
     let mut entries = 0;
@@ -74,7 +74,7 @@ fn show(app: &App, path: &Path, node: &Node, long: bool) {
 pub fn cat(app: &App, arguments: &arguments::Cat) -> Result<Outcome, Fault> {
     let repository = app.open_named(arguments.copy.as_deref())?;
     let place = &arguments.place;
-    let (_, snapshot) = snapshots::resolve(&repository, &app.run.cancel, &place.snapshot, None)?;
+    let (_, snapshot) = snapshots::resolve(&app.cx(), &repository, &place.snapshot, None)?;
     let index = Index::load(&app.cx(), &repository)?;
     let node = find(&repository, &index, &snapshot.tree, &place.path)?;
     if node.kind != NodeKind::File {

@@ -1,5 +1,6 @@
 //! `lifeboat config`: the configuration described, shown and tried.
 
+use operations::config::SourceSettings;
 use operations::{Fault, FaultKind, config};
 use serde_json::json;
 
@@ -27,7 +28,7 @@ fn show(app: &App) -> Result<Outcome, Fault> {
     Ok(Outcome::Ok)
 }
 
-/// Opens every copy and walks every source, so that a mistake shows now and not tonight.
+/// Opens every copy and walks every source but commands, so that a mistake shows now and not tonight.
 fn check(app: &App) -> Result<Outcome, Fault> {
     let output = app.output();
     output.text(format!("{}: well-formed", app.settings.file.display()));
@@ -48,11 +49,18 @@ fn check(app: &App) -> Result<Outcome, Fault> {
         report(&format!("copy {}", copy.name), opened);
     }
     for stack in &app.settings.stacks {
+        if let Some(what) = stack.idle_schedules() {
+            report("schedule", Ok(what));
+        }
         let tried = app.sources(stack, &[]).and_then(|sources| {
-            Ok(operations::backup::preview(&app.cx(), &sources, &app.scratch(), &app.own_paths())?)
+            Ok(operations::backup::preview(&app.cx(), &sources, &[], &app.scratch(), &app.own_paths())?)
         });
         match tried {
             Ok(counts) => {
+                let commands = stack.sources.iter().filter(|source| !counts.contains_key(&source.name));
+                for SourceSettings { name, .. } in commands {
+                    report(&format!("stack {}, source {name}", stack.name), Ok("a command, not started".to_owned()));
+                }
                 for (name, counted) in counts {
                     let what = format!("stack {}, source {name}", stack.name);
                     let text = format!("{}, {}", count(counted.files, "file"), bytes(counted.bytes));

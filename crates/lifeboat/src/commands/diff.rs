@@ -16,7 +16,7 @@ pub fn run(app: &App, arguments: &arguments::Diff) -> Result<Outcome, Fault> {
     let repository = app.open_named(arguments.copy.as_deref())?;
     let index = Index::load(&app.cx(), &repository)?;
     let tree = |place: &Place| {
-        let (_, snapshot) = snapshots::resolve(&repository, &app.run.cancel, &place.snapshot, None)?;
+        let (_, snapshot) = snapshots::resolve(&app.cx(), &repository, &place.snapshot, None)?;
         let node = walk::find(&repository, &index, &snapshot.tree, &place.path)?;
         node.and_then(|node| node.subtree).ok_or_else(|| {
             Fault::new(FaultKind::NotFound, format!("{place} is not a folder in the snapshot"))

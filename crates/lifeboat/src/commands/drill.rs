@@ -3,7 +3,8 @@
 use jiff::Timestamp;
 use operations::config::{CopySettings, StackSettings};
 use operations::drill::{self, DrillJob, DrillReport, LEVEL_MAX};
-use operations::{Fault, FaultKind, snapshots};
+use operations::snapshots::{self, LATEST};
+use operations::{Fault, FaultKind};
 use repository::format::receipt::Verdict;
 use repository::{Event, Events as _, Id, Problem};
 use serde_json::json;
@@ -17,7 +18,13 @@ const DIFFERENCES_SHOWN: usize = 20;
 
 pub fn run(app: &App, arguments: &arguments::Drill) -> Result<Outcome, Fault> {
     let mut outcome = Outcome::Ok;
-    for stack in app.stacks(&arguments.stack)? {
+    let snapshot = arguments.snapshot.as_deref().unwrap_or(LATEST);
+    let mut stacks = app.stacks(&arguments.stack)?;
+    if snapshot != LATEST {
+        // An id names one snapshot, of whatever stack or program; the stack only lends its copies and level.
+        stacks.truncate(1);
+    }
+    for stack in stacks {
         let copies: Vec<&CopySettings> = if arguments.all_copies {
             stack.copies.iter().map(|name| app.settings.copy(name)).collect::<Result<_, _>>()?
         } else {
@@ -25,7 +32,7 @@ pub fn run(app: &App, arguments: &arguments::Drill) -> Result<Outcome, Fault> {
         };
         let level = arguments.level.or(stack.drill.as_ref().map(|drill| drill.level)).unwrap_or(LEVEL_MAX);
         for copy in copies {
-            let done = one(app, stack, copy, arguments.snapshot.as_deref().unwrap_or("latest"), level)?;
+            let done = one(app, stack, copy, snapshot, level)?;
             outcome = match (outcome, done) {
                 (Outcome::Bad, _) | (_, Outcome::Bad) => Outcome::Bad,
                 (Outcome::Partial, _) | (_, Outcome::Partial) => Outcome::Partial,
@@ -44,7 +51,7 @@ pub fn one(app: &App, stack: &StackSettings, copy: &CopySettings, snapshot: &str
     }
     let repository = app.open(copy)?;
     let snapshots::Resolved { id, snapshot: described, doubts } =
-        snapshots::resolve_noting_doubts(&repository, &app.run.cancel, snapshot, Some(&stack.name))?;
+        snapshots::resolve_noting_doubts(&app.cx(), &repository, snapshot, Some(&stack.name))?;
     let job = DrillJob {
         copy: &copy.name,
         snapshot: id,
@@ -57,7 +64,7 @@ pub fn one(app: &App, stack: &StackSettings, copy: &CopySettings, snapshot: &str
     app.run.progress.finish();
     let report = result?;
     let summary = json!({
-        "status": report.verdict, "snapshot_id": id, "stack": stack.name, "copy": copy.name, "level": report.level,
+        "status": report.verdict, "snapshot_id": id, "stack": described.stack(), "copy": copy.name, "level": report.level,
         "rto_s": report.rto.as_secs_f64(), "rpo_s": report.rpo.as_secs_f64(), "bytes_fetched": report.bytes_fetched,
         "sources": report.sources, "remarks": report.remarks, "receipt": report.receipt,
         "steps": report.steps.iter().map(|(name, seconds)| json!({ "step": name, "seconds": seconds })).collect::<Vec<_>>(),

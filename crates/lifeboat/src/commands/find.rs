@@ -13,7 +13,7 @@ pub fn run(app: &App, arguments: &arguments::Find) -> Result<Outcome, Fault> {
     let repository = app.open_named(arguments.copy.as_deref())?;
     let stack = arguments.stack.as_deref();
     let found = match &arguments.snapshot {
-        Some(name) => vec![snapshots::resolve(&repository, &app.run.cancel, name, stack)?],
+        Some(name) => vec![snapshots::resolve(&app.cx(), &repository, name, stack)?],
         None => snapshots::of_stack(repository.snapshots(&app.run.cancel)?, stack),
     };
     let index = Index::load(&app.cx(), &repository)?;

@@ -1,12 +1,11 @@
 //! `lifeboat forget` and `lifeboat prune`: what stays and why, and what is removed.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use operations::config::duration;
-use operations::retention::{self, Candidate, Count, Policy, TagList, Verdict, Within};
+use operations::retention::{self, Candidate, Count, Decision, Policy, TagList, Within};
 use operations::{Fault, FaultKind, drill, snapshots};
-use repository::format::receipt;
 use repository::format::snapshot::Snapshot;
 use repository::{Clock as _, Id, Repository, forget, prune};
 use serde_json::json;
@@ -24,7 +23,7 @@ pub fn forget(app: &App, arguments: &arguments::Forget) -> Result<Outcome, Fault
         let named = arguments
             .snapshot
             .iter()
-            .map(|name| Ok(snapshots::resolve_to_remove(&repository, &app.run.cancel, name, stack)?));
+            .map(|name| Ok(snapshots::resolve_to_remove(&app.cx(), &repository, name, stack)?));
         named.collect::<Result<Vec<Id>, Fault>>()?
     };
     if !arguments.dry_run && !remove.is_empty() {
@@ -47,12 +46,12 @@ pub fn forget(app: &App, arguments: &arguments::Forget) -> Result<Outcome, Fault
 /// Retention looks at each stack by itself, and at each set of sources.
 type Group = (String, Vec<String>);
 
-/// Asks the rules of each stack; prints every snapshot with its verdict.
+/// Asks the rules of each stack; prints every snapshot with its decision.
 fn by_rules(app: &App, arguments: &arguments::Forget, repository: &Repository) -> Result<Vec<Id>, Fault> {
     let given = policy(&arguments.keep)?;
     let receipts = drill::receipts(repository)?;
-    let passed = receipts.iter().filter(|receipt| receipt.verdict == receipt::Verdict::Passed);
-    let drilled: BTreeSet<Id> = passed.map(|receipt| receipt.snapshot).collect();
+    let mut telling = drill::telling_by_snapshot(&receipts);
+    telling.retain(|_, receipt| drill::is_proof(receipt));
     let mut groups: BTreeMap<Group, Vec<(Id, Snapshot)>> = BTreeMap::new();
     for (id, snapshot) in snapshots::of_stack(repository.snapshots(&app.run.cancel)?, arguments.stack.as_deref()) {
         // A snapshot of some sources must not push out one of all.
@@ -78,28 +77,28 @@ fn by_rules(app: &App, arguments: &arguments::Forget, repository: &Repository) -
                 id: *id,
                 time: snapshot.time.into(),
                 tags: snapshot.tags.clone(),
-                drilled: drilled.contains(id),
+                drilled: telling.contains_key(id),
             })
             .collect();
         app.output().text(format!("stack {stack} ({}):", paths.join(" ")));
-        for verdict in retention::apply(&candidates, policy, now, zone) {
-            show(app, &stack, &verdict);
-            if !verdict.is_kept() {
-                remove.push(verdict.id);
+        for decision in retention::apply(&candidates, policy, now, zone) {
+            show(app, &stack, &decision);
+            if !decision.is_kept() {
+                remove.push(decision.id);
             }
         }
     }
     Ok(remove)
 }
 
-fn show(app: &App, stack: &str, verdict: &Verdict) {
-    let reasons: Vec<String> = verdict.reasons.iter().map(ToString::to_string).collect();
-    let decision = if verdict.is_kept() { "keep  " } else { "remove" };
-    let time = super::snapshots::minute(app, verdict.time);
-    app.output().text(format!("  {decision}  {}  {time}  {}", verdict.id.short(), reasons.join(", ")));
+fn show(app: &App, stack: &str, decision: &Decision) {
+    let reasons: Vec<String> = decision.reasons.iter().map(ToString::to_string).collect();
+    let word = if decision.is_kept() { "keep  " } else { "remove" };
+    let time = super::snapshots::minute(app, decision.time);
+    app.output().text(format!("  {word}  {}  {time}  {}", decision.id.short(), reasons.join(", ")));
     app.output().json(
         "verdict",
-        json!({ "stack": stack, "id": verdict.id, "time": verdict.time, "keep": verdict.is_kept(), "reasons": reasons }),
+        json!({ "stack": stack, "id": decision.id, "time": decision.time, "keep": decision.is_kept(), "reasons": reasons }),
     );
 }
 

@@ -117,12 +117,10 @@ impl Plan {
     /// Writes configuration and password, neither over an existing file.
     pub fn write(&self, run: &Run) -> Result<Settings, Fault> {
         let text = config::render(&NewConfig {
-            state_dir: None,
             password_file: self.password_file.clone(),
             copy: COPY_NAME.to_owned(),
             copy_path: self.copy_path.clone(),
             stack: self.stack.clone(),
-            schedule: None,
             sources: self.sources.clone(),
         })?;
         // Understood before it is written: a configuration that cannot be read would help nobody.
@@ -209,7 +207,7 @@ fn chunk_bytes_average(bytes_source: u64) -> u32 {
 fn bytes_source(run: &Run, settings: &Settings) -> u64 {
     let count = |stack| {
         let sources = wiring::sources(stack, &[], settings.folder(), &run.environment)?;
-        let counts = backup::preview(&run.cx(), &sources, &settings.state_dir.join("scratch"), &[])?;
+        let counts = backup::preview(&run.cx(), &sources, &[], &settings.state_dir.join("scratch"), &[])?;
         Ok::<u64, Fault>(counts.values().map(|counted| counted.bytes).sum())
     };
     settings.stacks.iter().filter_map(|stack| count(stack).ok()).sum()

@@ -32,7 +32,7 @@ pub fn run(run: Run, arguments: &arguments::Restore) -> Result<Outcome, Fault> {
     let copy = app.copy(arguments.copy.as_deref())?;
     let repository = app.open(copy)?;
     let stack = arguments.stack.as_deref();
-    let found = snapshots::resolve_noting_doubts(&repository, &app.run.cancel, &place.snapshot, stack)?;
+    let found = snapshots::resolve_noting_doubts(&app.cx(), &repository, &place.snapshot, stack)?;
     let index = Index::load(&app.cx(), &repository)?;
     let (id, snapshot) = (found.id, &found.snapshot);
     let is_doubtful = !found.doubts.is_empty();

@@ -2,10 +2,9 @@
 
 use operations::config::StackSettings;
 use operations::manifest::Manifest;
-use operations::status::{self, CopyKnown, Health, Known, Severity};
+use operations::status::{self, CopyKnown, Health, Known, Newest, Severity};
 use operations::{Fault, drill, snapshots};
 use repository::format::receipt::Receipt;
-use repository::format::snapshot::Snapshot;
 use repository::{Clock as _, Id, Index};
 use serde_json::json;
 
@@ -19,6 +18,9 @@ pub fn run(app: &App, arguments: &arguments::Status) -> Result<Outcome, Fault> {
     for stack in app.stacks(&arguments.stack)? {
         let health = of_stack(app, stack)?;
         print(app, stack, &health);
+        if let Some(what) = stack.idle_schedules() {
+            app.output().text(format!("  {what}"));
+        }
         if !health.problems.is_empty() {
             let critical = health.problems.iter().any(|problem| problem.severity == Severity::Critical);
             outcome = if critical || outcome == Outcome::Bad { Outcome::Bad } else { Outcome::Partial };
@@ -36,12 +38,10 @@ pub fn run(app: &App, arguments: &arguments::Status) -> Result<Outcome, Fault> {
     Ok(outcome)
 }
 
-type Listed = (Id, Snapshot, Option<operations::manifest::SourceStatus>);
-
 /// Looks into every copy of the stack. A copy that cannot be opened is a problem, not an error.
 pub fn of_stack(app: &App, stack: &StackSettings) -> Result<Health, Fault> {
     let mut copies = Vec::new();
-    let mut newest: Vec<Listed> = Vec::new();
+    let mut newest: Option<Newest> = None;
     let mut receipts = Vec::new();
     for name in &stack.copies {
         let copy = app.settings.copy(name)?;
@@ -49,48 +49,45 @@ pub fn of_stack(app: &App, stack: &StackSettings) -> Result<Health, Fault> {
             name: copy.name.clone(),
             media: Some(copy.media.clone()),
             offsite: copy.offsite,
-            unreachable: None,
+            fault: None,
+            damaged: Vec::new(),
         };
         match look(app, stack, copy) {
-            Ok((found, proven)) => {
-                receipts.extend(proven);
-                if found.last().map(|(_, snapshot, _)| snapshot.time) > newest.last().map(|(_, s, _)| s.time) {
-                    newest = found;
-                }
+            Ok(found) => {
+                receipts.extend(found.receipts);
+                known.damaged = found.damaged;
+                newest = newest.into_iter().chain(found.newest).max_by_key(|newest| (!newest.selection, newest.time));
             }
             Err(fault) if fault.kind == operations::FaultKind::Cancelled => return Err(fault),
-            Err(fault) => known.unreachable = Some(fault.text()),
+            Err(fault) => known.fault = Some(fault.into()),
         }
         copies.push(known);
     }
     receipts.sort_by_key(|receipt| receipt.at);
-    let known = Known {
-        stack: &stack.name,
-        snapshots: &newest,
-        receipts: &receipts,
-        copies: &copies,
-        rpo: stack.rpo,
-        rto: stack.rto,
-    };
+    let known =
+        Known { stack: &stack.name, newest, receipts: &receipts, copies: &copies, rpo: stack.rpo, rto: stack.rto };
     Ok(status::health(&known, app.run.clock.now()))
 }
 
-fn look(
-    app: &App,
-    stack: &StackSettings,
-    copy: &operations::config::CopySettings,
-) -> Result<(Vec<Listed>, Vec<Receipt>), Fault> {
+/// What one copy says of a stack.
+struct Found {
+    newest: Option<Newest>,
+    damaged: Vec<Id>,
+    receipts: Vec<Receipt>,
+}
+
+fn look(app: &App, stack: &StackSettings, copy: &operations::config::CopySettings) -> Result<Found, Fault> {
     let repository = app.open(copy)?;
-    let found = snapshots::of_stack(repository.snapshots_readable(&app.run.cancel)?.0, Some(&stack.name));
+    let (found, damaged) = repository.snapshots_readable(&app.run.cancel)?;
+    let found = snapshots::of_stack(found, Some(&stack.name));
     let index = Index::load(&app.cx(), &repository)?;
-    let count = found.len();
-    let listed = found.into_iter().enumerate().map(|(number, (id, snapshot))| {
-        // Only the newest decides, and reading each manifest takes a request or two.
-        let manifest = (number + 1 == count).then(|| Manifest::load(&repository, &index, &snapshot.tree));
-        let whole = manifest.and_then(Result::ok).flatten().map(|manifest| manifest.status());
-        (id, snapshot, whole)
+    let newest = snapshots::newest(&found).map(|(_, snapshot)| Newest {
+        time: snapshot.time.into(),
+        selection: snapshots::is_selection(snapshot),
+        status: Manifest::load(&repository, &index, &snapshot.tree).ok().flatten().map(|manifest| manifest.status()),
     });
-    Ok((listed.collect(), drill::receipts(&repository)?))
+    let damaged = damaged.into_iter().map(|(id, _)| id).collect();
+    Ok(Found { newest, damaged, receipts: drill::receipts(&repository)? })
 }
 
 fn print(app: &App, stack: &StackSettings, health: &Health) {

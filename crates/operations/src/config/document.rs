@@ -15,8 +15,8 @@ pub struct Document {
     /// The version of this format: 1.
     #[schemars(schema_with = "version")]
     pub version: Option<Text>,
-    /// A folder for run history and caches. It may be deleted. Default: `$STATE_DIRECTORY`, else `/var/lib/lifeboat`,
-    /// or `~/.local/state/lifeboat` for a plain user.
+    /// The folder for temporary files of backups and drills; a drill needs room in it for what it restores.
+    /// Default: `$STATE_DIRECTORY`, else `/var/lib/lifeboat`, or `~/.local/state/lifeboat` for a plain user.
     pub state_dir: Option<Text>,
     /// The password that opens the backups. Better: `password_file`.
     pub password: Option<Text>,

@@ -12,8 +12,6 @@ use crate::{Fault, FaultKind};
 /// What a new configuration says. Paths may be relative: to the folder that the configuration will lie in.
 #[derive(Clone, Debug)]
 pub struct NewConfig {
-    /// The folder for run history and caches, where the default will not do.
-    pub state_dir: Option<PathBuf>,
     /// The file with the password.
     pub password_file: PathBuf,
     /// The name of the one copy.
@@ -22,8 +20,6 @@ pub struct NewConfig {
     pub copy_path: PathBuf,
     /// The name of the one stack.
     pub stack: String,
-    /// When to back up, as a cron expression. An example in a comment stands where there is none.
-    pub schedule: Option<String>,
     /// What was found.
     pub sources: Vec<NewSource>,
 }
@@ -47,11 +43,6 @@ pub fn render(config: &NewConfig) -> Result<String, Fault> {
     page.line(0, "# What Lifeboat backs up, and where to. `lifeboat config check` tries it out,");
     page.line(0, "# `lifeboat config schema` lists everything that may stand here.");
     page.line(0, "version: 1");
-    if let Some(path) = &config.state_dir {
-        page.line(0, "");
-        page.line(0, "# Run history and caches. May be deleted.");
-        page.path(0, "state_dir", path)?;
-    }
     page.line(0, "");
     page.line(
         0,
@@ -69,10 +60,10 @@ pub fn render(config: &NewConfig) -> Result<String, Fault> {
     page.line(0, "");
     page.line(0, "stacks:");
     page.line(1, &format!("{}:", quote(&config.stack)));
-    match &config.schedule {
-        Some(schedule) => page.text(2, "schedule", schedule),
-        None => page.line(2, "# schedule: \"0 */4 * * *\"     # every four hours"),
-    }
+    page.line(2, "# This version starts nothing by itself: a line of root's crontab does, such as");
+    page.line(2, &format!("#   0 */4 * * *  lifeboat --config /path/of/this/file --quiet backup {}", config.stack));
+    page.line(2, "# `lifeboat status` warns where the newest backup is older than this.");
+    page.line(2, "rpo: 26h");
     page.line(2, "# The newest snapshot, and the newest that passed a drill, stay in any case.");
     page.line(2, &format!("retention: {}", retention(&Policy::preset())));
     page.line(2, "sources:");

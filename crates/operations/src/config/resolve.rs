@@ -20,6 +20,7 @@ use super::settings::{
     SqliteSettings, StackSettings,
 };
 use super::text::{Named, OneOrMany, Place, Text};
+use crate::drill;
 use crate::retention::{Count, Policy, TagList, Within};
 
 /// Names become tags, folders and parts of URLs.
@@ -28,8 +29,6 @@ const NAME_CHARS_MAX: usize = 64;
 const FILE_NAME_BYTES_MAX: usize = 255;
 /// Files that every snapshot has beside its sources.
 const NAMES_TAKEN: [&str; 2] = ["lifeboat.json", "RESTORE.md"];
-/// The highest drill level that this version has.
-const DRILL_LEVEL_MAX: u8 = 3;
 
 type Result<T> = std::result::Result<T, Mistake>;
 
@@ -208,9 +207,9 @@ impl Resolver<'_> {
 
     fn drill(&self, drill: &DrillDocument) -> Result<DrillSettings> {
         let level = match &drill.level {
-            None => DRILL_LEVEL_MAX,
+            None => drill::LEVEL_MAX,
             Some(text) => match self.text(text)?.parse::<u8>() {
-                Ok(level) if level <= DRILL_LEVEL_MAX => level,
+                Ok(level) if level <= drill::LEVEL_MAX => level,
                 Ok(4 | 5) => {
                     return Err(Mistake::at(
                         text.place,

@@ -17,7 +17,7 @@ use crate::{Fault, FaultKind};
 pub struct Settings {
     /// The file it was read from, absolute.
     pub file: PathBuf,
-    /// The folder for run history and caches. It may not exist yet.
+    /// The folder that temporary files of backups and drills are made in. It may not exist yet.
     pub state_dir: PathBuf,
     /// Where the password of the repository comes from.
     pub password: SecretSource,
@@ -193,6 +193,18 @@ impl Settings {
 }
 
 impl StackSettings {
+    /// Schedules that stand in the configuration and that this version does not act on, in words for the user.
+    pub fn idle_schedules(&self) -> Option<String> {
+        let drill = self.drill.as_ref().and_then(|drill| drill.schedule.as_ref());
+        let keys = match (&self.schedule, drill) {
+            (None, None) => return None,
+            (Some(_), None) => "`schedule` is",
+            (None, Some(_)) => "`drill: schedule` is",
+            (Some(_), Some(_)) => "`schedule` and `drill: schedule` are",
+        };
+        Some(format!("stack {}: {keys} not acted on in this version; start `lifeboat` from cron", self.name))
+    }
+
     /// The source `name`, or a fault that lists the stack's sources.
     pub fn source(&self, name: &str) -> Result<&SourceSettings, Fault> {
         let names: Vec<&str> = self.sources.iter().map(|source| source.name.as_str()).collect();

@@ -441,12 +441,10 @@ fn init_writes_a_file_that_people_can_read() {
         trailer: Some("-- PostgreSQL database dump complete\n".into()),
     };
     let config = NewConfig {
-        state_dir: Some("/var/lib/lifeboat".into()),
         password_file: "/etc/lifeboat/password".into(),
         copy: "disk".into(),
         copy_path: "/srv/backups/cht".into(),
         stack: "cht".into(),
-        schedule: None,
         sources: vec![
             found(
                 "files",
@@ -484,9 +482,6 @@ fn init_writes_a_file_that_people_can_read() {
         # `lifeboat config schema` lists everything that may stand here.
         version: 1
 
-        # Run history and caches. May be deleted.
-        state_dir: /var/lib/lifeboat
-
         # Without this password the backups cannot be read: keep a copy of it on another machine or on paper.
         password_file: /etc/lifeboat/password
 
@@ -498,7 +493,10 @@ fn init_writes_a_file_that_people_can_read() {
 
         stacks:
           cht:
-            # schedule: "0 */4 * * *"     # every four hours
+            # This version starts nothing by itself: a line of root's crontab does, such as
+            #   0 */4 * * *  lifeboat --config /path/of/this/file --quiet backup cht
+            # `lifeboat status` warns where the newest backup is older than this.
+            rpo: 26h
             # The newest snapshot, and the newest that passed a drill, stay in any case.
             retention: { last: 3, hourly: 24, daily: 7, weekly: 4, monthly: 12, yearly: 3 }
             sources:
@@ -541,15 +539,7 @@ fn a_path_that_yaml_cannot_hold_is_refused_rather_than_changed() {
 }
 
 fn new_config(sources: Vec<NewSource>) -> NewConfig {
-    NewConfig {
-        state_dir: None,
-        password_file: "/pw".into(),
-        copy: "disk".into(),
-        copy_path: "/b".into(),
-        stack: "s".into(),
-        schedule: Some("@daily".into()),
-        sources,
-    }
+    NewConfig { password_file: "/pw".into(), copy: "disk".into(), copy_path: "/b".into(), stack: "s".into(), sources }
 }
 
 /// Texts that YAML readers stumble over, and any others.
@@ -618,5 +608,21 @@ proptest! {
         let at = WHOLE.char_indices().map(|(at, _)| at).nth(at % WHOLE.len()).unwrap_or(0);
         let broken = format!("{}{text}{}", &WHOLE[..at], &WHOLE[at..]);
         let _ = parse(&broken, Path::new("x"), &environment());
+    }
+}
+
+#[test]
+fn a_schedule_that_nothing_acts_on_is_named() {
+    let idle = |lines: &str| {
+        read(&format!("version: 1\npassword_file: /pw\ncopies: {{ disk: {{ url: /b }} }}\nstacks:\n  s:\n{lines}    sources: {{ f: {{ files: {{ paths: [/x] }} }} }}\n")).stacks[0].idle_schedules()
+    };
+    assert_eq!(idle("    drill: { level: 2 }\n"), None);
+    for (lines, keys) in [
+        ("    schedule: '@daily'\n", "`schedule` is"),
+        ("    drill: { schedule: '@weekly' }\n", "`drill: schedule` is"),
+        ("    schedule: '@daily'\n    drill: { schedule: '@weekly' }\n", "`schedule` and `drill: schedule` are"),
+    ] {
+        let text = idle(lines).unwrap();
+        assert!(text.starts_with(&format!("stack s: {keys} not acted on")), "{text}");
     }
 }

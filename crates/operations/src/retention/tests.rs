@@ -22,10 +22,10 @@ fn snapshots(times: &[&str], zone: &TimeZone) -> Vec<Candidate> {
 /// One line per snapshot, newest first: its local time, and the reasons it stays for besides being the newest.
 fn show(snapshots: &[Candidate], policy: &Policy, zone: &TimeZone) -> String {
     let mut shown = String::new();
-    for verdict in apply(snapshots, policy, NOW.parse().unwrap(), zone) {
-        let time = verdict.time.to_zoned(zone.clone()).strftime("%Y-%m-%d %H:%M");
-        let reasons: Vec<String> = verdict.reasons.iter().map(ToString::to_string).collect();
-        let reasons = if verdict.is_kept() { reasons.join(", ") } else { "-".to_owned() };
+    for decision in apply(snapshots, policy, NOW.parse().unwrap(), zone) {
+        let time = decision.time.to_zoned(zone.clone()).strftime("%Y-%m-%d %H:%M");
+        let reasons: Vec<String> = decision.reasons.iter().map(ToString::to_string).collect();
+        let reasons = if decision.is_kept() { reasons.join(", ") } else { "-".to_owned() };
         let _ = writeln!(shown, "{time}  {reasons}");
     }
     shown
@@ -277,13 +277,13 @@ fn a_year_of_backups_every_four_hours_keeps_what_the_preset_promises() {
     let list: Vec<Candidate> = (0..=365 * 6)
         .map(|n: i64| Candidate { id: Id::of(&n.to_le_bytes()), time: every(n), tags: Vec::new(), drilled: n == 3 })
         .collect();
-    let verdicts = apply(&list, &Policy::preset(), NOW.parse().unwrap(), &TimeZone::UTC);
+    let decisions = apply(&list, &Policy::preset(), NOW.parse().unwrap(), &TimeZone::UTC);
     let of = |period| {
         let is_reason = |reason: &Reason| matches!(reason, Reason::Counted { period: p, .. } if *p == period);
-        verdicts.iter().filter(|verdict| verdict.reasons.iter().any(is_reason)).count()
+        decisions.iter().filter(|decision| decision.reasons.iter().any(is_reason)).count()
     };
     assert_eq!(Period::ALL.map(of), [3, 24, 7, 4, 12, 3]);
-    assert_eq!(verdicts.iter().filter(|verdict| verdict.reasons.contains(&Reason::NewestDrilled)).count(), 1);
+    assert_eq!(decisions.iter().filter(|decision| decision.reasons.contains(&Reason::NewestDrilled)).count(), 1);
 }
 
 fn count() -> impl Strategy<Value = Count> {
@@ -332,8 +332,8 @@ fn list() -> impl Strategy<Value = Vec<Candidate>> {
 
 fn kept(list: &[Candidate], policy: &Policy) -> BTreeSet<Id> {
     let zone = TimeZone::get("Europe/Berlin").unwrap();
-    let verdicts = apply(list, policy, NOW.parse().unwrap(), &zone);
-    verdicts.into_iter().filter(Verdict::is_kept).map(|verdict| verdict.id).collect()
+    let decisions = apply(list, policy, NOW.parse().unwrap(), &zone);
+    decisions.into_iter().filter(Decision::is_kept).map(|decision| decision.id).collect()
 }
 
 proptest! {
@@ -369,15 +369,15 @@ proptest! {
     }
 
     #[test]
-    fn every_snapshot_gets_one_verdict_and_the_order_of_the_input_does_not_matter(
+    fn every_snapshot_gets_one_decision_and_the_order_of_the_input_does_not_matter(
         (list, shuffled) in list().prop_flat_map(|list| (Just(list.clone()), Just(list).prop_shuffle())),
         policy in policy(),
     ) {
         let zone = TimeZone::UTC;
-        let verdicts = apply(&list, &policy, NOW.parse().unwrap(), &zone);
-        prop_assert_eq!(verdicts.len(), list.len());
-        prop_assert!(verdicts.windows(2).all(|pair| pair[0].time >= pair[1].time));
-        prop_assert_eq!(verdicts, apply(&shuffled, &policy, NOW.parse().unwrap(), &zone));
+        let decisions = apply(&list, &policy, NOW.parse().unwrap(), &zone);
+        prop_assert_eq!(decisions.len(), list.len());
+        prop_assert!(decisions.windows(2).all(|pair| pair[0].time >= pair[1].time));
+        prop_assert_eq!(decisions, apply(&shuffled, &policy, NOW.parse().unwrap(), &zone));
     }
 
     #[test]

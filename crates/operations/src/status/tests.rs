@@ -1,0 +1,140 @@
+use repository::format::time::Time;
+
+use super::*;
+
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
+fn now() -> Timestamp {
+    "2026-03-01T12:00:00Z".parse().unwrap()
+}
+
+/// A receipt of a drill `days` ago.
+fn receipt(days: u32, verdict: Verdict, level: u8) -> Receipt {
+    Receipt {
+        snapshot: Id::of(b"a snapshot"),
+        stack: "cht".to_owned(),
+        copy: "disk".to_owned(),
+        level,
+        verdict,
+        at: Time::from(now() - DAY * days),
+        rto_s: 60.0,
+        rpo_s: 60.0,
+        program_version: "test".to_owned(),
+    }
+}
+
+fn copy() -> CopyKnown {
+    CopyKnown {
+        name: "disk".to_owned(),
+        media: Some("disk".to_owned()),
+        offsite: false,
+        fault: None,
+        damaged: Vec::new(),
+    }
+}
+
+/// The health of a stack with these drills and nothing else to say.
+fn drilled(receipts: &[Receipt]) -> Health {
+    let copies = [copy()];
+    let known = Known { stack: "cht", newest: None, receipts, copies: &copies, rpo: None, rto: None };
+    health(&known, now())
+}
+
+fn texts(health: &Health) -> Vec<String> {
+    health.problems.iter().map(|problem| format!("{:?}: {}", problem.severity, problem.text)).collect()
+}
+
+fn says(health: &Health, severity: Severity, text: &str) -> bool {
+    health.problems.iter().any(|problem| problem.severity == severity && problem.text.contains(text))
+}
+
+#[test]
+fn a_look_through_the_copy_proves_no_restore() {
+    for level in [0, 1] {
+        let health = drilled(&[receipt(1, Verdict::Passed, level)]);
+        assert_eq!(health.score.verified, 0);
+        assert!(says(&health, Severity::Warning, "never drilled"), "{:?}", texts(&health));
+    }
+    for level in [2, 3] {
+        let health = drilled(&[receipt(1, Verdict::Passed, level)]);
+        assert_eq!(health.score.verified, 1);
+        assert!(!says(&health, Severity::Warning, "drill"), "{:?}", texts(&health));
+    }
+}
+
+#[test]
+fn neither_a_shallow_nor_a_broken_off_drill_hides_an_earlier_failure() {
+    for later in [receipt(1, Verdict::Passed, 1), receipt(1, Verdict::Unknown, 0)] {
+        let health = drilled(&[receipt(9, Verdict::Passed, 3), receipt(2, Verdict::Failed, 0), later]);
+        assert!(says(&health, Severity::Critical, "failed"), "{:?}", texts(&health));
+        assert_eq!(health.score.verified, 0);
+    }
+    let mended = drilled(&[receipt(2, Verdict::Failed, 0), receipt(1, Verdict::Passed, 2)]);
+    assert_eq!(mended.score.verified, 1);
+    let broken = drilled(&[receipt(2, Verdict::Passed, 3), receipt(1, Verdict::Failed, 0)]);
+    assert!(says(&broken, Severity::Critical, "failed"), "a failure counts at whatever level");
+}
+
+#[test]
+fn a_snapshot_counts_as_proven_until_a_drill_of_it_fails() {
+    let mut receipts = vec![receipt(3, Verdict::Passed, 3), receipt(2, Verdict::Unknown, 0)];
+    let telling = drill::telling_by_snapshot(&receipts);
+    assert!(telling.values().all(|receipt| drill::is_proof(receipt)));
+    assert_eq!(telling.len(), 1);
+    receipts.push(receipt(1, Verdict::Failed, 0));
+    assert!(!drill::telling_by_snapshot(&receipts).values().any(|receipt| drill::is_proof(receipt)));
+    assert!(drill::telling_by_snapshot(&[receipt(1, Verdict::Passed, 1)]).is_empty());
+}
+
+/// The health of a stack with this newest snapshot, `days` old.
+fn backed_up(days: u32, selection: bool, rpo: Option<Duration>) -> Health {
+    let newest = Newest { time: now() - DAY * days, selection, status: Some(SourceStatus::Ok) };
+    let receipts = [receipt(1, Verdict::Passed, 3)];
+    health(&Known { stack: "cht", newest: Some(newest), receipts: &receipts, copies: &[copy()], rpo, rto: None }, now())
+}
+
+#[test]
+fn an_old_backup_is_said_to_be_old_even_where_no_target_is_set() {
+    assert_eq!(texts(&backed_up(8, false, None)), [""; 0]);
+    let old = backed_up(9, false, None);
+    assert!(says(&old, Severity::Warning, "9 days old"), "{:?}", texts(&old));
+    assert_eq!(old.rpo_ok, None);
+    assert!(says(&backed_up(2, false, Some(DAY)), Severity::Critical, "older than the target"));
+    assert_eq!(texts(&backed_up(20, false, Some(DAY * 30))), [""; 0], "whoever sets a target is taken at the word");
+}
+
+#[test]
+fn a_snapshot_of_some_sources_is_no_backup_of_the_stack() {
+    let health = backed_up(0, true, None);
+    assert!(says(&health, Severity::Critical, "only of some"), "{:?}", texts(&health));
+}
+
+#[test]
+fn a_damaged_snapshot_is_critical() {
+    let copies = [CopyKnown { damaged: vec![Id::of(b"lost")], ..copy() }];
+    let known = Known { stack: "cht", newest: None, receipts: &[], copies: &copies, rpo: None, rto: None };
+    let health = health(&known, now());
+    assert!(says(&health, Severity::Critical, &Id::of(b"lost").short()), "{:?}", texts(&health));
+}
+
+#[test]
+fn a_copy_that_cannot_be_looked_into_is_named_for_what_is_wrong_and_nothing_is_guessed() {
+    let table = [
+        (FaultKind::Storage, "cannot be reached: why", "make it reachable"),
+        (FaultKind::WrongPassword, "cannot be opened: why", "mend this"),
+        (FaultKind::Damaged, "is damaged: why", "check --read-data"),
+        (FaultKind::NoRepository, "holds no repository: why", "mount its disk"),
+    ];
+    for (kind, text, fix) in table {
+        let fault = Some(Fault::new(kind, "why").into());
+        let copies = [CopyKnown { fault, ..copy() }];
+        let known = Known { stack: "cht", newest: None, receipts: &[], copies: &copies, rpo: None, rto: None };
+        let problems = health(&known, now()).problems;
+        let [problem] = &problems[..] else { panic!("{problems:?}") };
+        assert!(problem.text.contains(text) && problem.fix.contains(fix), "{problem:?}");
+    }
+    let hinted = CopyFault::from(Fault::new(FaultKind::WrongPassword, "why").with_hint("look here"));
+    let copies = [CopyKnown { fault: Some(hinted), ..copy() }];
+    let known = Known { stack: "cht", newest: None, receipts: &[], copies: &copies, rpo: None, rto: None };
+    assert_eq!(health(&known, now()).problems[0].fix, "look here");
+}
