@@ -168,7 +168,7 @@ pub fn health(known: &Known<'_>, now: Timestamp) -> Health {
             fix: "keep a copy nearer to the host, or raise `rto`".to_owned(),
         });
     }
-    problems.sort_by(|a, b| b.severity.cmp(&a.severity));
+    problems.sort_by_key(|problem| std::cmp::Reverse(problem.severity));
     Health { last_backup, last_drill, rpo_ok, rto_ok, score, problems }
 }
 
