@@ -65,7 +65,6 @@ fn grow(root: &Path) {
         .unwrap();
     let fifo = kinds.join("fifo");
     rustix::fs::mknodat(CWD, &fifo, FileType::Fifo, Mode::from_raw_mode(0o640), 0).unwrap();
-    std::fs::hard_link(&fifo, kinds.join("fifo again")).unwrap();
     std::fs::write(kinds.join("linked"), Dice::new(5).bytes(700_000)).unwrap();
     std::fs::create_dir(kinds.join("z")).unwrap();
     std::fs::hard_link(kinds.join("linked"), kinds.join("z/linked too")).unwrap();
@@ -379,8 +378,11 @@ fn a_path_longer_than_linux_opens_makes_the_backup_partial_and_is_named() {
     std::fs::write(site.data().join("z"), "z").unwrap();
     // Step by step, as a program could that works with open folders.
     let inner = "e".repeat(150);
-    let script = format!("cd {leaf:?} && mkdir {inner} && cd {inner} && mkdir {inner} && cd {inner} && echo x > file");
-    run(Command::new("sh").args(["-c", &script])).ok();
+    let opened = std::fs::File::open(&leaf).unwrap();
+    rustix::fs::mkdirat(&opened, &inner, Mode::RWXU).unwrap();
+    let flags = rustix::fs::OFlags::DIRECTORY | rustix::fs::OFlags::CLOEXEC;
+    let opened = rustix::fs::openat(&opened, &inner, flags, Mode::empty()).unwrap();
+    rustix::fs::mkdirat(&opened, &inner, Mode::RWXU).unwrap();
     let ran = site.lifeboat(["backup", "--json"]).exits(3);
     let problem = ran.lines().into_iter().find(|line| line["message_type"] == "problem").unwrap();
     assert!(problem["path"].as_str().unwrap().ends_with(&inner), "{ran}");
@@ -489,7 +491,8 @@ fn a_file_that_is_rewritten_all_the_time_is_reported() {
 fn listed(site: &Site) -> Vec<String> {
     let root = format!("files{}/", site.data().display());
     let text = site.lifeboat(["ls", "-R", "latest"]).ok().text();
-    text.lines().filter_map(|line| Some(line.strip_prefix(&root)?.trim_end_matches('/').to_owned())).collect()
+    let below = text.lines().filter_map(|line| Some(line.strip_prefix(&root)?.trim_end_matches('/').to_owned()));
+    below.filter(|path| !path.is_empty()).collect()
 }
 
 #[test]

@@ -208,7 +208,8 @@ fn compare_node(reader: &NodeReader, full: &Path, expected: &Node, options: Opti
     compare("link target", found.link_target == expected.link_target, &target(&found), &target(expected));
     compare("device", found.device == expected.device, &found.device, &expected.device);
     if expected.kind != NodeKind::Symlink {
-        compare("mode", permissions(&found) == permissions(expected), &permissions(&found), &permissions(expected));
+        let restored = format!("{:04o}", crate::fs::permissions_for(expected, options.privileged));
+        compare("mode", permissions(&found) == restored, &permissions(&found), &restored);
     }
     if options.privileged {
         compare("owner", owner(&found) == owner(expected), &owner(&found), &owner(expected));

@@ -36,9 +36,11 @@ pub fn apply_metadata(path: &Path, node: &Node, privileged: bool) -> Vec<String>
             failures.push(format!("its {what} could not be set: {}", io::Error::from(error)));
         }
     };
+    let mut is_owned = false;
     if privileged {
         let (uid, gid) = (Uid::from_raw(node.uid), Gid::from_raw(node.gid));
         let changed = rustix::fs::chownat(CWD, path, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW);
+        is_owned = changed.is_ok();
         attempt("owner", changed);
     }
     for xattr in node.xattrs.iter().filter(|xattr| privileged || !xattr.is_privileged()) {
@@ -46,11 +48,26 @@ pub fn apply_metadata(path: &Path, node: &Node, privileged: bool) -> Vec<String>
         attempt(&format!("extended attribute {}", xattr.name), set);
     }
     if node.kind != NodeKind::Symlink {
-        let mode = Mode::from_raw_mode(go::permissions_from_mode(node.mode));
+        let mode = Mode::from_raw_mode(permissions_for(node, is_owned));
         attempt("mode", rustix::fs::chmodat(CWD, path, mode, AtFlags::empty()));
     }
     let time = Timespec { tv_sec: node.mtime.seconds, tv_nsec: i64::from(node.mtime.nanoseconds) };
     let times = Timestamps { last_access: time, last_modification: time };
     attempt("time", rustix::fs::utimensat(CWD, path, &times, AtFlags::SYMLINK_NOFOLLOW));
     failures
+}
+
+/// The permissions that a restored file gets. A set-user-ID bit means its owner, so where the owner is not restored the bit
+/// must not be either: it would lend out the rights of whoever restores. The same goes for the group.
+pub(crate) fn permissions_for(node: &Node, is_owned: bool) -> u32 {
+    const SET_USER_ID: u32 = 0o4000;
+    const SET_GROUP_ID: u32 = 0o2000;
+    let mut permissions = go::permissions_from_mode(node.mode);
+    if !is_owned && node.uid != rustix::process::geteuid().as_raw() {
+        permissions &= !SET_USER_ID;
+    }
+    if !is_owned && node.gid != rustix::process::getegid().as_raw() {
+        permissions &= !SET_GROUP_ID;
+    }
+    permissions
 }

@@ -32,6 +32,12 @@ impl Options {
     }
 }
 
+/// Linux opens no longer path, the closing zero byte included (`PATH_MAX`).
+const PATH_BYTES_MAX: usize = 4096;
+
+const TOO_LONG: &str = "not restored: its path would be longer than Linux can open here; restore the folder it lies in by \
+                        itself, to a place with a shorter path";
+
 /// What was restored.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Restored {
@@ -87,8 +93,13 @@ pub fn tree(
 ) -> Result<Restored, Error> {
     let mut restore = Restore::new(cx, repository, index, target, options);
     let mut damaged = Vec::new();
+    let fits = |path: &Path| target.join(path).as_os_str().len() < PATH_BYTES_MAX;
     let mut reach = |step: Step<'_>| {
         if let Step::Reach(path, node) = step {
+            if !fits(path) {
+                restore.problem(path, TOO_LONG);
+                return Ok(Go::Past);
+            }
             restore.reach(path, node)?;
         }
         Ok(Go::In)
@@ -103,8 +114,10 @@ pub fn tree(
     restore.fetch_batch()?;
     // Folders get their metadata last: making entries changes their times, and their modes may shut us out.
     let mut apply = |step: Step<'_>| {
-        if let Step::Leave(path, node) = step {
-            restore.apply(path, node);
+        match step {
+            Step::Reach(path, _) if !fits(path) => return Ok(Go::Past),
+            Step::Leave(path, node) if fits(path) => restore.apply(path, node),
+            Step::Reach(..) | Step::Leave(..) => {}
         }
         Ok(Go::In)
     };
