@@ -14,7 +14,7 @@ use super::document::{
 use super::duration;
 use super::environment::Environment;
 use super::mistake::Mistake;
-use super::secret::{CommandLine, Secret, SecretSource};
+use super::secret::{CommandLine, Secret, SecretSource, Typed};
 use super::settings::{
     CommandSettings, ComposeSettings, CopySettings, DrillSettings, FilesSettings, Settings, SourceKind, SourceSettings,
     SqliteSettings, StackSettings,
@@ -330,10 +330,11 @@ impl Resolver<'_> {
 
     fn command_line(&self, command: &OneOrMany) -> Result<CommandLine> {
         match command {
-            OneOrMany::One(text) => Ok(CommandLine::Shell(self.filled(text)?)),
+            OneOrMany::One(text) => Ok(CommandLine::Shell(Typed::new(text.raw.clone(), self.filled(text)?))),
             OneOrMany::Many(texts, place) => {
-                let parts: Vec<String> = texts.iter().map(|text| self.text(text)).collect::<Result<_>>()?;
-                if parts.first().is_none_or(String::is_empty) {
+                let part = |text: &Text| Ok(Typed::new(text.raw.clone(), self.text(text)?));
+                let parts: Vec<Typed> = texts.iter().map(part).collect::<Result<_>>()?;
+                if parts.first().is_none_or(|program| program.expose().is_empty()) {
                     return Err(
                         Mistake::at(*place, "a command needs a program").with_hint("write for example [pg_dump, mydb]")
                     );
