@@ -52,6 +52,7 @@ pub fn resolve(
         let newest = snapshots.iter().rfind(|(_, snapshot)| !is_selection(snapshot)).or(snapshots.last());
         return newest.cloned().ok_or_else(|| Error::NotFound("there is no snapshot yet".to_owned()));
     }
+    check_digits(name)?;
     let mut matching = snapshots.into_iter().filter(|(id, _)| id.to_hex().starts_with(&name.to_lowercase()));
     match (matching.next(), matching.next()) {
         (Some(found), None) => Ok(found),
@@ -62,6 +63,17 @@ pub fn resolve(
         ))),
         (None, _) => Err(Error::NotFound(format!("there is no snapshot {name}"))),
     }
+}
+
+/// Digits of an id that name something. An empty variable in a script would otherwise name whatever there is.
+const ID_DIGITS_MIN: usize = 4;
+
+/// Refuses what is no beginning of an id, or too short a one.
+pub fn check_digits(digits: &str) -> Result<(), Error> {
+    if digits.len() >= ID_DIGITS_MIN && digits.bytes().all(|digit| digit.is_ascii_hexdigit()) {
+        return Ok(());
+    }
+    Err(Error::NotFound(format!("`{digits}` is not an id: give at least {ID_DIGITS_MIN} of its digits, 0-9 and a-f")))
 }
 
 /// The snapshots of one stack; all of them where none is named.
@@ -96,6 +108,16 @@ pub fn parent(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_id_is_named_by_four_digits_at_least() {
+        for digits in ["ab12", "AB12", "0123456789abcdef"] {
+            assert!(check_digits(digits).is_ok(), "{digits}");
+        }
+        for digits in ["", "a", "ab1", "ab1g", "-ab1", "new est"] {
+            assert!(matches!(check_digits(digits), Err(Error::NotFound(_))), "{digits}");
+        }
+    }
 
     #[test]
     fn places_are_read() {

@@ -23,7 +23,7 @@ pub fn forget(app: &App, arguments: &arguments::Forget) -> Result<Outcome, Fault
         let stack = arguments.stack.as_deref();
         let named =
             arguments.snapshot.iter().map(|name| Ok(snapshots::resolve(&repository, &app.run.cancel, name, stack)?.0));
-        named.collect::<Result<Vec<Id>, Fault>>()?
+        named.collect::<Result<BTreeSet<Id>, Fault>>()?.into_iter().collect()
     };
     if !arguments.dry_run && !remove.is_empty() {
         forget::forget(&app.cx(), &repository, &remove)?;
