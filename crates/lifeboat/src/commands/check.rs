@@ -56,7 +56,9 @@ fn print(app: &App, report: &Report, read_data: ReadData, copy: &str) {
             "copy {copy} is DAMAGED: {findings} in {looked}; {} suffer",
             count(report.affected_total as u64, "file")
         ));
-        output.text("  back up again to store anew what is still there; `lifeboat heal` mends an index");
+        output.text(
+            "  `lifeboat heal` mends an index; then back up again, to store anew what is lost and still in the sources",
+        );
         return;
     }
     match read_data {
