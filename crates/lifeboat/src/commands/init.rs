@@ -244,7 +244,7 @@ mod tests {
         let text = "version: 1\nstate_dir: /s\npassword: p\ncopies: {disk: {url: /b}}\nstacks:\n  a: {sources: {\
                     run: {command: {run: 'false'}}, db: {sqlite: {paths: /d}}, one: {files: {paths: /f}}}}\n  \
                     b: {sources: {run: {command: {run: 'false'}}}}\n";
-        let settings = config::parse(text, Path::new("/lifeboat.yaml"), &Environment::default()).unwrap();
+        let settings = config::parse(text, Path::new("/lifeboat.yaml"), &Environment::of_process()).unwrap();
         assert_eq!(files_sources(&settings.stacks[0]), ["one"]);
         assert_eq!(files_sources(&settings.stacks[1]), [""; 0]);
     }

@@ -330,9 +330,9 @@ impl Resolver<'_> {
 
     fn command_line(&self, command: &OneOrMany) -> Result<CommandLine> {
         match command {
-            OneOrMany::One(text) => Ok(CommandLine::Shell(Typed::new(text.raw.clone(), self.filled(text)?))),
+            OneOrMany::One(text) => Ok(CommandLine::Shell(Typed::new(text.raw.to_string(), self.filled(text)?))),
             OneOrMany::Many(texts, place) => {
-                let part = |text: &Text| Ok(Typed::new(text.raw.clone(), self.text(text)?));
+                let part = |text: &Text| Ok(Typed::new(text.raw.to_string(), self.text(text)?));
                 let parts: Vec<Typed> = texts.iter().map(part).collect::<Result<_>>()?;
                 if parts.first().is_none_or(|program| program.expose().is_empty()) {
                     return Err(
