@@ -215,13 +215,13 @@ pub struct Restore {
     #[arg(long, requires = "in_place")]
     pub delete: bool,
     /// In place and undo: also while programs have the files open
-    #[arg(long)]
+    #[arg(long, conflicts_with_all = ["to", "drop_undo"])]
     pub force: bool,
     /// Show what would be done, change nothing
-    #[arg(long)]
+    #[arg(long, conflicts_with_all = ["undo", "drop_undo"])]
     pub dry_run: bool,
-    /// Keep files with damaged parts, with zeros for what is lost
-    #[arg(long)]
+    /// With --to: keep files with damaged parts, with zeros for what is lost
+    #[arg(long, conflicts_with_all = ["in_place", "undo", "drop_undo"])]
     pub keep_damaged: bool,
     /// The stack that `latest` means
     #[arg(long, value_name = "NAME")]
@@ -445,10 +445,34 @@ fn parse_duration(text: &str) -> Result<std::time::Duration, String> {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory as _;
+    use clap::{CommandFactory as _, Parser as _};
+
+    use super::Arguments;
 
     #[test]
     fn the_command_line_is_consistent() {
-        super::Arguments::command().debug_assert();
+        Arguments::command().debug_assert();
+    }
+
+    fn is_understood(line: &str) -> bool {
+        Arguments::try_parse_from(line.split(' ')).is_ok()
+    }
+
+    #[test]
+    fn an_undo_is_never_done_by_a_dry_run() {
+        for option in ["--undo", "--drop-undo"] {
+            assert!(is_understood(&format!("lifeboat restore {option} folder")));
+            assert!(!is_understood(&format!("lifeboat restore {option} folder --dry-run")));
+        }
+    }
+
+    #[test]
+    fn options_of_restore_that_would_be_ignored_are_refused() {
+        assert!(is_understood("lifeboat restore latest --in-place --force"));
+        assert!(is_understood("lifeboat restore --undo folder --force"));
+        assert!(!is_understood("lifeboat restore latest --to folder --force"));
+        assert!(!is_understood("lifeboat restore --drop-undo folder --force"));
+        assert!(is_understood("lifeboat restore latest --to folder --keep-damaged"));
+        assert!(!is_understood("lifeboat restore latest --in-place --keep-damaged"));
     }
 }

@@ -26,6 +26,17 @@ pub enum Outcome {
     Bad,
 }
 
+impl Outcome {
+    /// The worse of two.
+    pub fn and(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::Bad, _) | (_, Self::Bad) => Self::Bad,
+            (Self::Partial, _) | (_, Self::Partial) => Self::Partial,
+            (Self::Ok, Self::Ok) => Self::Ok,
+        }
+    }
+}
+
 impl From<Outcome> for ExitCode {
     fn from(outcome: Outcome) -> Self {
         match outcome {

@@ -1,5 +1,8 @@
 //! Ctrl-C and SIGTERM: the first asks the run to end well, the second ends it at once.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc;
 use std::time::Duration;
 
 use operations::{Fault, FaultKind};
@@ -7,30 +10,63 @@ use repository::Cancel;
 use signal_hook::consts::{SIGINT, SIGTERM, TERM_SIGNALS};
 use signal_hook::{flag, low_level};
 
+use crate::output::complain;
+
 /// A run that was asked to stop and still works after this is ended. Its lock is then removed by the next run, which
 /// sees that the process is gone.
 const PATIENCE: Duration = Duration::from_millis(1800);
+/// How long the last words may take: whoever reads them may have stopped reading.
+const LAST_WORDS_PATIENCE: Duration = Duration::from_millis(100);
 const EXIT_CANCELLED: i32 = 130;
 
-/// Sets `cancel` at the first signal.
+/// Sets `cancel` at the first signal. What else sets it, such as a lost lock, ends no run: it is for the run to say why.
 pub fn install(cancel: &Cancel) -> Result<(), Fault> {
     let failed = |error| Fault::local("cannot handle signals", error);
+    let asked = Arc::new(AtomicBool::new(false));
     for signal in [SIGINT, SIGTERM] {
         // Runs before the flag is set, so only a second signal finds it set.
-        flag::register_conditional_shutdown(signal, EXIT_CANCELLED, cancel.flag()).map_err(failed)?;
+        flag::register_conditional_shutdown(signal, EXIT_CANCELLED, Arc::clone(&asked)).map_err(failed)?;
         flag::register(signal, cancel.flag()).map_err(failed)?;
+        flag::register(signal, Arc::clone(&asked)).map_err(failed)?;
     }
     debug_assert!(TERM_SIGNALS.contains(&SIGTERM));
-    let watched = cancel.clone();
     std::thread::Builder::new()
         .name("signals".to_owned())
         .spawn(move || {
-            while !watched.is_cancelled() {
+            while !asked.load(Ordering::SeqCst) {
                 std::thread::sleep(Duration::from_millis(50));
             }
             std::thread::sleep(PATIENCE);
+            say_last_words();
             low_level::exit(EXIT_CANCELLED);
         })
         .map(drop)
         .map_err(|error| Fault::new(FaultKind::Failed, "cannot start a thread").with_source(error))
+}
+
+/// Another thread may hold standard error for ever, so nothing waits for this one.
+fn say_last_words() {
+    let (said, heard) = mpsc::sync_channel(1);
+    let speaker = std::thread::Builder::new().spawn(move || {
+        complain("error: cancelled; what was under way did not end in time, so the run was ended");
+        // Nobody listens any more where it took too long.
+        let _ = said.send(());
+    });
+    if speaker.is_ok() {
+        let _ = heard.recv_timeout(LAST_WORDS_PATIENCE);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_run_that_cancels_itself_is_not_ended_from_outside() {
+        let cancel = Cancel::new();
+        install(&cancel).unwrap();
+        cancel.cancel();
+        // Else this process is ended, and with it the test.
+        std::thread::sleep(PATIENCE + LAST_WORDS_PATIENCE + Duration::from_millis(200));
+    }
 }

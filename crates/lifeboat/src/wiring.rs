@@ -88,8 +88,8 @@ fn source(kind: &SourceKind, folder: &Path, environment: &Environment) -> Result
         })?),
         SourceKind::Command(command) => Box::new(CommandSource::new(CommandOptions {
             run: match command.run {
-                CommandLine::Shell(text) => RunLine::Shell(text),
-                CommandLine::Program(words) => RunLine::Words(words.into_iter().map(Into::into).collect()),
+                CommandLine::Shell(text) => RunLine::Shell(text.expose().to_owned()),
+                CommandLine::Program(words) => RunLine::Words(words.iter().map(|word| word.expose().into()).collect()),
             },
             name: command.name,
             trailer: command.trailer,

@@ -27,7 +27,7 @@ use resolve::Resolver;
 
 pub use environment::Environment;
 pub use render::{NewConfig, NewSource, render};
-pub use secret::{CommandLine, Secret, SecretSource};
+pub use secret::{CommandLine, Secret, SecretSource, Typed};
 pub use settings::{
     CommandSettings, ComposeSettings, CopySettings, DrillSettings, FilesSettings, Settings, SourceKind, SourceSettings,
     SqliteSettings, StackSettings,

@@ -230,13 +230,16 @@ impl From<repository::Error> for Fault {
         let error = match error {
             E::Storage(error) => return error.into(),
             E::Source(error) => return error.into(),
-            E::Local { path, error } => return Self::local(format!("trouble with {}", path.display()), error),
+            E::Local { path, error } => return Self::local(format!("cannot work with {}", path.display()), error),
             other => other,
         };
         let damaged = "run `lifeboat check --read-data` to learn which snapshots and files suffer; after `lifeboat heal \
                        --read-data` the next backup stores anew what is still in the source";
         let (kind, hint) = match &error {
-            E::NoRepository { .. } => (FaultKind::NoRepository, Some("run `lifeboat init` to create one there")),
+            E::NoRepository { .. } => (
+                FaultKind::NoRepository,
+                Some("if its disk is not mounted, mount it; else `lifeboat init` creates a repository there"),
+            ),
             E::AlreadyInitialised { .. } => (
                 FaultKind::AlreadyExists,
                 Some("use it as it is, bring it in with `lifeboat adopt`, or name another place"),
@@ -279,9 +282,12 @@ impl From<repository::Error> for Fault {
             }
             E::NotFound(_) => (FaultKind::NotFound, Some("`lifeboat snapshots` lists what there is")),
             E::Cancelled => (FaultKind::Cancelled, None),
-            E::Internal(_) => {
-                (FaultKind::Failed, Some("nothing was written; this is a mistake in Lifeboat, please report it"))
-            }
+            E::Internal(_) => (
+                FaultKind::Failed,
+                Some(
+                    "this is a mistake in Lifeboat, please report it; `lifeboat check` says whether the copy is whole",
+                ),
+            ),
             _ => (FaultKind::Failed, None),
         };
         hint.into_iter().fold(Self::new(kind, error.to_string()), Self::with_hint)
@@ -400,7 +406,7 @@ mod tests {
             path: "/srv/x".into(),
             error: io::Error::from(io::ErrorKind::StorageFull),
         });
-        expect![[r#"{"code":"storage-full","hint":"free some space there","message":"trouble with /srv/x: no storage space","message_type":"error"}"#]]
+        expect![[r#"{"code":"storage-full","hint":"free some space there","message":"cannot work with /srv/x: no storage space","message_type":"error"}"#]]
         .assert_eq(&fault.to_json().to_string());
         let fault = Fault::from(repository::Error::WrongPassword { keys: 2 });
         expect![[r#"

@@ -62,7 +62,8 @@ pub struct Options {
     pub delete: bool,
     /// Go on in spite of findings that only block unless forced.
     pub force: bool,
-    /// Paths that are never moved away: the repository, the state folder, the password file.
+    /// Paths that are neither moved away nor replaced: the repository, the state folder, the configuration, the password
+    /// file.
     pub protected: Vec<PathBuf>,
 }
 

@@ -115,6 +115,7 @@ fn choose(
         let snapshots = of_stack(snapshots, stack);
         return newest(&snapshots).cloned().ok_or_else(|| Error::NotFound("there is no snapshot yet".to_owned()));
     }
+    check_digits(name)?;
     let mut matching = snapshots.into_iter().filter(|(id, _)| begins_with(id, name));
     let mut damaged = damaged.into_iter().filter(|(id, _)| begins_with(id, name));
     match (matching.next(), damaged.next(), matching.next()) {
@@ -138,6 +139,17 @@ pub const LATEST: &str = "latest";
 /// other.
 pub fn newest(snapshots: &[(Id, Snapshot)]) -> Option<&(Id, Snapshot)> {
     snapshots.iter().rfind(|(_, snapshot)| !is_selection(snapshot)).or(snapshots.last())
+}
+
+/// Digits of an id that name something. An empty variable in a script would otherwise name whatever there is.
+const ID_DIGITS_MIN: usize = 4;
+
+/// Refuses what is no beginning of an id, or too short a one.
+pub fn check_digits(digits: &str) -> Result<(), Error> {
+    if digits.len() >= ID_DIGITS_MIN && digits.bytes().all(|digit| digit.is_ascii_hexdigit()) {
+        return Ok(());
+    }
+    Err(Error::NotFound(format!("`{digits}` is not an id: give at least {ID_DIGITS_MIN} of its digits, 0-9 and a-f")))
 }
 
 /// The snapshots of one stack; all of them where none is named.
@@ -216,6 +228,16 @@ mod tests {
         assert_eq!(resolve(&other.to_hex()[..12].to_uppercase()).unwrap().0, other);
         assert_eq!(resolve("latest").unwrap().0, ours);
         assert!(matches!(resolve("0123456789"), Err(Error::NotFound(_))));
+    }
+
+    #[test]
+    fn an_id_is_named_by_four_digits_at_least() {
+        for digits in ["ab12", "AB12", "0123456789abcdef"] {
+            assert!(check_digits(digits).is_ok(), "{digits}");
+        }
+        for digits in ["", "a", "ab1", "ab1g", "-ab1", "new est"] {
+            assert!(matches!(check_digits(digits), Err(Error::NotFound(_))), "{digits}");
+        }
     }
 
     #[test]

@@ -13,6 +13,7 @@ use rustix::process::{Pid, Signal, kill_process_group};
 use serde::Serialize;
 use serde_json::json;
 
+use super::for_each;
 use crate::app::App;
 use crate::arguments;
 use crate::output::{Outcome, bytes, count, seconds};
@@ -22,19 +23,13 @@ const WATCH_PAUSE: Duration = Duration::from_millis(20);
 
 pub fn run(app: &App, arguments: &arguments::Backup) -> Result<Outcome, Fault> {
     let stacks = app.stacks(&arguments.stack)?;
-    let mut outcome = Outcome::Ok;
-    for stack in stacks {
-        let done = if arguments.dry_run {
-            preview(app, stack, &arguments.source)?;
-            Outcome::Ok
-        } else {
-            one(app, stack, &arguments.source, &arguments.tag)?.1
-        };
-        if done != Outcome::Ok {
-            outcome = done;
+    let name = |stack: &&StackSettings| format!("stack {}", stack.name);
+    for_each(app.output(), &stacks, name, |stack| {
+        if arguments.dry_run {
+            return preview(app, stack, &arguments.source).map(|()| Outcome::Ok);
         }
-    }
-    Ok(outcome)
+        Ok(one(app, stack, &arguments.source, &arguments.tag)?.1)
+    })
 }
 
 /// Takes a snapshot of one stack and reports it.

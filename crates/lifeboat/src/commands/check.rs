@@ -57,7 +57,8 @@ fn print(app: &App, report: &Report, read_data: ReadData, copy: &str) {
             count(report.affected_total as u64, "file")
         ));
         output.text(
-            "  run `lifeboat heal --read-data` and then `lifeboat backup` to store anew what is still in the sources",
+            "  `lifeboat heal --read-data` takes what is damaged out of the index; then `lifeboat backup` stores anew what is \
+             still in the sources",
         );
         return;
     }

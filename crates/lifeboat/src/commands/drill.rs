@@ -9,6 +9,7 @@ use repository::format::receipt::Verdict;
 use repository::{Event, Events as _, Id, Problem};
 use serde_json::json;
 
+use super::for_each;
 use crate::app::App;
 use crate::arguments;
 use crate::output::{Outcome, bytes, count, seconds};
@@ -17,7 +18,7 @@ use crate::output::{Outcome, bytes, count, seconds};
 const DIFFERENCES_SHOWN: usize = 20;
 
 pub fn run(app: &App, arguments: &arguments::Drill) -> Result<Outcome, Fault> {
-    let mut outcome = Outcome::Ok;
+    let mut drills = Vec::new();
     let snapshot = arguments.snapshot.as_deref().unwrap_or(LATEST);
     let mut stacks = app.stacks(&arguments.stack)?;
     if snapshot != LATEST {
@@ -31,16 +32,11 @@ pub fn run(app: &App, arguments: &arguments::Drill) -> Result<Outcome, Fault> {
             vec![app.copy(arguments.copy.as_deref().or(stack.copies.first().map(String::as_str)))?]
         };
         let level = arguments.level.or(stack.drill.as_ref().map(|drill| drill.level)).unwrap_or(LEVEL_MAX);
-        for copy in copies {
-            let done = one(app, stack, copy, snapshot, level)?;
-            outcome = match (outcome, done) {
-                (Outcome::Bad, _) | (_, Outcome::Bad) => Outcome::Bad,
-                (Outcome::Partial, _) | (_, Outcome::Partial) => Outcome::Partial,
-                (Outcome::Ok, Outcome::Ok) => Outcome::Ok,
-            };
-        }
+        drills.extend(copies.into_iter().map(|copy| (stack, copy, level)));
     }
-    Ok(outcome)
+    let name =
+        |(stack, copy, _): &(&StackSettings, &CopySettings, u8)| format!("stack {}, copy {}", stack.name, copy.name);
+    for_each(app.output(), &drills, name, |(stack, copy, level)| one(app, stack, copy, snapshot, *level))
 }
 
 /// Drills one copy of one stack and reports it.

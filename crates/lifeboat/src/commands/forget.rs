@@ -1,6 +1,6 @@
 //! `lifeboat forget` and `lifeboat prune`: what stays and why, and what is removed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use operations::config::duration;
@@ -24,7 +24,7 @@ pub fn forget(app: &App, arguments: &arguments::Forget) -> Result<Outcome, Fault
             .snapshot
             .iter()
             .map(|name| Ok(snapshots::resolve_to_remove(&app.cx(), &repository, name, stack)?));
-        named.collect::<Result<Vec<Id>, Fault>>()?
+        named.collect::<Result<BTreeSet<Id>, Fault>>()?.into_iter().collect()
     };
     if !arguments.dry_run && !remove.is_empty() {
         forget::forget(&app.cx(), &repository, &remove)?;

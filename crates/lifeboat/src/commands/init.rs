@@ -4,11 +4,11 @@ use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
-use operations::config::{self, FILE_NAME, NewConfig, NewSource, Secret, SecretSource, Settings};
+use operations::config::{self, FILE_NAME, NewConfig, NewSource, SecretSource, Settings, SourceKind, StackSettings};
 use operations::{Fault, FaultKind, backup};
 use repository::format::crypto;
 use repository::format::key_file::KdfCost;
-use repository::{Clock as _, Repository};
+use repository::{Clock as _, File, FileKind, Repository, Storage};
 use serde_json::json;
 
 use super::discover;
@@ -180,18 +180,24 @@ pub fn create_repository(run: &Run, settings: &Settings) -> Result<Option<Reposi
     let password = settings.password.read()?;
     match Repository::open(storage.clone(), password.expose()) {
         Ok(_) => return Ok(None),
-        Err(repository::Error::NoRepository { .. }) => {}
+        Err(repository::Error::NoRepository { .. }) => refuse_half(storage.as_ref())?,
         Err(error) => return Err(error.into()),
     }
     let average = chunk_bytes_average(bytes_source(run, settings));
-    let cost = kdf_cost(&password);
+    let cost = KdfCost::for_password(password.expose());
     Ok(Some(Repository::init(storage, password.expose(), cost, average, run.clock.now())?))
 }
 
-/// A password as long as ours is not guessed, however fast a guess is; a shorter one may be, so each guess must cost.
-pub fn kdf_cost(password: &Secret) -> KdfCost {
-    const GENERATED_CHARS: usize = 52;
-    if password.expose().len() >= GENERATED_CHARS { KdfCost::GENERATED } else { KdfCost::CHOSEN }
+/// Key files without a `config` are what an interrupted `init` leaves, or what is left of a repository that was cut down.
+fn refuse_half(storage: &dyn Storage) -> Result<(), Fault> {
+    let keys = storage.list(FileKind::Key)?;
+    let Some(first) = keys.first() else { return Ok(()) };
+    let what =
+        format!("{} holds a key file, {}, but no `config`", storage.location(), File::new(FileKind::Key, first.id));
+    Err(Fault::new(FaultKind::AlreadyExists, what).with_hint(
+        "if no backup was made there yet, an `init` was interrupted: delete the key file and run it again; \
+         else bring `config` back, or name another place",
+    ))
 }
 
 /// Larger chunks for very large sources: the index grows with their number (`docs/design/chunking.md`).
@@ -203,19 +209,54 @@ fn chunk_bytes_average(bytes_source: u64) -> u32 {
     }
 }
 
-/// Bytes of all sources, as far as they can be counted: only their magnitude matters.
+/// Bytes of all `files` sources, as far as they can be counted: only their magnitude matters. To count the others would
+/// be to run commands and copy databases.
 fn bytes_source(run: &Run, settings: &Settings) -> u64 {
     let count = |stack| {
-        let sources = wiring::sources(stack, &[], settings.folder(), &run.environment)?;
+        let names = files_sources(stack);
+        if names.is_empty() {
+            return Ok(0);
+        }
+        let sources = wiring::sources(stack, &names, settings.folder(), &run.environment)?;
         let counts = backup::preview(&run.cx(), &sources, &[], &settings.state_dir.join("scratch"), &[])?;
         Ok::<u64, Fault>(counts.values().map(|counted| counted.bytes).sum())
     };
     settings.stacks.iter().filter_map(|stack| count(stack).ok()).sum()
 }
 
+fn files_sources(stack: &StackSettings) -> Vec<String> {
+    let files = stack.sources.iter().filter(|source| matches!(source.kind, SourceKind::Files(_)));
+    files.map(|source| source.name.clone()).collect()
+}
+
 #[cfg(test)]
 mod tests {
+    use operations::config::Environment;
+    use repository::Id;
+    use repository::storage::memory::MemoryStorage;
+
     use super::*;
+
+    #[test]
+    fn only_sources_of_files_are_counted_before_a_repository_is_made() {
+        let text = "version: 1\nstate_dir: /s\npassword: p\ncopies: {disk: {url: /b}}\nstacks:\n  a: {sources: {\
+                    run: {command: {run: 'false'}}, db: {sqlite: {paths: /d}}, one: {files: {paths: /f}}}}\n  \
+                    b: {sources: {run: {command: {run: 'false'}}}}\n";
+        let settings = config::parse(text, Path::new("/lifeboat.yaml"), &Environment::of_process()).unwrap();
+        assert_eq!(files_sources(&settings.stacks[0]), ["one"]);
+        assert_eq!(files_sources(&settings.stacks[1]), [""; 0]);
+    }
+
+    #[test]
+    fn what_an_interrupted_init_left_is_named() {
+        let storage = MemoryStorage::new();
+        assert!(refuse_half(&storage).is_ok());
+        let key = File::new(FileKind::Key, Id::of(b"key"));
+        storage.put(key, b"key").unwrap();
+        let fault = refuse_half(&storage).unwrap_err();
+        assert_eq!(fault.kind, FaultKind::AlreadyExists);
+        assert!(fault.message.contains(&key.to_string()), "{fault:?}");
+    }
 
     #[test]
     fn stacks_are_named_after_folders() {

@@ -4,7 +4,8 @@ use std::path::Path;
 
 use jiff::Timestamp;
 use operations::config::{Secret, SecretSource};
-use operations::{Fault, FaultKind};
+use operations::{Fault, FaultKind, snapshots};
+use repository::format::key_file::KdfCost;
 use repository::{Clock as _, Id, Repository};
 use serde_json::json;
 
@@ -25,6 +26,11 @@ pub fn run(app: &App, arguments: &Key) -> Result<Outcome, Fault> {
         Key::Remove(arguments) => {
             let repository = app.open_named(arguments.of.copy.as_deref())?;
             let id = find(&repository, &arguments.id)?;
+            if id == repository.key_id() {
+                let what = format!("key {} is the one in use, so it stays", id.short());
+                return Err(Fault::new(FaultKind::Usage, what)
+                    .with_hint("`lifeboat key change` replaces it by another password"));
+            }
             repository.remove_key(id)?;
             app.output().summary(json!({ "status": "ok", "removed": id }));
             app.output().text(format!("key {} removed; its password opens this copy no longer", id.short()));
@@ -60,7 +66,7 @@ fn list(app: &App, repository: &Repository) -> Result<Outcome, Fault> {
 fn add(app: &App, repository: &Repository, arguments: &KeyAdd) -> Result<Id, Fault> {
     repository.check_writable()?;
     let password = new_password(app, arguments.new_password_file.as_deref())?;
-    Ok(repository.add_key(password.expose(), super::init::kdf_cost(&password), app.run.clock.now())?)
+    Ok(repository.add_key(password.expose(), KdfCost::for_password(password.expose()), app.run.clock.now())?)
 }
 
 /// Adds the new password first and removes the old one last, so that one of them always opens the copy.
@@ -70,7 +76,7 @@ fn change(app: &App, arguments: &KeyAdd) -> Result<Outcome, Fault> {
     let old = repository.key_id();
     repository.check_writable()?;
     let password = new_password(app, arguments.new_password_file.as_deref())?;
-    let id = repository.add_key(password.expose(), super::init::kdf_cost(&password), app.run.clock.now())?;
+    let id = repository.add_key(password.expose(), KdfCost::for_password(password.expose()), app.run.clock.now())?;
     let reopened = crate::wiring::open(copy, &password, &app.run)?;
     if reopened.key_id() == old {
         let what = "the new password is the old one; nothing was changed";
@@ -101,6 +107,7 @@ fn new_password(app: &App, file: Option<&Path>) -> Result<Secret, Fault> {
 }
 
 fn find(repository: &Repository, digits: &str) -> Result<Id, Fault> {
+    snapshots::check_digits(digits).map_err(|error| Fault::new(FaultKind::NotFound, error.to_string()))?;
     let keys = repository.keys()?;
     let mut matching = keys.iter().filter(|(id, _)| id.to_hex().starts_with(&digits.to_lowercase()));
     match (matching.next(), matching.next()) {

@@ -18,7 +18,7 @@ mod snapshots;
 mod status;
 
 use clap::CommandFactory as _;
-use operations::Fault;
+use operations::{Fault, FaultKind};
 
 use crate::app::Run;
 use crate::arguments::{Arguments, Command};
@@ -51,7 +51,64 @@ pub fn run(arguments: Arguments, output: &Output) -> Result<Outcome, Fault> {
     }
 }
 
+/// Does something for each of several. One that fails keeps no other from its turn; the first failure is the result, so
+/// that it is the last thing said, and those after it are said at once.
+fn for_each<T>(
+    output: Output,
+    items: &[T],
+    name: impl Fn(&T) -> String,
+    mut work: impl FnMut(&T) -> Result<Outcome, Fault>,
+) -> Result<Outcome, Fault> {
+    let mut outcome = Outcome::Ok;
+    let mut first: Option<Fault> = None;
+    for item in items {
+        let mut fault = match work(item) {
+            Ok(done) => {
+                outcome = outcome.and(done);
+                continue;
+            }
+            Err(fault) if fault.kind == FaultKind::Cancelled || items.len() == 1 => return Err(fault),
+            Err(fault) => fault,
+        };
+        fault.message = format!("{}: {}", name(item), fault.message);
+        match first {
+            None => first = Some(fault),
+            // The exit code is the first one's.
+            Some(_) => drop(output.fault(&fault)),
+        }
+    }
+    first.map_or(Ok(outcome), Err)
+}
+
 fn completions(shell: clap_complete::Shell) -> Outcome {
     clap_complete::generate(shell, &mut Arguments::command(), "lifeboat", &mut std::io::stdout());
     Outcome::Ok
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_that_fails_keeps_no_other_from_its_turn() {
+        let output = Output::new(false, true);
+        let run = |results: &[Result<Outcome, FaultKind>]| {
+            let mut turns = 0;
+            let work = |result: &Result<Outcome, FaultKind>| {
+                turns += 1;
+                result.map_err(|kind| Fault::new(kind, "failed"))
+            };
+            let done = for_each(output, results, |_| "stack a".to_owned(), work);
+            (turns, done.map_err(|fault| (fault.kind, fault.message)))
+        };
+        let failed = |kind| Err((kind, "stack a: failed".to_owned()));
+        assert_eq!(run(&[Ok(Outcome::Bad), Ok(Outcome::Partial), Ok(Outcome::Ok)]), (3, Ok(Outcome::Bad)));
+        assert_eq!(run(&[Ok(Outcome::Partial), Ok(Outcome::Ok)]), (2, Ok(Outcome::Partial)));
+        let results = [Ok(Outcome::Ok), Err(FaultKind::Locked), Err(FaultKind::Source), Ok(Outcome::Partial)];
+        assert_eq!(run(&results), (4, failed(FaultKind::Locked)));
+        let alone = Err((FaultKind::Source, "failed".to_owned()));
+        assert_eq!(run(&[Err(FaultKind::Source)]), (1, alone), "alone it needs no name");
+        let cancelled = Err((FaultKind::Cancelled, "failed".to_owned()));
+        assert_eq!(run(&[Err(FaultKind::Cancelled), Ok(Outcome::Ok)]), (1, cancelled));
+    }
 }

@@ -17,10 +17,8 @@ pub fn run(run: Run, arguments: &arguments::Protect) -> Result<Outcome, Fault> {
     let file = init::config_file(&run)?;
     let dir = std::fs::canonicalize(&arguments.dir)
         .map_err(|error| Fault::local(format!("cannot look into {}", arguments.dir.display()), error))?;
-    let settings = if file.exists() {
-        output.chat(format!("using {}", file.display()));
-        config::load(&file, &run.environment)?
-    } else {
+    let is_new = !file.exists();
+    let settings = if is_new {
         output.chat(format!("looking into {}", dir.display()));
         let mut plan = Plan::look(&run, &dir, None)?;
         if let Some(to) = &arguments.to {
@@ -28,9 +26,20 @@ pub fn run(run: Run, arguments: &arguments::Protect) -> Result<Outcome, Fault> {
         }
         plan.show(&run);
         plan.write(&run)?
+    } else if arguments.to.is_some() {
+        let what = format!("{} is there already and says where backups go, so --to cannot", file.display());
+        return Err(
+            Fault::new(FaultKind::Usage, what).with_hint("leave --to out, or name another configuration with --config")
+        );
+    } else {
+        output.chat(format!("using {}", file.display()));
+        config::load(&file, &run.environment)?
     };
     let stack = stack_of(&settings, &dir)?.clone();
-    init::create_repository(&run, &settings)?;
+    if is_new {
+        init::create_repository(&run, &settings)?;
+    }
+    // Where a configuration was there, so must its repository be: a disk that is not mounted must not be taken for a new one.
     let app = App { run, settings };
 
     output.chat("\nbacking up");

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use operations::config::SecretSource;
 use operations::in_place::{self, InPlaceError, Job};
 use operations::manifest::{Manifest, SourceRecord};
 use operations::snapshots::{self, Place};
@@ -109,6 +110,9 @@ impl Chosen<'_> {
         };
         let mut protected = app.own_paths();
         protected.push(app.settings.file.clone());
+        if let SecretSource::File(file) = &app.settings.password {
+            protected.push(file.clone());
+        }
         let options = in_place::Options { delete: self.arguments.delete, force: self.arguments.force, protected };
         let job = Job { snapshot: self.id, tree, manifest: &manifest, selected: &self.place.path, options: &options };
         let preview = in_place::preview(&app.cx(), self.repository, self.index, &job).map_err(to_fault)?;
@@ -130,7 +134,7 @@ impl Chosen<'_> {
         app.output().summary(json!({
             "status": if partial || self.is_doubtful { "partial" } else { "ok" }, "snapshot_id": self.id, "in_place": true,
             "compared": done.compared, "bytes_fetched": done.bytes_fetched, "undo": done.undo,
-            "skipped": done.skipped, "problems": done.problems,
+            "skipped": done.skipped, "warnings": done.warnings, "problems": done.problems,
         }));
         for problem in &done.problems {
             app.output().text(format!("problem: {problem}"));
@@ -170,14 +174,12 @@ impl Chosen<'_> {
             preview.plan.extras_left
         ));
         for finding in &preview.findings {
-            output.text(format!(
-                "{}: {finding}",
-                if finding.effect == in_place::Effect::Warns { "warning" } else { "blocks" }
-            ));
+            output.text(finding_line(finding));
         }
         if self.arguments.dry_run {
+            let is_blocked = !preview.blocking(self.arguments.force).is_empty();
             output.summary(json!({
-                "status": "ok", "dry_run": true, "snapshot_id": self.id, "changes": changes.iter().map(|change| json!({ "path": change.path.to_string_lossy(), "action": change.action })).collect::<Vec<_>>(),
+                "status": if is_blocked { "blocked" } else { "ok" }, "dry_run": true, "snapshot_id": self.id, "changes": changes.iter().map(|change| json!({ "path": change.path.to_string_lossy(), "action": change.action })).collect::<Vec<_>>(),
                 "identical": preview.plan.identical, "extras_left": preview.plan.extras_left,
                 "findings": preview.findings, "skipped": preview.skipped, "bytes_staged": preview.bytes_staged,
             }));
@@ -229,6 +231,11 @@ fn drop_undo(run: &Run, folder: &Path) -> Result<Outcome, Fault> {
     Ok(Outcome::Ok)
 }
 
+fn finding_line(finding: &in_place::Finding) -> String {
+    let effect = if finding.effect == in_place::Effect::Warns { "warning" } else { "in the way" };
+    format!("{effect}: {finding}")
+}
+
 /// Says that a restore that broke off left something behind.
 fn incomplete(error: repository::Error, target: &Path) -> Fault {
     let refused = matches!(&error, repository::Error::Local { path, .. } if path == target);
@@ -243,7 +250,7 @@ fn incomplete(error: repository::Error, target: &Path) -> Fault {
 fn to_fault(error: InPlaceError) -> Fault {
     match error {
         InPlaceError::Engine(error) => error.into(),
-        InPlaceError::Io { path, error } => Fault::local(format!("trouble with {}", path.display()), error),
+        InPlaceError::Io { path, error } => Fault::local(format!("cannot work with {}", path.display()), error),
         InPlaceError::Selection(what) => Fault::new(FaultKind::NotFound, what),
         error @ InPlaceError::Invalid(_) => Fault::new(FaultKind::Damaged, error.to_string())
             .with_hint("run `lifeboat check --read-data`, or restore another snapshot"),

@@ -126,8 +126,11 @@ impl Page {
             }
             SourceKind::Command(command) => {
                 match &command.run {
-                    CommandLine::Shell(text) => self.text(5, "run", text),
-                    CommandLine::Program(parts) => self.list("run", parts, &[]),
+                    CommandLine::Shell(text) => self.text(5, "run", text.expose()),
+                    CommandLine::Program(parts) => {
+                        let parts: Vec<String> = parts.iter().map(|part| part.expose().to_owned()).collect();
+                        self.list("run", &parts, &[]);
+                    }
                 }
                 if command.name != source.name {
                     self.text(5, "name", &command.name);

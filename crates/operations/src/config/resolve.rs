@@ -14,7 +14,7 @@ use super::document::{
 use super::duration;
 use super::environment::Environment;
 use super::mistake::Mistake;
-use super::secret::{CommandLine, Secret, SecretSource};
+use super::secret::{CommandLine, Secret, SecretSource, Typed};
 use super::settings::{
     CommandSettings, ComposeSettings, CopySettings, DrillSettings, FilesSettings, Settings, SourceKind, SourceSettings,
     SqliteSettings, StackSettings,
@@ -332,11 +332,13 @@ impl Resolver<'_> {
             OneOrMany::One(text) => {
                 // Judged as it will read, kept as it was typed.
                 self.filled(text)?;
-                Ok(CommandLine::Shell(self.environment.for_shell(&text.raw).map_err(|what| mistake_in(text, what))?))
+                let run = self.environment.for_shell(&text.raw).map_err(|what| mistake_in(text, what))?;
+                Ok(CommandLine::Shell(Typed::new(text.raw.to_string(), run)))
             }
             OneOrMany::Many(texts, place) => {
-                let parts: Vec<String> = texts.iter().map(|text| self.text(text)).collect::<Result<_>>()?;
-                if parts.first().is_none_or(String::is_empty) {
+                let part = |text: &Text| Ok(Typed::new(text.raw.to_string(), self.text(text)?));
+                let parts: Vec<Typed> = texts.iter().map(part).collect::<Result<_>>()?;
+                if parts.first().is_none_or(|program| program.expose().is_empty()) {
                     return Err(
                         Mistake::at(*place, "a command needs a program").with_hint("write for example [pg_dump, mydb]")
                     );

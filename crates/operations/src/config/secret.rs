@@ -158,22 +158,69 @@ fn quote_for_shell(path: &Path) -> String {
     format!("'{}'", path.to_string_lossy().replace('\'', "'\\''"))
 }
 
+/// A text in which variables were replaced. It shows itself as it was typed, since their values may be secrets. Two are
+/// the same where their variables come to the same.
+#[derive(Clone)]
+pub struct Typed {
+    typed: String,
+    replaced: String,
+}
+
+impl Typed {
+    /// What was typed, and what it came to.
+    pub fn new(typed: String, replaced: String) -> Self {
+        Self { typed, replaced }
+    }
+
+    /// The text with its variables replaced. Never pass it to anything that prints or logs.
+    pub fn expose(&self) -> &str {
+        &self.replaced
+    }
+}
+
+impl From<String> for Typed {
+    /// A text without variables.
+    fn from(text: String) -> Self {
+        Self { typed: text.clone(), replaced: text }
+    }
+}
+
+impl PartialEq for Typed {
+    fn eq(&self, other: &Self) -> bool {
+        self.replaced == other.replaced
+    }
+}
+
+impl Eq for Typed {}
+
+impl fmt::Debug for Typed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.typed.fmt(f)
+    }
+}
+
+impl Serialize for Typed {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.typed)
+    }
+}
+
 /// A command as the configuration gives it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CommandLine {
     /// A text for `sh -c`.
-    Shell(String),
+    Shell(Typed),
     /// A program and its arguments, run without a shell. Never empty.
-    Program(Vec<String>),
+    Program(Vec<Typed>),
 }
 
 impl CommandLine {
     /// The program to start, and its arguments.
     pub fn program(&self) -> (&str, Vec<&str>) {
         match self {
-            Self::Shell(text) => ("sh", vec!["-c", text]),
+            Self::Shell(text) => ("sh", vec!["-c", text.expose()]),
             Self::Program(parts) => {
-                let mut parts = parts.iter().map(String::as_str);
+                let mut parts = parts.iter().map(Typed::expose);
                 (parts.next().unwrap_or_default(), parts.collect())
             }
         }
@@ -184,8 +231,8 @@ impl fmt::Display for CommandLine {
     /// The text as typed, or the program's name alone: arguments may be private.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Shell(text) => f.write_str(text),
-            Self::Program(_) => f.write_str(self.program().0),
+            Self::Shell(text) => f.write_str(&text.typed),
+            Self::Program(parts) => f.write_str(parts.first().map_or("", |part| &part.typed)),
         }
     }
 }
@@ -217,7 +264,7 @@ mod tests {
     }
 
     fn shell(text: &str) -> SecretSource {
-        command(CommandLine::Shell(text.to_owned()))
+        command(CommandLine::Shell(text.to_owned().into()))
     }
 
     #[test]
@@ -268,7 +315,7 @@ mod tests {
     #[test]
     fn a_command_gives_its_first_line() {
         assert_eq!(shell("echo ' two  words '; echo more").read().unwrap().expose(), "two  words");
-        let list = ["printf", "%s", "$HOME; x"].map(str::to_owned).to_vec();
+        let list = ["printf", "%s", "$HOME; x"].map(|word| word.to_owned().into()).to_vec();
         assert_eq!(command(CommandLine::Program(list)).read().unwrap().expose(), "$HOME; x", "no shell sees a list");
     }
 
@@ -280,7 +327,7 @@ mod tests {
             let named = fault.text().matches("hunter2").count();
             assert_eq!(named, text.matches("hunter2").count(), "the command itself is all that is shown: {fault:?}");
         }
-        let list = vec!["/nowhere/program".to_owned(), "--token=hunter2".to_owned()];
+        let list = vec!["/nowhere/program".to_owned().into(), "--token=hunter2".to_owned().into()];
         let fault = command(CommandLine::Program(list)).read().unwrap_err();
         assert_eq!(
             fault.text(),

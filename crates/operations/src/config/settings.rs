@@ -48,7 +48,7 @@ pub struct StackSettings {
     /// Its name.
     #[serde(skip)]
     pub name: String,
-    /// When to back up: a cron expression, not read yet.
+    /// When to back up: a cron expression, not parsed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub schedule: Option<String>,
     /// The time zone of schedules and of retention.
@@ -78,7 +78,7 @@ pub struct StackSettings {
 /// When and how deeply to drill.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct DrillSettings {
-    /// A cron expression, not read yet.
+    /// A cron expression, not parsed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub schedule: Option<String>,
     /// 0 to 3; see the drill levels of the guide.
@@ -113,13 +113,13 @@ pub enum SourceKind {
 pub struct FilesSettings {
     /// Files and folders, absolute. At least one.
     pub paths: Vec<PathBuf>,
-    /// What to leave out: gitignore patterns, not read yet.
+    /// What to leave out: gitignore patterns, not parsed.
     pub exclude: Vec<String>,
     /// Leave out folders that hold a `CACHEDIR.TAG`.
     pub exclude_caches: bool,
     /// Stay on the file system that each path is on.
     pub one_file_system: bool,
-    /// Files that only ever grow: gitignore patterns, not read yet.
+    /// Files that only ever grow: gitignore patterns, not parsed.
     pub append_only: Vec<String>,
     /// How often such files are read in full all the same. Zero: every time.
     #[serde(serialize_with = "show::duration")]
@@ -145,7 +145,7 @@ impl FilesSettings {
 pub struct SqliteSettings {
     /// Databases, folders to look for them in, or globs; absolute. At least one.
     pub paths: Vec<PathBuf>,
-    /// What to leave out: gitignore patterns, not read yet.
+    /// What to leave out: gitignore patterns, not parsed.
     pub exclude: Vec<String>,
 }
 

@@ -228,16 +228,36 @@ stacks:
 #[test]
 fn commands_are_texts_for_a_shell_or_lists_without_one() {
     let settings = read(WHOLE);
-    let program = |parts: &[&str]| CommandLine::Program(parts.iter().map(ToString::to_string).collect());
+    let program = |parts: &[&str]| CommandLine::Program(parts.iter().map(|part| part.to_string().into()).collect());
     let stack = settings.stack("cht").unwrap();
     // `$1` is the shell's; a number stays as it was typed.
-    let shell = CommandLine::Shell("sync && echo $1 $ d".into());
+    let shell = CommandLine::Shell("sync && echo $1 $ d".to_owned().into());
     assert_eq!(stack.before, [shell, program(&["docker", "stop", "5", "0x10"])]);
     let password = SecretSource::Command { line: program(&["cat", "my file"]), folder: "/etc/lifeboat".into() };
     assert_eq!(settings.password, password);
     let SourceKind::Command(command) = &stack.source("2").unwrap().kind else { panic!("a command") };
-    assert_eq!(command.run, CommandLine::Shell("true".into()));
+    assert_eq!(command.run, CommandLine::Shell("true".to_owned().into()));
     assert_eq!(command.name, "2", "the file is named like the source");
+}
+
+#[test]
+fn what_a_variable_of_a_command_holds_is_run_and_never_shown() {
+    let environment = Environment::of([("TOKEN", "hunter2"), ("HOME", "/home/a")]);
+    let text = "version: 1\npassword_command: 'exit 3 # ${TOKEN}'\ncopies: {disk: {url: /b}}\nstacks: {a: {\
+                before: ['x ${TOKEN}', [x, '${TOKEN}']], sources: {s: {command: {run: 'echo ${TOKEN}'}}}}}";
+    let settings = parse(text, Path::new("/etc/lifeboat/lifeboat.yaml"), &environment).unwrap();
+    let before = &settings.stacks[0].before;
+    assert_eq!(before[0].program(), ("sh", vec!["-c", "x hunter2"]));
+    assert_eq!(before[1].program(), ("x", vec!["hunter2"]));
+    let fault = settings.password.read().unwrap_err();
+    let shown = [
+        settings.to_yaml().unwrap(),
+        settings.to_json().unwrap().to_string(),
+        format!("{settings:?} {} {} {} {fault:?}", before[0], before[1], settings.password),
+    ];
+    for shown in shown {
+        assert!(!shown.contains("hunter2") && shown.contains("${TOKEN}"), "{shown}");
+    }
 }
 
 #[test]
@@ -310,10 +330,10 @@ fn show_gives_the_effective_values_in_the_shape_of_the_file() {
             rpo: 6h
             rto: 1h30m
             before:
-            - sync && echo $1 $ d
+            - sync && echo $1 $$ ${EMPTY:-d}
             - - docker
               - stop
-              - "5"
+              - ${N}
               - "0x10"
             sources:
               data:
@@ -436,7 +456,7 @@ fn found(name: &str, kind: SourceKind, note: Option<&str>) -> NewSource {
 #[test]
 fn init_writes_a_file_that_people_can_read() {
     let dump = CommandSettings {
-        run: CommandLine::Program(["pg_dump", "--dbname", "my db"].map(str::to_owned).to_vec()),
+        run: CommandLine::Program(["pg_dump", "--dbname", "my db"].map(|part| part.to_owned().into()).to_vec()),
         name: "db.sql".into(),
         trailer: Some("-- PostgreSQL database dump complete\n".into()),
     };
@@ -582,8 +602,8 @@ proptest! {
             found(&name, SourceKind::Files(FilesSettings { exclude: texts.clone(), append_only: vec![], ..FilesSettings::new(paths.clone()) }), note.as_deref()),
             found("sqlite", SourceKind::Sqlite(SqliteSettings { paths: paths.clone(), exclude: texts.clone() }), None),
             found("compose", SourceKind::Compose(ComposeSettings { files: paths.clone(), env: paths, project: Some(texts[0].clone()) }), None),
-            found("shell", SourceKind::Command(CommandSettings { run: CommandLine::Shell(texts[0].clone()), name: "shell".into(), trailer: Some(texts[0].clone()) }), None),
-            found("list", SourceKind::Command(CommandSettings { run: CommandLine::Program(texts), name: "list".into(), trailer: None }), None),
+            found("shell", SourceKind::Command(CommandSettings { run: CommandLine::Shell(texts[0].clone().into()), name: "shell".into(), trailer: Some(texts[0].clone()) }), None),
+            found("list", SourceKind::Command(CommandSettings { run: CommandLine::Program(texts.into_iter().map(Into::into).collect()), name: "list".into(), trailer: None }), None),
         ];
         prop_assume!(!["sqlite", "compose", "shell", "list"].contains(&name.as_str()));
         let text = render(&new_config(sources.clone())).unwrap();

@@ -126,6 +126,7 @@ pub fn plan_swap(
         reader: NodeReader::default(),
         verify: verify_options(),
         delete: options.delete,
+        own: options.protected.iter().flat_map(|path| names_of(path)).collect(),
         protected: options.protected.iter().chain(&located.known).flat_map(|path| names_of(path)).collect(),
         carved: BTreeSet::new(),
         target: 0,
@@ -155,6 +156,8 @@ struct Planner<'a> {
     reader: NodeReader,
     verify: verify::Options,
     delete: bool,
+    /// What Lifeboat itself works with: neither replaced nor moved away.
+    own: BTreeSet<PathBuf>,
     /// Never moved away as surplus.
     protected: BTreeSet<PathBuf>,
     /// Paths of other targets: theirs alone to plan.
@@ -292,6 +295,12 @@ impl Planner<'_> {
         snapshot: Option<&Node>,
         live: Option<Node>,
     ) -> Result<Option<Open>, InPlaceError> {
+        if let (Some(snapshot), Some(live)) = (snapshot, &live)
+            && self.own.contains(path)
+        {
+            self.leave_own(path, snapshot, live)?;
+            return Ok(None);
+        }
         let live_kind = live.as_ref().map(|node| node.kind);
         let decision = decide(snapshot.map(|node| node.kind), live_kind, self.delete, self.verify.privileged);
         match (decision, snapshot, live) {
@@ -326,6 +335,19 @@ impl Planner<'_> {
             _ => {}
         }
         Ok(None)
+    }
+
+    /// What this very run reads or writes stays as it is; the user hears of it where the snapshot has something else.
+    fn leave_own(&mut self, path: &Path, snapshot: &Node, live: &Node) -> Result<(), InPlaceError> {
+        let is_file = live.kind != NodeKind::Dir && snapshot.kind == live.kind;
+        if is_file && verify::node(self.cx, self.index, &self.reader, snapshot, path, self.verify)?.is_empty() {
+            self.plan.identical += 1;
+            return Ok(());
+        }
+        self.plan.extras_left += 1;
+        let what = "is left as it is, since Lifeboat works with it; the snapshot's may differ: restore it with --to";
+        self.plan.findings.push(Finding::new(Effect::Warns, path, what));
+        Ok(())
     }
 
     fn compare(&mut self, path: &Path, snapshot: &Node, live: &Node) -> Result<(), InPlaceError> {

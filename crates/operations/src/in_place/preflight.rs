@@ -185,8 +185,9 @@ pub(super) fn open_files(paths: impl Iterator<Item = PathBuf>) -> Vec<Finding> {
         .collect();
     if files.len() > OPEN_FILES_LISTED_MAX {
         let more = files.len() - OPEN_FILES_LISTED_MAX;
-        let what = format!("and {more} more files are open");
-        findings.push(Finding::new(Effect::BlocksUnlessForced, Path::new("/proc"), what));
+        let what = format!("{more} more files are open, besides those named: stop what has them open, or use --force");
+        let path = files.last().map_or_else(PathBuf::new, |file| file.path.clone());
+        findings.push(Finding::new(Effect::BlocksUnlessForced, &path, what));
     }
     if open.unseen > 0 {
         let what = format!("{} processes could not be asked for their open files: run as root to be sure", open.unseen);

@@ -29,6 +29,13 @@ impl KdfCost {
     pub const FAST: Self = Self { n: 1 << 10, r: 8, p: 1 };
     /// More memory than this, in bytes, no key file may ask for: a hostile one could otherwise take all there is.
     const MEMORY_BYTES_MAX: u64 = 1 << 30;
+    /// 256 bits in the 32 letters and digits that Lifeboat writes passwords with.
+    const GENERATED_CHARS: usize = 52;
+
+    /// A password as long as ours is not guessed, however fast a guess is; a shorter one may be, so each guess must cost.
+    pub fn for_password(password: &str) -> Self {
+        if password.len() >= Self::GENERATED_CHARS { Self::GENERATED } else { Self::CHOSEN }
+    }
 }
 
 /// A key file as it is stored.

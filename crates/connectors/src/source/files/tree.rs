@@ -143,8 +143,11 @@ impl<'a> FilesCapture<'a> {
         if let Some(own) = self.left_out.own.get(&host) {
             let own = own.display().to_string();
             match is_configured {
-                true => self.problem(&host, format!("not captured: it is, or lies in, the repository {own}")),
-                false => self.note(&host, "left out, since it is the repository"),
+                true => self.problem(
+                    &host,
+                    format!("not captured: it is, or lies in, {own}, where Lifeboat keeps its repository or state"),
+                ),
+                false => self.note(&host, "left out, since Lifeboat keeps its repository or state there"),
             }
             return;
         }

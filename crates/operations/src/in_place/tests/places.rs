@@ -91,6 +91,26 @@ fn another_sources_data_and_protected_paths_are_never_surplus() {
 }
 
 #[test]
+fn a_protected_file_that_differs_from_the_snapshot_is_left_with_a_warning() {
+    let world = World::new();
+    world.write("data/password", "the old one");
+    world.write("data/file", "old");
+    let taken = world.take(&[("files", "files", &["data"])]);
+    world.write("data/password", "the one in use");
+    world.write("data/file", "new");
+    let options = Options { protected: vec![world.path("data/password")], ..delete() };
+    let done = world.restore(&taken, "", &options).unwrap();
+    assert_eq!(world.read("data/password"), "the one in use");
+    assert_eq!(world.read("data/file"), "old");
+    let warned: Vec<_> = done.warnings.iter().filter(|finding| finding.path == world.path("data/password")).collect();
+    assert!(matches!(warned[..], [finding] if finding.effect == Effect::Warns), "{:?}", done.warnings);
+    // One that is gone comes back.
+    fs::remove_file(world.path("data/password")).unwrap();
+    world.restore(&taken, "", &options).unwrap();
+    assert_eq!(world.read("data/password"), "the old one");
+}
+
+#[test]
 fn a_folder_that_holds_a_protected_path_is_not_moved_away_for_a_file() {
     let world = World::new();
     world.write("data/name", "a file in the snapshot");
