@@ -79,9 +79,13 @@ fn say_what_is_next(app: &App, stack: &StackSettings, copy: &Path) {
     output.chat(format!("backups: {}, a restic repository; stock restic reads it too", copy.display()));
     output.chat("  it lies on this machine: a second copy on another disk or site is what saves you from losing both");
     output.chat("\nnext:");
-    let name = &stack.name;
-    output.chat(format!("  lifeboat backup {name}              the next snapshot; only what changed is stored"));
-    output.chat("  lifeboat snapshots                 what there is, and what is proven");
-    output.chat("  lifeboat restore latest --to DIR   get it back");
-    output.chat("  lifeboat status                    are we safe?");
+    let backup = format!("lifeboat backup {}", stack.name);
+    for (command, what) in [
+        (backup.as_str(), "the next snapshot; only what changed is stored"),
+        ("lifeboat snapshots", "what there is, and what is proven"),
+        ("lifeboat restore latest --to DIR", "get it back"),
+        ("lifeboat status", "are we safe?"),
+    ] {
+        output.chat(format!("  {command:<34} {what}"));
+    }
 }
