@@ -1,11 +1,11 @@
 //! Where every blob lies, in memory: sorted arrays of 48 bytes a blob, however many millions there are.
 
-use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::collections::{HashMap, HashSet};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::format::index_file::IndexFile;
 use crate::format::pack::{BlobKind, PackedBlob};
-use crate::{Error, FileKind, Id, Repository, RunCx};
+use crate::{Error, FileKind, Id, Repository, RunCx, StorageError};
 
 /// The index of a repository at one moment.
 #[derive(Debug, Default)]
@@ -64,23 +64,18 @@ impl Index {
 
     /// Reads the index files that can be read, and names the damaged ones.
     pub fn load_readable(cx: &RunCx<'_>, repository: &Repository) -> Result<(Self, Vec<(Id, Error)>), Error> {
-        let listed = repository.storage().list(FileKind::Index)?;
-        let shared = Mutex::new((Builder::default(), Vec::new()));
-        let (work, next) = crossbeam_channel::unbounded();
-        for file in &listed {
-            // The receiver lives in this function.
-            let _ = work.send(file.id);
+        let shared = Mutex::new(Loaded::default());
+        load_files(cx, repository, list(repository)?, &shared)?;
+        let missing = std::mem::take(&mut lock(&shared).missing);
+        if !missing.is_empty() {
+            // A prune replaced them since they were listed. What is listed again and still not there is damaged.
+            let done: HashSet<Id> = lock(&shared).builder.files.iter().copied().collect();
+            let again = list(repository)?.into_iter().filter(|id| !done.contains(id)).collect();
+            load_files(cx, repository, again, &shared)?;
         }
-        drop(work);
-        std::thread::scope(|scope| {
-            let workers: Vec<_> =
-                (0..repository.threads()).map(|_| scope.spawn(|| load_files(cx, repository, &next, &shared))).collect();
-            workers.into_iter().try_for_each(|worker| {
-                worker.join().unwrap_or_else(|_| Err(Error::Internal("an index worker panicked".to_owned())))
-            })
-        })?;
-        let (builder, damaged) = shared.into_inner().unwrap_or_else(PoisonError::into_inner);
-        Ok((builder.build(repository.threads()), damaged))
+        let mut loaded = shared.into_inner().unwrap_or_else(PoisonError::into_inner);
+        loaded.damaged.append(&mut loaded.missing);
+        Ok((loaded.builder.build(repository.threads()), loaded.damaged))
     }
 
     /// An index of these packs alone.
@@ -113,7 +108,7 @@ impl Index {
         self.find(kind, id).map(|location| location.blob.plain_bytes())
     }
 
-    /// The positions of a blob in its kind's array, for marking blobs in bit sets.
+    /// The positions of a blob in its kind's array, for marking blobs in arrays beside it.
     pub fn range(&self, kind: BlobKind, id: &Id) -> std::ops::Range<usize> {
         let slots = self.slots(kind);
         let Ok(hit) = slots.binary_search_by(|slot| slot.id.cmp(id)) else { return 0..0 };
@@ -180,30 +175,41 @@ impl Index {
     }
 }
 
-type Shared = Mutex<(Builder, Vec<(Id, Error)>)>;
+/// What the reading of index files gave so far.
+#[derive(Default)]
+struct Loaded {
+    builder: Builder,
+    damaged: Vec<(Id, Error)>,
+    /// Listed, and not there when they were read.
+    missing: Vec<(Id, Error)>,
+}
 
-fn load_files(
-    cx: &RunCx<'_>,
-    repository: &Repository,
-    next: &crossbeam_channel::Receiver<Id>,
-    shared: &Shared,
-) -> Result<(), Error> {
-    for id in next {
+fn lock(shared: &Mutex<Loaded>) -> MutexGuard<'_, Loaded> {
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn list(repository: &Repository) -> Result<Vec<Id>, Error> {
+    Ok(repository.storage().list(FileKind::Index)?.into_iter().map(|listed| listed.id).collect())
+}
+
+fn load_files(cx: &RunCx<'_>, repository: &Repository, files: Vec<Id>, shared: &Mutex<Loaded>) -> Result<(), Error> {
+    repository.on_all_processors(files, |id| {
         cx.cancel.check()?;
         let parsed = repository.load_json(FileKind::Index, id).and_then(|json| {
             IndexFile::parse(&json).map_err(|what| Error::Damaged { file: crate::File::new(FileKind::Index, id), what })
         });
-        let mut shared = shared.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut loaded = lock(shared);
         match parsed {
             Ok(file) => {
-                shared.0.files.push(id);
-                file.packs.iter().for_each(|pack| shared.0.add_pack(pack.id, &pack.blobs));
+                loaded.builder.files.push(id);
+                file.packs.iter().for_each(|pack| loaded.builder.add_pack(pack.id, &pack.blobs));
             }
-            Err(error) if error.is_damage() => shared.1.push((id, error)),
+            Err(error @ Error::Storage(StorageError::NotFound { .. })) => loaded.missing.push((id, error)),
+            Err(error) if error.is_damage() => loaded.damaged.push((id, error)),
             Err(error) => return Err(error),
         }
-    }
-    Ok(())
+        Ok(())
+    })
 }
 
 #[derive(Default)]

@@ -150,6 +150,29 @@ impl Repository {
         std::thread::available_parallelism().map_or(1, usize::from)
     }
 
+    /// Does `work` on each of `items`, on as many threads as there are processors. The first error of each thread ends
+    /// that thread; one of them is returned.
+    pub(crate) fn on_all_processors<T: Send>(
+        &self,
+        items: impl IntoIterator<Item = T>,
+        work: impl Fn(T) -> Result<(), Error> + Sync,
+    ) -> Result<(), Error> {
+        // All items are in the queue before the first thread begins, so it needs no bound of its own.
+        let (send, queue) = crossbeam_channel::unbounded();
+        for item in items {
+            // The receiver lives in this function.
+            let _ = send.send(item);
+        }
+        drop(send);
+        std::thread::scope(|scope| {
+            let workers: Vec<_> =
+                (0..self.threads()).map(|_| scope.spawn(|| queue.iter().try_for_each(&work))).collect();
+            workers.into_iter().try_for_each(|worker| {
+                worker.join().unwrap_or_else(|_| Err(Error::Internal("a worker thread panicked".to_owned())))
+            })
+        })
+    }
+
     /// Wraps the master key with one more password.
     pub fn add_key(&self, password: &str, cost: KdfCost, now: Timestamp) -> Result<Id, Error> {
         add_key_file(self.storage(), &self.key, password, cost, now)
@@ -226,6 +249,12 @@ impl Repository {
     pub fn snapshot(&self, id: Id) -> Result<Snapshot, Error> {
         let json = self.load_json(FileKind::Snapshot, id)?;
         Snapshot::parse(&json).map_err(|what| Error::Damaged { file: File::new(FileKind::Snapshot, id), what })
+    }
+
+    /// Whether a file that was listed and then not found is listed again. If not, another run removed it in between,
+    /// and it is no damage.
+    pub(crate) fn is_listed(&self, file: File) -> Result<bool, Error> {
+        Ok(self.storage.list(file.kind)?.iter().any(|listed| listed.id == file.id))
     }
 
     /// All snapshots that can be read, oldest first, and the damaged ones.

@@ -96,7 +96,7 @@ pub fn write<T>(
             cx: *cx,
             blobs,
             chunker: &chunker,
-            parent: ParentCursor::at_root(repository, index, parent),
+            parent: ParentCursor::at_root(repository, index, parent)?,
             started: started.into(),
             root: BTreeMap::new(),
             stats: BackupStats::default(),
@@ -181,7 +181,7 @@ impl SnapshotWriter<'_> {
         self.check_root_name(name)?;
         let mut written = WrittenSource { tree: TreeFacts::default(), problems: Vec::new() };
         let mut builder = TreeBuilder::new(self.synthetic_folder(name));
-        self.parent.enter(name.as_bytes());
+        self.parent.enter(name.as_bytes())?;
         while let Some(item) = capture.next()? {
             self.cx.cancel.check()?;
             match item {
@@ -192,6 +192,9 @@ impl SnapshotWriter<'_> {
                 }
                 Item::Problem(problem) => self.report(problem, name, &mut written.problems),
             }
+        }
+        for problem in self.parent.take_problems() {
+            self.report(problem, name, &mut written.problems);
         }
         let (node, facts) = self.leave_all(builder)?;
         self.stats.bytes_source += facts.bytes;
@@ -224,11 +227,6 @@ impl SnapshotWriter<'_> {
         }
         self.root.insert(node.name.clone(), node);
         Ok(())
-    }
-
-    /// Whether the parent snapshot's root has something of this name.
-    pub fn parent_has(&self, name: &str) -> bool {
-        self.parent.root_node(name.as_bytes()).is_some()
     }
 
     fn report(&self, mut problem: Problem, source: &str, problems: &mut Vec<Problem>) {
@@ -272,11 +270,11 @@ impl SnapshotWriter<'_> {
         let Entry { path, node, data } = entry;
         self.move_to(builder, path.parent().unwrap_or(Path::new("")))?;
         if node.kind == NodeKind::Dir {
-            self.parent.enter(&node.name);
+            self.parent.enter(&node.name)?;
             builder.enter(&path, node)?;
             return Ok(None);
         }
-        let parent = self.parent.find(&node.name)?;
+        let parent = self.parent.find(&node.name);
         let mut reader = FileReader {
             cx: self.cx,
             blobs: self.blobs,

@@ -2,38 +2,49 @@
 
 use std::collections::BTreeMap;
 
-use crate::format::pack::BlobKind;
 use crate::format::snapshot::Snapshot;
 use crate::format::tree::TreeReader;
-use crate::{Error, Id, Index, Node, NodeKind, Repository};
+use crate::walk::open_tree;
+use crate::{Error, Id, Index, Node, NodeKind, Problem, Repository};
 
 /// A position in the parent snapshot. Both sides are sorted by name, so each tree is read once and node by node.
 ///
-/// A parent that cannot be read is no parent: the files are then read in full, which is always right.
+/// Where a tree of the parent is damaged, its files are read in full as if there were no parent, and that is a problem
+/// of the run: a tree of the same name counts as stored, so the new snapshot may need the damaged one.
 pub(super) struct ParentCursor<'a> {
     repository: &'a Repository,
     index: &'a Index,
     root: BTreeMap<Vec<u8>, Node>,
     /// The open folders. `None` where the parent has no such folder.
     folders: Vec<Option<Folder>>,
+    problems: Vec<Problem>,
 }
 
 struct Folder {
+    tree: Id,
+
     reader: TreeReader,
     /// The first node that was not passed yet.
     next: Option<Node>,
 }
 
 impl<'a> ParentCursor<'a> {
-    pub fn at_root(repository: &'a Repository, index: &'a Index, parent: Option<&Snapshot>) -> Self {
-        let mut cursor = Self { repository, index, root: BTreeMap::new(), folders: Vec::new() };
-        if let Some(mut folder) = parent.and_then(|parent| cursor.open(&parent.tree)) {
+    pub fn at_root(repository: &'a Repository, index: &'a Index, parent: Option<&Snapshot>) -> Result<Self, Error> {
+        let (root, folders, problems) = (BTreeMap::new(), Vec::new(), Vec::new());
+        let mut cursor = Self { repository, index, root, folders, problems };
+        let Some(parent) = parent else { return Ok(cursor) };
+        if let Some(mut folder) = cursor.open(&parent.tree)? {
             while let Some(node) = folder.next.take() {
                 cursor.root.insert(node.name.clone(), node);
-                folder.advance();
+                folder.advance(&mut cursor.problems);
             }
         }
-        cursor
+        Ok(cursor)
+    }
+
+    /// The damage that was met since the last call.
+    pub fn take_problems(&mut self) -> Vec<Problem> {
+        std::mem::take(&mut self.problems)
     }
 
     /// A node of the snapshot's root.
@@ -42,15 +53,19 @@ impl<'a> ParentCursor<'a> {
     }
 
     /// Steps into a folder of the open one, or of the root. Every `enter` has its `leave`, whether there is a parent.
-    pub fn enter(&mut self, name: &[u8]) {
+    pub fn enter(&mut self, name: &[u8]) -> Result<(), Error> {
         let node = match self.folders.last_mut() {
             None => self.root.get(name).cloned(),
             Some(None) => None,
-            Some(Some(folder)) => folder.find(name),
+            Some(Some(folder)) => folder.find(name, &mut self.problems),
         };
         let subtree = node.filter(|node| node.kind == NodeKind::Dir).and_then(|node| node.subtree);
-        let folder = subtree.and_then(|id| self.open(&id));
+        let folder = match subtree {
+            Some(tree) => self.open(&tree)?,
+            None => None,
+        };
         self.folders.push(folder);
+        Ok(())
     }
 
     pub fn leave(&mut self) {
@@ -58,33 +73,50 @@ impl<'a> ParentCursor<'a> {
     }
 
     /// What `name` was in the open folder. Names must be asked for in order.
-    pub fn find(&mut self, name: &[u8]) -> Result<Option<Node>, Error> {
-        Ok(self.folders.last_mut().and_then(Option::as_mut).and_then(|folder| folder.find(name)))
+    pub fn find(&mut self, name: &[u8]) -> Option<Node> {
+        let folder = self.folders.last_mut().and_then(Option::as_mut)?;
+        folder.find(name, &mut self.problems)
     }
 
-    fn open(&self, id: &Id) -> Option<Folder> {
-        let bytes = self.repository.blob(self.index, BlobKind::Tree, id).ok()?;
-        let mut folder = Folder { reader: TreeReader::new(bytes).ok()?, next: None };
-        folder.advance();
-        Some(folder)
+    fn open(&mut self, tree: &Id) -> Result<Option<Folder>, Error> {
+        match open_tree(self.repository, self.index, tree) {
+            Ok(reader) => {
+                let mut folder = Folder { tree: *tree, reader, next: None };
+                folder.advance(&mut self.problems);
+                Ok(Some(folder))
+            }
+            Err(error) if error.is_damage() => {
+                self.problems.push(damaged(tree, &error));
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
     }
 }
 
+fn damaged(tree: &Id, error: &Error) -> Problem {
+    let what = format!("it cannot be read in the backup before this one; run `lifeboat check`: {error}");
+    Problem { source: String::new(), path: format!("folder {}", tree.short()), what }
+}
+
 impl Folder {
-    fn advance(&mut self) {
+    fn advance(&mut self, problems: &mut Vec<Problem>) {
         // A tree that breaks off is taken as far as it goes.
-        self.next = self.reader.next().ok().flatten();
+        self.next = self.reader.next().unwrap_or_else(|what| {
+            problems.push(damaged(&self.tree, &Error::MalformedTree { id: self.tree, what }));
+            None
+        });
     }
 
-    fn find(&mut self, name: &[u8]) -> Option<Node> {
+    fn find(&mut self, name: &[u8], problems: &mut Vec<Problem>) -> Option<Node> {
         while self.next.as_ref().is_some_and(|node| node.name.as_slice() < name) {
-            self.advance();
+            self.advance(problems);
         }
         if self.next.as_ref()?.name != name {
             return None;
         }
         let node = self.next.take();
-        self.advance();
+        self.advance(problems);
         node
     }
 }

@@ -3,13 +3,13 @@
 mod packs;
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::format::index_file::IndexedPack;
 use crate::format::pack::BlobKind;
 use crate::format::receipt::Receipt;
 use crate::walk::{self, Go, Step};
-use crate::{Error, File, FileKind, Id, Index, NodeKind, Repository, RunCx, lock, prune};
+use crate::{Error, File, FileKind, Id, Index, NodeKind, Repository, RunCx, StorageError, lock, prune};
 
 /// How much of the packs is read.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -74,6 +74,14 @@ impl Report {
         self.findings.push(Finding { file, what: what.into() });
     }
 
+    /// Counts every affected file, and keeps the first of them: there may be as many as there are files.
+    fn affect(&mut self, snapshot: Id, path: &Path) {
+        self.affected_total += 1;
+        if self.affected.len() < AFFECTED_MAX {
+            self.affected.push(Affected { snapshot, path: path.to_owned() });
+        }
+    }
+
     fn find_error(&mut self, file: File, error: &Error) {
         let what = match error {
             Error::Damaged { what, .. } => what.clone(),
@@ -94,7 +102,7 @@ pub fn check(cx: &RunCx<'_>, repository: &Repository, read_data: ReadData) -> Re
     let (snapshots, damaged_snapshots) = repository.snapshots_readable(cx.cancel)?;
     for (id, error) in &damaged_snapshots {
         report.find_error(File::new(FileKind::Snapshot, *id), error);
-        report.affected.push(Affected { snapshot: *id, path: PathBuf::new() });
+        report.affect(*id, Path::new(""));
     }
     let (index, damaged_index) = Index::load_readable(cx, repository)?;
     for (id, error) in &damaged_index {
@@ -111,9 +119,7 @@ pub fn check(cx: &RunCx<'_>, repository: &Repository, read_data: ReadData) -> Re
             find_affected(cx, repository, &index, *id, &snapshot.tree, &lost, &mut report)?;
         }
     }
-    report.affected_total = report.affected.len();
     report.affected.sort();
-    report.affected.truncate(AFFECTED_MAX);
     report.findings.sort();
     report.findings.dedup();
     Ok(report)
@@ -157,6 +163,8 @@ fn check_small_files(cx: &RunCx<'_>, repository: &Repository, report: &mut Repor
             let file = File::new(kind, listed.id);
             match repository.load_json(kind, listed.id) {
                 Ok(json) => parse(&json).unwrap_or_else(|what| report.find(Some(file), what)),
+                // Check takes no lock: a prune may have replaced a list since.
+                Err(Error::Storage(StorageError::NotFound { .. })) if !repository.is_listed(file)? => {}
                 Err(error) if error.is_damage() => report.find_error(file, &error),
                 Err(error) => return Err(error),
             }
@@ -223,7 +231,7 @@ fn check_trees(
     for (id, error) in damaged {
         let pack = match &error {
             Error::BlobDamaged { pack, .. } => Some(File::pack(*pack)),
-            Error::Storage(crate::StorageError::NotFound { file, .. }) => Some(*file),
+            Error::Storage(StorageError::NotFound { file, .. }) => Some(*file),
             _ => None,
         };
         report.find(pack, error.to_string());
@@ -243,7 +251,7 @@ fn find_affected(
     report: &mut Report,
 ) -> Result<(), Error> {
     if lost.contains(&(BlobKind::Tree, *tree)) {
-        report.affected.push(Affected { snapshot, path: PathBuf::new() });
+        report.affect(snapshot, Path::new(""));
         return Ok(());
     }
     walk::walk(cx, repository, index, tree, &mut |step| {
@@ -251,7 +259,7 @@ fn find_affected(
         let tree_lost = node.subtree.is_some_and(|tree| lost.contains(&(BlobKind::Tree, tree)));
         let data_lost = node.content.iter().any(|id| lost.contains(&(BlobKind::Data, *id)));
         if tree_lost || data_lost {
-            report.affected.push(Affected { snapshot, path: path.to_owned() });
+            report.affect(snapshot, path);
         }
         Ok(if tree_lost && node.kind == NodeKind::Dir { Go::Past } else { Go::In })
     })

@@ -273,8 +273,14 @@ fn a_backup_over_damage_never_harms_what_is_left() {
         match outcome {
             Err(error) => assert!(file.kind == FileKind::Index && error.is_damage(), "{file} {harm:?}: {error}"),
             Ok(backup) if file.kind == FileKind::Pack => {
-                // The index still names what is damaged, so the new snapshot may lean on it; a restore says so.
-                if let Ok(restored) = world.contents(backup.id) {
+                // The index still names what is damaged, so the new snapshot may lean on it; a restore says so, and where
+                // it is a tree, which the backup reads, the backup itself.
+                let restored = world.contents(backup.id);
+                let whole = restored.as_ref().is_ok_and(|restored| restored.files == now);
+                if scene.tree_packs.contains(&file.id) && !whole {
+                    assert!(!backup.problems.is_empty(), "{file} {harm:?}: the backup met a damaged tree in silence");
+                }
+                if let Ok(restored) = restored {
                     assert!(restored.files.iter().all(|(name, bytes)| now[name] == *bytes), "{file} {harm:?}");
                     assert!(restored.files.len() == now.len() || !restored.problems.is_empty());
                 }

@@ -3,9 +3,11 @@
 use std::sync::Arc;
 
 use repository::check::{self, ReadData};
+use repository::clock::SimulatedClock;
 use repository::format::index_file::{IndexFile, IndexedPack};
 use repository::format::pack::{BlobKind, PackedBlob};
-use repository::{File, FileKind, Id, Index, Repository, heal};
+use repository::storage::memory::MemoryStorage;
+use repository::{Cancel, File, FileKind, Id, Index, Repository, RunCx, Silent, StorageError, forget, heal, prune};
 
 use crate::support::*;
 
@@ -186,4 +188,61 @@ fn two_hundred_thousand_blobs_are_found_where_they_lie() {
         assert!(!index.contains(BlobKind::Data, &id(n)) && !index.contains(BlobKind::Tree, &id(n)));
     }
     assert_eq!(index.packs().len(), 2000);
+}
+
+/// A storage in which `meanwhile` happens once, just before the first file of `kind` is read.
+fn racing(
+    world: &World,
+    kind: FileKind,
+    meanwhile: impl Fn(&MemoryStorage) + Send + Sync + 'static,
+) -> Arc<Repository> {
+    let once = std::sync::Once::new();
+    let watch = move |memory: &MemoryStorage, asked: Asked<'_>| {
+        if matches!(asked, Asked::Get(file) if file.kind == kind) {
+            once.call_once(|| meanwhile(memory));
+        }
+        Ok(())
+    };
+    open(Arc::new(Watched { inner: world.memory.clone(), watch })).unwrap()
+}
+
+#[test]
+fn an_index_that_is_written_anew_while_it_is_read_is_not_taken_for_damaged() {
+    let (world, repository, backups) = scene();
+    forget::forget(&world.cx(), &repository, &[backups[0].0.id]).unwrap();
+    let before = world.files(FileKind::Index);
+    let racing = racing(&world, FileKind::Index, |memory| {
+        let (clock, cancel) = (SimulatedClock::new(start()), Cancel::new());
+        let cx = RunCx { events: &Silent, cancel: &cancel, clock: &clock };
+        prune::prune(&cx, &open(Arc::new(memory.clone())).unwrap(), prune::Options::default()).unwrap();
+    });
+    let report = check::check(&world.cx(), &racing, ReadData::All).unwrap();
+    assert!(world.files(FileKind::Index).iter().all(|file| !before.contains(file)), "there was no race");
+    assert_eq!((report.findings, report.affected), (vec![], vec![]));
+    assert_whole(&world, &backups[1..]);
+}
+
+#[test]
+fn a_condemned_list_that_is_deleted_while_it_is_checked_is_not_taken_for_damaged() {
+    let (world, repository, backups) = scene();
+    forget::forget(&world.cx(), &repository, &[backups[0].0.id]).unwrap();
+    prune::prune(&world.cx(), &repository, prune::Options::default()).unwrap();
+    let list = world.files(FileKind::Condemned)[0];
+    let racing = racing(&world, FileKind::Condemned, move |memory| assert!(memory.remove(list)));
+    assert_eq!(check::check(&world.cx(), &racing, ReadData::None).unwrap().findings, []);
+    assert_eq!(world.files(FileKind::Condemned), []);
+}
+
+#[test]
+fn an_index_file_that_stays_listed_and_is_never_found_is_damaged() {
+    let (world, _, _) = scene();
+    let lost = world.files(FileKind::Index)[0];
+    let watch = move |_: &MemoryStorage, asked: Asked<'_>| match asked {
+        Asked::Get(file) if file == lost => Err(StorageError::NotFound { file, location: "memory".to_owned() }),
+        _ => Ok(()),
+    };
+    let repository = open(Arc::new(Watched { inner: world.memory.clone(), watch })).unwrap();
+    let (_, damaged) = Index::load_readable(&world.cx(), &repository).unwrap();
+    assert_eq!(damaged.iter().map(|(id, _)| *id).collect::<Vec<_>>(), [lost.id]);
+    assert!(Index::load(&world.cx(), &repository).is_err());
 }

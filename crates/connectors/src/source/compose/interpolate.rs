@@ -5,19 +5,27 @@ use std::collections::BTreeMap;
 
 /// Defaults may hold variables with defaults, and so on, this deep.
 const DEPTH_MAX: u32 = 32;
-/// Longer text is no path and no image: it stays as it is, so that no text takes long.
+/// Longer text is no path and no image, before and after its variables are replaced: it stays as it is, so that no text
+/// takes long, nor do variables that double each other.
 const TEXT_BYTES_MAX: usize = 8 << 10;
 
 /// Replaces the variables in `text`. Fails with the name of one that must be set and is not; one that may be unset is
 /// replaced by nothing. What is not the form of a variable stays as it is.
 pub fn interpolate(text: &str, value: &dyn Fn(&str) -> Option<String>) -> Result<String, String> {
-    if text.len() > TEXT_BYTES_MAX { Ok(text.to_owned()) } else { replace(text, value, 0) }
+    if text.len() > TEXT_BYTES_MAX {
+        return Ok(text.to_owned());
+    }
+    let replaced = replace(text, value, 0)?;
+    Ok(if replaced.len() > TEXT_BYTES_MAX { text.to_owned() } else { replaced })
 }
 
+/// Replaces until the end, or until the result is too long to be of use.
 fn replace(text: &str, value: &dyn Fn(&str) -> Option<String>, depth: u32) -> Result<String, String> {
     let mut replaced = String::with_capacity(text.len());
     let mut rest = text;
-    while let Some(at) = rest.find('$') {
+    while replaced.len() <= TEXT_BYTES_MAX
+        && let Some(at) = rest.find('$')
+    {
         replaced.push_str(&rest[..at]);
         rest = &rest[at + 1..];
         if let Some(after) = rest.strip_prefix('$') {
@@ -224,6 +232,14 @@ mod tests {
         assert!(interpolate(&deep, &value).is_ok());
         let long = "${".repeat(1 << 20);
         assert_eq!(interpolate(&long, &value), Ok(long));
+    }
+
+    #[test]
+    fn variables_that_double_each_other_stay_short() {
+        let doubling: String = (1..60).map(|n| format!("A{n}=$A{}$A{}\n", n - 1, n - 1)).collect();
+        let variables = parse_env_file(&format!("A0=x\n{doubling}"), &value);
+        assert_eq!(variables["A10"], "x".repeat(1 << 10));
+        assert!(variables.values().all(|value| value.len() <= TEXT_BYTES_MAX));
     }
 
     proptest! {
