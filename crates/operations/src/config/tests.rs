@@ -231,8 +231,10 @@ fn commands_are_texts_for_a_shell_or_lists_without_one() {
     let program = |parts: &[&str]| CommandLine::Program(parts.iter().map(|part| part.to_string().into()).collect());
     let stack = settings.stack("cht").unwrap();
     // `$1` is the shell's; a number stays as it was typed.
-    let shell = CommandLine::Shell("sync && echo $1 $ d".to_owned().into());
-    assert_eq!(stack.before, [shell, program(&["docker", "stop", "5", "0x10"])]);
+    let typed = |typed: &str, run: &str| Typed::new(typed.to_owned(), run.to_owned());
+    let shell = CommandLine::Shell(typed("sync && echo $1 $$ ${EMPTY:-d}", "sync && echo $1 $ ${EMPTY:-d}"));
+    let parts = [typed("docker", "docker"), typed("stop", "stop"), typed("${N}", "5"), typed("0x10", "0x10")];
+    assert_eq!(stack.before, [shell, CommandLine::Program(parts.into())]);
     let password = SecretSource::Command { line: program(&["cat", "my file"]), folder: "/etc/lifeboat".into() };
     assert_eq!(settings.password, password);
     let SourceKind::Command(command) = &stack.source("2").unwrap().kind else { panic!("a command") };
@@ -247,7 +249,7 @@ fn what_a_variable_of_a_command_holds_is_run_and_never_shown() {
                 before: ['x ${TOKEN}', [x, '${TOKEN}']], sources: {s: {command: {run: 'echo ${TOKEN}'}}}}}";
     let settings = parse(text, Path::new("/etc/lifeboat/lifeboat.yaml"), &environment).unwrap();
     let before = &settings.stacks[0].before;
-    assert_eq!(before[0].program(), ("sh", vec!["-c", "x hunter2"]));
+    assert_eq!(before[0].program(), ("sh", vec!["-c", "x ${TOKEN}"]));
     assert_eq!(before[1].program(), ("x", vec!["hunter2"]));
     let fault = settings.password.read().unwrap_err();
     let shown = [

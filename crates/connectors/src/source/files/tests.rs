@@ -135,7 +135,7 @@ fn what_others_claim_and_the_repository_itself_are_left_out() {
         let captured = setup.capture(&FilesSource::new(options(&[&path])).unwrap()).unwrap();
         let expected = ["real/", "real/state/", "real/state/tmp/", "real/state/tmp/copy", "real/x"];
         assert_eq!(captured.below(dir.path()), expected, "{path:?}");
-        assert!(captured.notes[0].contains("it is the repository"), "{:?}", captured.notes);
+        assert!(captured.notes[0].contains("keeps its repository or state"), "{:?}", captured.notes);
     }
 }
 
@@ -155,7 +155,7 @@ fn claims_and_the_repository_are_known_also_through_links() {
     assert_eq!(captured.get(&dir.path().join("link")).node.kind, NodeKind::Dir);
     let within = FilesSource::new(options(&[&dir.path().join("link/data/repo/config")])).unwrap();
     let captured = setup.capture(&within).unwrap();
-    assert!(captured.problems[0].contains("in, the repository"), "{:?}", captured.problems);
+    assert!(captured.problems[0].contains("keeps its repository or state"), "{:?}", captured.problems);
 }
 
 #[test]
