@@ -253,7 +253,8 @@ fn every_kind_and_name_and_piece_of_metadata_comes_back_for_root() {
     site.lifeboat(["drill"]).ok();
     let again = site.lifeboat(["backup", "--json"]).ok().summary();
     assert_eq!((&again["files_new"], &again["files_changed"]), (&0.into(), &0.into()), "{again}");
-    assert!(again["bytes_added"].as_u64().unwrap() < 1_000, "{again}");
+    // A snapshot, and perhaps a tree of the folders above, which others use meanwhile.
+    assert!(again["bytes_added"].as_u64().unwrap() < 2_000, "{again}");
 }
 
 #[test]

@@ -47,6 +47,8 @@ pub fn one(
     let copy = app.copy(stack.copies.first().map(String::as_str))?;
     run_before(app, stack)?;
     let repository = app.open(copy)?;
+    // A name that is not there must be an error, and not a backup of nothing.
+    only.iter().try_for_each(|name| stack.source(name).map(drop))?;
     let sources = app.sources(stack, &[])?;
     let job = StackBackup {
         stack: &stack.name,

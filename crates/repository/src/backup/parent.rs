@@ -85,6 +85,8 @@ impl<'a> ParentCursor<'a> {
                 folder.advance(&mut self.problems);
                 Ok(Some(folder))
             }
+            // What no index names is stored anew, so it does no harm to the new snapshot.
+            Err(Error::BlobMissing { .. }) => Ok(None),
             Err(error) if error.is_damage() => {
                 self.problems.push(damaged(tree, &error));
                 Ok(None)
