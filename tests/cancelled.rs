@@ -157,3 +157,28 @@ fn a_second_signal_ends_the_run_at_once_and_the_next_run_needs_no_help() {
     assert!(site.stored("locks").is_empty());
     run(&mut site.restic_command(["check"])).ok();
 }
+
+/// A run that waits for something that never answers cannot end well; then it says so and ends all the same.
+#[test]
+fn what_does_not_end_in_time_is_ended_and_says_so() {
+    let site = Site::initialised();
+    let pipe = site.path("pipe");
+    assert!(run(std::process::Command::new("mkfifo").arg(&pipe)).status.success());
+    // Held open at both ends, so that the command below waits for as long as this test runs, and no longer.
+    let _held = std::fs::File::options().read(true).write(true).open(&pipe).unwrap();
+    let config = std::fs::read_to_string(site.config()).unwrap();
+    let config = config.replace("password_file: password", "password_command: \"touch waiting; exec cat pipe\"");
+    std::fs::write(site.config(), config).unwrap();
+
+    let mut command = site.lifeboat_command(["snapshots"]);
+    let mut running = Running(command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap());
+    wait_until("the command waits", || site.path("waiting").exists());
+    kill_process(Pid::from_child(&running.0), Signal::TERM).unwrap();
+    let sent = Instant::now();
+    let status = running.0.wait().unwrap();
+    assert!(sent.elapsed() < END_WITHIN, "{:?}", sent.elapsed());
+    assert_eq!(status.code(), Some(130));
+    let mut said = String::new();
+    std::io::Read::read_to_string(&mut running.0.stderr.take().unwrap(), &mut said).unwrap();
+    assert!(said.contains("did not end in time"), "{said}");
+}

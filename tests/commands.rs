@@ -105,6 +105,13 @@ fn protect_goes_from_a_folder_to_a_proven_backup() {
     let again = site.lifeboat(["protect", "data", "--json"]).ok().summary();
     assert_eq!((&again["status"], &again["level"]), (&json!("passed"), &json!(3)));
     site.lifeboat(["protect", "elsewhere"]).exits(1);
+    // With a configuration, the places are those that it names: another one is neither used nor made.
+    site.lifeboat(["protect", "data", "--to", "another"]).exits(2).says(["--to"]);
+    assert!(!site.path("another").exists());
+    // A repository that is gone, such as on a disk that is not mounted, is not made anew in its empty place.
+    std::fs::rename(site.repo(), site.path("unmounted")).unwrap();
+    site.lifeboat(["protect", "data"]).exits(10);
+    assert!(!site.repo().exists());
 }
 
 #[test]
@@ -284,6 +291,13 @@ fn restore_in_place_keeps_what_was_there_for_an_undo() {
     let preview = site.lifeboat(["restore", "latest:files", "--in-place", "--dry-run", "--json"]).ok().summary();
     assert_eq!((&preview["dry_run"], &preview["identical"].as_u64().is_some()), (&json!(true), &true));
     site.lifeboat(["restore", "latest:files", "--in-place", "--dry-run"]).ok().says(["kept"]);
+    // A file that a program has open is not replaced under its hands.
+    let in_use = std::fs::File::open(site.data().join("kept")).unwrap();
+    let blocked = site.lifeboat(["restore", "latest:files", "--in-place", "--dry-run", "--json"]).exits(1).summary();
+    assert_eq!((&blocked["status"], &blocked["dry_run"]), (&json!("blocked"), &json!(true)));
+    assert!(blocked["findings"].to_string().contains("kept"), "{blocked}");
+    site.lifeboat(["restore", "latest:files", "--in-place", "--yes"]).exits(1).says(["kept"]);
+    drop(in_use);
     tree::assert_same(&bad, &tree::read(&site.data()), "after dry runs");
 
     let done = site.lifeboat(["restore", "latest:files", "--in-place", "--yes", "--json"]).ok().summary();

@@ -6,10 +6,10 @@
 mod command;
 mod compose;
 mod discover;
+mod file_hash;
 mod files;
 mod glob;
 mod layout;
-mod scratch;
 mod sqlite;
 #[cfg(test)]
 mod testing;
@@ -17,9 +17,10 @@ mod walk;
 
 use std::path::Path;
 
+use repository::source::PATHS_FACT;
 use repository::{Cancel, Facts, SourceError};
 
-pub use command::{CommandLine, CommandOptions, CommandSource};
+pub use command::{CommandOptions, CommandSource, RunLine};
 pub use compose::{
     BindMount, ComposeOptions, ComposeProject, ComposeService, ComposeSource, NamedVolume, read_compose_project,
 };
@@ -45,6 +46,6 @@ pub fn examine(kind: &str, dir: &Path, recorded: &Facts, cancel: &Cancel) -> Res
         }
     };
     // Where things came from cannot be seen in a restored folder.
-    facts.extend(recorded.get(layout::PATHS).map(|paths| (layout::PATHS.to_owned(), paths.clone())));
+    facts.extend(recorded.get(PATHS_FACT).map(|paths| (PATHS_FACT.to_owned(), paths.clone())));
     Ok(facts)
 }

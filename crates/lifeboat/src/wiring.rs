@@ -4,8 +4,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use connectors::source::{
-    CommandLine as RunLine, CommandOptions, CommandSource, ComposeOptions, ComposeSource, FilesOptions, FilesSource,
-    SqliteOptions, SqliteSource,
+    CommandOptions, CommandSource, ComposeOptions, ComposeSource, FilesOptions, FilesSource, RunLine, SqliteOptions,
+    SqliteSource,
 };
 use connectors::storage::LocalStorage;
 use operations::Fault;

@@ -96,6 +96,7 @@ fn take_snapshot(
         scratch,
         own_paths: job.own_paths,
         previous: previous.get(name),
+        look_only: false,
     };
     let captures = open_views(cx, &chosen, context)?;
     let parent_snapshot = parent.as_ref().map(|(_, snapshot)| snapshot);
@@ -174,6 +175,7 @@ pub fn preview(
             scratch,
             own_paths,
             previous: None,
+            look_only: true,
         };
         let (commands, walked): (Vec<_>, Vec<_>) =
             chosen(sources, only).into_iter().partition(|named| named.source.kind() == COMMAND_KIND);

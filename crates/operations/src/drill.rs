@@ -9,13 +9,14 @@ use jiff::Timestamp;
 use repository::check::{self, Finding};
 use repository::format::receipt::{Receipt, Verdict};
 use repository::format::snapshot::Snapshot;
+use repository::fs::free_bytes;
 use repository::{Error, Event, Facts, FileKind, Id, Index, NodeKind, Problem, Repository, RunCx, SourceError};
 use repository::{restore, verify, walk};
 use serde::Serialize;
 
 use crate::PROGRAM_VERSION;
 use crate::manifest::{Manifest, SourceRecord};
-use crate::scratch::{self, with_scratch};
+use crate::scratch::with_scratch;
 
 /// Counts a source's facts again in restored data: kind, folder, recorded facts.
 pub type Examine<'a> = &'a dyn Fn(&str, &Path, &Facts) -> Result<Facts, SourceError>;
@@ -135,7 +136,7 @@ impl Drill<'_> {
             return self.read_all(&index);
         };
         let bytes: u64 = manifest.sources.values().map(|record| record.tree.bytes).sum();
-        if let Some(free) = scratch::free_bytes(self.job.scratch)
+        if let Ok(free) = free_bytes(self.job.scratch)
             && free < bytes.saturating_add(SPARE_BYTES)
         {
             let place = self.job.scratch.display();
@@ -191,7 +192,9 @@ impl Drill<'_> {
             if self.job.level >= 3 {
                 self.compare(name, record, index, scratch, options, &mut source)?;
             }
-            if source.status == Verdict::Passed && !source.differences.is_empty() {
+            // A source that could not be examined names the reason; whatever else is named is a difference.
+            let reasons = usize::from(source.status == Verdict::Unknown);
+            if source.differences.len() > reasons {
                 source.status = Verdict::Failed;
             }
             self.weigh(source.status);
@@ -397,9 +400,12 @@ mod tests {
     use crate::memory::{FixedFiles, Memory};
 
     fn drill(memory: &Memory, snapshot: Id, level: u8) -> DrillReport {
+        drill_examined(memory, snapshot, level, &|_, _, facts| Ok(facts.clone()))
+    }
+
+    fn drill_examined(memory: &Memory, snapshot: Id, level: u8, examine: Examine<'_>) -> DrillReport {
         let described = memory.repository.snapshot(snapshot).unwrap();
         let scratch = memory.scratch.path();
-        let examine: Examine<'_> = &|_, _, facts| Ok(facts.clone());
         run(
             &memory.cx(),
             &memory.repository,
@@ -425,5 +431,62 @@ mod tests {
                 || failed.sources["files"].differences.iter().any(|problem| problem.path.contains("srv/a"));
             assert!(named, "{path}: {failed:?}");
         }
+    }
+
+    #[test]
+    fn a_drill_fails_where_what_came_back_differs_from_what_was_backed_up() {
+        let memory = Memory::new();
+        let snapshot = memory.back_up(&[FixedFiles::new(&[("srv/a", "content of a")]).named("files")], &[]).unwrap();
+        let drill = |level, examine: Examine<'_>| drill_examined(&memory, snapshot.snapshot, level, examine);
+        let says = |report: &DrillReport, text: &str| {
+            report.sources["files"].differences.iter().any(|problem| problem.to_string().contains(text))
+        };
+
+        // A fact that is counted again comes out otherwise.
+        let rows = |count: u64| Ok([("rows".to_owned(), count.into())].into_iter().collect());
+        let failed = drill(2, &|_, _, _| rows(41));
+        assert_eq!((failed.verdict, failed.level), (Verdict::Failed, 0));
+        assert!(says(&failed, "rows: 41 instead of nothing"), "{failed:?}");
+
+        // The restored bytes, and a restored mode, are not those of the snapshot: only level 3 compares them.
+        let spoil = |_: &str, folder: &Path, facts: &Facts| {
+            std::fs::write(folder.join("srv/a"), "content of b").unwrap();
+            Ok(facts.clone())
+        };
+        assert_eq!(drill(2, &spoil).verdict, Verdict::Passed);
+        let failed = drill(3, &spoil);
+        assert_eq!((failed.verdict, failed.level), (Verdict::Failed, 0));
+        assert!(says(&failed, "srv/a"), "{failed:?}");
+
+        // Something came back that was never backed up.
+        let add = |_: &str, folder: &Path, facts: &Facts| {
+            std::fs::write(folder.join("srv/more"), "x").unwrap();
+            Ok(facts.clone())
+        };
+        let failed = drill(3, &add);
+        assert!(failed.verdict == Verdict::Failed && says(&failed, "srv/more"), "{failed:?}");
+        let receipts = receipts(&memory, snapshot.snapshot);
+        assert_eq!(receipts.iter().filter(|verdict| **verdict == Verdict::Failed).count(), 3);
+        assert_eq!(receipts.len(), 4);
+    }
+
+    #[test]
+    fn a_source_that_cannot_be_examined_is_unknown_unless_its_bytes_differ() {
+        let memory = Memory::new();
+        let report = memory.back_up(&[FixedFiles::new(&[("srv/a", "content of a")]).named("files")], &[]).unwrap();
+        let unavailable = || Err(SourceError::Unavailable { what: "no server here".to_owned() });
+        let unknown = drill_examined(&memory, report.snapshot, 3, &|_, _, _| unavailable());
+        assert_eq!((unknown.verdict, unknown.level), (Verdict::Unknown, 0), "{unknown:?}");
+        let failed = drill_examined(&memory, report.snapshot, 3, &|_, folder, _| {
+            std::fs::write(folder.join("srv/a"), "content of b").unwrap();
+            unavailable()
+        });
+        assert_eq!((failed.verdict, failed.level), (Verdict::Failed, 0), "{failed:?}");
+    }
+
+    /// What the copy itself says came of the drills.
+    fn receipts(memory: &Memory, snapshot: Id) -> Vec<Verdict> {
+        let receipts = super::receipts(&memory.repository).unwrap();
+        receipts.iter().filter(|receipt| receipt.snapshot == snapshot).map(|receipt| receipt.verdict).collect()
     }
 }

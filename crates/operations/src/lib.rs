@@ -15,6 +15,7 @@ pub mod restore;
 pub mod restore_guide;
 pub mod retention;
 pub mod scratch;
+mod shell;
 pub mod snapshots;
 pub mod status;
 

@@ -2,10 +2,9 @@
 
 use std::path::Path;
 
+use repository::fs::free_bytes;
 use repository::restore::{self, Options, Restored};
 use repository::{Error, Event, Id, Index, Node, NodeKind, Problem, Repository, RunCx, walk};
-
-use crate::scratch;
 
 /// What a restore would bring back.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -115,7 +114,8 @@ fn prepare_target(target: &Path) -> Result<(), Error> {
 }
 
 fn check_space(target: &Path, bytes: u64) -> Result<(), Error> {
-    let Some(free) = scratch::free_bytes(target).filter(|free| *free < bytes) else { return Ok(()) };
+    // Where the system does not say, the restore finds out.
+    let Some(free) = free_bytes(target).ok().filter(|free| *free < bytes) else { return Ok(()) };
     let what = format!("the restore needs {bytes} bytes, and only {free} are free");
     Err(Error::Local { path: target.to_owned(), error: std::io::Error::new(std::io::ErrorKind::StorageFull, what) })
 }

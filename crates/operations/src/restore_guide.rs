@@ -6,13 +6,14 @@ use std::fmt::Write as _;
 use repository::format::snapshot::Snapshot;
 
 use crate::manifest::{Manifest, SourceRecord};
+use crate::shell;
 
 /// The guide for a snapshot of `manifest`, kept in a repository that `restic -r` finds at `location`.
 pub fn text(manifest: &Manifest, location: &str) -> String {
     let mut text = String::new();
     let stack = &manifest.stack;
-    let quoted = shell_quote(location);
-    let tag = shell_quote(&Snapshot::stack_tag(stack));
+    let quoted = shell::quote(location);
+    let tag = shell::quote(&Snapshot::stack_tag(stack));
     // Writing to a `String` cannot fail.
     let _ = write!(
         text,
@@ -63,7 +64,7 @@ fn describe(name: &str, record: &SourceRecord, tag: &str) -> String {
             "Each file lies below `/{name}` at the path it had on the host: what was `/srv/app` is `/{name}/srv/app`.\n\
              Stop what uses the files, then copy them back with `cp -a`, or restore straight to `/`:\n\n    \
              restic restore latest --tag {tag} --include {} --target /restore\n",
-            shell_quote(&format!("/{name}"))
+            shell::quote(&format!("/{name}"))
         ),
         "sqlite" => format!(
             "Each database is one whole file below `/{name}` at the path it had on the host, taken with SQLite's online\n\
@@ -73,29 +74,9 @@ fn describe(name: &str, record: &SourceRecord, tag: &str) -> String {
         ),
         "command" => {
             "The output of a command, as one file. Get it with\n\n".to_owned()
-                + &format!("    restic dump latest --tag {tag} {} > dump\n", shell_quote(&format!("/{name}/FILE")))
+                + &format!("    restic dump latest --tag {tag} {} > dump\n", shell::quote(&format!("/{name}/FILE")))
         }
         _ => String::new(),
     };
     text + "\n" + &place
-}
-
-/// Quotes for a POSIX shell, where needed.
-fn shell_quote(text: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-:@%+=".contains(c);
-    if !text.is_empty() && text.chars().all(plain) {
-        return text.to_owned();
-    }
-    format!("'{}'", text.replace('\'', r"'\''"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn shell_text_is_quoted() {
-        assert_eq!(shell_quote("/srv/backup"), "/srv/backup");
-        assert_eq!(shell_quote("/srv/my backup's"), r"'/srv/my backup'\''s'");
-    }
 }

@@ -14,19 +14,25 @@ pub struct Scratch {
 }
 
 const PREFIX: &str = "run-";
+/// How often a fresh folder is tried where another run sweeps it away between its making and its locking.
+const ATTEMPTS: u32 = 10;
 
 impl Scratch {
     /// Makes a folder below `parent`, which is made where it is missing. Removes what killed runs left there.
     pub fn create(parent: &Path) -> Result<Self, Error> {
         std::fs::create_dir_all(parent).map_err(Error::local(parent))?;
         remove_abandoned(parent)?;
-        let name = repository::format::crypto::random::<8>()?;
-        let path = parent.join(format!("{PREFIX}{}", name.map(|byte| format!("{byte:02x}")).concat()));
-        create_private(&path).map_err(Error::local(&path))?;
-        let lock = File::open(&path).map_err(Error::local(&path))?;
-        rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive)
-            .map_err(|error| Error::Local { path: path.clone(), error: error.into() })?;
-        Ok(Self { path, _lock: lock })
+        let mut attempts = 1;
+        loop {
+            let name = repository::format::crypto::random::<8>()?;
+            let path = parent.join(format!("{PREFIX}{}", name.map(|byte| format!("{byte:02x}")).concat()));
+            create_private(&path).map_err(Error::local(&path))?;
+            match lock(&path) {
+                Ok(lock) if path.exists() => return Ok(Self { path, _lock: lock }),
+                Err(error) if attempts == ATTEMPTS => return Err(Error::Local { path, error }),
+                _ => attempts += 1,
+            }
+        }
     }
 
     /// The folder.
@@ -50,6 +56,13 @@ pub fn with_scratch<T, E: From<Error>>(parent: &Path, body: impl FnOnce(&Path) -
     Ok(value)
 }
 
+/// The lock of a folder, free again once the file is closed or its process is dead.
+fn lock(path: &Path) -> std::io::Result<File> {
+    let folder = File::open(path)?;
+    rustix::fs::flock(&folder, FlockOperation::NonBlockingLockExclusive)?;
+    Ok(folder)
+}
+
 fn create_private(path: &Path) -> std::io::Result<()> {
     use std::os::unix::fs::DirBuilderExt as _;
     std::fs::DirBuilder::new().mode(0o700).create(path)
@@ -60,8 +73,7 @@ fn remove_abandoned(parent: &Path) -> Result<(), Error> {
         let path = entry.map_err(Error::local(parent))?.path();
         let ours = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(PREFIX));
         // What cannot be opened or is locked belongs to a living run.
-        let Some(folder) = ours.then(|| File::open(&path).ok()).flatten() else { continue };
-        if rustix::fs::flock(&folder, FlockOperation::NonBlockingLockExclusive).is_ok() {
+        if ours && let Ok(_lock) = lock(&path) {
             remove_tree(&path).map_err(Error::local(&path))?;
         }
     }
@@ -93,14 +105,6 @@ fn open_up(root: &Path) -> std::io::Result<()> {
         }
     }
     Ok(())
-}
-
-/// Free bytes for this user below `folder` or the nearest folder above it that exists; `None` where the system does not
-/// say.
-pub fn free_bytes(folder: &Path) -> Option<u64> {
-    let existing = folder.ancestors().find(|path| path.exists())?;
-    let stat = rustix::fs::statvfs(existing).ok()?;
-    Some(stat.f_bavail.saturating_mul(stat.f_frsize))
 }
 
 #[cfg(test)]

@@ -18,7 +18,7 @@ pub enum Event {
     },
     /// Bytes of source data went through the step.
     Bytes(u64),
-    /// One file, or one pack in `check` and `prune`, was finished.
+    /// One file of a source was stored or restored.
     FileDone(PathBuf),
     /// Something was left out or is doubtful; the run goes on and ends as *partial*.
     Problem(Problem),

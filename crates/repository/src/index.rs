@@ -193,7 +193,7 @@ fn list(repository: &Repository) -> Result<Vec<Id>, Error> {
 }
 
 fn load_files(cx: &RunCx<'_>, repository: &Repository, files: Vec<Id>, shared: &Mutex<Loaded>) -> Result<(), Error> {
-    repository.on_all_processors(files, |id| {
+    repository.on_all_processors(files, |_, id| {
         cx.cancel.check()?;
         let parsed = repository.load_json(FileKind::Index, id).and_then(|json| {
             IndexFile::parse(&json).map_err(|what| Error::Damaged { file: crate::File::new(FileKind::Index, id), what })

@@ -48,7 +48,7 @@ impl OpenPack {
         self.bytes.len() >= PACK_BYTES_TARGET
     }
 
-    /// Whether a blob of `length` stored bytes would make it larger than restic reads.
+    /// Whether a blob of `length` stored bytes leaves it no larger than restic reads. An empty pack takes any blob.
     pub fn has_room(&self, length: usize) -> bool {
         let header = pack::trailer_bytes(&self.blobs) + 64;
         self.blobs.is_empty() || self.bytes.len() + length + header <= PACK_BYTES_MAX

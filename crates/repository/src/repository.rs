@@ -9,7 +9,7 @@ use serde::Serialize;
 use crate::format::config::Config;
 use crate::format::crypto::{Key, NoRandomness};
 use crate::format::key_file::{KdfCost, KeyFile, KeyFileError};
-use crate::format::pack::{self, BlobKind};
+use crate::format::pack::{self, BlobKind, BlobOpener};
 use crate::format::snapshot::Snapshot;
 use crate::format::{go, unpacked};
 use crate::index::{Index, Location};
@@ -33,6 +33,9 @@ impl std::fmt::Debug for Repository {
 
 /// The snapshots that can be read, oldest first, and the damaged ones.
 pub type ReadableSnapshots = (Vec<(Id, Snapshot)>, Vec<(Id, Error)>);
+
+/// Key files by id, and those that are damaged.
+pub type ReadableKeys = (Vec<(Id, KeyFile)>, Vec<(Id, Error)>);
 
 /// Who and where, as it stands in key files, locks and snapshots.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -150,12 +153,12 @@ impl Repository {
         std::thread::available_parallelism().map_or(1, usize::from)
     }
 
-    /// Does `work` on each of `items`, on as many threads as there are processors. The first error of each thread ends
-    /// that thread; one of them is returned.
+    /// Does `work` on each of `items`, on as many threads as there are processors, each with a blob opener of its own.
+    /// The first error of each thread ends that thread; one of them is returned.
     pub(crate) fn on_all_processors<T: Send>(
         &self,
         items: impl IntoIterator<Item = T>,
-        work: impl Fn(T) -> Result<(), Error> + Sync,
+        work: impl Fn(&mut BlobOpener<'_>, T) -> Result<(), Error> + Sync,
     ) -> Result<(), Error> {
         // All items are in the queue before the first thread begins, so it needs no bound of its own.
         let (send, queue) = crossbeam_channel::unbounded();
@@ -164,9 +167,12 @@ impl Repository {
             let _ = send.send(item);
         }
         drop(send);
+        let work_all = || {
+            let mut opener = BlobOpener::new(&self.key).map_err(Error::Internal)?;
+            queue.iter().try_for_each(|item| work(&mut opener, item))
+        };
         std::thread::scope(|scope| {
-            let workers: Vec<_> =
-                (0..self.threads()).map(|_| scope.spawn(|| queue.iter().try_for_each(&work))).collect();
+            let workers: Vec<_> = (0..self.threads()).map(|_| scope.spawn(work_all)).collect();
             workers.into_iter().try_for_each(|worker| {
                 worker.join().unwrap_or_else(|_| Err(Error::Internal("a worker thread panicked".to_owned())))
             })
@@ -178,27 +184,20 @@ impl Repository {
         add_key_file(self.storage(), &self.key, password, cost, now)
     }
 
-    /// All key files.
-    pub fn keys(&self) -> Result<Vec<(Id, KeyFile)>, Error> {
-        let mut keys = Vec::new();
-        for listed in self.storage.list(FileKind::Key)? {
-            keys.push((listed.id, load_key_file(self.storage(), listed.id)?));
-        }
-        keys.sort_by_key(|(_, key)| key.created);
-        Ok(keys)
-    }
-
-    /// The key files that cannot be what anyone wrote.
-    pub fn damaged_keys(&self) -> Result<Vec<(Id, Error)>, Error> {
-        let mut damaged = Vec::new();
+    /// All key files that can be read, oldest first, and the damaged ones.
+    pub fn keys_readable(&self) -> Result<ReadableKeys, Error> {
+        let (mut keys, mut damaged) = (Vec::new(), Vec::new());
         for listed in self.storage.list(FileKind::Key)? {
             match load_key_file(self.storage(), listed.id) {
-                Ok(_) => {}
+                Ok(key) => keys.push((listed.id, key)),
+                // Removed since it was listed.
+                Err(Error::Storage(StorageError::NotFound { .. })) => {}
                 Err(error) if error.is_damage() => damaged.push((listed.id, error)),
                 Err(error) => return Err(error),
             }
         }
-        Ok(damaged)
+        keys.sort_by_key(|(_, key)| key.created);
+        Ok((keys, damaged))
     }
 
     /// Removes a key file, so that its password opens this copy no longer. The one in use stays.

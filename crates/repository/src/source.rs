@@ -13,6 +13,13 @@ use crate::{Cancel, Clock, Error, Events, Node};
 /// into the manifest, and a drill compares them with what it counts in the restored data.
 pub type Facts = serde_json::Map<String, serde_json::Value>;
 
+/// The fact that lists a source's own paths on the host, by which a restore in place knows what belongs where.
+pub const PATHS_FACT: &str = "paths";
+
+/// What SQLite puts beside a database, by what it adds to the name (sqlite.org/tempfiles.html). They belong to one state
+/// of the database: whoever captures or replaces it must see to them.
+pub const SQLITE_SIDE_FILES: [&str; 3] = ["-wal", "-shm", "-journal"];
+
 /// How the names of folders begin that a restore in place keeps beside its targets: staged data, and what was there
 /// before. They are never captured: they are gone once the user drops them.
 pub const KEPT_FOLDER_PREFIXES: [&str; 2] = [".lifeboat-staging-", ".lifeboat-undo-"];
@@ -138,10 +145,12 @@ pub struct CaptureCx<'a> {
     pub claimed: &'a BTreeSet<PathBuf>,
     /// An existing folder for temporary files; the source makes a folder of its own in it and removes it.
     pub scratch: &'a Path,
-    /// Host paths that are never captured: the repository itself, the password file's folder is not among them.
+    /// Host paths that are never captured, such as the repository itself and its scratch folder.
     pub own_paths: &'a [PathBuf],
     /// The facts of this source in the parent snapshot.
     pub previous: Option<&'a Facts>,
+    /// A dry run: what there is is counted and no content is read, so nothing need be copied, and nothing may be started.
+    pub look_only: bool,
 }
 
 /// One thing that holds data.

@@ -20,8 +20,7 @@ use repository::{
 use serde_json::Value;
 
 use self::running::{Outcome, Running};
-
-pub(super) use self::running::hash;
+use super::file_hash::file_hash;
 
 /// The kind's name in the configuration.
 pub const KIND: &str = "command";
@@ -33,7 +32,7 @@ const EXIT_CODE: &str = "exit_code";
 
 /// What to run.
 #[derive(Clone)]
-pub enum CommandLine {
+pub enum RunLine {
     /// A program and its arguments.
     Words(Vec<OsString>),
     /// Text for `/bin/sh -c`. Of a pipe, the shell tells the exit code of the last command only, so a trailer is the only
@@ -42,7 +41,7 @@ pub enum CommandLine {
 }
 
 /// Shows no word of it, since there may be a password among them.
-impl std::fmt::Debug for CommandLine {
+impl std::fmt::Debug for RunLine {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
             Self::Words(_) => "Words(…)",
@@ -55,7 +54,7 @@ impl std::fmt::Debug for CommandLine {
 #[derive(Clone, Debug)]
 pub struct CommandOptions {
     /// The command. Its environment is that of Lifeboat, its input is empty, and it runs in a process group of its own.
-    pub run: CommandLine,
+    pub run: RunLine,
     /// Name of the file in the snapshot.
     pub name: String,
     /// Text that the output must end with; white space at the end of both is passed over.
@@ -73,8 +72,8 @@ impl CommandSource {
     pub fn new(options: CommandOptions) -> Result<Self, SourceError> {
         let unavailable = |what: &str| Err(SourceError::Unavailable { what: what.to_owned() });
         let is_empty = match &options.run {
-            CommandLine::Words(words) => words.first().is_none_or(|program| program.is_empty()),
-            CommandLine::Shell(text) => text.trim().is_empty(),
+            RunLine::Words(words) => words.first().is_none_or(|program| program.is_empty()),
+            RunLine::Shell(text) => text.trim().is_empty(),
         };
         if is_empty {
             return unavailable("run: the command is empty");
@@ -170,7 +169,7 @@ pub fn examine(dir: &Path, recorded: &Facts, cancel: &Cancel) -> Result<Facts, S
     };
     let path = dir.join(name);
     let exit_code = recorded.get(EXIT_CODE).cloned().unwrap_or_default();
-    match hash(&path, cancel)? {
+    match file_hash(&path, cancel)? {
         Some((bytes, sha256)) => Ok(facts(name, bytes, &sha256, exit_code)),
         None => Ok([(NAME.to_owned(), Value::from(name))].into_iter().collect()),
     }

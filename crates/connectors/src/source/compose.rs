@@ -25,7 +25,7 @@ pub use self::project::{ComposeProject, read_compose_project};
 pub use self::service::{BindMount, ComposeService, NamedVolume};
 
 use self::project::{READ_BYTES_MAX, read_bounded};
-use super::command::hash;
+use super::file_hash::file_hash;
 use super::layout::{self, Placed, Step};
 
 /// The kind's name in the configuration.
@@ -204,7 +204,7 @@ impl Capture for ComposeCapture<'_> {
 /// Hashes the restored files again. What was read out of them is the same where they are.
 pub fn examine(dir: &Path, recorded: &Facts, cancel: &Cancel) -> Result<Facts, SourceError> {
     let files = layout::recount(dir, recorded, FILES, |path, recorded| {
-        let hashed = hash(path, cancel)?;
+        let hashed = file_hash(path, cancel)?;
         Ok::<_, SourceError>(hashed.map(|(_, hash)| if recorded.is_null() { Value::Null } else { Value::from(hash) }))
     })?;
     let mut facts = recorded.clone();

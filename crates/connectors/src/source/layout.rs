@@ -8,6 +8,7 @@ use std::path::{Component, Path, PathBuf};
 
 use repository::format::go;
 use repository::fs::{NodeReader, ReadNode};
+use repository::source::PATHS_FACT;
 use repository::{Data, Entry, Facts, Item, Node, NodeKind, Problem, SourceError};
 use serde_json::Value;
 
@@ -34,10 +35,7 @@ pub fn fact_key(host: &Path) -> String {
     go::quote(host.as_os_str().as_bytes())
 }
 
-/// The fact that lists a source's own paths on the host, by which a restore in place knows what belongs where.
-pub const PATHS: &str = "paths";
-
-/// [`PATHS`] of these absolute paths, sorted.
+/// [`PATHS_FACT`] of these absolute paths, sorted.
 pub fn paths_fact<'a>(hosts: impl Iterator<Item = &'a Path>) -> Result<Facts, SourceError> {
     let mut keys = Vec::new();
     for host in hosts {
@@ -45,7 +43,7 @@ pub fn paths_fact<'a>(hosts: impl Iterator<Item = &'a Path>) -> Result<Facts, So
     }
     keys.sort();
     keys.dedup();
-    Ok([(PATHS.to_owned(), Value::from(keys))].into_iter().collect())
+    Ok([(PATHS_FACT.to_owned(), Value::from(keys))].into_iter().collect())
 }
 
 /// Where the file that the key of a fact names lies below the restored folder `dir`. `None` for a key that could lead

@@ -18,6 +18,7 @@ use std::time::Duration;
 
 use ignore::gitignore::Gitignore;
 use repository::fs::NodeReader;
+use repository::source::SQLITE_SIDE_FILES;
 use repository::{
     Cancel, Capture, CaptureCx, Data, Entry, Event, Events, Facts, Item, Node, NodeKind, Problem, Source, SourceError,
 };
@@ -29,7 +30,6 @@ pub(super) use self::find::has_magic;
 use self::copy::{CopyError, check_space, copy};
 use self::find::{Found, Kind, find, with_suffix};
 use super::layout::{self, Placed, Step};
-use super::scratch::ScratchFolder;
 use super::walk::compile_patterns;
 
 /// The kind's name in the configuration.
@@ -39,9 +39,7 @@ pub const KIND: &str = "sqlite";
 const DATABASES: &str = "databases";
 /// Whether a database was copied by SQLite; otherwise its files were captured as they lay.
 const COPIED: &str = "copied";
-/// What SQLite puts beside a database, by what it adds to the name (sqlite.org/tempfiles.html).
-const SIDE_FILES: [&str; 3] = ["-wal", "-shm", "-journal"];
-/// Of these, what holds data. The shared memory is made anew from the log.
+/// Of [`SQLITE_SIDE_FILES`], what holds data. The shared memory is made anew from the log.
 const SIDE_FILES_WITH_DATA: [&str; 2] = ["-wal", "-journal"];
 
 /// What a [`SqliteSource`] captures.
@@ -97,7 +95,7 @@ impl Source for SqliteSource {
         for path in found.databases.keys() {
             // A database that was named by a link has its side files where the link leads to.
             for path in [Some(path.clone()), path.canonicalize().ok()].into_iter().flatten() {
-                claims.extend(SIDE_FILES.iter().map(|suffix| with_suffix(&path, suffix)));
+                claims.extend(SQLITE_SIDE_FILES.iter().map(|suffix| with_suffix(&path, suffix)));
                 claims.insert(path);
             }
         }
@@ -117,7 +115,10 @@ impl Source for SqliteSource {
         let mut copies = Copies {
             source: self,
             reader: NodeReader::default(),
-            folder: ScratchFolder::new(cx.scratch, "sqlite-")?,
+            folder: tempfile::Builder::new()
+                .prefix("sqlite-")
+                .tempdir_in(cx.scratch)
+                .map_err(SourceError::io(cx.scratch))?,
             leaves: BTreeMap::new(),
             problems: found.problems.into(),
             facts: Facts::new(),
@@ -148,7 +149,7 @@ fn real(path: &Path) -> PathBuf {
 struct Copies<'a> {
     source: &'a SqliteSource,
     reader: NodeReader,
-    folder: ScratchFolder,
+    folder: tempfile::TempDir,
     leaves: BTreeMap<PathBuf, Leaf>,
     problems: VecDeque<Problem>,
     facts: Facts,
@@ -184,6 +185,10 @@ impl Copies<'_> {
                 return Ok(());
             }
         };
+        if cx.look_only {
+            self.leaves.insert(path.to_path_buf(), Leaf::AsItLies);
+            return Ok(());
+        }
         let to = self.folder.path().join(format!("{}.db", self.leaves.len()));
         let copied = copy(path, &to, self.source.options.lock_wait, cx.cancel, cx.clock);
         let counted = copied.and_then(|()| facts::count(&to, cx.cancel));
@@ -232,7 +237,7 @@ struct SqliteCapture<'a> {
     is_done: bool,
     facts: Facts,
     /// Holds the copies, and removes them.
-    _folder: ScratchFolder,
+    _folder: tempfile::TempDir,
 }
 
 impl Capture for SqliteCapture<'_> {

@@ -15,6 +15,7 @@ pub struct Setup {
     pub claimed: BTreeSet<PathBuf>,
     pub own_paths: Vec<PathBuf>,
     pub previous: Option<Facts>,
+    pub look_only: bool,
     pub cancel: Cancel,
     pub clock: SimulatedClock,
 }
@@ -26,6 +27,7 @@ impl Default for Setup {
             claimed: BTreeSet::new(),
             own_paths: Vec::new(),
             previous: None,
+            look_only: false,
             cancel: Cancel::new(),
             clock: SimulatedClock::new("2026-01-01T00:00:00Z".parse().unwrap()),
         }
@@ -62,6 +64,7 @@ impl Setup {
             scratch: self.scratch.path(),
             own_paths: &self.own_paths,
             previous: self.previous.as_ref(),
+            look_only: self.look_only,
         };
         let mut capture = source.capture(&cx)?;
         let (mut entries, mut problems) = (Vec::new(), Vec::new());

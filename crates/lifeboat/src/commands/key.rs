@@ -41,7 +41,7 @@ pub fn run(app: &App, arguments: &Key) -> Result<Outcome, Fault> {
 }
 
 fn list(app: &App, repository: &Repository) -> Result<Outcome, Fault> {
-    let keys = repository.keys()?;
+    let (keys, damaged) = repository.keys_readable()?;
     for (id, key) in &keys {
         let in_use = *id == repository.key_id();
         let created = Timestamp::from(key.created);
@@ -58,9 +58,14 @@ fn list(app: &App, repository: &Repository) -> Result<Outcome, Fault> {
             key.hostname
         ));
     }
-    app.output().summary(json!({ "status": "ok", "keys": keys.len() }));
+    for (id, error) in &damaged {
+        app.output().json("damaged", json!({ "id": id, "what": error.to_string() }));
+        app.output().text(format!("! {}  DAMAGED: {error}", id.short()));
+    }
+    let status = if damaged.is_empty() { "ok" } else { "damaged" };
+    app.output().summary(json!({ "status": status, "keys": keys.len(), "damaged": damaged.len() }));
     app.output().chat(format!("{}; * is the one that was used just now", count(keys.len() as u64, "key")));
-    Ok(Outcome::Ok)
+    Ok(if damaged.is_empty() { Outcome::Ok } else { Outcome::Bad })
 }
 
 fn add(app: &App, repository: &Repository, arguments: &KeyAdd) -> Result<Id, Fault> {
@@ -108,10 +113,12 @@ fn new_password(app: &App, file: Option<&Path>) -> Result<Secret, Fault> {
 
 fn find(repository: &Repository, digits: &str) -> Result<Id, Fault> {
     snapshots::check_digits(digits).map_err(|error| Fault::new(FaultKind::NotFound, error.to_string()))?;
-    let keys = repository.keys()?;
-    let mut matching = keys.iter().filter(|(id, _)| id.to_hex().starts_with(&digits.to_lowercase()));
+    let (keys, damaged) = repository.keys_readable()?;
+    // A damaged one is removed like any other.
+    let ids = keys.iter().map(|(id, _)| *id).chain(damaged.iter().map(|(id, _)| *id));
+    let mut matching = ids.filter(|id| id.to_hex().starts_with(&digits.to_lowercase()));
     match (matching.next(), matching.next()) {
-        (Some((id, _)), None) => Ok(*id),
+        (Some(id), None) => Ok(id),
         (Some(_), Some(_)) => Err(Fault::new(FaultKind::NotFound, format!("several keys begin with {digits}"))),
         (None, _) => Err(Fault::new(FaultKind::NotFound, format!("there is no key {digits}"))
             .with_hint("`lifeboat key list` lists them")),

@@ -11,7 +11,7 @@ use std::process::{Command, Stdio};
 use serde::{Serialize, Serializer};
 use zeroize::Zeroizing;
 
-use crate::{Fault, FaultKind};
+use crate::{Fault, FaultKind, shell};
 
 /// A file or output longer than this is surely no secret.
 const SECRET_BYTES_MAX: u64 = 64 << 10;
@@ -101,7 +101,7 @@ fn read_file(path: &Path) -> Result<Secret, Fault> {
             FaultKind::Config,
             format!("others may read or change the secret in {shown} (mode {mode:04o})"),
         )
-        .with_hint(format!("run: chmod 600 {}", quote_for_shell(path))));
+        .with_hint(format!("run: chmod 600 {}", shell::quote(&path.to_string_lossy()))));
     }
     let mut bytes = Zeroizing::new(Vec::new());
     (&mut file).take(SECRET_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(failed)?;
@@ -152,10 +152,6 @@ fn secret_in(bytes: &[u8], whence: &str) -> Result<Secret, Fault> {
         return Err(wrong("is empty"));
     }
     Ok(Secret::new(text.to_owned()))
-}
-
-fn quote_for_shell(path: &Path) -> String {
-    format!("'{}'", path.to_string_lossy().replace('\'', "'\\''"))
 }
 
 /// A text in which variables were replaced. It shows itself as it was typed, since their values may be secrets. Two are

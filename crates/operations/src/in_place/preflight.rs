@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::{Path, PathBuf};
 
+use repository::fs::free_bytes;
 use repository::walk::{self, Go, Step};
 use repository::{Index, Node, NodeKind, Repository, RunCx};
 use rustix::fs::{Access, StatVfsMountFlags};
@@ -127,8 +128,7 @@ impl Mine {
 }
 
 fn missing_space(place: &Path, bytes: u64) -> Result<Option<Finding>, InPlaceError> {
-    let stat = rustix::fs::statvfs(place).map_err(|error| InPlaceError::io(place)(error.into()))?;
-    let free = stat.f_bavail.saturating_mul(stat.f_frsize);
+    let free = free_bytes(place).map_err(InPlaceError::io(place))?;
     let what = format!("the staged copy needs {bytes} bytes here, and only {free} are free: make room, or use --to");
     Ok((free < bytes).then(|| Finding::new(Effect::Blocks, place, what)))
 }

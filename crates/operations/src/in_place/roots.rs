@@ -6,18 +6,15 @@ use std::os::unix::ffi::OsStringExt as _;
 use std::path::{Component, Path, PathBuf};
 
 use repository::format::go;
+use repository::source::{PATHS_FACT, SQLITE_SIDE_FILES};
 use repository::{Error, Id, Index, Node, NodeKind, Repository, walk};
 use serde_json::Value;
 
 use super::InPlaceError;
 use crate::manifest::{Manifest, SourceRecord};
 
-/// The fact that lists a source's paths on the host.
-const PATHS_FACT: &str = "paths";
 /// The kind whose databases have files beside them that belong to one state of the database.
 const SQLITE: &str = "sqlite";
-/// What SQLite keeps beside a database. <https://sqlite.org/tempfiles.html>
-pub(super) const SQLITE_SIDE_FILES: [&str; 3] = ["-wal", "-shm", "-journal"];
 
 /// One path of a source that is restored.
 #[derive(Clone, Debug)]

@@ -33,7 +33,7 @@ impl Content {
     }
 }
 
-enum Event {
+enum Waiting {
     Enter(Box<Node>),
     Leaf(Box<Leaf>),
     Leave,
@@ -54,7 +54,7 @@ pub(super) struct DirCount {
 pub(super) struct TreeBuilder {
     /// The folder that entries are pushed to, relative to the source.
     open_path: PathBuf,
-    waiting: VecDeque<Event>,
+    waiting: VecDeque<Waiting>,
     /// Chunks of all waiting entries.
     chunks_waiting: usize,
     folders: Vec<OpenFolder>,
@@ -96,13 +96,13 @@ impl TreeBuilder {
         }
         path.clone_into(&mut self.open_path);
         self.facts.dirs += 1;
-        self.waiting.push_back(Event::Enter(Box::new(node)));
+        self.waiting.push_back(Waiting::Enter(Box::new(node)));
         Ok(())
     }
 
     pub fn leave(&mut self) {
         self.open_path.pop();
-        self.waiting.push_back(Event::Leave);
+        self.waiting.push_back(Waiting::Leave);
     }
 
     pub fn push(&mut self, leaf: Leaf) -> Result<(), Error> {
@@ -113,7 +113,7 @@ impl TreeBuilder {
             self.facts.others += 1;
         }
         self.chunks_waiting += leaf.content.len();
-        self.waiting.push_back(Event::Leaf(Box::new(leaf)));
+        self.waiting.push_back(Waiting::Leaf(Box::new(leaf)));
         Ok(())
     }
 
@@ -123,9 +123,9 @@ impl TreeBuilder {
         while self.waiting.len() > keep || self.chunks_waiting > CHUNKS_PENDING {
             let Some(event) = self.waiting.pop_front() else { break };
             match event {
-                Event::Enter(node) => self.folders.push(OpenFolder::new(*node)),
-                Event::Leave => self.close(blobs)?,
-                Event::Leaf(leaf) => {
+                Waiting::Enter(node) => self.folders.push(OpenFolder::new(*node)),
+                Waiting::Leave => self.close(blobs)?,
+                Waiting::Leaf(leaf) => {
                     let Leaf { mut node, content } = *leaf;
                     self.chunks_waiting -= content.len();
                     node.content = content.iter().map(Content::wait).collect::<Result<_, _>>()?;

@@ -139,14 +139,15 @@ pub fn snapshot(
     let listing = packs::list(repository)?;
     let needed = check_trees(cx, repository, index, &listing, &[*tree], &mut report, &mut lost)?;
     report.packs = needed.packs.len() + needed.unusable.len();
-    packs::check_needed(&listing, index, &needed.unusable, &mut report);
+    packs::report_unusable(&listing, index, &needed.unusable, &mut report);
     packs::read(cx, repository, index, read_data, Some(&needed.packs), &mut report, &mut lost)?;
     Ok(report)
 }
 
 /// Keys, locks and Lifeboat's own files. The config was read when the repository was opened.
 fn check_small_files(cx: &RunCx<'_>, repository: &Repository, report: &mut Report) -> Result<(), Error> {
-    for (id, error) in repository.damaged_keys()? {
+    let (_, damaged_keys) = repository.keys_readable()?;
+    for (id, error) in damaged_keys {
         report.find_error(File::new(FileKind::Key, id), &error);
     }
     for lock in lock::held(repository, cx.clock.now())? {

@@ -3,11 +3,9 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::{Mutex, PoisonError};
 
-use crossbeam_channel::{Receiver, unbounded};
-
 use super::{Finding, Lost, ReadData, Report, indexed_packs};
 use crate::format::index_file::IndexedPack;
-use crate::format::pack::{self, BlobKind};
+use crate::format::pack::{self, BlobKind, BlobOpener};
 use crate::index::Location;
 use crate::{Error, Event, File, FileKind, Id, Index, Repository, RunCx, StorageError};
 
@@ -25,17 +23,17 @@ pub(super) fn check_listing(listing: &Listing, index: &Index, report: &mut Repor
     let mut indexed = 0;
     for pack in indexed_packs(index) {
         indexed += usize::from(listing.contains_key(&pack.id));
-        if let Some(finding) = wrong_size(listing, &pack) {
-            report.find(Some(File::pack(pack.id)), finding);
+        if wrong_size(listing, &pack).is_some() {
             unusable.insert(pack.id);
         }
     }
     report.unused_packs = listing.len() - indexed;
+    report_unusable(listing, index, &unusable, report);
     lost_with(index, &unusable)
 }
 
-/// What is wrong with packs that hold something needed which cannot be read there nor anywhere else.
-pub(super) fn check_needed(listing: &Listing, index: &Index, unusable: &HashSet<Id>, report: &mut Report) {
+/// Says what is wrong with each of these packs.
+pub(super) fn report_unusable(listing: &Listing, index: &Index, unusable: &HashSet<Id>, report: &mut Report) {
     for pack in indexed_packs(index).filter(|pack| unusable.contains(&pack.id)) {
         let finding = wrong_size(listing, &pack).unwrap_or_else(|| "it is too short".to_owned());
         report.find(Some(File::pack(pack.id)), finding);
@@ -63,8 +61,7 @@ fn lost_with(index: &Index, unusable: &HashSet<Id>) -> Lost {
     if unusable.is_empty() {
         return lost;
     }
-    for (id, blobs) in index.packs().into_iter().filter(|(id, _)| unusable.contains(id)) {
-        debug_assert!(unusable.contains(&id));
+    for (_, blobs) in index.packs().into_iter().filter(|(id, _)| unusable.contains(id)) {
         for blob in blobs {
             if index.locations(blob.kind, &blob.id).all(|location| unusable.contains(&location.pack)) {
                 lost.insert((blob.kind, blob.id));
@@ -99,19 +96,7 @@ pub(super) fn read(
     let bytes_total = chosen.iter().map(IndexedPack::pack_bytes).sum();
     cx.events.emit(Event::StepStarted { name: "reading packs".to_owned(), bytes_total: Some(bytes_total) });
     let found = Mutex::new(Found::default());
-    let (send, packs) = unbounded();
-    for pack in chosen {
-        // The receiver lives in this function.
-        let _ = send.send(pack);
-    }
-    drop(send);
-    std::thread::scope(|scope| {
-        let workers: Vec<_> =
-            (0..repository.threads()).map(|_| scope.spawn(|| read_packs(cx, repository, &packs, &found))).collect();
-        workers.into_iter().try_for_each(|worker| {
-            worker.join().unwrap_or_else(|_| Err(Error::Internal("a checking thread panicked".to_owned())))
-        })
-    })?;
+    repository.on_all_processors(chosen, |opener, pack| read_pack(cx, repository, &pack, opener, &found))?;
     let found = found.into_inner().unwrap_or_else(PoisonError::into_inner);
     report.packs_read = found.packs;
     report.bytes_read = found.bytes;
@@ -142,71 +127,68 @@ fn choose(index: &Index, read_data: ReadData) -> Result<Vec<IndexedPack>, Error>
     Ok(chosen)
 }
 
-fn read_packs(
-    cx: &RunCx<'_>,
-    repository: &Repository,
-    packs: &Receiver<IndexedPack>,
-    found: &Mutex<Found>,
-) -> Result<(), Error> {
-    for pack in packs {
-        cx.cancel.check()?;
-        let file = File::pack(pack.id);
-        let damages = match repository.storage().get(file, None) {
-            Ok(bytes) => {
-                let length = bytes.len() as u64;
-                let damages = read_pack(cx, repository, &pack, bytes)?;
-                let mut found = found.lock().unwrap_or_else(PoisonError::into_inner);
-                found.packs += 1;
-                found.bytes += length;
-                cx.events.emit(Event::Bytes(length));
-                damages
-            }
-            // The listing found that it is missing, or a place on the disk cannot be read: look on for the rest.
-            Err(error @ (StorageError::NotFound { .. } | StorageError::Permanent { .. })) => {
-                let mut found = found.lock().unwrap_or_else(PoisonError::into_inner);
-                found.damaged.extend(pack.blobs.iter().map(|blob| (blob.kind, blob.id, pack.id)));
-                match error {
-                    StorageError::NotFound { .. } => Vec::new(),
-                    error => vec![(None, error.to_string())],
-                }
-            }
-            Err(error) => return Err(error.into()),
-        };
-        let mut found = found.lock().unwrap_or_else(PoisonError::into_inner);
-        for (blob, what) in damages {
-            found.findings.push(Finding { file: Some(file), what });
-            found.damaged.extend(blob.map(|(kind, id)| (kind, id, pack.id)));
-        }
-    }
-    Ok(())
-}
-
-type Damage = (Option<(BlobKind, Id)>, String);
-
-/// Everything that is wrong with one pack.
 fn read_pack(
     cx: &RunCx<'_>,
     repository: &Repository,
     pack: &IndexedPack,
+    opener: &mut BlobOpener<'_>,
+    found: &Mutex<Found>,
+) -> Result<(), Error> {
+    cx.cancel.check()?;
+    let file = File::pack(pack.id);
+    let (length, damages) = match repository.storage().get(file, None) {
+        Ok(bytes) => (Some(bytes.len() as u64), damages_in(cx, repository, pack, opener, bytes)?),
+        // The listing found that it is missing, or a place on the disk cannot be read: look on for the rest.
+        Err(error @ (StorageError::NotFound { .. } | StorageError::Permanent { .. })) => {
+            let blobs = pack.blobs.iter().map(|blob| (Some((blob.kind, blob.id)), None));
+            let itself = match error {
+                StorageError::NotFound { .. } => None,
+                error => Some(error.to_string()),
+            };
+            (None, blobs.chain([(None, itself)]).collect())
+        }
+        Err(error) => return Err(error.into()),
+    };
+    cx.events.emit(Event::Bytes(length.unwrap_or(0)));
+    let mut found = found.lock().unwrap_or_else(PoisonError::into_inner);
+    found.packs += usize::from(length.is_some());
+    found.bytes += length.unwrap_or(0);
+    for (blob, what) in damages {
+        found.findings.extend(what.map(|what| Finding { file: Some(file), what }));
+        found.damaged.extend(blob.map(|(kind, id)| (kind, id, pack.id)));
+    }
+    Ok(())
+}
+
+/// A blob that cannot be read, where it is one, and what is to be said about it or the pack.
+type Damage = (Option<(BlobKind, Id)>, Option<String>);
+
+/// Everything that is wrong with the bytes of one pack.
+fn damages_in(
+    cx: &RunCx<'_>,
+    repository: &Repository,
+    pack: &IndexedPack,
+    opener: &mut BlobOpener<'_>,
     mut bytes: Vec<u8>,
 ) -> Result<Vec<Damage>, Error> {
     let mut damages = Vec::new();
     let name = Id::of(&bytes);
     if name != pack.id {
-        damages.push((None, format!("its content has the SHA-256 {name}")));
+        damages.push((None, Some(format!("its content has the SHA-256 {name}"))));
     }
     if let Err(what) = check_header(repository, pack, &bytes) {
-        damages.push((None, what));
+        damages.push((None, Some(what)));
     }
     for blob in &pack.blobs {
         cx.cancel.check()?;
         let (start, end) = (blob.offset as usize, blob.offset as usize + blob.length as usize);
         let opened = match bytes.get_mut(start..end) {
-            Some(stored) => pack::open_blob(repository.key(), blob, stored).map(drop),
+            Some(stored) => opener.open(blob, stored).map(drop),
             None => Err("the pack ends before it".to_owned()),
         };
         if let Err(what) = opened {
-            damages.push((Some((blob.kind, blob.id)), format!("{} blob {}: {what}", blob.kind.name(), blob.id)));
+            let what = format!("{} blob {}: {what}", blob.kind.name(), blob.id);
+            damages.push((Some((blob.kind, blob.id)), Some(what)));
         }
     }
     Ok(damages)

@@ -38,7 +38,7 @@ struct Written {
     packs: Vec<WrittenPack>,
 }
 
-/// A pack as it stands in an index file; also the form in which `prune` notes condemned packs.
+/// A pack as it stands in an index file.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct WrittenPack {
     id: Id,

@@ -2,7 +2,6 @@
 
 use jiff::Timestamp;
 use jiff::civil::DateTime;
-use jiff::tz::Offset;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// A moment in nanoseconds since 1970, as file systems keep it. Written in UTC; years outside 0–9999 are pulled to the
@@ -104,21 +103,6 @@ impl From<Time> for Timestamp {
         let nanoseconds = i32::try_from(time.nanoseconds).unwrap_or(0);
         Self::new(time.seconds, nanoseconds).unwrap_or(if time.seconds < 0 { Self::MIN } else { Self::MAX })
     }
-}
-
-/// `moment` as Go's `time.Time` prints it in the time zone `offset` from UTC; used where people read the raw JSON.
-pub fn with_offset(moment: Timestamp, offset: Offset) -> String {
-    offset.to_datetime(moment).to_string() + &offset_text(offset)
-}
-
-fn offset_text(offset: Offset) -> String {
-    let seconds = offset.seconds();
-    if seconds == 0 {
-        return "Z".to_owned();
-    }
-    let sign = if seconds < 0 { '-' } else { '+' };
-    let minutes = seconds.abs() / 60;
-    format!("{sign}{:02}:{:02}", minutes / 60, minutes % 60)
 }
 
 #[cfg(test)]

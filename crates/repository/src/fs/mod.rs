@@ -3,8 +3,17 @@
 mod read_node;
 mod write_node;
 
+use std::path::Path;
+
 pub(crate) use read_node::node_of_stat;
 pub use read_node::{NodeReader, ReadNode};
 pub use write_node::apply_metadata;
 pub(crate) use write_node::create_special;
 pub(crate) use write_node::permissions_for;
+
+/// Free bytes for this user below `folder`, or below the nearest folder above it that exists.
+pub fn free_bytes(folder: &Path) -> std::io::Result<u64> {
+    let existing = folder.ancestors().find(|path| path.exists()).unwrap_or(folder);
+    let space = rustix::fs::statvfs(existing)?;
+    Ok(space.f_bavail.saturating_mul(space.f_frsize))
+}

@@ -109,7 +109,7 @@ pub(super) fn plan(cx: &RunCx<'_>, repository: &Repository, options: Options) ->
     Ok(plan)
 }
 
-/// The needed blobs of each kind, one bit for each position in the index; of a blob that lies in several packs only its
+/// The needed blobs of each kind, one flag for each position in the index; of a blob that lies in several packs only its
 /// first place is needed.
 struct Needed {
     data: Vec<bool>,

@@ -8,8 +8,6 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use crossbeam_channel::{Receiver, unbounded};
-
 use crate::format::pack::{BlobKind, BlobOpener};
 use crate::index::Location;
 use crate::limits::RANGE_GAP_BYTES_MAX;
@@ -133,30 +131,15 @@ struct Fetch<'a> {
 
 impl Fetch<'_> {
     fn run(&self) -> Result<(), Error> {
-        let (send, packs) = unbounded();
         let pack_of = |write: &Write| self.location(write).pack;
-        for writes in self.batch.writes.chunk_by(|a, b| pack_of(a) == pack_of(b)) {
-            // The receiver lives in this function.
-            let _ = send.send(writes);
-        }
-        drop(send);
-        std::thread::scope(|scope| {
-            let workers: Vec<_> = (0..self.repository.threads()).map(|_| scope.spawn(|| self.work(&packs))).collect();
-            workers.into_iter().try_for_each(|worker| {
-                worker.join().unwrap_or_else(|_| Err(Error::Internal("a restore worker panicked".to_owned())))
-            })
-        })
-    }
-
-    fn work(&self, packs: &Receiver<&[Write]>) -> Result<(), Error> {
-        let mut opener = BlobOpener::new(self.repository.key()).map_err(Error::Internal)?;
-        for writes in packs {
+        let by_pack = self.batch.writes.chunk_by(|a, b| pack_of(a) == pack_of(b));
+        self.repository.on_all_processors(by_pack, |opener, writes| {
             for range in ranges(writes, |write| self.location(write)) {
                 self.cx.cancel.check()?;
-                self.range(range, &mut opener)?;
+                self.range(range, opener)?;
             }
-        }
-        Ok(())
+            Ok(())
+        })
     }
 
     fn location(&self, write: &Write) -> Location {

@@ -1,10 +1,8 @@
 //! A running command whose output is read.
 
 use std::collections::VecDeque;
-use std::fs::File;
 use std::io::{self, Read};
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
-use std::path::Path;
 use std::process::{Child, ChildStderr, ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -14,14 +12,12 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, Signal, kill_process_group};
 use sha2::{Digest as _, Sha256};
 
-use super::{CommandLine, CommandOptions};
+use super::{CommandOptions, RunLine};
 
 /// What is kept of standard error: its end, where the reason stands.
 const STDERR_BYTES_MAX: usize = 8 << 10;
 /// White space after the trailer that is passed over.
 const BLANK_BYTES_MAX: usize = 4 << 10;
-/// Bytes read at once by `hash`, and from standard error.
-const READ_BYTES: usize = 64 << 10;
 /// Between two looks at whether to stop.
 const PAUSE: Duration = Duration::from_millis(50);
 /// Pauses between the request to end and the kill: half a second.
@@ -65,12 +61,12 @@ impl Running {
     /// Starts the command.
     pub fn start(options: &CommandOptions, cancel: Cancel, outcome: Arc<Mutex<Outcome>>) -> Result<Self, SourceError> {
         let mut command = match &options.run {
-            CommandLine::Words(words) => {
+            RunLine::Words(words) => {
                 let mut command = Command::new(words.first().map(|word| word.as_os_str()).unwrap_or_default());
                 command.args(words.iter().skip(1));
                 command
             }
-            CommandLine::Shell(text) => {
+            RunLine::Shell(text) => {
                 let mut command = Command::new("/bin/sh");
                 command.arg("-c").arg(text);
                 command
@@ -268,24 +264,5 @@ fn poll_again(polled: &mut [PollFd<'_>], timeout: &Timespec) -> io::Result<usize
         // A signal came in; whoever polls asks again.
         Err(rustix::io::Errno::INTR) => Ok(0),
         Err(error) => Err(error.into()),
-    }
-}
-
-/// Size and SHA-256 of a file; `None` where there is none.
-pub fn hash(path: &Path, cancel: &Cancel) -> Result<Option<(u64, String)>, SourceError> {
-    let mut file = match File::open(path) {
-        Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(SourceError::io(path)(error)),
-    };
-    let (mut sha256, mut bytes, mut buffer) = (Sha256::new(), 0, vec![0; READ_BYTES]);
-    loop {
-        cancel.check()?;
-        let length = file.read(&mut buffer).map_err(SourceError::io(path))?;
-        if length == 0 {
-            return Ok(Some((bytes, Id(sha256.finalize().into()).to_hex())));
-        }
-        bytes += length as u64;
-        sha256.update(&buffer[..length]);
     }
 }

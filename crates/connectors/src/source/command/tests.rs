@@ -3,12 +3,12 @@ use std::time::{Duration, Instant};
 use repository::{Cancel, SourceError};
 use serde_json::json;
 
-use super::{CommandLine, CommandOptions, CommandSource, examine};
+use super::{CommandOptions, CommandSource, RunLine, examine};
 use crate::source::testing::{Captured, Setup};
 
 fn options(shell: &str) -> CommandOptions {
     CommandOptions {
-        run: CommandLine::Shell(shell.to_owned()),
+        run: RunLine::Shell(shell.to_owned()),
         name: "out.txt".to_owned(),
         trailer: None,
         folder: "/".into(),
@@ -31,7 +31,7 @@ fn a_command_runs_in_the_folder_it_is_given() {
 
 #[test]
 fn the_output_is_one_file_and_its_facts_can_be_recounted() {
-    let run = CommandLine::Words(["printf", "%s\\n", "one two", "$HOME"].map(Into::into).to_vec());
+    let run = RunLine::Words(["printf", "%s\\n", "one two", "$HOME"].map(Into::into).to_vec());
     let captured = capture(CommandOptions { run, ..options("") }).unwrap();
     let entry = &captured.entries[0];
     assert_eq!((entry.bytes.as_slice(), entry.node.name.as_slice()), (&b"one two\n$HOME\n"[..], &b"out.txt"[..]));
@@ -139,6 +139,7 @@ fn an_output_that_nobody_read_is_not_finished() {
         scratch: "/tmp".as_ref(),
         own_paths: &[],
         previous: None,
+        look_only: false,
     };
     let mut capture = source.capture(&cx).unwrap();
     drop(capture.next().unwrap().unwrap());
@@ -154,7 +155,7 @@ fn what_cannot_be_run_is_refused() {
     let name = "a/b".to_owned();
     assert!(refused(CommandOptions { name, ..options("true") }).starts_with("name: must be a file name"));
     assert!(refused(CommandOptions { trailer: Some("\n".to_owned()), ..options("true") }).starts_with("trailer: "));
-    let run = CommandLine::Words(vec!["/nowhere/at/all".into()]);
+    let run = RunLine::Words(vec!["/nowhere/at/all".into()]);
     let message = failure(CommandOptions { run, ..options("") });
     assert!(message.starts_with("the command for `out.txt` could not be started: No such file"), "{message}");
     let shown = format!("{:?}", options("mysqldump -psecret"));

@@ -1,12 +1,12 @@
 //! One database, copied while others write to it.
 
 use std::fs::Metadata;
-use std::io;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use repository::fs::free_bytes;
 use repository::{Cancel, Clock, SourceError};
 use rusqlite::backup::{Backup, StepResult};
 use rusqlite::config::DbConfig;
@@ -186,8 +186,7 @@ pub fn remove(copy: &Path) {
 pub fn check_space<'a>(databases: impl Iterator<Item = &'a PathBuf>, scratch: &Path) -> Result<(), SourceError> {
     let bytes = |path: &Path| path.metadata().map_or(0, |metadata| metadata.len());
     let needed: u64 = databases.map(|path| bytes(path) + bytes(&with_suffix(path, "-wal"))).sum();
-    let space = rustix::fs::statvfs(scratch).map_err(|error| SourceError::io(scratch)(io::Error::from(error)))?;
-    let free = space.f_bavail.saturating_mul(space.f_frsize);
+    let free = free_bytes(scratch).map_err(SourceError::io(scratch))?;
     if needed > free {
         let what = format!(
             "copies of the databases need {needed} bytes in {}, where {free} are free; free some space, or set `state_dir` to a place with more",

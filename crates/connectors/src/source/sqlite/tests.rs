@@ -45,6 +45,20 @@ fn number(database: &Connection, sql: &str) -> i64 {
     database.query_row(sql, [], |row| row.get(0)).unwrap()
 }
 
+#[test]
+fn a_look_copies_nothing_and_counts_the_files() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("app.db");
+    make(&path, "CREATE TABLE t (x); INSERT INTO t VALUES (1)");
+    let setup = Setup { look_only: true, ..Setup::default() };
+    let looked = setup.capture(&source(&[dir.path()])).unwrap();
+    let entry = looked.get(&path);
+    assert!(!entry.is_stream, "what is not copied is the file itself");
+    assert_eq!(entry.node.size, fs::metadata(&path).unwrap().len());
+    assert!(looked.problems.is_empty() && looked.facts["databases"].as_object().unwrap().is_empty());
+    assert!(capture(&[dir.path()]).get(&path).is_stream);
+}
+
 /// Commits all the time: every transaction adds rows and keeps two sums of them. Runs in a process of its own, started by
 /// the tests below, until it is killed.
 #[test]
