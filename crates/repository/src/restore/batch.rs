@@ -161,13 +161,16 @@ impl Fetch<'_> {
         };
         self.bytes_fetched.fetch_add(bytes.len() as u64, Ordering::Relaxed);
         let mut open: Option<(u32, File)> = None;
+        let mut lined_up = LinedUp::default();
         for same_blob in writes.chunk_by(|a, b| a.blob == b.blob) {
             self.cx.cancel.check()?;
             let location = self.location(&same_blob[0]);
             let from = (u64::from(location.blob.offset) - start) as usize;
             let stored = bytes.get_mut(from..from + location.blob.length as usize);
             let opened = stored.and_then(|stored| opener.open(&location.blob, stored).ok());
-            let mut write = |plain: &[u8]| same_blob.iter().try_for_each(|write| self.write(write, plain, &mut open));
+            let mut write = |plain: &[u8]| {
+                same_blob.iter().try_for_each(|write| self.write(write, plain, &mut lined_up, &mut open))
+            };
             match opened {
                 Some(plain) => write(plain)?,
                 // What is damaged here may lie whole in another pack, and if not, that read says what is wrong.
@@ -190,7 +193,13 @@ impl Fetch<'_> {
         }
     }
 
-    fn write(&self, write: &Write, plain: &[u8], open: &mut Option<(u32, File)>) -> Result<(), Error> {
+    fn write(
+        &self,
+        write: &Write,
+        plain: &[u8],
+        lined_up: &mut LinedUp,
+        open: &mut Option<(u32, File)>,
+    ) -> Result<(), Error> {
         let planned = &self.batch.files[write.file as usize];
         let failed = Error::local(&planned.full);
         let result = (|| {
@@ -203,12 +212,35 @@ impl Fetch<'_> {
                 // A hole: the file is as long as it must be, and reads as zeros where nothing was written.
                 if planned.prepared { Ok(()) } else { handle.set_len(planned.node.size) }
             } else {
-                handle.write_all_at(plain, write.offset)
+                handle.write_all_at(lined_up.line_up(plain, write.offset), write.offset)
             }
         })();
         result.map_err(failed)?;
         self.cx.events.emit(Event::Bytes(plain.len() as u64));
         Ok(())
+    }
+}
+
+/// A buffer whose bytes lie in memory as they will lie in the file, by cache lines. The kernel copies them into its page
+/// cache several times as fast so: its `rep movsb` is slow on processors of AMD where source and target are askew
+/// (measured in `docs/design/restore.md`).
+#[derive(Default)]
+struct LinedUp(Vec<u8>);
+
+impl LinedUp {
+    fn line_up<'a>(&'a mut self, bytes: &'a [u8], offset: u64) -> &'a [u8] {
+        const LINE_BYTES: usize = 64;
+        let askew = |bytes: &[u8]| (offset as usize).wrapping_sub(bytes.as_ptr().addr()) % LINE_BYTES;
+        if askew(bytes) == 0 {
+            return bytes;
+        }
+        if self.0.len() < bytes.len() + LINE_BYTES {
+            self.0.resize(bytes.len() + LINE_BYTES, 0);
+        }
+        let start = askew(&self.0);
+        let copy = &mut self.0[start..start + bytes.len()];
+        copy.copy_from_slice(bytes);
+        copy
     }
 }
 
