@@ -6,7 +6,7 @@ use std::sync::Arc;
 use operations::backup::NamedSource;
 use operations::config::{self, CopySettings, Environment, Settings, StackSettings};
 use operations::{Fault, FaultKind};
-use repository::{Cancel, Repository, RunCx, SystemClock};
+use repository::{Cancel, Event, File, FileKind, Index, Problem, Repository, RunCx, SystemClock};
 
 use crate::arguments::Common;
 use crate::output::Output;
@@ -82,6 +82,18 @@ impl App {
     /// Opens the copy called `name`, or the first one.
     pub fn open_named(&self, name: Option<&str>) -> Result<Arc<Repository>, Fault> {
         self.open(self.copy(name)?)
+    }
+
+    /// The index for a command that only reads. A damaged index file is named, and what the others list can be read all
+    /// the same: a copy that cannot be written, and so not be healed, must not be lost for that.
+    pub fn index(&self, repository: &Repository) -> Result<Index, Fault> {
+        let (index, damaged) = Index::load_readable(&self.cx(), repository)?;
+        for (id, error) in damaged {
+            let what = format!("{error}; what only this index lists is not found: run `lifeboat heal`");
+            let path = File::new(FileKind::Index, id).path();
+            self.cx().events.emit(Event::Problem(Problem { source: String::new(), path, what }));
+        }
+        Ok(index)
     }
 
     /// The stacks called `names`, or all.

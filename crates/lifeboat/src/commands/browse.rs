@@ -18,7 +18,7 @@ pub fn ls(app: &App, arguments: &arguments::Ls) -> Result<Outcome, Fault> {
     let repository = app.open_named(arguments.copy.as_deref())?;
     let place = &arguments.place;
     let (_, snapshot) = snapshots::resolve(&app.cx(), &repository, &place.snapshot, None)?;
-    let index = Index::load(&app.cx(), &repository)?;
+    let index = app.index(&repository)?;
     let node = find(&repository, &index, &snapshot.tree, &place.path)?;
     let mut entries = 0;
     let mut list = |path: &Path, node: &Node| {
@@ -75,7 +75,7 @@ pub fn cat(app: &App, arguments: &arguments::Cat) -> Result<Outcome, Fault> {
     let repository = app.open_named(arguments.copy.as_deref())?;
     let place = &arguments.place;
     let (_, snapshot) = snapshots::resolve(&app.cx(), &repository, &place.snapshot, None)?;
-    let index = Index::load(&app.cx(), &repository)?;
+    let index = app.index(&repository)?;
     let node = find(&repository, &index, &snapshot.tree, &place.path)?;
     if node.kind != NodeKind::File {
         let what = format!("{place} is not a file but a {}", node.kind.name());

@@ -14,7 +14,7 @@ use crate::output::{Outcome, Output, bytes};
 
 pub fn run(app: &App, arguments: &arguments::Diff) -> Result<Outcome, Fault> {
     let repository = app.open_named(arguments.copy.as_deref())?;
-    let index = Index::load(&app.cx(), &repository)?;
+    let index = app.index(&repository)?;
     let tree = |place: &Place| {
         let (_, snapshot) = snapshots::resolve(&app.cx(), &repository, &place.snapshot, None)?;
         let node = walk::find(&repository, &index, &snapshot.tree, &place.path)?;

@@ -1,7 +1,6 @@
 //! `lifeboat find`: in which snapshots a file is, by its name.
 
 use operations::{Fault, snapshots};
-use repository::Index;
 use repository::walk::{self, Go, Step};
 use serde_json::json;
 
@@ -16,7 +15,7 @@ pub fn run(app: &App, arguments: &arguments::Find) -> Result<Outcome, Fault> {
         Some(name) => vec![snapshots::resolve(&app.cx(), &repository, name, stack)?],
         None => snapshots::of_stack(repository.snapshots(&app.run.cancel)?, stack),
     };
-    let index = Index::load(&app.cx(), &repository)?;
+    let index = app.index(&repository)?;
     let mut matches = 0;
     // Newest first: that is the one most are looking for.
     for (id, snapshot) in found.iter().rev() {

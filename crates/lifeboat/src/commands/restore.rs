@@ -34,7 +34,7 @@ pub fn run(run: Run, arguments: &arguments::Restore) -> Result<Outcome, Fault> {
     let repository = app.open(copy)?;
     let stack = arguments.stack.as_deref();
     let found = snapshots::resolve_noting_doubts(&app.cx(), &repository, &place.snapshot, stack)?;
-    let index = Index::load(&app.cx(), &repository)?;
+    let index = app.index(&repository)?;
     let (id, snapshot) = (found.id, &found.snapshot);
     let is_doubtful = !found.doubts.is_empty();
     let job = Chosen { app: &app, repository: &repository, index: &index, id, snapshot, is_doubtful, place, arguments };

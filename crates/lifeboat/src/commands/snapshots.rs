@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use operations::manifest::{Manifest, SourceStatus};
 use operations::{Fault, drill, snapshots};
 use repository::format::receipt::Receipt;
-use repository::{Error, Index};
+use repository::Error;
 use serde_json::json;
 
 use crate::app::App;
@@ -18,7 +18,7 @@ pub fn run(app: &App, arguments: &arguments::Snapshots) -> Result<Outcome, Fault
     let found = snapshots::of_stack(found, arguments.stack.as_deref());
     let receipts = drill::receipts(&repository)?;
     let drills = drill::telling_by_snapshot(&receipts);
-    let index = Index::load(&app.cx(), &repository)?;
+    let index = app.index(&repository)?;
     let output = app.output();
     let mut all_whole = damaged.is_empty();
     for (id, snapshot) in &found {

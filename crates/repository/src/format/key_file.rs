@@ -21,8 +21,8 @@ pub struct KdfCost {
 
 impl KdfCost {
     /// For passwords that Lifeboat generated: 256 random bits need no slow derivation, and every command opens the
-    /// repository. The floor that restic never goes below.
-    pub const GENERATED: Self = Self { n: 1 << 15, r: 8, p: 1 };
+    /// repository. 4 MiB and some 10 ms.
+    pub const GENERATED: Self = Self { n: 1 << 12, r: 8, p: 1 };
     /// For passwords that a person chose: about half a second, what restic's calibration aims for on common machines.
     pub const CHOSEN: Self = Self { n: 1 << 15, r: 8, p: 6 };
     /// For tests, which open repositories thousands of times.
@@ -32,9 +32,12 @@ impl KdfCost {
     /// 256 bits in the 32 letters and digits that Lifeboat writes passwords with.
     const GENERATED_CHARS: usize = 52;
 
-    /// A password as long as ours is not guessed, however fast a guess is; a shorter one may be, so each guess must cost.
+    /// A password that looks like ours is not guessed, however fast a guess is; any other may be, so each guess must
+    /// cost.
     pub fn for_password(password: &str) -> Self {
-        if password.len() >= Self::GENERATED_CHARS { Self::GENERATED } else { Self::CHOSEN }
+        let is_ours = |byte: u8| byte.is_ascii_uppercase() || (b'2'..=b'7').contains(&byte);
+        let generated = password.len() == Self::GENERATED_CHARS && password.bytes().all(is_ours);
+        if generated { Self::GENERATED } else { Self::CHOSEN }
     }
 }
 
@@ -147,6 +150,16 @@ impl KeyFile {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_what_looks_like_a_generated_password_is_derived_fast() {
+        let generated = data_encoding::BASE32_NOPAD.encode(&[0xb7; 32]);
+        assert_eq!(KdfCost::for_password(&generated), KdfCost::GENERATED);
+        let sentence = "four score and seven years ago our fathers brought forth";
+        for chosen in ["secret", sentence, &generated[1..], &format!("{generated}A"), &generated.to_lowercase()] {
+            assert_eq!(KdfCost::for_password(chosen), KdfCost::CHOSEN, "{chosen}");
+        }
+    }
 
     #[test]
     fn a_key_file_that_does_not_say_who_made_it_opens() {
