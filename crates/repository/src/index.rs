@@ -89,7 +89,7 @@ impl Index {
 
     /// Whether a blob is stored.
     pub fn contains(&self, kind: BlobKind, id: &Id) -> bool {
-        self.slots(kind).binary_search_by(|slot| slot.id.cmp(id)).is_ok()
+        search(self.slots(kind), id).is_some()
     }
 
     /// Every place a blob lies in; several after an interrupted prune or two backups at once.
@@ -99,8 +99,7 @@ impl Index {
 
     /// One place a blob lies in.
     pub fn find(&self, kind: BlobKind, id: &Id) -> Option<Location> {
-        let at = self.slots(kind).binary_search_by(|slot| slot.id.cmp(id)).ok()?;
-        Some(self.location(kind, at))
+        Some(self.location(kind, search(self.slots(kind), id)?))
     }
 
     /// Bytes of the plain blob.
@@ -111,9 +110,8 @@ impl Index {
     /// The positions of a blob in its kind's array, for marking blobs in arrays beside it.
     pub fn range(&self, kind: BlobKind, id: &Id) -> std::ops::Range<usize> {
         let slots = self.slots(kind);
-        let Ok(hit) = slots.binary_search_by(|slot| slot.id.cmp(id)) else { return 0..0 };
-        let start = slots[..hit].iter().rposition(|slot| slot.id != *id).map_or(0, |before| before + 1);
-        let end = slots[hit..].iter().position(|slot| slot.id != *id).map_or(slots.len(), |after| hit + after);
+        let Some(start) = search(slots, id) else { return 0..0 };
+        let end = slots[start..].iter().position(|slot| slot.id != *id).map_or(slots.len(), |after| start + after);
         start..end
     }
 
@@ -173,6 +171,31 @@ impl Index {
             BlobKind::Tree => &self.trees,
         }
     }
+}
+
+/// The first place of an id. Ids are hashes and so lie evenly: where one must be follows from its first bytes, to within
+/// about the square root of their number, and few are compared.
+fn search(slots: &[Slot], id: &Id) -> Option<usize> {
+    let begin = |id: &Id| id.0.first_chunk().copied().map_or(0, u64::from_be_bytes);
+    let sought = begin(id);
+    // Below the number of slots, since it is less than that share of them.
+    let guess = ((u128::from(sought) * slots.len() as u128) >> 64) as usize;
+    let (mut low, mut high, mut step) = (guess, guess, slots.len().isqrt());
+    while low > 0 && begin(&slots[low].id) >= sought {
+        low = low.saturating_sub(step);
+        step *= 2;
+    }
+    while high < slots.len() && begin(&slots[high].id) < sought {
+        high = slots.len().min(high + step);
+        step *= 2;
+    }
+    let near = &slots[low..high.max(low)];
+    let mut at = low + near.partition_point(|slot| begin(&slot.id) < sought);
+    // Two with the same beginning are next to each other, if there ever are two.
+    while slots.get(at).is_some_and(|slot| begin(&slot.id) == sought && slot.id < *id) {
+        at += 1;
+    }
+    slots.get(at).is_some_and(|slot| slot.id == *id).then_some(at)
 }
 
 /// What the reading of index files gave so far.
@@ -280,6 +303,28 @@ mod tests {
     #[test]
     fn a_blob_costs_48_bytes() {
         assert_eq!(size_of::<Slot>(), 48);
+    }
+
+    #[test]
+    fn ids_are_found_however_unevenly_they_lie() {
+        let id = |begin: u64, end: u8| {
+            let mut bytes = [end; 32];
+            bytes[..8].copy_from_slice(&begin.to_be_bytes());
+            Id(bytes)
+        };
+        let begins = [0, 1, 2, 3, 5, 1 << 20, u64::MAX / 2, u64::MAX - 2, u64::MAX];
+        let all = begins.into_iter().flat_map(|begin| [id(begin, 1), id(begin, 7)]);
+        for left_out in all.clone() {
+            let of = |id| PackedBlob { id, ..blob(0, 0) };
+            let blobs = all.clone().filter(|id| *id != left_out).flat_map(|id| [of(id), of(id)]).collect();
+            let index = Index::of_packs(&[IndexedPack { id: Id::of(b"pack"), blobs }]);
+            for id in all.clone() {
+                let range = index.range(BlobKind::Data, &id);
+                assert_eq!(range.len(), if id == left_out { 0 } else { 2 }, "{id}");
+                assert!(range.into_iter().all(|at| index.location(BlobKind::Data, at).blob.id == id));
+            }
+        }
+        assert!(!Index::default().contains(BlobKind::Data, &id(5, 1)));
     }
 
     #[test]

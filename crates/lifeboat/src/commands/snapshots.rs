@@ -3,8 +3,8 @@
 use jiff::Timestamp;
 use operations::manifest::{Manifest, SourceStatus};
 use operations::{Fault, drill, snapshots};
-use repository::format::receipt::Receipt;
 use repository::Error;
+use repository::format::receipt::Receipt;
 use serde_json::json;
 
 use crate::app::App;
