@@ -395,7 +395,9 @@ fn forget_and_prune_show_first_and_remove_then() {
     site.lifeboat(["forget", "--keep-last", "3"]).ok().says(["removed 1 snapshot\n"]);
     assert_eq!(site.stored("snapshots").len(), 3);
 
-    site.lifeboat(["forget", &taken[1][..12], &taken[2]]).ok().says(["removed 2 snapshots", "lifeboat prune"]);
+    site.lifeboat(["forget", "--force", &taken[1][..12], &taken[2]])
+        .ok()
+        .says(["removed 2 snapshots", "lifeboat prune"]);
     let before = tree::read(&site.repo());
     let plan = site.lifeboat(["prune", "--dry-run", "--json"]).ok().summary();
     assert!(plan["bytes_unused"].as_u64().unwrap() > 0, "{plan}");
@@ -409,6 +411,14 @@ fn forget_and_prune_show_first_and_remove_then() {
     site.lifeboat(["check", "--read-data"]).ok();
     site.lifeboat(["forget", "--keep-last", "1", "--prune", "--json"]).ok().summary();
     site.lifeboat(["forget", "--keep-last", "some"]).exits(2).says(["--keep-last"]);
+    site.lifeboat(["forget", "--keep-last", "0"]).exits(2).says(["keep nothing"]);
+    // The newest goes only where that is said.
+    site.lifeboat(["forget", "latest"]).exits(2).says(["newest of its stack", "--force"]);
+    assert_eq!(site.stored("snapshots").len(), 1);
+    site.lifeboat(["drill"]).ok();
+    assert_eq!(site.stored("lifeboat/receipts").len(), 1);
+    site.lifeboat(["forget", "latest", "--force"]).ok();
+    assert_eq!((site.stored("snapshots").len(), site.stored("lifeboat/receipts").len()), (0, 0));
     site.lifeboat(["forget", "ffff"]).exits(1).says(["ffff"]);
     site.lifeboat(["prune", "--grace", "soon"]).exits(2);
 }
@@ -588,6 +598,30 @@ fn a_vanished_path_makes_the_run_partial_and_is_named() {
     site.lifeboat(["status"]).exits(1).says(["NOT SAFE", "partial"]);
     site.lifeboat(["snapshots"]).ok().says(["PARTIAL"]);
     site.lifeboat(["snapshots", "--problems"]).ok().says(["/gone"]);
+}
+
+#[test]
+fn what_a_partial_snapshot_lacks_is_said_by_restore_and_drill() {
+    let site = Site::new();
+    let gone = site.path("gone");
+    std::fs::write(&gone, "x").unwrap();
+    std::fs::write(site.data().join("a"), "a").unwrap();
+    site.configure(&format!("files: {{ files: {{ paths: [{:?}, {gone:?}] }} }}", site.data()));
+    site.lifeboat(["init"]).ok();
+    std::fs::remove_file(&gone).unwrap();
+    site.lifeboat(["backup"]).exits(3);
+    site.lifeboat(["restore", "latest", "--to", "back"]).ok().says(["this snapshot is PARTIAL: 1 thing"]);
+    site.lifeboat(["drill"]).ok().says(["drill passed", "this snapshot is PARTIAL"]);
+}
+
+#[test]
+fn a_check_of_a_small_share_still_reads_something() {
+    let site = Site::initialised();
+    std::fs::write(site.data().join("a"), "a").unwrap();
+    site.backup();
+    let checked = site.lifeboat(["check", "--read-data-subset", "0.01%", "--json"]).ok().summary();
+    assert!(checked["packs_read"].as_u64().unwrap() > 0, "{checked}");
+    site.lifeboat(["check", "--read-data-subset", "0%"]).exits(2).says(["above 0%"]);
 }
 
 #[test]

@@ -35,9 +35,10 @@ enum Kind {
     Condemned,
 }
 
-/// Whether a loss can be seen at all: nothing else names a key, a snapshot, a lock, a receipt or a list of condemned packs.
+/// Whether a loss can be seen at all: nothing else names a key, a lock, a receipt or a list of condemned packs. A snapshot is
+/// named by the receipt of its drill.
 fn is_seen(kind: Kind, harm: Harm) -> bool {
-    harm != Harm::Lose || matches!(kind, Kind::Config | Kind::Index | Kind::DataPack | Kind::TreePack)
+    harm != Harm::Lose || matches!(kind, Kind::Config | Kind::Index | Kind::Snapshot | Kind::DataPack | Kind::TreePack)
 }
 
 /// Whether the newest snapshot cannot be brought back whole.
@@ -299,7 +300,10 @@ fn mends(kind: Kind, harm: Harm, patient: &Patient, file: &str, when: &str) {
         Kind::Snapshot if is_seen(kind, harm) => {
             site.lifeboat(["drill"]).exits(3).says([file]);
             let ran = ran.exits(3);
-            site.lifeboat(["forget", &patient.newest]).ok();
+            match harm {
+                Harm::Lose => site.lifeboat(["heal"]).ok().says(["whose snapshots are gone"]),
+                _ => site.lifeboat(["forget", "--force", &patient.newest]).ok(),
+            };
             ran
         }
         _ => ran.ok(),

@@ -42,6 +42,24 @@ fn a_wrong_password_says_so_and_exits_with_12() {
 }
 
 #[test]
+fn holes_and_further_names_of_a_file_need_no_room() {
+    if !can(Mounts::possible()) {
+        return;
+    }
+    let (site, mounts) = (Site::initialised(), Mounts::new());
+    std::fs::File::create(site.data().join("sparse")).unwrap().set_len(300 << 20).unwrap();
+    std::fs::write(site.data().join("one"), Dice::new(9).bytes(6 << 20)).unwrap();
+    for name in ["two", "three", "four"] {
+        std::fs::hard_link(site.data().join("one"), site.data().join(name)).unwrap();
+    }
+    site.backup();
+    mounts.tmpfs(&site.path("state"), "size=90m");
+    mounts.lifeboat(&site, ["drill"]).ok().says(["drill passed"]);
+    mounts.tmpfs(&site.path("small"), "size=16m");
+    mounts.lifeboat(&site, ["restore", "latest", "--to", "small"]).ok();
+}
+
+#[test]
 fn a_backup_to_a_full_disk_fails_clearly_and_loses_nothing() {
     if !can(Mounts::possible()) {
         return;
@@ -142,7 +160,9 @@ fn a_repository_that_cannot_be_written_can_be_read_restored_and_drilled() {
     let drill = mounts.lifeboat(&site, ["drill", "--json"]).ok().summary();
     assert_eq!((&drill["status"], &drill["receipt"]), (&"passed".into(), &serde_json::Value::Null));
     assert!(drill["remarks"].to_string().contains("could not be noted"), "{drill}");
-    for command in [&["backup", "--json"][..], &["forget", "--json", &id], &["prune", "--json"], &["heal", "--json"]] {
+    for command in
+        [&["backup", "--json"][..], &["forget", "--force", "--json", &id], &["prune", "--json"], &["heal", "--json"]]
+    {
         fails(mounts.lifeboat(&site, command), 1, "denied");
     }
     // The same folder, where it can be written.

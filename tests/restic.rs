@@ -136,7 +136,7 @@ fn restic_restores_exactly_what_lifeboat_backed_up_also_after_forget_and_prune()
 
     // Within the grace period, nothing may be deleted; without one, all that is unneeded goes.
     let (first, _) = taken.remove(0);
-    site.lifeboat(["forget", &first]).ok();
+    site.lifeboat(["forget", "--force", &first]).ok();
     let packs = site.stored("data");
     let pruned = site.lifeboat(["prune", "--max-unused", "0", "--json"]).ok().summary();
     assert_eq!(pruned["packs_deleted"], 0);
@@ -148,7 +148,7 @@ fn restic_restores_exactly_what_lifeboat_backed_up_also_after_forget_and_prune()
     }
 
     let (second, _) = taken.remove(0);
-    site.lifeboat(["forget", &second]).ok();
+    site.lifeboat(["forget", "--force", &second]).ok();
     let pruned = site.lifeboat(["prune", "--max-unused", "0", "--grace", "0s", "--json"]).ok().summary();
     assert!(pruned["packs_deleted"].as_u64().unwrap() > 0, "{pruned}");
     restic_reads_all(&site);
@@ -276,7 +276,7 @@ fn a_repository_made_by_restic_is_adopted_and_restic_goes_on_with_it() {
     site.lifeboat(["forget", "--keep-last", "1"]).ok();
     assert_eq!(restic_snapshots(&site).len(), 5);
     let (gone, _) = taken.remove(0);
-    site.lifeboat(["forget", &gone]).ok();
+    site.lifeboat(["forget", "--force", &gone]).ok();
     site.lifeboat(["prune", "--grace", "0s", "--max-unused", "0"]).ok();
     restic_reads_all(&site);
     restores(&taken, "after the prune");
@@ -299,7 +299,7 @@ fn a_version_1_repository_is_read_and_never_written() {
     let restored = site.restore("latest", "out");
     tree::assert_same_on_disk(&data, &restored.join(data.strip_prefix("/").unwrap()));
     lifeboat_reads_all(&site);
-    for arguments in [&["backup"][..], &["prune"], &["forget", "latest"], &["heal"]] {
+    for arguments in [&["backup"][..], &["prune"], &["forget", "--force", "latest"], &["heal"]] {
         let refused = site.lifeboat(arguments.iter().chain(&["--json"])).exits(1).error();
         assert_eq!(refused["code"], "unsupported", "{refused}");
         assert!(refused["message"].as_str().unwrap().contains("version 1"), "{refused}");
@@ -436,7 +436,7 @@ fn a_lock_of_restic_holds_off_what_removes_and_its_holder_is_named() {
     std::fs::write(site.data().join("a"), "a").unwrap();
     site.backup();
     let mut holder = restic_with_a_lock(&site);
-    for arguments in [&["forget", "latest"][..], &["prune"], &["heal"]] {
+    for arguments in [&["forget", "--force", "latest"][..], &["prune"], &["heal"]] {
         let ran = site.lifeboat(arguments).exits(11);
         ran.says([format!("process {}", holder.0.id()).as_str()]);
         let error = site.lifeboat(arguments.iter().chain(&["--json"])).exits(11).error();

@@ -291,6 +291,9 @@ pub struct Forget {
     /// Prune afterwards
     #[arg(long)]
     pub prune: bool,
+    /// Also remove, where it is named, a stack's newest snapshot, or the newest that passed a drill
+    #[arg(long, requires = "snapshot")]
+    pub force: bool,
     #[command(flatten)]
     pub keep: Keep,
     /// The copy to remove from
@@ -299,7 +302,7 @@ pub struct Forget {
 }
 
 /// restic's rules, in place of the configured ones. N is a number or `all`.
-#[derive(Debug, Default, Args)]
+#[derive(Debug, Default, PartialEq, Eq, Args)]
 #[command(next_help_heading = "Rules in place of the configured ones (N is a number or `all`)")]
 pub struct Keep {
     /// The last N
@@ -436,7 +439,7 @@ pub struct Completions {
 
 fn percent(text: &str) -> Result<f64, String> {
     let number = text.strip_suffix('%').unwrap_or(text).parse::<f64>().ok();
-    number.filter(|share| (0.0..=100.0).contains(share)).ok_or_else(|| "give a share such as 5%".to_owned())
+    number.filter(|share| *share > 0.0 && *share <= 100.0).ok_or_else(|| "give a share above 0%, such as 5%".to_owned())
 }
 
 fn parse_duration(text: &str) -> Result<std::time::Duration, String> {

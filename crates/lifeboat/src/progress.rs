@@ -29,6 +29,11 @@ impl Progress {
         Self { bar: ProgressBar::with_draw_target(None, target), files: AtomicU64::new(0), output, verbose }
     }
 
+    /// Whether anybody sees the bar.
+    pub fn is_visible(&self) -> bool {
+        !self.bar.is_hidden()
+    }
+
     /// Removes the bar.
     pub fn finish(&self) {
         self.bar.finish_and_clear();

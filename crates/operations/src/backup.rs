@@ -7,7 +7,7 @@ use std::sync::Arc;
 use repository::backup::{self, BackupStats, Description, SnapshotWriter};
 use repository::lock::{Access, with_lock};
 use repository::{
-    Capture, CaptureCx, Error, Event, Facts, Id, Identity, Index, Item, NodeKind, Problem, Repository, RunCx, Source,
+    Capture, CaptureCx, Error, Event, Id, Identity, Index, Item, NodeKind, Problem, Repository, RunCx, Silent, Source,
     SourceError,
 };
 use serde::Serialize;
@@ -40,6 +40,8 @@ pub struct StackBackup<'a> {
     pub own_paths: &'a [PathBuf],
     /// The repository's location as `restic -r` takes it, for the restore guide.
     pub location: &'a str,
+    /// Count a stack's first backup beforehand, so that whoever watches sees how much is left.
+    pub count_first: bool,
 }
 
 /// What a backup did.
@@ -86,7 +88,8 @@ fn take_snapshot(
     let chosen = chosen(job.sources, job.only);
     let names: Vec<&str> = chosen.iter().map(|named| named.name.as_str()).collect();
     let parent = snapshots::parent(repository, cx.cancel, job.stack, &names)?;
-    let previous = previous_facts(cx, repository, &index, parent.as_ref().map(|(_, snapshot)| &snapshot.tree));
+    let previous = manifest_of(cx, repository, &index, parent.as_ref().map(|(_, snapshot)| &snapshot.tree));
+    let expected = bytes_expected(cx, job, previous.as_ref());
     let claimed = claims(cx, job.sources)?;
     let context = |name: &str| CaptureCx {
         events: cx.events,
@@ -95,13 +98,13 @@ fn take_snapshot(
         claimed: &claimed,
         scratch,
         own_paths: job.own_paths,
-        previous: previous.get(name),
+        previous: previous.as_ref().and_then(|manifest| Some(&manifest.sources.get(name)?.facts)),
         look_only: false,
     };
     let captures = open_views(cx, &chosen, context)?;
     let parent_snapshot = parent.as_ref().map(|(_, snapshot)| snapshot);
     let ((sources, problems), written) = backup::write(cx, repository, &index, parent_snapshot, |writer| {
-        let (sources, problems) = store_all(cx, writer, captures)?;
+        let (sources, problems) = store_all(cx, writer, captures, &expected)?;
         let manifest = Manifest { version: Manifest::VERSION, stack: job.stack.to_owned(), sources: sources.clone() };
         writer.root_file(MANIFEST_NAME, &manifest.to_json())?;
         writer.root_file(RESTORE_GUIDE_NAME, restore_guide::text(&manifest, job.location).as_bytes())?;
@@ -211,11 +214,13 @@ fn store_all(
     cx: &RunCx<'_>,
     writer: &mut SnapshotWriter<'_>,
     captures: Vec<(&NamedSource, Box<dyn Capture + '_>)>,
+    expected: &BTreeMap<String, u64>,
 ) -> Result<Stored, Error> {
     let mut sources = BTreeMap::new();
     let mut problems = Vec::new();
     for (named, mut capture) in captures {
-        cx.events.emit(Event::StepStarted { name: named.name.clone(), bytes_total: None });
+        cx.events
+            .emit(Event::StepStarted { name: named.name.clone(), bytes_total: expected.get(&named.name).copied() });
         let written = writer.source(&named.name, capture.as_mut()).map_err(name_source(&named.name))?;
         let facts = capture.finish().map_err(in_source(&named.name))?;
         let mut listed = written.problems.clone();
@@ -249,25 +254,28 @@ fn describe(job: &StackBackup<'_>, names: &[&str], parent: Option<Id>) -> Descri
     }
 }
 
-/// The parent's facts by source. A parent whose manifest cannot be read is one without: sources then read in full.
-fn previous_facts(
-    cx: &RunCx<'_>,
-    repository: &Repository,
-    index: &Index,
-    tree: Option<&Id>,
-) -> BTreeMap<String, Facts> {
-    let Some(tree) = tree else { return BTreeMap::new() };
-    match Manifest::load(repository, index, tree) {
-        Ok(manifest) => manifest
-            .into_iter()
-            .flat_map(|manifest| manifest.sources)
-            .map(|(name, record)| (name, record.facts))
-            .collect(),
+/// The parent's manifest. A parent whose manifest cannot be read is one without: sources then read in full.
+fn manifest_of(cx: &RunCx<'_>, repository: &Repository, index: &Index, tree: Option<&Id>) -> Option<Manifest> {
+    match Manifest::load(repository, index, tree?) {
+        Ok(manifest) => manifest,
         Err(error) => {
-            cx.events
-                .emit(Event::Note(format!("the last snapshot's manifest cannot be read ({error}); reading in full")));
-            BTreeMap::new()
+            cx.events.emit(Event::Note(format!("the last snapshot's manifest cannot be read: {error}")));
+            None
         }
+    }
+}
+
+/// About how many bytes each source has: what it had the last time, else what a look counts.
+fn bytes_expected(cx: &RunCx<'_>, job: &StackBackup<'_>, previous: Option<&Manifest>) -> BTreeMap<String, u64> {
+    match previous {
+        Some(manifest) => manifest.sources.iter().map(|(name, record)| (name.clone(), record.tree.bytes)).collect(),
+        None if job.count_first => {
+            let quiet = RunCx { events: &Silent, ..*cx };
+            let counted = preview(&quiet, job.sources, job.only, job.scratch, job.own_paths);
+            // Only a bar depends on it; what is wrong shows again in the capture itself.
+            counted.unwrap_or_default().into_iter().map(|(name, counted)| (name, counted.bytes)).collect()
+        }
+        None => BTreeMap::new(),
     }
 }
 

@@ -11,7 +11,7 @@ use repository::format::receipt::{Receipt, Verdict};
 use repository::format::snapshot::Snapshot;
 use repository::fs::free_bytes;
 use repository::{Error, Event, Facts, FileKind, Id, Index, NodeKind, Problem, Repository, RunCx, SourceError};
-use repository::{restore, verify, walk};
+use repository::{receipt, restore, verify, walk};
 use serde::Serialize;
 
 use crate::PROGRAM_VERSION;
@@ -55,6 +55,8 @@ pub struct DrillReport {
     pub rpo: Duration,
     /// Bytes fetched from the copy.
     pub bytes_fetched: u64,
+    /// Things that were left out or doubtful when the snapshot was made.
+    pub left_out: usize,
     /// Each source's part.
     pub sources: BTreeMap<String, SourceDrill>,
     /// What concerns no single source, and why a drill is unknown.
@@ -112,6 +114,7 @@ impl DrillReport {
             rto: Duration::ZERO,
             rpo: if taken < started { started.duration_since(taken).unsigned_abs() } else { Duration::ZERO },
             bytes_fetched: 0,
+            left_out: 0,
             sources: BTreeMap::new(),
             remarks: Vec::new(),
             steps: Vec::new(),
@@ -135,7 +138,14 @@ impl Drill<'_> {
         let Some(manifest) = manifest.filter(|_| self.job.level >= 2) else {
             return self.read_all(&index);
         };
-        let bytes: u64 = manifest.sources.values().map(|record| record.tree.bytes).sum();
+        let left_out: usize = manifest.sources.values().map(|record| record.problems_total).sum();
+        if left_out > 0 {
+            self.report.left_out = left_out;
+            let what = "this snapshot is PARTIAL: things that were left out when it was made cannot come back";
+            self.report.remarks.push(format!("{what} ({left_out}; `lifeboat snapshots --problems` names them)"));
+        }
+        let needed = crate::restore::preview(self.cx, self.repository, &index, &tree, Path::new(""))?;
+        let bytes = needed.bytes_needed;
         if let Ok(free) = free_bytes(self.job.scratch)
             && free < bytes.saturating_add(SPARE_BYTES)
         {
@@ -345,6 +355,7 @@ fn store_receipt(
         copy: job.copy.to_owned(),
         level: report.level,
         verdict: report.verdict,
+        partial: report.left_out > 0,
         at: started.into(),
         rto_s: report.rto.as_secs_f64(),
         rpo_s: report.rpo.as_secs_f64(),
@@ -379,16 +390,10 @@ pub fn telling_by_snapshot(receipts: &[Receipt]) -> BTreeMap<Id, &Receipt> {
     drilled.into_iter().filter_map(|id| Some((id, of(id)?))).collect()
 }
 
-/// All receipts of a copy that can be read, oldest first.
+/// All receipts of a copy that can be read, oldest first. One that cannot proves nothing; `check` names it.
 pub fn receipts(repository: &Repository) -> Result<Vec<Receipt>, Error> {
-    let mut receipts = Vec::new();
-    for listed in repository.storage().list(FileKind::Receipt)? {
-        match repository.load_json(FileKind::Receipt, listed.id) {
-            // One that cannot be read proves nothing; `check` names it.
-            Err(error) if error.is_damage() => {}
-            json => receipts.extend(Receipt::parse(&json?)),
-        }
-    }
+    let mut receipts: Vec<Receipt> =
+        receipt::load(repository)?.readable.into_iter().map(|(_, receipt)| receipt).collect();
     receipts.sort_by_key(|receipt| receipt.at);
     Ok(receipts)
 }

@@ -67,6 +67,7 @@ impl Memory {
             scratch: self.scratch.path(),
             own_paths: &[],
             location: "/srv/backups",
+            count_first: false,
         };
         backup::run(&self.cx(), &self.repository, &job)
     }

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use repository::fs::free_bytes;
-use repository::restore::{self, Options, Restored};
+use repository::restore::{self, Options, Restored, Space};
 use repository::{Error, Event, Id, Index, Node, NodeKind, Problem, Repository, RunCx, walk};
 
 /// What a restore would bring back.
@@ -15,8 +15,10 @@ pub struct Preview {
     pub dirs: u64,
     /// Links, devices, fifos and sockets.
     pub others: u64,
-    /// Bytes of the files.
+    /// Bytes of the files, by what they say.
     pub bytes: u64,
+    /// Bytes they will take: hard-linked files count once, and large holes not at all.
+    pub bytes_needed: u64,
     /// Folders that are damaged: what they hold is not counted, or not all of it, and will not come back.
     pub damaged: u64,
 }
@@ -45,20 +47,22 @@ fn count(
 ) -> Result<Preview, Error> {
     let mut preview = Preview::default();
     let mut folders_damaged = 0;
-    let mut add = |kind, size| match kind {
+    let mut space = Space::new(repository);
+    let mut add = |node: &Node| match node.kind {
         NodeKind::File => {
             preview.files += 1;
-            preview.bytes += size;
+            preview.bytes += node.size;
+            preview.bytes_needed += space.needed(index, node);
         }
         NodeKind::Dir => preview.dirs += 1,
         _ => preview.others += 1,
     };
     match &node.subtree {
-        None => add(node.kind, node.size),
+        None => add(node),
         Some(subtree) => {
             let mut visit = |step: walk::Step<'_>| {
                 if let walk::Step::Reach(_, node) = step {
-                    add(node.kind, node.size);
+                    add(node);
                 }
                 Ok(walk::Go::In)
             };
@@ -85,9 +89,9 @@ pub fn to_new_place(
 ) -> Result<Restored, Error> {
     let node = find(repository, index, tree, path)?;
     // The restore itself tells of what is damaged.
-    let Preview { bytes, .. } = count(cx, repository, index, &node, &mut |_, _| {})?;
+    let Preview { bytes, bytes_needed, .. } = count(cx, repository, index, &node, &mut |_, _| {})?;
     prepare_target(target)?;
-    check_space(target, bytes)?;
+    check_space(target, bytes_needed)?;
     cx.events.emit(Event::StepStarted { name: "restoring".to_owned(), bytes_total: Some(bytes) });
     match node.subtree {
         Some(subtree) => restore::tree(cx, repository, index, &subtree, target, options),
@@ -139,7 +143,7 @@ mod tests {
         let (index, events) = (memory.index(), Recorded::default());
         let cx = RunCx { events: &events, ..memory.cx() };
         let preview = preview(&cx, &memory.repository, &index, &tree, Path::new("files")).unwrap();
-        assert_eq!(preview, Preview { files: 2, dirs: 3, others: 0, bytes: 4, damaged: 1 });
+        assert_eq!(preview, Preview { files: 2, dirs: 3, others: 0, bytes: 4, bytes_needed: 4, damaged: 1 });
         assert!(matches!(&events.events()[..], [Event::Problem(problem)] if problem.path == "b"), "{events:?}");
         let target = memory.scratch.path().join("target");
         let options = Options::for_this_process();

@@ -29,7 +29,8 @@ You need the repository's password, and the repository: when this was written it
        export RESTIC_REPOSITORY={quoted}
        export RESTIC_PASSWORD_FILE=/path/to/the/password
 
-2. Choose a snapshot (the newest is `latest`) and check that everything in it is whole:
+2. Find this snapshot by its time (the newest is `latest`; any other is named by its id, in place of `latest` below) and
+   check that everything is whole:
 
        restic snapshots --tag {tag}
        restic check --read-data
@@ -62,8 +63,9 @@ fn describe(name: &str, record: &SourceRecord, tag: &str) -> String {
     let place = match record.kind.as_str() {
         "files" | "compose" => format!(
             "Each file lies below `/{name}` at the path it had on the host: what was `/srv/app` is `/{name}/srv/app`.\n\
-             Stop what uses the files, then copy them back with `cp -a`, or restore straight to `/`:\n\n    \
-             restic restore latest --tag {tag} --include {} --target /restore\n",
+             Get only this source with\n\n    \
+             restic restore latest --tag {tag} --include {} --target /restore\n\n\
+             Stop what uses the files, then copy them back with `cp -a`.\n",
             shell::quote(&format!("/{name}"))
         ),
         "sqlite" => format!(

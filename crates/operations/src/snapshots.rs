@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use repository::format::snapshot::Snapshot;
-use repository::{Cancel, Error, Event, File, FileKind, Id, Problem, Repository, RunCx};
+use repository::{Cancel, Error, Event, File, FileKind, Id, Problem, Repository, RunCx, receipt};
 
 /// What a user writes to name a snapshot or something in it: `SNAPSHOT[:SOURCE[/PATH]]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,7 +45,7 @@ pub struct Resolved {
     pub id: Id,
     /// What it says.
     pub snapshot: Snapshot,
-    /// Snapshots that cannot be read, where the name was `latest`: one of them may be the newest.
+    /// Snapshots that cannot be read or are lost, where the name was `latest`: one of them may be the newest.
     pub doubts: Vec<Problem>,
 }
 
@@ -64,6 +64,10 @@ pub fn resolve_noting_doubts(
             let what =
                 format!("it cannot be read, is passed over, and may be the newest ({error}); run `lifeboat check`");
             doubts.push(Problem::new(Path::new(&file.path()), what));
+        }
+        for id in receipt::orphans(repository)? {
+            let what = "it is gone, while the receipt of its drill is there, and may have been the newest; run `lifeboat check`";
+            doubts.push(Problem::new(Path::new(&File::new(FileKind::Snapshot, id).path()), what));
         }
     }
     let (id, snapshot) = choose(snapshots, damaged, name, stack)?;

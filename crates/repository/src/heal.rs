@@ -8,7 +8,7 @@ use crate::format::pack::PackedBlob;
 use crate::index::Location;
 use crate::lock::{Access, with_lock};
 use crate::storage::Listed;
-use crate::{Error, Event, File, FileKind, Id, Index, Repository, RunCx, prune};
+use crate::{Error, Event, File, FileKind, Id, Index, Repository, RunCx, prune, receipt};
 
 /// What was mended, and what was not.
 #[derive(Clone, Debug, Default)]
@@ -26,6 +26,8 @@ pub struct Healed {
     pub packs_damaged: Vec<Id>,
     /// Blobs of the packs of these two lists that the index named and that are lost.
     pub blobs_dropped: usize,
+    /// Receipts of drills that were removed, since they or their snapshots are lost.
+    pub receipts_removed: usize,
 }
 
 impl Healed {
@@ -96,6 +98,7 @@ pub fn index(cx: &RunCx<'_>, repository: &Arc<Repository>, read_data: bool) -> R
                 repository.delete_if_there(File::new(FileKind::Index, *id))?;
             }
         }
+        healed.receipts_removed = receipt::remove_useless(repository)?;
         Ok(healed)
     })
 }

@@ -24,6 +24,7 @@ pub mod lock;
 pub mod merkle;
 mod packer;
 pub mod prune;
+pub mod receipt;
 pub mod repository;
 pub mod restore;
 pub mod source;

@@ -35,8 +35,9 @@ const EXIT_CODE: &str = "exit_code";
 pub enum RunLine {
     /// A program and its arguments.
     Words(Vec<OsString>),
-    /// Text for `/bin/sh -c`. Of a pipe, the shell tells the exit code of the last command only, so a trailer is the only
-    /// way to notice that an earlier one failed.
+    /// Text for a shell: bash with `pipefail` where there is one, so that a part of a pipe that fails is noticed, else
+    /// `/bin/sh`, with `pipefail` where it knows it. A shell that does not tells the exit code of the last command only; there a
+    /// trailer is the only way to notice.
     Shell(String),
 }
 

@@ -58,6 +58,7 @@ pub fn one(
         scratch: &app.scratch(),
         own_paths: &app.own_paths(),
         location: &copy.path.to_string_lossy(),
+        count_first: app.run.progress.is_visible(),
     };
     let result = backup::run(&app.cx(), &repository, &job);
     app.run.progress.finish();

@@ -2,7 +2,7 @@
 
 use operations::Fault;
 use repository::check::{self, ReadData, Report};
-use repository::heal;
+use repository::{FileKind, heal};
 use serde_json::json;
 
 use crate::app::App;
@@ -47,7 +47,8 @@ fn print(app: &App, report: &Report, read_data: ReadData, copy: &str) {
     }));
     if report.unused_packs > 0 {
         let packs = count(report.unused_packs as u64, "pack");
-        output.chat(format!("{packs} in no index: left by an interrupted run or kept by prune; harmless"));
+        let why = if report.is_ok() { "left by an interrupted run or kept by prune; harmless" } else { "see below" };
+        output.chat(format!("{packs} in no index: {why}"));
     }
     let looked = format!("{} and {}", count(report.snapshots as u64, "snapshot"), count(report.packs as u64, "pack"));
     if !report.is_ok() {
@@ -56,10 +57,7 @@ fn print(app: &App, report: &Report, read_data: ReadData, copy: &str) {
             "copy {copy} is DAMAGED: {findings} in {looked}; {} suffer",
             count(report.affected_total as u64, "file")
         ));
-        output.text(
-            "  `lifeboat heal --read-data` takes what is damaged out of the index; then `lifeboat backup` stores anew what is \
-             still in the sources",
-        );
+        advise(app, report);
         return;
     }
     match read_data {
@@ -71,6 +69,32 @@ fn print(app: &App, report: &Report, read_data: ReadData, copy: &str) {
             bytes(report.bytes_read),
             count(report.packs_read as u64, "pack")
         )),
+    }
+}
+
+/// What helps depends on what is damaged.
+fn advise(app: &App, report: &Report) {
+    let hits =
+        |kind: FileKind| report.findings.iter().any(|finding| finding.file.is_some_and(|file| file.kind == kind));
+    let output = app.output();
+    if hits(FileKind::Snapshot) {
+        output.text("  a damaged snapshot cannot be mended: `lifeboat forget ID` removes it; one that is gone is forgotten by `lifeboat heal`");
+    }
+    if hits(FileKind::Index) || report.unused_packs > 0 {
+        output.text("  `lifeboat heal` rebuilds the index from the packs, which may bring back all of it");
+    } else if hits(FileKind::Receipt) {
+        output.text("  `lifeboat heal` removes receipts that cannot be read; `lifeboat drill` makes new ones");
+    }
+    if hits(FileKind::Key) || hits(FileKind::Condemned) {
+        output.text(
+            "  a damaged key file: `lifeboat key remove ID`, then `lifeboat key add`; a damaged list: `lifeboat prune`",
+        );
+    }
+    if hits(FileKind::Pack) || report.findings.iter().any(|finding| finding.file.is_none()) {
+        output.text(
+            "  `lifeboat heal --read-data` takes what is damaged out of the index; then `lifeboat backup` stores anew what is \
+             still in the sources",
+        );
     }
 }
 
@@ -94,7 +118,7 @@ pub fn heal(app: &App, arguments: &arguments::Heal) -> Result<Outcome, Fault> {
     output.summary(json!({
         "status": if remains == 0 { "ok" } else { "partial" }, "copy": copy.name, "packs_added": healed.packs_added,
         "packs_missing": healed.packs_missing, "packs_damaged": healed.packs_damaged,
-        "blobs_dropped": healed.blobs_dropped, "index_files_replaced": healed.index_files_replaced,
+        "receipts_removed": healed.receipts_removed, "blobs_dropped": healed.blobs_dropped, "index_files_replaced": healed.index_files_replaced,
         "packs_unreadable": healed.packs_unreadable.iter().map(|(id, _)| id).collect::<Vec<_>>(),
     }));
     if healed.changed_anything() {
@@ -106,6 +130,10 @@ pub fn heal(app: &App, arguments: &arguments::Heal) -> Result<Outcome, Fault> {
         ));
     } else {
         output.text(format!("the index of copy {} agrees with its packs; nothing to mend", copy.name));
+    }
+    if healed.receipts_removed > 0 {
+        let receipts = count(healed.receipts_removed as u64, "receipt");
+        output.text(format!("{receipts} removed that cannot be read, or whose snapshots are gone: drill again"));
     }
     if remains > 0 {
         output.text("what is lost is gone from this copy; `lifeboat check --read-data` names the files that suffer");

@@ -24,7 +24,11 @@ pub fn forget(app: &App, arguments: &arguments::Forget) -> Result<Outcome, Fault
             .snapshot
             .iter()
             .map(|name| Ok(snapshots::resolve_to_remove(&app.cx(), &repository, name, stack)?));
-        named.collect::<Result<BTreeSet<Id>, Fault>>()?.into_iter().collect()
+        let named: Vec<Id> = named.collect::<Result<BTreeSet<Id>, Fault>>()?.into_iter().collect();
+        if !arguments.force {
+            refuse_the_last_ones(app, &repository, &named)?;
+        }
+        named
     };
     if !arguments.dry_run && !remove.is_empty() {
         forget::forget(&app.cx(), &repository, &remove)?;
@@ -41,6 +45,29 @@ pub fn forget(app: &App, arguments: &arguments::Forget) -> Result<Outcome, Fault
         app.output().chat("their data stays until `lifeboat prune`");
     }
     Ok(Outcome::Ok)
+}
+
+/// The newest snapshot of a stack, and the newest that a drill proved, are what a restore would begin with. A name that
+/// was mistyped, or `latest`, must not remove them.
+fn refuse_the_last_ones(app: &App, repository: &Repository, named: &[Id]) -> Result<(), Fault> {
+    let receipts = drill::receipts(repository)?;
+    let telling = drill::telling_by_snapshot(&receipts);
+    let is_proven = |id: &Id| telling.get(id).is_some_and(|receipt| drill::is_proof(receipt));
+    // Those that cannot be read protect nothing, and may all be removed.
+    let (snapshots, _) = repository.snapshots_readable(&app.run.cancel)?;
+    for (id, snapshot) in snapshots.iter().filter(|(id, _)| named.contains(id)) {
+        let mut of_stack = snapshots.iter().filter(|(_, other)| other.stack() == snapshot.stack());
+        let is_newest = of_stack.clone().next_back().is_some_and(|(newest, _)| newest == id);
+        let is_newest_proven = of_stack.rfind(|(id, _)| is_proven(id)).is_some_and(|(newest, _)| newest == id);
+        let what = match (is_newest, is_newest_proven) {
+            (false, false) => continue,
+            (true, _) => "is the newest of its stack",
+            (false, true) => "is the newest of its stack that passed a drill",
+        };
+        return Err(Fault::new(FaultKind::Usage, format!("snapshot {} {what}; nothing was removed", id.short()))
+            .with_hint("add --force to remove it all the same"));
+    }
+    Ok(())
 }
 
 /// Retention looks at each stack by itself, and at each set of sources.
@@ -71,13 +98,16 @@ fn by_rules(app: &App, arguments: &arguments::Forget, repository: &Repository) -
             }
         };
         let zone = settings.map_or(app.run.environment.time_zone(), |settings| &settings.time_zone);
+        // A proof of a complete snapshot is not pushed out by one of a partial snapshot.
+        let is_complete = |id: &Id| telling.get(id).is_some_and(|receipt| !receipt.partial);
+        let any_complete = found.iter().any(|(id, _)| is_complete(id));
         let candidates: Vec<Candidate> = found
             .iter()
             .map(|(id, snapshot)| Candidate {
                 id: *id,
                 time: snapshot.time.into(),
                 tags: snapshot.tags.clone(),
-                drilled: telling.contains_key(id),
+                drilled: if any_complete { is_complete(id) } else { telling.contains_key(id) },
             })
             .collect();
         app.output().text(format!("stack {stack} ({}):", paths.join(" ")));
@@ -104,6 +134,7 @@ fn show(app: &App, stack: &str, decision: &Decision) {
 
 /// The rules given on the command line; `None` where none is.
 fn policy(keep: &Keep) -> Result<Option<Policy>, Fault> {
+    let any_given = *keep != Keep::default();
     let policy = Policy {
         last: number(keep.keep_last.as_deref(), "--keep-last")?,
         hourly: number(keep.keep_hourly.as_deref(), "--keep-hourly")?,
@@ -119,7 +150,12 @@ fn policy(keep: &Keep) -> Result<Option<Policy>, Fault> {
         within_yearly: within(keep.keep_within_yearly.as_deref(), "--keep-within-yearly")?,
         tags: keep.keep_tag.iter().map(|tags| TagList(tags.split(',').map(str::to_owned).collect())).collect(),
     };
-    Ok((!policy.is_empty()).then_some(policy))
+    if any_given && policy.is_empty() {
+        let what = "these rules keep nothing";
+        return Err(Fault::new(FaultKind::Usage, what)
+            .with_hint("keep at least one; `lifeboat forget ID` removes single snapshots"));
+    }
+    Ok(any_given.then_some(policy))
 }
 
 fn number(text: Option<&str>, option: &str) -> Result<Count, Fault> {

@@ -74,6 +74,7 @@ impl Chosen<'_> {
             app.output().text(format!("would restore {what} to {}", target.display()));
             return Ok(Outcome::Ok);
         }
+        let left_out = self.left_out()?;
         let started = app.run.clock.now();
         let options = Options { keep_damaged: self.arguments.keep_damaged, ..Options::for_this_process() };
         let result = restore::to_new_place(&app.cx(), self.repository, self.index, tree, path, target, options);
@@ -85,8 +86,14 @@ impl Chosen<'_> {
             "status": if partial || self.is_doubtful { "partial" } else { "ok" }, "snapshot_id": self.id, "copy": copy,
             "target": target.to_string_lossy(), "files": restored.files, "dirs": restored.dirs,
             "bytes": restored.bytes, "bytes_fetched": restored.bytes_fetched, "duration_s": took,
-            "problems": restored.problems,
+            "problems": restored.problems, "left_out_at_backup": left_out,
         }));
+        if left_out > 0 {
+            let things = count(left_out as u64, "thing");
+            app.output().text(format!(
+                "this snapshot is PARTIAL: {things} left out or doubtful when it was made (`lifeboat snapshots --problems`)"
+            ));
+        }
         if !options.privileged {
             app.output().chat("not run as root: owners, devices and privileged attributes were left out");
         }
@@ -99,6 +106,16 @@ impl Chosen<'_> {
         }
         app.output().text(format!("restored {what} of snapshot {short} to {} in {}", target.display(), seconds(took)));
         Ok(Outcome::Ok)
+    }
+
+    /// Things that the backup itself could not take; none that is known of in another program's snapshot.
+    fn left_out(&self) -> Result<usize, Fault> {
+        let manifest = match Manifest::load(self.repository, self.index, &self.snapshot.tree) {
+            // What is damaged is told of by the restore.
+            Err(error) if error.is_damage() => None,
+            manifest => manifest?,
+        };
+        Ok(manifest.map_or(0, |manifest| manifest.sources.values().map(|record| record.problems_total).sum()))
     }
 
     fn in_place(&self) -> Result<Outcome, Fault> {

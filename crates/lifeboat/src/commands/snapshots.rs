@@ -110,6 +110,7 @@ mod tests {
             copy: "disk".to_owned(),
             level,
             verdict,
+            partial: false,
             at: Timestamp::UNIX_EPOCH.into(),
             rto_s: 0.0,
             rpo_s: 0.0,

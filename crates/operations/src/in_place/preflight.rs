@@ -1,9 +1,10 @@
 //! What speaks against a restore in place, found before anything is written.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use repository::fs::free_bytes;
+use repository::restore::Space;
 use repository::walk::{self, Go, Step};
 use repository::{Index, Node, NodeKind, Repository, RunCx};
 use rustix::fs::{Access, StatVfsMountFlags};
@@ -85,13 +86,12 @@ struct Survey {
 
 fn survey(cx: &RunCx<'_>, repository: &Repository, index: &Index, target: &Target) -> Result<Survey, InPlaceError> {
     let mut survey = Survey::default();
-    let mut links = HashSet::new();
+    let mut space = Space::new(repository);
     let mine = Mine::of_process();
     let mut take = |node: &Node| {
         survey.entries += 1;
-        let is_first = node.links < 2 || links.insert((node.device_id, node.inode));
-        if node.kind == NodeKind::File && is_first {
-            survey.bytes += node.size;
+        if node.kind == NodeKind::File {
+            survey.bytes += space.needed(index, node);
         }
         if survey.foreign_owner.is_none() && !mine.may_own(node) {
             survey.foreign_owner = Some((node.uid, node.gid));

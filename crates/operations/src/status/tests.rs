@@ -16,6 +16,7 @@ fn receipt(days: u32, verdict: Verdict, level: u8) -> Receipt {
         copy: "disk".to_owned(),
         level,
         verdict,
+        partial: false,
         at: Time::from(now() - DAY * days),
         rto_s: 60.0,
         rpo_s: 60.0,

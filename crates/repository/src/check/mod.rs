@@ -9,7 +9,7 @@ use crate::format::index_file::IndexedPack;
 use crate::format::pack::BlobKind;
 use crate::format::receipt::Receipt;
 use crate::walk::{self, Go, Step};
-use crate::{Error, File, FileKind, Id, Index, NodeKind, Repository, RunCx, StorageError, lock, prune};
+use crate::{Error, File, FileKind, Id, Index, NodeKind, Repository, RunCx, StorageError, lock, prune, receipt};
 
 /// How much of the packs is read.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -99,6 +99,10 @@ type Lost = HashSet<(BlobKind, Id)>;
 pub fn check(cx: &RunCx<'_>, repository: &Repository, read_data: ReadData) -> Result<Report, Error> {
     let mut report = Report::default();
     check_small_files(cx, repository, &mut report)?;
+    for id in receipt::orphans(repository)? {
+        let what = "it is gone, while the receipt of its drill is there: lost, or removed by another program";
+        report.find(Some(File::new(FileKind::Snapshot, id)), what);
+    }
     let (snapshots, damaged_snapshots) = repository.snapshots_readable(cx.cancel)?;
     for (id, error) in &damaged_snapshots {
         report.find_error(File::new(FileKind::Snapshot, *id), error);
@@ -120,7 +124,8 @@ pub fn check(cx: &RunCx<'_>, repository: &Repository, read_data: ReadData) -> Re
         }
     }
     report.affected.sort();
-    report.findings.sort();
+    // What names a file comes first: the rest follows from it.
+    report.findings.sort_by_key(|finding| (finding.file.is_none(), finding.clone()));
     report.findings.dedup();
     Ok(report)
 }
@@ -225,10 +230,12 @@ fn check_trees(
             Ok(())
         },
     )?;
-    for id in missing {
-        report.find(None, format!("data blob {id} is in no index"));
-        lost.insert((BlobKind::Data, id));
+    if let Some(first) = missing.first() {
+        let blobs =
+            if missing.len() == 1 { "a data blob is".to_owned() } else { format!("{} data blobs are", missing.len()) };
+        report.find(None, format!("{blobs} in no index, such as {first}"));
     }
+    lost.extend(missing.into_iter().map(|id| (BlobKind::Data, id)));
     for (id, error) in damaged {
         let pack = match &error {
             Error::BlobDamaged { pack, .. } => Some(File::pack(*pack)),

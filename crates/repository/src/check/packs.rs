@@ -117,12 +117,19 @@ fn choose(index: &Index, read_data: ReadData) -> Result<Vec<IndexedPack>, Error>
         ReadData::Percent(percent) => (percent / 100.0).clamp(0.0, 1.0),
     };
     let mut chosen = Vec::new();
+    let mut left_out = None;
     for pack in indexed_packs(index) {
         let [low, high] = crate::format::crypto::random::<2>()?;
         let draw = f64::from(u16::from_le_bytes([low, high])) / f64::from(u16::MAX);
         if share >= 1.0 || draw < share {
             chosen.push(pack);
+        } else {
+            left_out = Some(pack);
         }
+    }
+    // A small share of few packs must not come to nothing, which would look like a check.
+    if chosen.is_empty() {
+        chosen.extend(left_out);
     }
     Ok(chosen)
 }

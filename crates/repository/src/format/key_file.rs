@@ -21,8 +21,8 @@ pub struct KdfCost {
 
 impl KdfCost {
     /// For passwords that Lifeboat generated: 256 random bits need no slow derivation, and every command opens the
-    /// repository. 4 MiB and some 10 ms.
-    pub const GENERATED: Self = Self { n: 1 << 12, r: 8, p: 1 };
+    /// repository. The floor that restic never goes below; some 0.1 s.
+    pub const GENERATED: Self = Self { n: 1 << 15, r: 8, p: 1 };
     /// For passwords that a person chose: about half a second, what restic's calibration aims for on common machines.
     pub const CHOSEN: Self = Self { n: 1 << 15, r: 8, p: 6 };
     /// For tests, which open repositories thousands of times.

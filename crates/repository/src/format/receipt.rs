@@ -30,6 +30,9 @@ pub struct Receipt {
     pub level: u8,
     /// What came of it.
     pub verdict: Verdict,
+    /// The snapshot was partial: what was left out of it cannot come back, however well the rest does.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub partial: bool,
     /// When it began.
     pub at: Time,
     /// Seconds from the start until the data was back and compared.

@@ -4,6 +4,7 @@
 //! needed range once, decrypted and verified on all processors and written where it belongs.
 
 mod batch;
+mod space;
 
 use std::collections::HashMap;
 use std::os::unix::fs::DirBuilderExt as _;
@@ -14,6 +15,8 @@ use crate::limits::RESTORE_BLOBS_PLANNED;
 use crate::walk::{self, Go, Step};
 use crate::{Error, Event, Id, Index, Node, NodeKind, Problem, Repository, RunCx};
 use batch::Batch;
+
+pub use space::Space;
 
 /// How to restore.
 #[derive(Clone, Copy, Debug)]

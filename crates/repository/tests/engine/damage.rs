@@ -59,6 +59,7 @@ fn scene() -> Scene {
         copy: "memory".to_owned(),
         level: 3,
         verdict: Verdict::Passed,
+        partial: false,
         at: Time::from(start()),
         rto_s: 1.0,
         rpo_s: 1.0,

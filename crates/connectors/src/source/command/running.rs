@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::io::{self, Read};
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
+use std::path::Path;
 use std::process::{Child, ChildStderr, ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -57,6 +58,12 @@ pub struct Running {
     outcome: Arc<Mutex<Outcome>>,
 }
 
+/// bash where it is, since it notices a failure in the middle of a pipe; else the system's own shell.
+fn shell() -> &'static str {
+    const BASH: &str = "/bin/bash";
+    if Path::new(BASH).exists() { BASH } else { "/bin/sh" }
+}
+
 impl Running {
     /// Starts the command.
     pub fn start(options: &CommandOptions, cancel: Cancel, outcome: Arc<Mutex<Outcome>>) -> Result<Self, SourceError> {
@@ -67,8 +74,9 @@ impl Running {
                 command
             }
             RunLine::Shell(text) => {
-                let mut command = Command::new("/bin/sh");
-                command.arg("-c").arg(text);
+                // The first line makes a shell that can do so fail where any part of a pipe does.
+                let mut command = Command::new(shell());
+                command.arg("-c").arg(format!("(set -o pipefail) 2>/dev/null && set -o pipefail\n{text}"));
                 command
             }
         };

@@ -126,6 +126,12 @@ fn cancelling_ends_the_command_and_its_children_within_a_second() {
 }
 
 #[test]
+fn a_part_of_a_pipe_that_fails_is_noticed() {
+    let message = failure(options("(echo part; exit 3) | cat"));
+    assert!(message.contains("exit code 3"), "{message}");
+}
+
+#[test]
 fn an_output_that_nobody_read_is_not_finished() {
     use repository::clock::SystemClock;
     use repository::{CaptureCx, Silent, Source as _};

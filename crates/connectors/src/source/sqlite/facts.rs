@@ -100,7 +100,8 @@ pub fn integrity_problem(facts: &Value) -> Option<String> {
     (integrity != "ok").then(|| format!("the database is damaged; SQLite's integrity check says: {integrity}"))
 }
 
-/// Recounts restored databases. Those whose files were captured as they lay are only looked for.
+/// Recounts restored databases. What came back as it was is no proof where it was damaged already: that is an error, and
+/// so is a database whose files were captured as they lay, of which nobody can say whether they are one state.
 pub fn examine(dir: &Path, recorded: &Facts, cancel: &Cancel) -> Result<Facts, SourceError> {
     let databases = layout::recount(dir, recorded, DATABASES, |path, recorded| {
         cancel.check()?;
@@ -117,5 +118,13 @@ pub fn examine(dir: &Path, recorded: &Facts, cancel: &Cancel) -> Result<Facts, S
             Err(CopyError::NoSpace) => Ok(Some(json!({ "error": "no space for temporary files" }))),
         }
     })?;
+    let named = |path: &str, what: String| format!("{path}: {what}");
+    if let Some(what) = databases.iter().find_map(|(path, facts)| Some(named(path, integrity_problem(facts)?))) {
+        return Err(SourceError::Invalid { what });
+    }
+    if let Some((path, _)) = databases.iter().find(|(_, facts)| facts.get(COPIED) == Some(&Value::Bool(false))) {
+        let what = "was not copied by SQLite but captured as it lay, which proves nothing: see what the backup said";
+        return Err(SourceError::Unavailable { what: named(path, what.to_owned()) });
+    }
     Ok([(DATABASES.to_owned(), Value::Object(databases))].into_iter().collect())
 }
