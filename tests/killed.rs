@@ -55,6 +55,15 @@ struct Trial {
     temporary_left: usize,
 }
 
+/// Removes these, also the newest; where there is none, what the rules say.
+fn forget(gone: impl Iterator<Item = String>) -> Vec<String> {
+    let mut arguments: Vec<String> = ["forget", "--force"].map(str::to_owned).into_iter().chain(gone).collect();
+    if arguments.len() == 2 {
+        arguments.pop();
+    }
+    arguments
+}
+
 impl Trial {
     fn new(seed: u64) -> Self {
         eprintln!("the seed is {seed}");
@@ -143,7 +152,7 @@ impl Trial {
             Deed::Forget => {
                 // All but two, so that the removal takes its time; two are left to restore.
                 let gone = self.snapshots().into_iter().skip(2);
-                ["forget", "--force"].map(str::to_owned).into_iter().chain(gone).collect()
+                forget(gone)
             }
             Deed::Prune => ["prune", "--max-unused", "0"].map(str::to_owned).to_vec(),
             Deed::PruneAtOnce => ["prune", "--max-unused", "0", "--grace", "0s"].map(str::to_owned).to_vec(),
@@ -235,7 +244,7 @@ impl Trial {
     /// Keeps the repository small.
     fn clean(&mut self) {
         let gone: Vec<String> = self.taken.keys().skip(SNAPSHOTS_KEPT).cloned().collect();
-        self.site.lifeboat(["forget", "--force"].map(str::to_owned).into_iter().chain(gone)).ok();
+        self.site.lifeboat(forget(gone.into_iter())).ok();
         self.site.lifeboat(["prune", "--grace", "0s"]).ok();
         self.note_snapshots();
     }
