@@ -88,9 +88,9 @@ pub enum Command {
 pub struct Protect {
     /// The folder to protect
     pub dir: PathBuf,
-    /// Where the backups go [default: ./lifeboat-backups]
-    #[arg(long, value_name = "FOLDER")]
-    pub to: Option<PathBuf>,
+    /// Where the backups go: a folder, s3://…, azblob://… or sftp://…; may be repeated [default: ./lifeboat-backups]
+    #[arg(long, value_name = "URL")]
+    pub to: Vec<String>,
 }
 
 #[derive(Debug, Args)]
@@ -101,9 +101,9 @@ pub struct Init {
     /// The stack's name [default: the folder's]
     #[arg(long, value_name = "NAME")]
     pub stack: Option<String>,
-    /// Where the backups go [default: ./lifeboat-backups]
-    #[arg(long, value_name = "FOLDER")]
-    pub copy: Option<PathBuf>,
+    /// Where the backups go: a folder, s3://…, azblob://… or sftp://…; may be repeated [default: ./lifeboat-backups]
+    #[arg(long, value_name = "URL")]
+    pub copy: Vec<String>,
     /// Do not ask
     #[arg(long, short)]
     pub yes: bool,

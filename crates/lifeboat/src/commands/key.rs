@@ -91,7 +91,7 @@ fn change(app: &App, arguments: &KeyAdd) -> Result<Outcome, Fault> {
     reopened.remove_key(old)?;
     app.output().summary(json!({ "status": "ok", "added": id, "removed": old }));
     app.output().text(format!("the password was changed: key {} instead of {}", id.short(), old.short()));
-    app.output().text(format!("now put the new password where {} is read from", app.settings.password));
+    app.output().text(format!("now put the new password where {} is read from", copy.password()?));
     Ok(Outcome::Ok)
 }
 

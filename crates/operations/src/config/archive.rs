@@ -78,7 +78,8 @@ impl PrefixTemplate {
                 continue;
             }
             let inner = rest.strip_prefix('{').ok_or_else(|| ("a `$` stands alone here".to_owned(), places))?;
-            let (name, after) = inner.split_once('}').ok_or_else(|| ("`${` is not closed by `}`".to_owned(), places))?;
+            let (name, after) =
+                inner.split_once('}').ok_or_else(|| ("`${` is not closed by `}`".to_owned(), places))?;
             let (_, part) = PLACES
                 .iter()
                 .find(|(known, _)| *known == name)

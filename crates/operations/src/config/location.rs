@@ -350,7 +350,8 @@ mod tests {
                 sftp://backup@nas:2222//srv/x
             sftp://backup@[::1]//srv/x
                 sftp://backup@[::1]//srv/x
-        "#]].assert_eq(&said);
+        "#]]
+        .assert_eq(&said);
     }
 
     #[test]

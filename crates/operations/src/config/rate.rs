@@ -51,7 +51,8 @@ mod tests {
         assert_eq!(rate("20Mbit/s"), Some(2_500_000));
         assert_eq!(rate("100 mbit/s"), Some(12_500_000));
         assert_eq!(rate("7B/s"), Some(7));
-        for bad in ["", "8", "8MiB", "MiB/s", "0MiB/s", "0.1B/s", "-1MiB/s", "8M/s", "8MiB/m", "1.2.3kB/s", ".MB/s", "1.kB/s"]
+        for bad in
+            ["", "8", "8MiB", "MiB/s", "0MiB/s", "0.1B/s", "-1MiB/s", "8M/s", "8MiB/m", "1.2.3kB/s", ".MB/s", "1.kB/s"]
         {
             assert_eq!(parse(bad), None, "{bad}");
         }

@@ -10,8 +10,8 @@ use std::time::Duration;
 use jiff::tz::TimeZone;
 
 use super::document::{
-    CommandDocument, ComposeDocument, Document, DrillDocument, FilesDocument, RetentionDocument,
-    SourceDocument, SqliteDocument, StackDocument,
+    CommandDocument, ComposeDocument, Document, DrillDocument, FilesDocument, RetentionDocument, SourceDocument,
+    SqliteDocument, StackDocument,
 };
 use super::duration;
 use super::environment::Environment;

@@ -69,17 +69,12 @@ impl Serialize for CopySettings {
             }
         }
         map.serialize_entry("media", &self.media)?;
-        for (key, is_so) in
-            [("offsite", self.offsite), ("immutable", self.immutable), ("removable", self.removable)]
-        {
+        for (key, is_so) in [("offsite", self.offsite), ("immutable", self.immutable), ("removable", self.removable)] {
             map.serialize_entry(key, &is_so)?;
         }
-        for (key, label) in [
-            ("site", &self.site),
-            ("provider", &self.provider),
-            ("account", &self.account),
-            ("region", &self.region),
-        ] {
+        for (key, label) in
+            [("site", &self.site), ("provider", &self.provider), ("account", &self.account), ("region", &self.region)]
+        {
             maybe(&mut map, key, label.as_ref())?;
         }
         maybe(&mut map, "retention", self.retention.as_ref())?;

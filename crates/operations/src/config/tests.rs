@@ -537,7 +537,9 @@ fn init_writes_a_file_that_people_can_read() {
     };
     let config = NewConfig {
         password_file: "/etc/lifeboat/password".into(),
-        copies: NewCopy::at(["/srv/backups/cht", "s3://bucket/cht", "sftp://b@nas//srv/cht"].map(|url| Url::parse(url).unwrap())),
+        copies: NewCopy::at(
+            ["/srv/backups/cht", "s3://bucket/cht", "sftp://b@nas//srv/cht"].map(|url| Url::parse(url).unwrap()),
+        ),
         stack: "cht".into(),
         sources: vec![
             found(

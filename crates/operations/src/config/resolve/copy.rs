@@ -49,7 +49,8 @@ impl Resolver<'_> {
             }
             let contradicts = |other: &&CopySettings| other.site == copy.site && other.offsite != copy.offsite;
             if let (Some(site), Some(other)) = (&document.site, copies.iter().find(contradicts)) {
-                let what = format!("copy `{}` is at this site too, and only one of them says `offsite: true`", other.name);
+                let what =
+                    format!("copy `{}` is at this site too, and only one of them says `offsite: true`", other.name);
                 return Err(Mistake::at(site.place, what).with_hint("a site is away from the data, or it is not"));
             }
             copies.push(copy);
@@ -65,7 +66,8 @@ impl Resolver<'_> {
         others_have_own: bool,
     ) -> Result<CopySettings> {
         let text = required(&copy.url, name, "url", "a folder, such as `url: /srv/backups`")?;
-        let url = Url::parse(&self.filled(text)?).map_err(|wrong| Mistake::at(text.place, wrong.what).with_hint(wrong.hint))?;
+        let url = Url::parse(&self.filled(text)?)
+            .map_err(|wrong| Mistake::at(text.place, wrong.what).with_hint(wrong.hint))?;
         let is_archive = self.is_archive(copy)?;
         check_fit(copy, &url, is_archive)?;
         let own = self.secret("password", password_of(copy))?;
@@ -151,8 +153,9 @@ impl Resolver<'_> {
         match server {
             Some(server) if !server.is_empty() && server.chars().all(is_fine) => Ok(endpoint.to_owned()),
             // What stands there is not repeated: people write keys before an `@`.
-            _ => Err(Mistake::at(text.place, "this is not the address of a server")
-                .with_hint("write https://host or https://host:port; the bucket stands in `url`, keys have settings of their own")),
+            _ => Err(Mistake::at(text.place, "this is not the address of a server").with_hint(
+                "write https://host or https://host:port; the bucket stands in `url`, keys have settings of their own",
+            )),
         }
     }
 
@@ -172,7 +175,9 @@ impl Resolver<'_> {
                 let missing = if id_given.is_some() { "secret_access_key" } else { "access_key_id" };
                 let given = places("access_key_id", id).chain(places("secret_access_key", secret)).next();
                 let what = format!("`{missing}` is missing");
-                Err(given.map_or_else(|| Mistake::of_file(&what), |(_, place)| Mistake::at(place, &what)).with_hint(hint))
+                Err(given
+                    .map_or_else(|| Mistake::of_file(&what), |(_, place)| Mistake::at(place, &what))
+                    .with_hint(hint))
             }
         }
     }
@@ -229,8 +234,9 @@ impl Resolver<'_> {
                     .with_hint("`age` takes one or the other: remove one of the two"));
             }
             (None, None) => {
-                return Err(Mistake::at(name.place, "an archive copy needs a key to encrypt with")
-                    .with_hint("add `recipients: [age1…]`, the public keys that `age-keygen` prints, or `passphrase_file`"));
+                return Err(Mistake::at(name.place, "an archive copy needs a key to encrypt with").with_hint(
+                    "add `recipients: [age1…]`, the public keys that `age-keygen` prints, or `passphrase_file`",
+                ));
             }
         };
         Ok(ArchiveSettings { prefix, key })
@@ -327,7 +333,8 @@ fn check_fit(copy: &CopyDocument, url: &Url, is_archive: bool) -> Result<()> {
         ("region", &copy.region, Fit::Remote),
         ("prefix", &copy.prefix, Fit::Archive),
     ];
-    let secrets = secrets.into_iter().flat_map(|(name, typed, fit)| places(name, typed).map(move |(key, at)| (key, at, fit)));
+    let secrets =
+        secrets.into_iter().flat_map(|(name, typed, fit)| places(name, typed).map(move |(key, at)| (key, at, fit)));
     let texts = texts.into_iter().filter_map(|(key, text, fit)| Some((key.to_owned(), text.as_ref()?.place, fit)));
     let recipients = copy.recipients.iter().map(|list| ("recipients".to_owned(), list.place(), Fit::Archive));
     for (key, place, fit) in secrets.chain(texts).chain(recipients) {
