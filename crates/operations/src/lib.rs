@@ -5,6 +5,7 @@
 
 pub mod backup;
 pub mod config;
+pub mod disk;
 pub mod drill;
 pub mod fault;
 pub mod in_place;
@@ -14,6 +15,7 @@ mod memory;
 pub mod restore;
 pub mod restore_guide;
 pub mod retention;
+pub mod score;
 pub mod scratch;
 mod shell;
 pub mod snapshots;

@@ -130,7 +130,21 @@ mod tests {
         let copies = [copy("disk", Location::Local("/srv/my backups".into())), copy("azure", Location::Azure(azure))];
         let shown = places(&copies);
         assert!(!shown.contains("hunter2"));
-        expect![[r#""#]].assert_eq(&shown);
+        expect![[r#"
+            Copy disk:
+
+                export RESTIC_REPOSITORY='/srv/my backups'
+
+            Copy azure:
+
+                export RESTIC_REPOSITORY=azure:box:/cht
+                export AZURE_ACCOUNT_NAME=acme
+                export AZURE_ACCOUNT_KEY=...    # a key of it
+
+            One of them is enough; all hold the same, but the newest snapshots may be missing in some.
+
+        "#]]
+        .assert_eq(&shown);
         let alone = places(&copies[..1]);
         assert_eq!(alone, "    export RESTIC_REPOSITORY='/srv/my backups'\n\n", "one copy needs no name");
     }
