@@ -5,8 +5,10 @@
 
 pub mod backup;
 pub mod config;
+pub mod copies;
 pub mod disk;
 pub mod drill;
+pub mod failure_domain;
 pub mod fault;
 pub mod in_place;
 pub mod manifest;

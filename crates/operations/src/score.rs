@@ -207,7 +207,8 @@ impl View<'_> {
     }
 
     fn copies_rule(&self, score: Score) -> RuleVerdict {
-        let mut text = format!("{} of {COPIES_MIN} copies, the data itself being one", score.copies);
+        let noun = if score.copies == 1 { "copy" } else { "copies" };
+        let mut text = format!("{} {noun}, the data itself being one; {COPIES_MIN} are wanted", score.copies);
         let mut seen: BTreeMap<&Place, &str> = BTreeMap::new();
         let mut mendable = None;
         for copy in &self.copies {
@@ -235,7 +236,7 @@ impl View<'_> {
     fn media_rule(&self, score: Score) -> RuleVerdict {
         let media: BTreeSet<&str> = self.counted().map(|copy| copy.media.as_str()).chain([LIVE_MEDIA]).collect();
         let listed = media.into_iter().collect::<Vec<_>>().join(", ");
-        let text = format!("{} of {MEDIA_MIN} media: {listed}", score.media);
+        let text = format!("{} of {MEDIA_MIN} media that are wanted: {listed}", score.media.min(MEDIA_MIN));
         verdict("media", score.media >= MEDIA_MIN, text, || {
             "keep a copy on another medium, such as object storage, and name it with `media`".to_owned()
         })
@@ -281,7 +282,7 @@ impl View<'_> {
                 }
                 CopyFacts { proof: Proof::Failed, .. } => ("failed its last drill".to_owned(), drill),
                 CopyFacts { proof: Proof::Old(days), .. } => (format!("was last drilled {days} days ago"), drill),
-                _ => ("was never drilled".to_owned(), drill),
+                _ => ("is not proven by a drill".to_owned(), drill),
             };
             wrong.push(format!("copy {name} {why}"));
             fix.get_or_insert(what_to_do);
@@ -319,7 +320,9 @@ impl View<'_> {
         );
         for site in sites {
             let has_data = self.counted().any(|copy| copy.site.as_ref() == Some(site) && !copy.offsite);
-            losses.push(self.loss(format!("the site {site}"), has_data, |copy| copy.site.as_ref() == Some(site)));
+            losses.push(self.loss(format!("the site {site}"), has_data, |copy| {
+                copy.site.as_ref() == Some(site) || has_data && !copy.offsite
+            }));
         }
         for (provider, account) in accounts {
             let of = match account {

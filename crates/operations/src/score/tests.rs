@@ -90,9 +90,9 @@ fn said(copies: &[CopyFacts]) -> String {
 #[test]
 fn a_copy_beside_the_data_is_told_what_it_does_not_save_from() {
     expect![[r#"
-        - copies: 1 of 3 copies, the data itself being one; copy local does not count: it is on the disk sda, as the data is
+        - copies: 1 copy, the data itself being one; 3 are wanted; copy local does not count: it is on the disk sda, as the data is
             add a copy on another disk, machine or service below `copies:` in lifeboat.yaml
-        - media: 1 of 2 media: disk
+        - media: 1 of 2 media that are wanted: disk
             keep a copy on another medium, such as object storage, and name it with `media`
         - offsite: no copy is off-site: fire, theft or flood takes the data and every copy
             add a copy at another site, or say `offsite: true` of the one that is
@@ -116,13 +116,13 @@ fn a_well_kept_rule_names_what_keeps_it() {
     let nas = CopyFacts { site: Some("office".to_owned()), ..in_bucket("nas", "nas", None, None) };
     let nas = CopyFacts { offsite: false, media: "disk".to_owned(), ..nas };
     expect![[r#"
-        + copies: 4 of 3 copies, the data itself being one
-        + media: 2 of 2 media: disk, object
+        + copies: 4 copies, the data itself being one; 3 are wanted
+        + media: 2 of 2 media that are wanted: disk, object
         + offsite: off-site: vault
         + immutable: immutable: vault
         + verified: proven by drills: disk, nas, vault
           without the disk sda: the data gone; copies disk, nas, vault stay
-          without the site office: the data and copy nas gone; copies disk, vault stay
+          without the site office: the data and copies disk, nas gone; copy vault stays
           without this host: the data and copy disk gone; copies nas, vault stay, if the password is kept elsewhere, too: it comes from the file /etc/lifeboat/password
           without the account acme at hetzner: copy vault gone; copies disk, nas stay
           without the account at nas: copy nas gone; copies disk, vault stay
@@ -142,8 +142,8 @@ fn a_copy_that_fails_is_named_with_what_mends_it() {
         on_disk("twin", "sde"),
     ];
     expect![[r#"
-        + copies: 3 of 3 copies, the data itself being one; copy new does not count: it holds no snapshot of cht; copy twin does not count: it is on the disk sde, as copy old is; copy usb does not count: it cannot be reached
-        + media: 2 of 2 media: disk, object
+        + copies: 3 copies, the data itself being one; 3 are wanted; copy new does not count: it holds no snapshot of cht; copy twin does not count: it is on the disk sde, as copy old is; copy usb does not count: it cannot be reached
+        + media: 2 of 2 media that are wanted: disk, object
         + offsite: off-site: s3
         - immutable: no copy is immutable: whoever takes over this host can delete every copy it can reach
             put a copy under object lock, or behind a server that only adds, and say `immutable: true`
