@@ -97,11 +97,6 @@ impl App {
         wiring::open(copy, &password.read()?, &self.run)
     }
 
-    /// Opens the copy called `name`, or the first one.
-    pub fn open_named(&self, name: Option<&str>) -> Result<Arc<Repository>, Fault> {
-        self.open(self.copy(name)?)
-    }
-
     /// Opens the first of `copies` that can be opened. Those before it are passed over and named.
     pub fn open_first<'a>(&self, copies: &[&'a CopySettings]) -> Result<Opened<'a>, Fault> {
         let mut faults = Vec::new();

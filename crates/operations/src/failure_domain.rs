@@ -66,7 +66,9 @@ mod tests {
 
     #[test]
     fn a_folder_is_lost_with_its_disk_unless_somebody_else_runs_it() {
-        let settings = settings("a: {url: /}, b: {url: /mnt/b, provider: nas}, c: {url: 's3://bucket', region: eu, endpoint: 'https://s3.example.org:8443'}");
+        let settings = settings(
+            "a: {url: /}, b: {url: /mnt/b, provider: nas}, c: {url: 's3://bucket', region: eu, endpoint: 'https://s3.example.org:8443'}",
+        );
         let [a, b, c] = &settings.copies[..] else { panic!("three copies") };
         let live = live(&settings.stacks[0]);
         assert_eq!(live.disks.len(), 1);

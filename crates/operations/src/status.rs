@@ -375,11 +375,16 @@ fn step_problems(stack: &str, copy: &CopyKnown, holds: Holds, newest: Newest, pr
     };
     match (holds, &copy.newest) {
         _ if copy.is_other => add(
-            format!("copy {name} is a repository of its own, not a copy of the others, and cannot be brought into step"),
+            format!(
+                "copy {name} is a repository of its own, not a copy of the others, and cannot be brought into step"
+            ),
             "name another place for the copy, or give this repository a configuration of its own",
         ),
         (Holds::Older, Some(own)) => add(
-            format!("copy {name} lags behind: its newest snapshot is of {}, the newest is of {}", own.time, newest.time),
+            format!(
+                "copy {name} lags behind: its newest snapshot is of {}, the newest is of {}",
+                own.time, newest.time
+            ),
             "run `lifeboat sync`",
         ),
         (Holds::Nothing, _) => {

@@ -39,6 +39,7 @@ pub fn run(run: &Run, arguments: &arguments::Init) -> Result<Outcome, Fault> {
         plan.write(run)?
     };
     let created = create_repository(run, &settings)?;
+    let outcome = try_others(run, &settings)?;
     let first = settings.copies.first().map_or_else(String::new, |copy| copy.location.to_string());
     run.output.summary(json!({
         "status": "ok", "config": settings.file, "repository": first, "created": created.is_some(),
@@ -51,7 +52,35 @@ pub fn run(run: &Run, arguments: &arguments::Init) -> Result<Outcome, Fault> {
         warn_of_password(run, &settings);
     }
     run.output.chat("next: lifeboat backup");
-    Ok(Outcome::Ok)
+    Ok(outcome)
+}
+
+/// Looks at the copies after the first one, which are filled from it and so need not be there yet.
+fn try_others(run: &Run, settings: &Settings) -> Result<Outcome, Fault> {
+    let mut outcome = Outcome::Ok;
+    for copy in settings.copies.iter().skip(1) {
+        let opened = copy.password().and_then(|password| {
+            let storage = wiring::storage(copy, run)?;
+            Ok(Repository::open(storage, password.read()?.expose())?)
+        });
+        match opened {
+            Ok(_) => {
+                run.output.text(format!("copy {}: there is a repository in {}; it opens", copy.name, copy.location))
+            }
+            Err(fault) if fault.kind == FaultKind::Cancelled => return Err(fault),
+            Err(fault) if fault.kind == FaultKind::NoRepository => {
+                run.output.text(format!(
+                    "copy {}: nothing is in {} yet; it is filled from the first",
+                    copy.name, copy.location
+                ));
+            }
+            Err(fault) => {
+                run.output.passed_over(&copy.name, &fault);
+                outcome = Outcome::Partial;
+            }
+        }
+    }
+    Ok(outcome)
 }
 
 /// Says where the password is, and what losing it means.
