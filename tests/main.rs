@@ -9,6 +9,7 @@
 
 mod cancelled;
 mod commands;
+mod copies;
 mod damage;
 mod disks;
 mod killed;

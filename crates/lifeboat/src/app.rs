@@ -1,10 +1,11 @@
 //! What every command works with: the configuration, the run's context, and the open copies.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use operations::backup::NamedSource;
 use operations::config::{self, CopySettings, Environment, Settings, StackSettings};
+use operations::snapshots::{self, LATEST, Resolved};
 use operations::{Fault, FaultKind};
 use repository::{Cancel, Event, File, FileKind, Index, Problem, Repository, RunCx, SystemClock};
 
@@ -28,6 +29,12 @@ pub struct Run {
 pub struct App {
     pub run: Run,
     pub settings: Settings,
+}
+
+/// A copy that was opened.
+pub struct Opened<'a> {
+    pub copy: &'a CopySettings,
+    pub repository: Arc<Repository>,
 }
 
 impl Run {
@@ -73,15 +80,110 @@ impl App {
         }
     }
 
-    /// Opens a copy with the configured password.
-    pub fn open(&self, copy: &CopySettings) -> Result<Arc<Repository>, Fault> {
-        let password = self.settings.password.read()?;
-        wiring::open(copy, &password, &self.run)
+    /// The copy called `name`; without a name, all in the order of preference: that of `stack`, where there is one.
+    pub fn copies(&self, name: Option<&str>, stack: Option<&StackSettings>) -> Result<Vec<&CopySettings>, Fault> {
+        match (name, stack) {
+            (Some(name), _) => Ok(vec![self.settings.copy(name)?]),
+            (None, Some(stack)) => stack.copies.iter().map(|name| self.settings.copy(name)).collect(),
+            (None, None) => Ok(self.settings.copies.iter().collect()),
+        }
     }
 
-    /// Opens the copy called `name`, or the first one.
-    pub fn open_named(&self, name: Option<&str>) -> Result<Arc<Repository>, Fault> {
-        self.open(self.copy(name)?)
+    /// Opens a copy with the password that the configuration gives it.
+    pub fn open(&self, copy: &CopySettings) -> Result<Arc<Repository>, Fault> {
+        // Before any secret is asked for: what this version does not have needs none.
+        let password = copy.password()?;
+        wiring::storage(copy, &self.run)?;
+        wiring::open(copy, &password.read()?, &self.run)
+    }
+
+    /// Opens the first of `copies` that can be opened. Those before it are passed over and named.
+    pub fn open_first<'a>(&self, copies: &[&'a CopySettings]) -> Result<Opened<'a>, Fault> {
+        let mut faults = Vec::new();
+        for copy in copies {
+            match self.open(copy) {
+                Ok(repository) => {
+                    self.say_passed_over(&faults);
+                    return Ok(Opened { copy, repository });
+                }
+                Err(fault) if fault.kind == FaultKind::Cancelled => return Err(fault),
+                Err(fault) => faults.push((*copy, fault)),
+            }
+        }
+        Err(self.none_opened(faults))
+    }
+
+    /// Opens all of `copies` that can be opened, at least one. The others are passed over and named.
+    pub fn open_all<'a>(&self, copies: &[&'a CopySettings]) -> Result<Vec<Opened<'a>>, Fault> {
+        let (mut opened, mut faults) = (Vec::new(), Vec::new());
+        for copy in copies {
+            match self.open(copy) {
+                Ok(repository) => opened.push(Opened { copy, repository }),
+                Err(fault) if fault.kind == FaultKind::Cancelled => return Err(fault),
+                Err(fault) => faults.push((*copy, fault)),
+            }
+        }
+        if opened.is_empty() {
+            return Err(self.none_opened(faults));
+        }
+        self.say_passed_over(&faults);
+        Ok(opened)
+    }
+
+    /// Finds the snapshot called `name` in the first of `copies` that has it. `latest` is the newest of all that are in
+    /// reach, so that a copy that lags behind does not pass off an old one as the newest.
+    pub fn find_snapshot<'a>(
+        &self,
+        copies: &[&'a CopySettings],
+        name: &str,
+        stack: Option<&str>,
+    ) -> Result<(Opened<'a>, Resolved), Fault> {
+        if name == LATEST {
+            let mut opened = self.open_all(copies)?;
+            let repositories: Vec<&Repository> = opened.iter().map(|opened| &*opened.repository).collect();
+            let (number, found) = snapshots::latest_among(&self.cx(), &repositories, stack)?;
+            return Ok((opened.swap_remove(number), found));
+        }
+        let mut faults = Vec::new();
+        for copy in copies {
+            let found = self.open(copy).and_then(|repository| {
+                let found = snapshots::resolve_noting_doubts(&self.cx(), &repository, name, stack)?;
+                Ok((Opened { copy, repository }, found))
+            });
+            match found {
+                Ok(found) => {
+                    // That a copy does not have it is nothing to worry about.
+                    faults.retain(|(_, fault): &(_, Fault)| fault.kind != FaultKind::NotFound);
+                    self.say_passed_over(&faults);
+                    return Ok(found);
+                }
+                Err(fault) if fault.kind == FaultKind::Cancelled => return Err(fault),
+                Err(fault) => faults.push((*copy, fault)),
+            }
+        }
+        // Where no copy has it, what keeps it from being found elsewhere matters more than that it is not here.
+        faults.sort_by_key(|(_, fault)| fault.kind == FaultKind::NotFound);
+        Err(self.none_opened(faults))
+    }
+
+    fn say_passed_over(&self, faults: &[(&CopySettings, Fault)]) {
+        for (copy, fault) in faults {
+            self.output().passed_over(&copy.name, fault);
+        }
+    }
+
+    /// The first fault; those after it are said at once.
+    fn none_opened(&self, mut faults: Vec<(&CopySettings, Fault)>) -> Fault {
+        if faults.is_empty() {
+            return no_copies();
+        }
+        let is_alone = faults.len() == 1;
+        let (copy, mut first) = faults.remove(0);
+        self.say_passed_over(&faults);
+        if !is_alone {
+            first.message = format!("copy {}: {}", copy.name, first.message);
+        }
+        first
     }
 
     /// The index for a command that only reads. A damaged index file is named, and what the others list can be read all
@@ -116,7 +218,7 @@ impl App {
 
     /// What is never backed up: the copies, and the state that may be deleted.
     pub fn own_paths(&self) -> Vec<PathBuf> {
-        let copies = self.settings.copies.iter().map(|copy| copy.path.clone());
+        let copies = self.settings.copies.iter().filter_map(|copy| copy.location.local()).map(Path::to_owned);
         copies.chain([self.settings.state_dir.clone()]).collect()
     }
 }

@@ -75,6 +75,8 @@ pub enum Command {
     /// List, add and remove the passwords of a copy
     #[command(subcommand)]
     Key(Key),
+    /// List the copies: what each holds, and which lag behind; exits with 1 where something is wrong
+    Copies,
     /// Say whether everything is safe, and what to mend
     Status(Status),
     /// Show, check or describe the configuration
@@ -88,9 +90,9 @@ pub enum Command {
 pub struct Protect {
     /// The folder to protect
     pub dir: PathBuf,
-    /// Where the backups go [default: ./lifeboat-backups]
-    #[arg(long, value_name = "FOLDER")]
-    pub to: Option<PathBuf>,
+    /// Where the backups go: a folder, s3://…, azblob://… or sftp://…; may be repeated [default: ./lifeboat-backups]
+    #[arg(long, value_name = "URL")]
+    pub to: Vec<String>,
 }
 
 #[derive(Debug, Args)]
@@ -101,9 +103,9 @@ pub struct Init {
     /// The stack's name [default: the folder's]
     #[arg(long, value_name = "NAME")]
     pub stack: Option<String>,
-    /// Where the backups go [default: ./lifeboat-backups]
-    #[arg(long, value_name = "FOLDER")]
-    pub copy: Option<PathBuf>,
+    /// Where the backups go: a folder, s3://…, azblob://… or sftp://…; may be repeated [default: ./lifeboat-backups]
+    #[arg(long, value_name = "URL")]
+    pub copy: Vec<String>,
     /// Do not ask
     #[arg(long, short)]
     pub yes: bool,
@@ -135,7 +137,7 @@ pub struct Backup {
 pub struct Snapshots {
     /// Only those of this stack
     pub stack: Option<String>,
-    /// The copy to look in
+    /// The copy to look in [default: all]
     #[arg(long, value_name = "NAME")]
     pub copy: Option<String>,
     /// Show what was left out of each, one by one
@@ -226,7 +228,7 @@ pub struct Restore {
     /// The stack that `latest` means
     #[arg(long, value_name = "NAME")]
     pub stack: Option<String>,
-    /// The copy to restore from
+    /// The copy to restore from [default: the first in reach that has it]
     #[arg(long, value_name = "NAME")]
     pub copy: Option<String>,
     /// Put back what an in-place restore replaced; DIR is the undo folder it named
@@ -257,7 +259,7 @@ pub struct Drill {
 
 #[derive(Debug, Args)]
 pub struct Check {
-    /// The copy to check
+    /// The copy to check [default: all]
     #[arg(long, value_name = "NAME")]
     pub copy: Option<String>,
     /// Read every byte
@@ -296,7 +298,7 @@ pub struct Forget {
     pub force: bool,
     #[command(flatten)]
     pub keep: Keep,
-    /// The copy to remove from
+    /// The copy to remove from [default: all, each by its own rules]
     #[arg(long, value_name = "NAME")]
     pub copy: Option<String>,
 }
@@ -357,7 +359,7 @@ pub struct Prune {
     /// Unneeded bytes that may stay in packs, in percent
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u8).range(0..=100))]
     pub max_unused: u8,
-    /// The copy to prune
+    /// The copy to prune [default: all]
     #[arg(long, value_name = "NAME")]
     pub copy: Option<String>,
 }

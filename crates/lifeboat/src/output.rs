@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use operations::{Fault, FaultKind};
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
 /// How results are printed.
@@ -97,6 +97,15 @@ impl Output {
             }
         }
         ExitCode::from(fault.exit_code())
+    }
+
+    /// Names a copy that could not be used, where another one serves.
+    pub fn passed_over(self, copy: &str, fault: &Fault) {
+        let (code, message) = (fault.code(), fault.text());
+        self.json("passed_over", json!({ "copy": copy, "code": code, "message": message, "hint": fault.hint }));
+        if !self.json {
+            complain(&format!("passed over copy {copy}: {message}"));
+        }
     }
 
     /// Asks on the terminal. `None` where there is none to ask.

@@ -8,28 +8,49 @@ use connectors::source::{
     SqliteSource,
 };
 use connectors::storage::LocalStorage;
-use operations::Fault;
 use operations::backup::NamedSource;
-use operations::config::{CommandLine, CopySettings, Environment, Secret, SourceKind, SourceSettings, StackSettings};
+use operations::config::{
+    CommandLine, CopySettings, Environment, Location, Secret, SourceKind, SourceSettings, StackSettings,
+};
+use operations::{Fault, FaultKind};
+use repository::storage::limit::Limit;
 use repository::storage::retry::Retry;
 use repository::{FileKind, Repository, Source, SourceError, Storage};
 
 use crate::app::Run;
 
-/// The place a copy lies in.
-pub fn storage(copy: &CopySettings, run: &Run) -> Arc<dyn Storage> {
-    local(&copy.path, run)
+/// The place a copy lies in, held to its bandwidth.
+pub fn storage(copy: &CopySettings, run: &Run) -> Result<Arc<dyn Storage>, Fault> {
+    let place: Arc<dyn Storage> = match &copy.location {
+        Location::Local(folder) => Arc::new(LocalStorage::new(folder.clone())),
+        Location::S3(_) | Location::Azure(_) | Location::Sftp(_) => {
+            let what = format!("{} is not a folder, and other places are not in this version yet", copy.location);
+            return Err(Fault::new(FaultKind::Unsupported, what)
+                .with_hint("until they are, name a folder, such as a disk or a mounted share"));
+        }
+    };
+    let (up, down) = (copy.upload_limit, copy.download_limit);
+    let held: Arc<dyn Storage> = if up.is_none() && down.is_none() {
+        place
+    } else {
+        Arc::new(Limit::new(place, up, down, Arc::new(run.clock), run.cancel.clone()))
+    };
+    Ok(tenacious(held, run))
 }
 
 /// A folder of this machine as a storage.
 pub fn local(folder: &Path, run: &Run) -> Arc<dyn Storage> {
-    let local = Arc::new(LocalStorage::new(folder.to_owned()));
-    Arc::new(Retry::new(local, Arc::new(run.clock), run.cancel.clone()))
+    tenacious(Arc::new(LocalStorage::new(folder.to_owned())), run)
 }
 
-/// Opens a copy.
+/// What may work when tried again is tried again.
+fn tenacious(storage: Arc<dyn Storage>, run: &Run) -> Arc<dyn Storage> {
+    Arc::new(Retry::new(storage, Arc::new(run.clock), run.cancel.clone()))
+}
+
+/// Opens a copy with a password.
 pub fn open(copy: &CopySettings, password: &Secret, run: &Run) -> Result<Arc<Repository>, Fault> {
-    Ok(Arc::new(Repository::open(storage(copy, run), password.expose())?))
+    Ok(Arc::new(Repository::open(storage(copy, run)?, password.expose())?))
 }
 
 /// Whether a place holds key files, so that a new password would open nothing there.

@@ -13,6 +13,7 @@ use repository::{
 use serde::Serialize;
 
 use crate::manifest::{MANIFEST_NAME, Manifest, PROBLEMS_LISTED_MAX, RESTORE_GUIDE_NAME, SourceRecord, SourceStatus};
+use crate::restore_guide::GuideCopy;
 use crate::snapshots::{self, SELECTION_TAG};
 use crate::{PROGRAM_VERSION, restore_guide, scratch};
 
@@ -38,8 +39,8 @@ pub struct StackBackup<'a> {
     pub scratch: &'a Path,
     /// Paths that are never captured: the copies and the state folder.
     pub own_paths: &'a [PathBuf],
-    /// The repository's location as `restic -r` takes it, for the restore guide.
-    pub location: &'a str,
+    /// All copies of the repository, for the restore guide.
+    pub copies: &'a [GuideCopy],
     /// Count a stack's first backup beforehand, so that whoever watches sees how much is left.
     pub count_first: bool,
 }
@@ -107,7 +108,7 @@ fn take_snapshot(
         let (sources, problems) = store_all(cx, writer, captures, &expected)?;
         let manifest = Manifest { version: Manifest::VERSION, stack: job.stack.to_owned(), sources: sources.clone() };
         writer.root_file(MANIFEST_NAME, &manifest.to_json())?;
-        writer.root_file(RESTORE_GUIDE_NAME, restore_guide::text(&manifest, job.location).as_bytes())?;
+        writer.root_file(RESTORE_GUIDE_NAME, restore_guide::text(&manifest, job.copies).as_bytes())?;
         Ok((sources, problems))
     })?;
     let parent = parent.map(|(id, _)| id);

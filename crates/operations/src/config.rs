@@ -4,16 +4,20 @@
 //! types, with one boundary between them (`resolve.rs`). Every mistake names file, line, column and field, and says what
 //! to do.
 
+mod archive;
 mod document;
 pub mod duration;
 mod environment;
+mod location;
 mod mistake;
+mod rate;
 mod render;
 mod resolve;
 mod secret;
 mod settings;
 mod show;
 mod text;
+mod url;
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -25,13 +29,16 @@ use document::Document;
 use mistake::Mistake;
 use resolve::Resolver;
 
+pub use archive::{ArchiveKey, ArchiveSettings, PrefixPart, PrefixTemplate};
 pub use environment::Environment;
-pub use render::{NewConfig, NewSource, render};
+pub use location::{AzureLocation, AzureLogin, Location, ResticLocation, S3AccessKey, S3Location, SftpLocation};
+pub use render::{NewConfig, NewCopy, NewSource, render};
 pub use secret::{CommandLine, Secret, SecretSource, Typed};
 pub use settings::{
-    CommandSettings, ComposeSettings, CopySettings, DrillSettings, FilesSettings, Settings, SourceKind, SourceSettings,
-    SqliteSettings, StackSettings,
+    CommandSettings, ComposeSettings, CopySettings, DrillSettings, FilesSettings, Layout, Settings, SourceKind,
+    SourceSettings, SqliteSettings, StackSettings,
 };
+pub use url::{Url, WrongUrl};
 
 /// The configuration's name where it is looked for by itself.
 pub const FILE_NAME: &str = "lifeboat.yaml";

@@ -5,7 +5,10 @@
 
 pub mod backup;
 pub mod config;
+pub mod copies;
+pub mod disk;
 pub mod drill;
+pub mod failure_domain;
 pub mod fault;
 pub mod in_place;
 pub mod manifest;
@@ -14,6 +17,7 @@ mod memory;
 pub mod restore;
 pub mod restore_guide;
 pub mod retention;
+pub mod score;
 pub mod scratch;
 mod shell;
 pub mod snapshots;

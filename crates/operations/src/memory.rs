@@ -66,7 +66,7 @@ impl Memory {
             tags: &[],
             scratch: self.scratch.path(),
             own_paths: &[],
-            location: "/srv/backups",
+            copies: &[],
             count_first: false,
         };
         backup::run(&self.cx(), &self.repository, &job)

@@ -5,28 +5,36 @@ use std::fmt::Write as _;
 
 use repository::format::snapshot::Snapshot;
 
+use crate::config::ResticLocation;
 use crate::manifest::{Manifest, SourceRecord};
 use crate::shell;
 
-/// The guide for a snapshot of `manifest`, kept in a repository that `restic -r` finds at `location`.
-pub fn text(manifest: &Manifest, location: &str) -> String {
+/// A copy of the repository, as the guide names it.
+#[derive(Clone, Debug)]
+pub struct GuideCopy {
+    /// Its name.
+    pub name: String,
+    /// How stock restic finds it.
+    pub restic: ResticLocation,
+}
+
+/// The guide for a snapshot of `manifest`, whose repository has these copies.
+pub fn text(manifest: &Manifest, copies: &[GuideCopy]) -> String {
     let mut text = String::new();
     let stack = &manifest.stack;
-    let quoted = shell::quote(location);
     let tag = shell::quote(&Snapshot::stack_tag(stack));
+    let places = places(copies);
     // Writing to a `String` cannot fail.
     let _ = write!(
         text,
         "# How to restore the stack {stack}
 
 This snapshot lies in a repository of restic's format. Any `restic` from 0.14 on reads it; Lifeboat is not needed.
-You need the repository's password, and the repository: when this was written it lay at
+You need the repository, and the password of the copy that you take. When this was written the repository lay at
 
-    {location}
+{places}
+1. Install restic (`apt install restic`) and set what stands above, and
 
-1. Install restic (`apt install restic`) and set:
-
-       export RESTIC_REPOSITORY={quoted}
        export RESTIC_PASSWORD_FILE=/path/to/the/password
 
 2. Find this snapshot by its time (the newest is `latest`; any other is named by its id, in place of `latest` below) and
@@ -46,6 +54,31 @@ You need the repository's password, and the repository: when this was written it
     );
     for (name, record) in &manifest.sources {
         let _ = write!(text, "\n### {name} ({})\n\n{}", record.kind, describe(name, record, &tag));
+    }
+    text
+}
+
+/// Every copy: what to set for restic to find it.
+fn places(copies: &[GuideCopy]) -> String {
+    let mut text = String::new();
+    for GuideCopy { name, restic } in copies {
+        if copies.len() > 1 {
+            let _ = writeln!(text, "Copy {name}:\n");
+        }
+        let _ = writeln!(text, "    export RESTIC_REPOSITORY={}", shell::quote(&restic.repository));
+        for (variable, value) in &restic.variables {
+            let _ = writeln!(text, "    export {variable}={}", shell::quote(value));
+        }
+        for (variable, what) in &restic.secrets {
+            let _ = writeln!(text, "    export {variable}=...    # {what}");
+        }
+        if let Some(note) = &restic.note {
+            let _ = writeln!(text, "\n{note}.");
+        }
+        text.push('\n');
+    }
+    if copies.len() > 1 {
+        text.push_str("One of them is enough; all hold the same, but the newest snapshots may be missing in some.\n\n");
     }
     text
 }
@@ -81,4 +114,40 @@ fn describe(name: &str, record: &SourceRecord, tag: &str) -> String {
         _ => String::new(),
     };
     text + "\n" + &place
+}
+
+#[cfg(test)]
+mod tests {
+    use expect_test::expect;
+
+    use super::*;
+    use crate::config::{AzureLocation, AzureLogin, Location, Secret, SecretSource};
+
+    #[test]
+    fn every_copy_is_named_as_restic_takes_it_and_no_secret_is() {
+        let secret = SecretSource::Given(Secret::new("hunter2".to_owned()));
+        let login = AzureLogin::Key { account: "acme".into(), key: secret };
+        let azure = AzureLocation { container: "box".into(), prefix: "cht".into(), login };
+        let copy = |name: &str, location: Location| GuideCopy { name: name.to_owned(), restic: location.restic() };
+        let copies = [copy("disk", Location::Local("/srv/my backups".into())), copy("azure", Location::Azure(azure))];
+        let shown = places(&copies);
+        assert!(!shown.contains("hunter2"));
+        expect![[r#"
+            Copy disk:
+
+                export RESTIC_REPOSITORY='/srv/my backups'
+
+            Copy azure:
+
+                export RESTIC_REPOSITORY=azure:box:/cht
+                export AZURE_ACCOUNT_NAME=acme
+                export AZURE_ACCOUNT_KEY=...    # a key of it
+
+            One of them is enough; all hold the same, but the newest snapshots may be missing in some.
+
+        "#]]
+        .assert_eq(&shown);
+        let alone = places(&copies[..1]);
+        assert_eq!(alone, "    export RESTIC_REPOSITORY='/srv/my backups'\n\n", "one copy needs no name");
+    }
 }

@@ -1,5 +1,6 @@
 //! Finds the snapshot, and the place in it, that a user names.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
@@ -59,12 +60,7 @@ pub fn resolve_noting_doubts(
     let (snapshots, damaged) = repository.snapshots_readable(cx.cancel)?;
     let mut doubts = Vec::new();
     if name == LATEST {
-        for (id, error) in &damaged {
-            let file = File::new(FileKind::Snapshot, *id);
-            let what =
-                format!("it cannot be read, is passed over, and may be the newest ({error}); run `lifeboat check`");
-            doubts.push(Problem::new(Path::new(&file.path()), what));
-        }
+        doubts.extend(damaged.iter().map(|(id, error)| doubt(id, error)));
         for id in receipt::orphans(repository)? {
             let what = "it is gone, while the receipt of its drill is there, and may have been the newest; run `lifeboat check`";
             doubts.push(Problem::new(Path::new(&File::new(FileKind::Snapshot, id).path()), what));
@@ -72,6 +68,43 @@ pub fn resolve_noting_doubts(
     }
     let (id, snapshot) = choose(snapshots, damaged, name, stack)?;
     Ok(Resolved { id, snapshot, doubts })
+}
+
+/// The newest snapshot (of `stack`, where given) that any of `repositories` has, copies of one another, and the number of
+/// the first that has it. One that is damaged in a copy and can be read in another is no doubt.
+pub fn latest_among(
+    cx: &RunCx<'_>,
+    repositories: &[&Repository],
+    stack: Option<&str>,
+) -> Result<(usize, Resolved), Error> {
+    let mut best: Option<(usize, Id, Snapshot)> = None;
+    let (mut readable, mut unreadable) = (BTreeSet::new(), BTreeMap::new());
+    for (number, repository) in repositories.iter().enumerate() {
+        let (snapshots, damaged) = repository.snapshots_readable(cx.cancel)?;
+        readable.extend(snapshots.iter().map(|(id, _)| *id));
+        unreadable.extend(damaged);
+        let rank = |snapshot: &Snapshot| (!is_selection(snapshot), snapshot.time);
+        let snapshots = of_stack(snapshots, stack);
+        if let Some((id, snapshot)) = newest(&snapshots)
+            && best.as_ref().is_none_or(|(_, _, best)| rank(best) < rank(snapshot))
+        {
+            best = Some((number, *id, snapshot.clone()));
+        }
+    }
+    let (number, id, snapshot) = best.ok_or_else(no_snapshot)?;
+    let doubts = unreadable.iter().filter(|(id, _)| !readable.contains(*id)).map(|(id, error)| doubt(id, error));
+    Ok((number, Resolved { id, snapshot, doubts: doubts.collect() }))
+}
+
+/// What a snapshot that cannot be read means for `latest`.
+fn doubt(id: &Id, error: &Error) -> Problem {
+    let file = File::new(FileKind::Snapshot, *id);
+    let what = format!("it cannot be read, is passed over, and may be the newest ({error}); run `lifeboat check`");
+    Problem::new(Path::new(&file.path()), what)
+}
+
+fn no_snapshot() -> Error {
+    Error::NotFound("there is no snapshot yet".to_owned())
 }
 
 /// The snapshot that `name` means: the newest one (of `stack`, where given) for `latest`, else the only one whose id
@@ -117,7 +150,7 @@ fn choose(
 ) -> Result<(Id, Snapshot), Error> {
     if name == LATEST {
         let snapshots = of_stack(snapshots, stack);
-        return newest(&snapshots).cloned().ok_or_else(|| Error::NotFound("there is no snapshot yet".to_owned()));
+        return newest(&snapshots).cloned().ok_or_else(no_snapshot);
     }
     check_digits(name)?;
     let mut matching = snapshots.into_iter().filter(|(id, _)| begins_with(id, name));

@@ -10,17 +10,18 @@ use repository::format::receipt::{Receipt, Verdict};
 use serde::Serialize;
 
 use crate::manifest::SourceStatus;
+use crate::score::{self, Assessment, CopyFacts, Holds, Live, Loss, Password, Place, Proof, RuleVerdict, Score};
 use crate::{Fault, FaultKind, drill};
 
 /// What is known about one stack.
 pub struct Known<'a> {
     /// The stack.
     pub stack: &'a str,
-    /// Its newest snapshot, of those that hold all sources where there are any; see [`crate::snapshots::newest`].
-    pub newest: Option<Newest>,
+    /// The data itself.
+    pub live: &'a Live,
     /// The receipts of all its copies, oldest first.
     pub receipts: &'a [Receipt],
-    /// The copies it goes to.
+    /// The copies it goes to, in the order of preference.
     pub copies: &'a [CopyKnown],
     /// How old the newest snapshot may be.
     pub rpo: Option<Duration>,
@@ -28,9 +29,12 @@ pub struct Known<'a> {
     pub rto: Option<Duration>,
 }
 
-/// What is known about the newest snapshot.
+/// What is known about the newest snapshot in a copy, of those that hold all sources where there are any; see
+/// [`crate::snapshots::newest`].
 #[derive(Clone, Copy, Debug)]
 pub struct Newest {
+    /// Its id.
+    pub id: Id,
     /// When it was taken.
     pub time: Timestamp,
     /// It holds only some of the stack's sources, as there is no other.
@@ -45,11 +49,25 @@ pub struct CopyKnown {
     /// Its name.
     pub name: String,
     /// What kind of medium it is on; free text.
-    pub media: Option<String>,
+    pub media: String,
     /// It lies at another place.
     pub offsite: bool,
+    /// Nobody can change or delete what is in it for a time.
+    pub immutable: bool,
+    /// It may be absent.
+    pub removable: bool,
+    /// The site it stands at.
+    pub site: Option<String>,
+    /// What it is lost with.
+    pub place: Place,
+    /// What opens it.
+    pub password: Password,
     /// Why it cannot be looked into.
     pub fault: Option<CopyFault>,
+    /// It is not a copy of the repository that the first copy in reach is of, but another repository.
+    pub is_other: bool,
+    /// The stack's newest snapshot in it.
+    pub newest: Option<Newest>,
     /// Snapshots in it, of whatever stack, that are damaged.
     pub damaged: Vec<Id>,
 }
@@ -75,6 +93,8 @@ impl From<Fault> for CopyFault {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Severity {
+    /// Would make the backups safer; nothing is wrong with what is there.
+    Notice,
     /// Worth mending.
     Warning,
     /// Data may be lost.
@@ -92,21 +112,6 @@ pub struct HealthProblem {
     pub fix: String,
 }
 
-/// The 3-2-1-1-0 score.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct Score {
-    /// Copies in reach, the live data not counted.
-    pub copies: usize,
-    /// Different media among them.
-    pub media: usize,
-    /// Copies at another place.
-    pub offsite: usize,
-    /// Copies that cannot be changed or deleted for a time.
-    pub immutable: usize,
-    /// Copies from which the newest telling drill restored a snapshot whole.
-    pub verified: usize,
-}
-
 /// The health of one stack.
 #[derive(Clone, Debug, Serialize)]
 pub struct Health {
@@ -118,8 +123,12 @@ pub struct Health {
     pub rpo_ok: Option<bool>,
     /// Whether the newest passed drill was quick enough; `None` where no bound is set or none passed.
     pub rto_ok: Option<bool>,
-    /// The score.
+    /// The 3-2-1-1-0 score.
     pub score: Score,
+    /// Its rules, one by one.
+    pub rules: Vec<RuleVerdict>,
+    /// What single losses would take.
+    pub losses: Vec<Loss>,
     /// What is wrong, worst first.
     pub problems: Vec<HealthProblem>,
 }
@@ -146,20 +155,26 @@ const BACKUP_AGE_MAX: Duration = Duration::from_secs(8 * 24 * 60 * 60);
 
 /// Works out a stack's health.
 pub fn health(known: &Known<'_>, now: Timestamp) -> Health {
-    let last_backup = known.newest.map(|newest| newest.time);
+    let newest = newest(known.copies);
+    let last_backup = newest.map(|newest| newest.time);
     let last_drill = last_drills(known);
     let rpo_ok = known.rpo.map(|rpo| last_backup.is_some_and(|at| age(at, now) <= rpo));
     let passed = last_drill.values().filter(|drill| drill.status == Verdict::Passed);
     let slowest = passed.map(|drill| drill.rto_s).max_by(f64::total_cmp);
     let rto_ok = known.rto.and_then(|rto| slowest.map(|seconds| seconds <= rto.as_secs_f64()));
-    let score = score(known, &last_drill);
+    let facts: Vec<CopyFacts> =
+        known.copies.iter().map(|copy| facts(copy, newest, last_drill.get(&copy.name), now)).collect();
+    let Assessment { score, rules, losses } = score::assess(known.stack, known.live, &facts);
     let mut problems = Vec::new();
     // Where no copy could be looked into, nothing is known of snapshots: that there are none would be a guess.
     if known.copies.iter().any(|copy| copy.fault.is_none()) {
-        backup_problems(known, now, rpo_ok, &mut problems);
+        backup_problems(known.stack, newest, now, rpo_ok, &mut problems);
     }
-    for copy in known.copies {
+    for (copy, facts) in known.copies.iter().zip(&facts) {
         copy_problems(known.stack, copy, last_drill.get(&copy.name), now, &mut problems);
+        if let Some(newest) = newest.filter(|_| facts.in_reach) {
+            step_problems(known.stack, copy, facts.holds, newest, &mut problems);
+        }
     }
     if rto_ok == Some(false) {
         problems.push(HealthProblem {
@@ -168,8 +183,48 @@ pub fn health(known: &Known<'_>, now: Timestamp) -> Health {
             fix: "keep a copy nearer to the host, or raise `rto`".to_owned(),
         });
     }
+    // What keeps copies from being verified is said of each copy already.
+    for RuleVerdict { rule, text, fix, .. } in rules.iter().filter(|rule| !rule.kept && rule.rule != "verified") {
+        let fix = fix.clone().unwrap_or_default();
+        problems.push(HealthProblem { severity: Severity::Notice, text: format!("{rule}: {text}"), fix });
+    }
     problems.sort_by_key(|problem| std::cmp::Reverse(problem.severity));
-    Health { last_backup, last_drill, rpo_ok, rto_ok, score, problems }
+    Health { last_backup, last_drill, rpo_ok, rto_ok, score, rules, losses, problems }
+}
+
+/// The newest snapshot of all copies.
+fn newest(copies: &[CopyKnown]) -> Option<Newest> {
+    let newest = copies.iter().rev().filter(|copy| copy.fault.is_none()).filter_map(|copy| copy.newest);
+    newest.max_by_key(|newest| (!newest.selection, newest.time))
+}
+
+/// What the score is worked out from.
+fn facts(copy: &CopyKnown, newest: Option<Newest>, drill: Option<&LastDrill>, now: Timestamp) -> CopyFacts {
+    let holds = match (&copy.newest, newest) {
+        (Some(own), Some(newest)) if own.id == newest.id => Holds::Newest,
+        (Some(_), _) => Holds::Older,
+        (None, _) => Holds::Nothing,
+    };
+    let proof = match drill {
+        Some(LastDrill { status: Verdict::Passed, at, .. }) if age(*at, now) > DRILL_AGE_MAX => {
+            Proof::Old(age(*at, now).as_secs() / (24 * 60 * 60))
+        }
+        Some(LastDrill { status: Verdict::Passed, .. }) => Proof::Passed,
+        Some(LastDrill { status: Verdict::Failed, .. }) => Proof::Failed,
+        Some(LastDrill { status: Verdict::Unknown, .. }) | None => Proof::Never,
+    };
+    CopyFacts {
+        name: copy.name.clone(),
+        in_reach: copy.fault.is_none(),
+        holds,
+        place: copy.place.clone(),
+        site: copy.site.clone(),
+        media: copy.media.clone(),
+        offsite: copy.offsite,
+        immutable: copy.immutable,
+        proof,
+        password: copy.password.clone(),
+    }
 }
 
 fn age(at: Timestamp, now: Timestamp) -> Duration {
@@ -201,23 +256,15 @@ impl LastDrill {
     }
 }
 
-fn score(known: &Known<'_>, last_drill: &BTreeMap<String, LastDrill>) -> Score {
-    let reachable: Vec<_> = known.copies.iter().filter(|copy| copy.fault.is_none()).collect();
-    let media: std::collections::BTreeSet<_> =
-        reachable.iter().map(|copy| copy.media.as_deref().unwrap_or("unknown")).collect();
-    let passed = |name: &String| last_drill.get(name).is_some_and(|drill| drill.status == Verdict::Passed);
-    Score {
-        copies: reachable.len(),
-        media: media.len(),
-        offsite: reachable.iter().filter(|copy| copy.offsite).count(),
-        immutable: 0,
-        verified: reachable.iter().filter(|copy| passed(&copy.name)).count(),
-    }
-}
-
-fn backup_problems(known: &Known<'_>, now: Timestamp, rpo_ok: Option<bool>, problems: &mut Vec<HealthProblem>) {
-    let fix = format!("run `lifeboat backup {}`", known.stack);
-    let Some(Newest { time: newest, selection, status }) = known.newest else {
+fn backup_problems(
+    stack: &str,
+    newest: Option<Newest>,
+    now: Timestamp,
+    rpo_ok: Option<bool>,
+    problems: &mut Vec<HealthProblem>,
+) {
+    let fix = format!("run `lifeboat backup {stack}`");
+    let Some(Newest { time: newest, selection, status, .. }) = newest else {
         let text = "there is no backup yet".to_owned();
         problems.push(HealthProblem { severity: Severity::Critical, text, fix });
         return;
@@ -241,7 +288,7 @@ fn backup_problems(known: &Known<'_>, now: Timestamp, rpo_ok: Option<bool>, prob
         Some(SourceStatus::Partial) => problems.push(HealthProblem {
             severity: Severity::Critical,
             text: "the newest snapshot is partial: something was left out or is doubtful".to_owned(),
-            fix: format!("see `lifeboat snapshots {} --problems`, mend the cause and back up again", known.stack),
+            fix: format!("see `lifeboat snapshots {stack} --problems`, mend the cause and back up again"),
         }),
         None => problems.push(HealthProblem {
             severity: Severity::Critical,
@@ -272,6 +319,13 @@ fn copy_problems(
     let mut add = |severity, text: String, fix: &str| {
         problems.push(HealthProblem { severity, text, fix: fix.to_owned() });
     };
+    if let Some(CopyFault { kind, what, .. }) = &copy.fault
+        && copy.removable
+        && matches!(kind, FaultKind::Storage | FaultKind::NoRepository)
+    {
+        add(Severity::Notice, format!("removable copy {name} is not here: {what}"), "bring it back when it is due");
+        return;
+    }
     if let Some(CopyFault { kind, what, fix }) = &copy.fault {
         let (verb, otherwise) = match kind {
             FaultKind::Storage | FaultKind::Denied => ("cannot be reached", "make it reachable, then look again"),
@@ -310,6 +364,33 @@ fn copy_problems(
             }
             Verdict::Passed => {}
         },
+    }
+}
+
+/// What keeps a copy from being in step with the others.
+fn step_problems(stack: &str, copy: &CopyKnown, holds: Holds, newest: Newest, problems: &mut Vec<HealthProblem>) {
+    let name = &copy.name;
+    let mut add = |text: String, fix: &str| {
+        problems.push(HealthProblem { severity: Severity::Warning, text, fix: fix.to_owned() });
+    };
+    match (holds, &copy.newest) {
+        _ if copy.is_other => add(
+            format!(
+                "copy {name} is a repository of its own, not a copy of the others, and cannot be brought into step"
+            ),
+            "name another place for the copy, or give this repository a configuration of its own",
+        ),
+        (Holds::Older, Some(own)) => add(
+            format!(
+                "copy {name} lags behind: its newest snapshot is of {}, the newest is of {}",
+                own.time, newest.time
+            ),
+            "run `lifeboat sync`",
+        ),
+        (Holds::Nothing, _) => {
+            add(format!("copy {name} holds no snapshot of {stack}, others do"), "run `lifeboat sync`");
+        }
+        _ => {}
     }
 }
 

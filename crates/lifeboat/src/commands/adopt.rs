@@ -1,6 +1,6 @@
 //! `lifeboat adopt`: an existing restic repository becomes a copy.
 
-use operations::config::{SecretSource, Settings};
+use operations::config::{NewCopy, SecretSource, Settings, Url};
 use operations::{Fault, FaultKind};
 use repository::Repository;
 use repository::format::config::Config;
@@ -36,7 +36,7 @@ pub fn run(run: &Run, arguments: &arguments::Adopt) -> Result<Outcome, Fault> {
         ));
     }
     let mut plan = Plan::look(run, &arguments.dir, arguments.stack.as_deref())?;
-    plan.copy_path.clone_from(&location);
+    plan.copies = NewCopy::at([Url::Folder(location.clone())]);
     plan.password_file = std::path::absolute(&arguments.password_file)
         .map_err(|error| Fault::local(format!("cannot use {}", arguments.password_file.display()), error))?;
     let settings: Settings = plan.write(run)?;

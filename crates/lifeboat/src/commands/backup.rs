@@ -6,15 +6,16 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use operations::backup::{self, BackupReport, NamedSource, StackBackup};
-use operations::config::StackSettings;
+use operations::config::{CopySettings, Layout, StackSettings};
 use operations::manifest::SourceStatus;
+use operations::restore_guide::GuideCopy;
 use operations::{Fault, FaultKind};
 use rustix::process::{Pid, Signal, kill_process_group};
 use serde::Serialize;
 use serde_json::json;
 
 use super::for_each;
-use crate::app::App;
+use crate::app::{App, Opened};
 use crate::arguments;
 use crate::output::{Outcome, bytes, count, seconds};
 
@@ -28,25 +29,30 @@ pub fn run(app: &App, arguments: &arguments::Backup) -> Result<Outcome, Fault> {
         if arguments.dry_run {
             return preview(app, stack, &arguments.source).map(|()| Outcome::Ok);
         }
-        Ok(one(app, stack, &arguments.source, &arguments.tag)?.1)
+        Ok(one(app, stack, &arguments.source, &arguments.tag)?.outcome)
     })
 }
 
-/// Takes a snapshot of one stack and reports it.
-pub fn one(
-    app: &App,
-    stack: &StackSettings,
-    only: &[String],
-    tags: &[String],
-) -> Result<(BackupReport, Outcome), Fault> {
+/// A backup that was taken.
+pub struct Done {
+    pub report: BackupReport,
+    pub outcome: Outcome,
+    /// The name of the copy that was written.
+    pub copy: String,
+}
+
+/// Takes a snapshot of one stack in the first of its copies that can be opened, and reports it. The stack's other copies
+/// do not have it then, which makes the run partial.
+pub fn one(app: &App, stack: &StackSettings, only: &[String], tags: &[String]) -> Result<Done, Fault> {
     let clock: &dyn repository::Clock = &app.run.clock;
     let started = clock.now();
     if let Some(what) = stack.idle_schedules() {
         app.output().chat(what);
     }
-    let copy = app.copy(stack.copies.first().map(String::as_str))?;
+    let copies = app.copies(None, Some(stack))?;
     run_before(app, stack)?;
-    let repository = app.open(copy)?;
+    let Opened { copy, repository } = app.open_first(&copies)?;
+    let behind: Vec<&str> = copies.iter().map(|other| &*other.name).filter(|name| *name != copy.name).collect();
     // A name that is not there must be an error, and not a backup of nothing.
     only.iter().try_for_each(|name| stack.source(name).map(drop))?;
     let sources = app.sources(stack, &[])?;
@@ -57,18 +63,27 @@ pub fn one(
         tags,
         scratch: &app.scratch(),
         own_paths: &app.own_paths(),
-        location: &copy.path.to_string_lossy(),
+        copies: &guide_copies(&copies),
         count_first: app.run.progress.is_visible(),
     };
     let result = backup::run(&app.cx(), &repository, &job);
     app.run.progress.finish();
     let report = result?;
     let duration_s = clock.now().duration_since(started).as_secs_f64();
-    let summary = Summary::new(&report, &stack.name, &copy.name, started, duration_s);
+    let summary = Summary::new(&report, &stack.name, &copy.name, &behind, started, duration_s);
     app.output().summary(&summary);
     print(app, &summary, &report);
-    let outcome = if report.status() == SourceStatus::Ok { Outcome::Ok } else { Outcome::Partial };
-    Ok((report, outcome))
+    for name in &behind {
+        app.output().text(format!("copy {name} does not have it: it lags behind copy {}", copy.name));
+    }
+    let outcome = if summary.status == SourceStatus::Ok { Outcome::Ok } else { Outcome::Partial };
+    Ok(Done { report, outcome, copy: copy.name.clone() })
+}
+
+/// The copies as `RESTORE.md` names them. What is no repository is not for restic.
+fn guide_copies(copies: &[&CopySettings]) -> Vec<GuideCopy> {
+    let repositories = copies.iter().filter(|copy| matches!(copy.layout, Layout::Repository { .. }));
+    repositories.map(|copy| GuideCopy { name: copy.name.clone(), restic: copy.location.restic() }).collect()
 }
 
 /// The contract's summary of a backup.
@@ -92,7 +107,15 @@ struct Summary {
 }
 
 impl Summary {
-    fn new(report: &BackupReport, stack: &str, copy: &str, started_at: Timestamp, duration_s: f64) -> Self {
+    /// `copy` has the snapshot, those `behind` do not.
+    fn new(
+        report: &BackupReport,
+        stack: &str,
+        copy: &str,
+        behind: &[&str],
+        started_at: Timestamp,
+        duration_s: f64,
+    ) -> Self {
         let stats = &report.stats;
         let sources = report.sources.iter().map(|(name, record)| {
             let value = json!({
@@ -102,9 +125,10 @@ impl Summary {
             (name.clone(), value)
         });
         let bytes_added = stats.stored.bytes_added_packed;
-        let copies = [(copy.to_owned(), json!({ "status": "ok", "bytes_added": bytes_added }))];
+        let written = (copy.to_owned(), json!({ "status": "ok", "bytes_added": bytes_added }));
+        let others = behind.iter().map(|name| ((*name).to_owned(), json!({ "status": "behind", "bytes_added": 0 })));
         Self {
-            status: report.status(),
+            status: if behind.is_empty() { report.status() } else { SourceStatus::Partial },
             stack: stack.to_owned(),
             snapshot_id: report.snapshot.to_hex(),
             parent: report.parent.map(repository::Id::to_hex),
@@ -117,7 +141,7 @@ impl Summary {
             files_changed: stats.files_changed,
             files_unmodified: stats.files_unmodified,
             sources: sources.collect(),
-            copies: copies.into(),
+            copies: std::iter::once(written).chain(others).collect(),
             problems: report.problems.len(),
         }
     }

@@ -2,12 +2,14 @@
 
 use std::io::Write as _;
 use std::path::Path;
+use std::sync::Arc;
 
-use operations::{Fault, FaultKind, snapshots};
+use operations::{Fault, FaultKind};
 use repository::format::go;
 use repository::format::pack::BlobKind;
+use repository::format::snapshot::Snapshot;
 use repository::walk::{self, Go, Step};
-use repository::{Index, Node, NodeKind};
+use repository::{Event, Events as _, Index, Node, NodeKind, Repository};
 use serde_json::json;
 
 use crate::app::App;
@@ -15,9 +17,8 @@ use crate::arguments;
 use crate::output::{Outcome, count};
 
 pub fn ls(app: &App, arguments: &arguments::Ls) -> Result<Outcome, Fault> {
-    let repository = app.open_named(arguments.copy.as_deref())?;
     let place = &arguments.place;
-    let (_, snapshot) = snapshots::resolve(&app.cx(), &repository, &place.snapshot, None)?;
+    let (repository, snapshot) = named(app, arguments.copy.as_deref(), &place.snapshot)?;
     let index = app.index(&repository)?;
     let node = find(&repository, &index, &snapshot.tree, &place.path)?;
     let mut entries = 0;
@@ -72,9 +73,8 @@ fn show(app: &App, path: &Path, node: &Node, long: bool) {
 }
 
 pub fn cat(app: &App, arguments: &arguments::Cat) -> Result<Outcome, Fault> {
-    let repository = app.open_named(arguments.copy.as_deref())?;
     let place = &arguments.place;
-    let (_, snapshot) = snapshots::resolve(&app.cx(), &repository, &place.snapshot, None)?;
+    let (repository, snapshot) = named(app, arguments.copy.as_deref(), &place.snapshot)?;
     let index = app.index(&repository)?;
     let node = find(&repository, &index, &snapshot.tree, &place.path)?;
     if node.kind != NodeKind::File {
@@ -91,7 +91,16 @@ pub fn cat(app: &App, arguments: &arguments::Cat) -> Result<Outcome, Fault> {
     Ok(Outcome::Ok)
 }
 
-fn find(repository: &repository::Repository, index: &Index, tree: &repository::Id, path: &Path) -> Result<Node, Fault> {
+/// The snapshot called `name`, and the repository that it was found in.
+fn named(app: &App, copy: Option<&str>, name: &str) -> Result<(Arc<Repository>, Snapshot), Fault> {
+    let (opened, found) = app.find_snapshot(&app.copies(copy, None)?, name, None)?;
+    for doubt in found.doubts {
+        app.run.progress.emit(Event::Problem(doubt));
+    }
+    Ok((opened.repository, found.snapshot))
+}
+
+fn find(repository: &Repository, index: &Index, tree: &repository::Id, path: &Path) -> Result<Node, Fault> {
     walk::find(repository, index, tree, path)?.ok_or_else(|| {
         Fault::new(FaultKind::NotFound, format!("{} is not in the snapshot", path.display()))
             .with_hint("`lifeboat ls` lists what is in it")

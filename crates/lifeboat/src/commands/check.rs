@@ -1,16 +1,23 @@
 //! `lifeboat check` and `lifeboat heal`: what is damaged, who suffers, and what can be mended.
 
 use operations::Fault;
+use operations::config::CopySettings;
 use repository::check::{self, ReadData, Report};
 use repository::{FileKind, heal};
 use serde_json::json;
 
+use super::for_each;
 use crate::app::App;
 use crate::arguments;
 use crate::output::{Outcome, bytes, count};
 
 pub fn check(app: &App, arguments: &arguments::Check) -> Result<Outcome, Fault> {
-    let copy = app.copy(arguments.copy.as_deref())?;
+    let copies = app.copies(arguments.copy.as_deref(), None)?;
+    let name = |copy: &&CopySettings| format!("copy {}", copy.name);
+    for_each(app.output(), &copies, name, |copy| check_one(app, copy, arguments))
+}
+
+fn check_one(app: &App, copy: &CopySettings, arguments: &arguments::Check) -> Result<Outcome, Fault> {
     let repository = app.open(copy)?;
     let read_data = match arguments.read_data_subset {
         _ if arguments.read_data => ReadData::All,

@@ -8,12 +8,14 @@ use repository::{Error, Id, Index, Node, NodeKind, Repository, RunCx, walk};
 use serde::Serialize;
 use serde_json::json;
 
-use crate::app::App;
+use crate::app::{App, Opened};
 use crate::arguments;
 use crate::output::{Outcome, Output, bytes};
 
 pub fn run(app: &App, arguments: &arguments::Diff) -> Result<Outcome, Fault> {
-    let repository = app.open_named(arguments.copy.as_deref())?;
+    // Both in one copy: the first that has the newer one.
+    let copies = app.copies(arguments.copy.as_deref(), None)?;
+    let (Opened { repository, .. }, _) = app.find_snapshot(&copies, &arguments.to.snapshot, None)?;
     let index = app.index(&repository)?;
     let tree = |place: &Place| {
         let (_, snapshot) = snapshots::resolve(&app.cx(), &repository, &place.snapshot, None)?;

@@ -9,11 +9,18 @@ use crate::arguments;
 use crate::output::{Outcome, bytes, count};
 
 pub fn run(app: &App, arguments: &arguments::Find) -> Result<Outcome, Fault> {
-    let repository = app.open_named(arguments.copy.as_deref())?;
     let stack = arguments.stack.as_deref();
-    let found = match &arguments.snapshot {
-        Some(name) => vec![snapshots::resolve(&app.cx(), &repository, name, stack)?],
-        None => snapshots::of_stack(repository.snapshots(&app.run.cancel)?, stack),
+    let copies = app.copies(arguments.copy.as_deref(), None)?;
+    let (repository, found) = match &arguments.snapshot {
+        Some(name) => {
+            let (opened, found) = app.find_snapshot(&copies, name, stack)?;
+            (opened.repository, vec![(found.id, found.snapshot)])
+        }
+        None => {
+            let repository = app.open_first(&copies)?.repository;
+            let found = snapshots::of_stack(repository.snapshots(&app.run.cancel)?, stack);
+            (repository, found)
+        }
     };
     let index = app.index(&repository)?;
     let mut matches = 0;

@@ -3,43 +3,89 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use operations::config::duration;
+use operations::config::{CopySettings, duration};
 use operations::retention::{self, Candidate, Count, Decision, Policy, TagList, Within};
 use operations::{Fault, FaultKind, drill, snapshots};
 use repository::format::snapshot::Snapshot;
 use repository::{Clock as _, Id, Repository, forget, prune};
 use serde_json::json;
 
-use crate::app::App;
+use super::for_each;
+use crate::app::{App, Opened};
 use crate::arguments::{self, Keep};
 use crate::output::{Outcome, bytes, count};
 
 pub fn forget(app: &App, arguments: &arguments::Forget) -> Result<Outcome, Fault> {
-    let repository = app.open_named(arguments.copy.as_deref())?;
-    let remove = if arguments.snapshot.is_empty() {
-        by_rules(app, arguments, &repository)?
-    } else {
-        let stack = arguments.stack.as_deref();
-        let named = arguments
-            .snapshot
-            .iter()
-            .map(|name| Ok(snapshots::resolve_to_remove(&app.cx(), &repository, name, stack)?));
-        let named: Vec<Id> = named.collect::<Result<BTreeSet<Id>, Fault>>()?.into_iter().collect();
-        if !arguments.force {
-            refuse_the_last_ones(app, &repository, &named)?;
+    let copies = app.copies(arguments.copy.as_deref(), None)?;
+    if arguments.snapshot.is_empty() {
+        let name = |copy: &&CopySettings| format!("copy {}", copy.name);
+        return for_each(app.output(), &copies, name, |copy| {
+            let repository = app.open(copy)?;
+            if copies.len() > 1 {
+                app.output().text(format!("copy {}:", copy.name));
+            }
+            let remove = by_rules(app, arguments, copy, &repository)?;
+            remove_from(app, arguments, copy, &repository, remove)
+        });
+    }
+    // Which snapshots are meant is known before the first one goes.
+    let opened = app.open_all(&copies)?;
+    let chosen = named(app, arguments, &opened)?;
+    if !arguments.force {
+        chosen.iter().try_for_each(|(opened, remove)| refuse_the_last_ones(app, &opened.repository, remove))?;
+    }
+    let name = |(opened, _): &(&Opened<'_>, Vec<Id>)| format!("copy {}", opened.copy.name);
+    for_each(app.output(), &chosen, name, |(Opened { copy, repository }, remove)| {
+        remove_from(app, arguments, copy, repository, remove.clone())
+    })
+}
+
+/// The snapshots that the user names, in each copy that has any of them. A name that no copy knows is an error.
+fn named<'a, 'b>(
+    app: &App,
+    arguments: &arguments::Forget,
+    opened: &'b [Opened<'a>],
+) -> Result<Vec<(&'b Opened<'a>, Vec<Id>)>, Fault> {
+    let mut chosen: Vec<BTreeSet<Id>> = vec![BTreeSet::new(); opened.len()];
+    for name in &arguments.snapshot {
+        let mut unknown = None;
+        let mut is_known = false;
+        for (Opened { repository, .. }, chosen) in opened.iter().zip(&mut chosen) {
+            match snapshots::resolve_to_remove(&app.cx(), repository, name, arguments.stack.as_deref()) {
+                Ok(id) => {
+                    chosen.insert(id);
+                    is_known = true;
+                }
+                Err(error @ repository::Error::NotFound(_)) => unknown = Some(error),
+                Err(error) => return Err(error.into()),
+            }
         }
-        named
-    };
+        if let Some(error) = unknown.filter(|_| !is_known) {
+            return Err(error.into());
+        }
+    }
+    let chosen = opened.iter().zip(chosen).filter(|(_, chosen)| !chosen.is_empty());
+    Ok(chosen.map(|(opened, chosen)| (opened, chosen.into_iter().collect())).collect())
+}
+
+/// Removes snapshots from one copy, or says what would be removed.
+fn remove_from(
+    app: &App,
+    arguments: &arguments::Forget,
+    copy: &CopySettings,
+    repository: &Arc<Repository>,
+    remove: Vec<Id>,
+) -> Result<Outcome, Fault> {
     if !arguments.dry_run && !remove.is_empty() {
-        forget::forget(&app.cx(), &repository, &remove)?;
+        forget::forget(&app.cx(), repository, &remove)?;
     }
     let removed = count(remove.len() as u64, "snapshot");
-    app.output().summary(json!({ "status": "ok", "dry_run": arguments.dry_run, "removed": remove }));
+    app.output().summary(json!({ "status": "ok", "copy": copy.name, "dry_run": arguments.dry_run, "removed": remove }));
     let text = if arguments.dry_run { format!("would remove {removed}") } else { format!("removed {removed}") };
     app.output().text(text);
     if arguments.prune && !arguments.dry_run {
         let options = prune::Options::default();
-        return run_prune(app, &repository, options, false);
+        return run_prune(app, copy, repository, options, false);
     }
     if !arguments.dry_run && !remove.is_empty() {
         app.output().chat("their data stays until `lifeboat prune`");
@@ -74,7 +120,12 @@ fn refuse_the_last_ones(app: &App, repository: &Repository, named: &[Id]) -> Res
 type Group = (String, Vec<String>);
 
 /// Asks the rules of each stack; prints every snapshot with its decision.
-fn by_rules(app: &App, arguments: &arguments::Forget, repository: &Repository) -> Result<Vec<Id>, Fault> {
+fn by_rules(
+    app: &App,
+    arguments: &arguments::Forget,
+    copy: &CopySettings,
+    repository: &Repository,
+) -> Result<Vec<Id>, Fault> {
     let given = policy(&arguments.keep)?;
     let receipts = drill::receipts(repository)?;
     let mut telling = drill::telling_by_snapshot(&receipts);
@@ -91,7 +142,7 @@ fn by_rules(app: &App, arguments: &arguments::Forget, repository: &Repository) -
         let settings = app.settings.stacks.iter().find(|settings| settings.name == stack);
         let policy = match (&given, settings) {
             (Some(policy), _) => policy,
-            (None, Some(settings)) => &settings.retention,
+            (None, Some(settings)) => app.settings.retention(settings, copy),
             (None, None) => {
                 app.output().text(format!("stack {stack} is not in the configuration: nothing of it is removed"));
                 continue;
@@ -112,7 +163,7 @@ fn by_rules(app: &App, arguments: &arguments::Forget, repository: &Repository) -
             .collect();
         app.output().text(format!("stack {stack} ({}):", paths.join(" ")));
         for decision in retention::apply(&candidates, policy, now, zone) {
-            show(app, &stack, &decision);
+            show(app, copy, &stack, &decision);
             if !decision.is_kept() {
                 remove.push(decision.id);
             }
@@ -121,14 +172,14 @@ fn by_rules(app: &App, arguments: &arguments::Forget, repository: &Repository) -
     Ok(remove)
 }
 
-fn show(app: &App, stack: &str, decision: &Decision) {
+fn show(app: &App, copy: &CopySettings, stack: &str, decision: &Decision) {
     let reasons: Vec<String> = decision.reasons.iter().map(ToString::to_string).collect();
     let word = if decision.is_kept() { "keep  " } else { "remove" };
     let time = super::snapshots::minute(app, decision.time);
     app.output().text(format!("  {word}  {}  {time}  {}", decision.id.short(), reasons.join(", ")));
     app.output().json(
         "verdict",
-        json!({ "stack": stack, "id": decision.id, "time": decision.time, "keep": decision.is_kept(), "reasons": reasons }),
+        json!({ "copy": copy.name, "stack": stack, "id": decision.id, "time": decision.time, "keep": decision.is_kept(), "reasons": reasons }),
     );
 }
 
@@ -174,16 +225,24 @@ fn within(text: Option<&str>, option: &str) -> Result<Option<Within>, Fault> {
 }
 
 pub fn prune(app: &App, arguments: &arguments::Prune) -> Result<Outcome, Fault> {
-    let repository = app.open_named(arguments.copy.as_deref())?;
+    let copies = app.copies(arguments.copy.as_deref(), None)?;
     let options = prune::Options {
         grace: arguments.grace.unwrap_or(repository::limits::PRUNE_GRACE),
         unused_percent_max: arguments.max_unused,
     };
-    run_prune(app, &repository, options, arguments.dry_run)
+    let name = |copy: &&CopySettings| format!("copy {}", copy.name);
+    for_each(app.output(), &copies, name, |copy| {
+        let repository = app.open(copy)?;
+        if copies.len() > 1 {
+            app.output().text(format!("copy {}:", copy.name));
+        }
+        run_prune(app, copy, &repository, options, arguments.dry_run)
+    })
 }
 
 fn run_prune(
     app: &App,
+    copy: &CopySettings,
     repository: &Arc<Repository>,
     options: prune::Options,
     dry_run: bool,
@@ -193,7 +252,7 @@ fn run_prune(
         let plan = prune::plan(&app.cx(), repository, options)?;
         let condemned: u64 = plan.deletable.values().sum();
         output.summary(json!({
-            "status": "ok", "dry_run": true, "bytes_used": plan.bytes_used, "bytes_unused": plan.bytes_unused,
+            "status": "ok", "copy": copy.name, "dry_run": true, "bytes_used": plan.bytes_used, "bytes_unused": plan.bytes_unused,
             "packs_to_repack": plan.repack.len(), "packs_to_condemn": plan.condemn.len(),
             "packs_out_of_index": plan.deletable.len(), "bytes_out_of_index": condemned,
         }));
@@ -210,7 +269,7 @@ fn run_prune(
     app.run.progress.finish();
     let (plan, pruned) = result?;
     output.summary(json!({
-        "status": "ok", "bytes_used": plan.bytes_used, "bytes_unused": plan.bytes_unused,
+        "status": "ok", "copy": copy.name, "bytes_used": plan.bytes_used, "bytes_unused": plan.bytes_unused,
         "packs_repacked": pruned.packs_repacked, "packs_deleted": pruned.packs_deleted,
         "bytes_freed": pruned.bytes_freed, "packs_condemned": pruned.packs_condemned,
         "bytes_condemned": pruned.bytes_condemned, "packs_taken_back": plan.taken_back.len(),

@@ -4,7 +4,9 @@ use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
-use operations::config::{self, FILE_NAME, NewConfig, NewSource, SecretSource, Settings, SourceKind, StackSettings};
+use operations::config::{
+    self, FILE_NAME, NewConfig, NewCopy, NewSource, SecretSource, Settings, SourceKind, StackSettings, Url, WrongUrl,
+};
 use operations::{Fault, FaultKind, backup};
 use repository::format::crypto;
 use repository::format::key_file::KdfCost;
@@ -21,8 +23,6 @@ use crate::wiring;
 const PASSWORD_FILE: &str = "lifeboat.password";
 /// The repository's folder beside a new configuration.
 const COPY_FOLDER: &str = "lifeboat-backups";
-/// The copy's name in a new configuration.
-const COPY_NAME: &str = "local";
 
 pub fn run(run: &Run, arguments: &arguments::Init) -> Result<Outcome, Fault> {
     let file = config_file(run)?;
@@ -31,9 +31,7 @@ pub fn run(run: &Run, arguments: &arguments::Init) -> Result<Outcome, Fault> {
         config::load(&file, &run.environment)?
     } else {
         let mut plan = Plan::look(run, &arguments.dir, arguments.stack.as_deref())?;
-        if let Some(copy) = &arguments.copy {
-            plan.copy_path = absolute(copy)?;
-        }
+        plan.go_to(&arguments.copy)?;
         plan.show(run);
         if !arguments.yes {
             confirm(run)?;
@@ -41,25 +39,68 @@ pub fn run(run: &Run, arguments: &arguments::Init) -> Result<Outcome, Fault> {
         plan.write(run)?
     };
     let created = create_repository(run, &settings)?;
-    let copy = settings.copies.first().map(|copy| copy.path.clone()).unwrap_or_default();
+    let outcome = try_others(run, &settings)?;
+    let first = settings.copies.first().map_or_else(String::new, |copy| copy.location.to_string());
     run.output.summary(json!({
-        "status": "ok", "config": settings.file, "repository": copy, "created": created.is_some(),
-        "password": settings.password.to_string(),
+        "status": "ok", "config": settings.file, "repository": first, "created": created.is_some(),
+        "password": passwords(&settings).join(", "),
     }));
     if created.is_none() {
-        run.output.text(format!("there is a repository in {} already; it opens", copy.display()));
+        run.output.text(format!("there is a repository in {first} already; it opens"));
     } else {
-        run.output.text(format!("created a repository in {}", copy.display()));
+        run.output.text(format!("created a repository in {first}"));
         warn_of_password(run, &settings);
     }
     run.output.chat("next: lifeboat backup");
-    Ok(Outcome::Ok)
+    Ok(outcome)
+}
+
+/// Looks at the copies after the first one, which are filled from it and so need not be there yet.
+fn try_others(run: &Run, settings: &Settings) -> Result<Outcome, Fault> {
+    let mut outcome = Outcome::Ok;
+    for copy in settings.copies.iter().skip(1) {
+        let opened = copy.password().and_then(|password| {
+            let storage = wiring::storage(copy, run)?;
+            Ok(Repository::open(storage, password.read()?.expose())?)
+        });
+        match opened {
+            Ok(_) => {
+                run.output.text(format!("copy {}: there is a repository in {}; it opens", copy.name, copy.location))
+            }
+            Err(fault) if fault.kind == FaultKind::Cancelled => return Err(fault),
+            Err(fault) if fault.kind == FaultKind::NoRepository => {
+                run.output.text(format!(
+                    "copy {}: nothing is in {} yet; it is filled from the first",
+                    copy.name, copy.location
+                ));
+            }
+            Err(fault) => {
+                run.output.passed_over(&copy.name, &fault);
+                outcome = Outcome::Partial;
+            }
+        }
+    }
+    Ok(outcome)
 }
 
 /// Says where the password is, and what losing it means.
 pub fn warn_of_password(run: &Run, settings: &Settings) {
-    run.output.text(format!("the password comes from {}", settings.password));
+    for password in passwords(settings) {
+        run.output.text(format!("the password comes from {password}"));
+    }
     run.output.text("  WITHOUT IT THE BACKUPS CANNOT BE READ, by nobody: keep a copy of it elsewhere, on paper too");
+}
+
+/// Where the passwords of the copies come from.
+fn passwords(settings: &Settings) -> Vec<String> {
+    let mut passwords = Vec::new();
+    for password in settings.copies.iter().filter_map(|copy| copy.password().ok()) {
+        let whence = password.to_string();
+        if !passwords.contains(&whence) {
+            passwords.push(whence);
+        }
+    }
+    passwords
 }
 
 fn confirm(run: &Run) -> Result<(), Fault> {
@@ -83,7 +124,7 @@ pub fn absolute(path: &Path) -> Result<PathBuf, Fault> {
 /// What a new configuration will say.
 pub struct Plan {
     pub stack: String,
-    pub copy_path: PathBuf,
+    pub copies: Vec<NewCopy>,
     pub password_file: PathBuf,
     config_file: PathBuf,
     sources: Vec<NewSource>,
@@ -101,7 +142,7 @@ impl Plan {
         let name = stack.map_or_else(|| name_for(&dir), str::to_owned);
         Ok(Self {
             stack: name,
-            copy_path: folder.join(COPY_FOLDER),
+            copies: NewCopy::at([Url::Folder(folder.join(COPY_FOLDER))]),
             password_file: folder.join(PASSWORD_FILE),
             config_file,
             sources: found.sources(),
@@ -111,15 +152,30 @@ impl Plan {
 
     pub fn show(&self, run: &Run) {
         self.found.show(run.output);
-        run.output.chat(format!("stack {}; backups go to {}", self.stack, self.copy_path.display()));
+        let places: Vec<String> = self.copies.iter().map(|copy| copy.url.to_string()).collect();
+        run.output.chat(format!("stack {}; backups go to {}", self.stack, places.join(", ")));
+    }
+
+    /// Takes the places that the user names in place of the default, where there are any.
+    pub fn go_to(&mut self, urls: &[String]) -> Result<(), Fault> {
+        if urls.is_empty() {
+            return Ok(());
+        }
+        let place = |text: &String| match Url::parse(text) {
+            // Relative to where the user is, and not to where the configuration will be.
+            Ok(Url::Folder(folder)) => Ok(Url::Folder(absolute(&folder)?)),
+            Ok(url) => Ok(url),
+            Err(WrongUrl { what, hint }) => Err(Fault::new(FaultKind::Usage, what).with_hint(hint)),
+        };
+        self.copies = NewCopy::at(urls.iter().map(place).collect::<Result<Vec<_>, _>>()?);
+        Ok(())
     }
 
     /// Writes configuration and password, neither over an existing file.
     pub fn write(&self, run: &Run) -> Result<Settings, Fault> {
         let text = config::render(&NewConfig {
             password_file: self.password_file.clone(),
-            copy: COPY_NAME.to_owned(),
-            copy_path: self.copy_path.clone(),
+            copies: self.copies.clone(),
             stack: self.stack.clone(),
             sources: self.sources.clone(),
         })?;
@@ -167,8 +223,9 @@ fn write_new(file: &Path, content: &[u8], mode: u32) -> Result<(), Fault> {
 /// Creates the first copy's repository; `None` where there is one that opens. A missing password file is made.
 pub fn create_repository(run: &Run, settings: &Settings) -> Result<Option<Repository>, Fault> {
     let Some(copy) = settings.copies.first() else { return Ok(None) };
-    let storage = wiring::storage(copy, run);
-    if let SecretSource::File(file) = &settings.password
+    let secret = copy.password()?;
+    let storage = wiring::storage(copy, run)?;
+    if let SecretSource::File(file) = secret
         && !file.exists()
     {
         if wiring::holds_repository(storage.as_ref())? {
@@ -177,7 +234,7 @@ pub fn create_repository(run: &Run, settings: &Settings) -> Result<Option<Reposi
         }
         write_password(file)?;
     }
-    let password = settings.password.read()?;
+    let password = secret.read()?;
     match Repository::open(storage.clone(), password.expose()) {
         Ok(_) => return Ok(None),
         Err(repository::Error::NoRepository { .. }) => refuse_half(storage.as_ref())?,

@@ -3,28 +3,38 @@
 use std::path::Path;
 
 use jiff::Timestamp;
-use operations::config::{Secret, SecretSource};
+use operations::config::{CopySettings, Secret, SecretSource};
 use operations::{Fault, FaultKind, snapshots};
 use repository::format::key_file::KdfCost;
 use repository::{Clock as _, Id, Repository};
 use serde_json::json;
 
+use super::for_each;
 use crate::app::App;
-use crate::arguments::{Key, KeyAdd};
+use crate::arguments::{Key, KeyAdd, OfCopy};
 use crate::output::{Outcome, count};
 
 pub fn run(app: &App, arguments: &Key) -> Result<Outcome, Fault> {
     match arguments {
-        Key::List(of) => list(app, &*app.open_named(of.copy.as_deref())?),
+        Key::List(of) => {
+            let copies = app.copies(of.copy.as_deref(), None)?;
+            let name = |copy: &&CopySettings| format!("copy {}", copy.name);
+            for_each(app.output(), &copies, name, |copy| {
+                if copies.len() > 1 {
+                    app.output().text(format!("copy {}:", copy.name));
+                }
+                list(app, copy, &*app.open(copy)?)
+            })
+        }
         Key::Add(arguments) => {
-            let repository = app.open_named(arguments.of.copy.as_deref())?;
+            let repository = app.open(the_copy(app, &arguments.of)?)?;
             let id = add(app, &repository, arguments)?;
             app.output().summary(json!({ "status": "ok", "added": id }));
             app.output().text(format!("key {} added; its password opens this copy from now on", id.short()));
             Ok(Outcome::Ok)
         }
         Key::Remove(arguments) => {
-            let repository = app.open_named(arguments.of.copy.as_deref())?;
+            let repository = app.open(the_copy(app, &arguments.of)?)?;
             let id = find(&repository, &arguments.id)?;
             if id == repository.key_id() {
                 let what = format!("key {} is the one in use, so it stays", id.short());
@@ -40,14 +50,24 @@ pub fn run(app: &App, arguments: &Key) -> Result<Outcome, Fault> {
     }
 }
 
-fn list(app: &App, repository: &Repository) -> Result<Outcome, Fault> {
+/// The copy that is meant. Each has passwords of its own, so where there are several none is guessed.
+fn the_copy<'a>(app: &'a App, of: &OfCopy) -> Result<&'a CopySettings, Fault> {
+    if of.copy.is_none() && app.settings.copies.len() > 1 {
+        let names: Vec<&str> = app.settings.copies.iter().map(|copy| copy.name.as_str()).collect();
+        return Err(Fault::new(FaultKind::Usage, "say which copy: each has passwords of its own")
+            .with_hint(format!("add --copy with one of: {}", names.join(", "))));
+    }
+    app.copy(of.copy.as_deref())
+}
+
+fn list(app: &App, copy: &CopySettings, repository: &Repository) -> Result<Outcome, Fault> {
     let (keys, damaged) = repository.keys_readable()?;
     for (id, key) in &keys {
         let in_use = *id == repository.key_id();
         let created = Timestamp::from(key.created);
         app.output().json(
             "key",
-            json!({ "id": id, "created": created, "username": key.username, "hostname": key.hostname, "in_use": in_use }),
+            json!({ "copy": copy.name, "id": id, "created": created, "username": key.username, "hostname": key.hostname, "in_use": in_use }),
         );
         app.output().text(format!(
             "{} {}  {}  {}@{}",
@@ -63,7 +83,7 @@ fn list(app: &App, repository: &Repository) -> Result<Outcome, Fault> {
         app.output().text(format!("! {}  DAMAGED: {error}", id.short()));
     }
     let status = if damaged.is_empty() { "ok" } else { "damaged" };
-    app.output().summary(json!({ "status": status, "keys": keys.len(), "damaged": damaged.len() }));
+    app.output().summary(json!({ "status": status, "copy": copy.name, "keys": keys.len(), "damaged": damaged.len() }));
     app.output().chat(format!("{}; * is the one that was used just now", count(keys.len() as u64, "key")));
     Ok(if damaged.is_empty() { Outcome::Ok } else { Outcome::Bad })
 }
@@ -76,7 +96,7 @@ fn add(app: &App, repository: &Repository, arguments: &KeyAdd) -> Result<Id, Fau
 
 /// Adds the new password first and removes the old one last, so that one of them always opens the copy.
 fn change(app: &App, arguments: &KeyAdd) -> Result<Outcome, Fault> {
-    let copy = app.copy(arguments.of.copy.as_deref())?;
+    let copy = the_copy(app, &arguments.of)?;
     let repository = app.open(copy)?;
     let old = repository.key_id();
     repository.check_writable()?;
@@ -91,7 +111,7 @@ fn change(app: &App, arguments: &KeyAdd) -> Result<Outcome, Fault> {
     reopened.remove_key(old)?;
     app.output().summary(json!({ "status": "ok", "added": id, "removed": old }));
     app.output().text(format!("the password was changed: key {} instead of {}", id.short(), old.short()));
-    app.output().text(format!("now put the new password where {} is read from", app.settings.password));
+    app.output().text(format!("now put the new password where {} is read from", copy.password()?));
     Ok(Outcome::Ok)
 }
 

@@ -5,6 +5,7 @@ mod backup;
 mod browse;
 mod check;
 mod configuration;
+mod copies;
 mod diff;
 mod discover;
 mod drill;
@@ -47,6 +48,7 @@ pub fn run(arguments: Arguments, output: &Output) -> Result<Outcome, Fault> {
         Command::Forget(arguments) => forget::forget(&run.configured()?, &arguments),
         Command::Prune(arguments) => forget::prune(&run.configured()?, &arguments),
         Command::Key(arguments) => key::run(&run.configured()?, &arguments),
+        Command::Copies => copies::run(&run.configured()?),
         Command::Status(arguments) => status::run(&run.configured()?, &arguments),
     }
 }

@@ -2,10 +2,11 @@
 
 use std::path::Path;
 
-use operations::config::{self, Settings, SourceKind, StackSettings};
+use operations::config::{self, CopySettings, Settings, SourceKind, StackSettings};
 use operations::drill::LEVEL_MAX;
 use operations::{Fault, FaultKind};
 
+use super::backup::Done;
 use super::init::{self, Plan};
 use super::{backup, drill};
 use crate::app::{App, Run};
@@ -21,12 +22,10 @@ pub fn run(run: Run, arguments: &arguments::Protect) -> Result<Outcome, Fault> {
     let settings = if is_new {
         output.chat(format!("looking into {}", dir.display()));
         let mut plan = Plan::look(&run, &dir, None)?;
-        if let Some(to) = &arguments.to {
-            plan.copy_path = init::absolute(to)?;
-        }
+        plan.go_to(&arguments.to)?;
         plan.show(&run);
         plan.write(&run)?
-    } else if arguments.to.is_some() {
+    } else if !arguments.to.is_empty() {
         let what = format!("{} is there already and says where backups go, so --to cannot", file.display());
         return Err(
             Fault::new(FaultKind::Usage, what).with_hint("leave --to out, or name another configuration with --config")
@@ -43,12 +42,12 @@ pub fn run(run: Run, arguments: &arguments::Protect) -> Result<Outcome, Fault> {
     let app = App { run, settings };
 
     output.chat("\nbacking up");
-    let (report, backed_up) = backup::one(&app, &stack, &[], &[])?;
+    let Done { report, outcome: backed_up, copy } = backup::one(&app, &stack, &[], &[])?;
     output.chat("\ndrill: restoring the snapshot from its copy to a scratch folder and comparing everything");
-    let copy = app.copy(stack.copies.first().map(String::as_str))?;
+    let copy = app.copy(Some(&copy))?;
     let drilled = drill::one(&app, &stack, copy, &report.snapshot.to_hex(), LEVEL_MAX)?;
 
-    say_what_is_next(&app, &stack, &copy.path);
+    say_what_is_next(&app, &stack, copy);
     Ok(match (backed_up, drilled) {
         (_, Outcome::Bad) => Outcome::Bad,
         (Outcome::Ok, Outcome::Ok) => Outcome::Ok,
@@ -71,13 +70,17 @@ fn stack_of<'a>(settings: &'a Settings, dir: &Path) -> Result<&'a StackSettings,
     })
 }
 
-fn say_what_is_next(app: &App, stack: &StackSettings, copy: &Path) {
+fn say_what_is_next(app: &App, stack: &StackSettings, copy: &CopySettings) {
     let output = app.output();
     output.chat("");
     init::warn_of_password(&app.run, &app.settings);
     output.chat(format!("configuration: {}", app.settings.file.display()));
-    output.chat(format!("backups: {}, a restic repository; stock restic reads it too", copy.display()));
-    output.chat("  it lies on this machine: a second copy on another disk or site is what saves you from losing both");
+    output.chat(format!("backups: {}, a restic repository; stock restic reads it too", copy.location));
+    if app.settings.copies.len() == 1 && copy.location.local().is_some() {
+        output.chat(
+            "  it lies on this machine: a second copy on another disk or site is what saves you from losing both",
+        );
+    }
     output.chat("\nnext:");
     let backup = format!("lifeboat backup {}", stack.name);
     for (command, what) in [

@@ -2,17 +2,16 @@
 
 use std::path::Path;
 
-use operations::config::SecretSource;
 use operations::in_place::{self, InPlaceError, Job};
 use operations::manifest::{Manifest, SourceRecord};
-use operations::snapshots::{self, Place};
+use operations::snapshots::Place;
 use operations::{Fault, FaultKind, restore};
 use repository::format::snapshot::Snapshot;
 use repository::restore::Options;
 use repository::{Clock as _, Event, Events as _, Id, Index, Repository, SourceError};
 use serde_json::json;
 
-use crate::app::{App, Run};
+use crate::app::{App, Opened, Run};
 use crate::arguments;
 use crate::output::{Outcome, bytes, count, seconds};
 
@@ -30,10 +29,10 @@ pub fn run(run: Run, arguments: &arguments::Restore) -> Result<Outcome, Fault> {
     let Some(place) = &arguments.place else {
         return Err(Fault::new(FaultKind::Usage, "name what to restore: SNAPSHOT[:SOURCE[/PATH]]"));
     };
-    let copy = app.copy(arguments.copy.as_deref())?;
-    let repository = app.open(copy)?;
     let stack = arguments.stack.as_deref();
-    let found = snapshots::resolve_noting_doubts(&app.cx(), &repository, &place.snapshot, stack)?;
+    let of_stack = stack.and_then(|name| app.settings.stack(name).ok());
+    let copies = app.copies(arguments.copy.as_deref(), of_stack)?;
+    let (Opened { copy, repository }, found) = app.find_snapshot(&copies, &place.snapshot, stack)?;
     let index = app.index(&repository)?;
     let (id, snapshot) = (found.id, &found.snapshot);
     let is_doubtful = !found.doubts.is_empty();
@@ -127,9 +126,7 @@ impl Chosen<'_> {
         };
         let mut protected = app.own_paths();
         protected.push(app.settings.file.clone());
-        if let SecretSource::File(file) = &app.settings.password {
-            protected.push(file.clone());
-        }
+        protected.extend(app.settings.secret_files().into_iter().map(Path::to_owned));
         let options = in_place::Options { delete: self.arguments.delete, force: self.arguments.force, protected };
         let job = Job { snapshot: self.id, tree, manifest: &manifest, selected: &self.place.path, options: &options };
         let preview = in_place::preview(&app.cx(), self.repository, self.index, &job).map_err(to_fault)?;

@@ -1,60 +1,56 @@
 //! `lifeboat snapshots`: what there is, and what proves it.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 use operations::manifest::{Manifest, SourceStatus};
 use operations::{Fault, drill, snapshots};
-use repository::Error;
 use repository::format::receipt::Receipt;
-use serde_json::json;
+use repository::format::snapshot::Snapshot;
+use repository::{Error, Id};
+use serde_json::{Value, json};
 
-use crate::app::App;
+use crate::app::{App, Opened};
 use crate::arguments;
 use crate::output::{Outcome, bytes, count};
 
 pub fn run(app: &App, arguments: &arguments::Snapshots) -> Result<Outcome, Fault> {
-    let copy = app.copy(arguments.copy.as_deref())?;
-    let repository = app.open(copy)?;
-    let (found, damaged) = repository.snapshots_readable(&app.run.cancel)?;
-    let found = snapshots::of_stack(found, arguments.stack.as_deref());
-    let receipts = drill::receipts(&repository)?;
-    let drills = drill::telling_by_snapshot(&receipts);
-    let index = app.index(&repository)?;
+    let copies = app.copies(arguments.copy.as_deref(), None)?;
+    let opened = app.open_all(&copies)?;
+    let is_complete = opened.len() == copies.len();
+    let found = collect(app, arguments, &opened)?;
     let output = app.output();
-    let mut all_whole = damaged.is_empty();
-    for (id, snapshot) in &found {
-        let (manifest, damage) = match Manifest::load(&repository, &index, &snapshot.tree) {
-            Ok(manifest) => (manifest, None),
-            Err(error) if error.is_damage() => (None, Some(error)),
-            Err(error) => return Err(error.into()),
-        };
-        if let Some(error) = &damage {
+    let several = copies.len() > 1;
+    let mut all_whole = found.damaged.is_empty();
+    for (id, listed) in &found.snapshots {
+        let Listed { snapshot, copies, manifest, damage, drills } = listed;
+        if let Some(error) = damage {
             all_whole = false;
             output.json("damaged", json!({ "id": id, "what": error.to_string() }));
         }
         let whole = manifest.as_ref().map(Manifest::status);
-        let drilled = drills.get(id);
-        let proven = drilled.filter(|receipt| drill::is_proof(receipt));
         let bytes_source = snapshot.summary.as_ref().map_or(0, |summary| summary.total_bytes_processed);
         let sources: Vec<&str> = snapshot.paths.iter().map(|path| path.trim_start_matches('/')).collect();
+        let drilled: serde_json::Map<String, Value> = drills
+            .iter()
+            .filter(|drill| drill::is_proof(drill))
+            .map(|drill| (drill.copy.clone(), json!({ "level": drill.level, "at": Timestamp::from(drill.at) })))
+            .collect();
         output.json(
             "snapshot",
             json!({
                 "id": id, "stack": snapshot.stack(), "time": Timestamp::from(snapshot.time), "sources": sources,
-                "bytes_source": bytes_source, "copies": [copy.name], "status": whole, "hostname": snapshot.hostname,
-                "tags": snapshot.tags,
-                "drilled": proven.map_or(json!({}), |drill| json!({
-                    drill.copy.as_str(): { "level": drill.level, "at": Timestamp::from(drill.at) }
-                })),
+                "bytes_source": bytes_source, "copies": copies, "status": whole, "hostname": snapshot.hostname,
+                "tags": snapshot.tags, "drilled": drilled,
             }),
         );
-        let standing = standing(damage.as_ref(), whole, drilled.copied());
+        // A drill that failed, of whichever copy, is worth more words than one that passed.
+        let drill = drills.iter().find(|drill| !drill::is_proof(drill)).or(drills.iter().max_by_key(|drill| drill.at));
+        let standing = standing(damage.as_ref(), whole, drill);
         let stack = snapshot.stack().unwrap_or("-");
-        output.text(format!(
-            "{}  {}  {stack:<16}  {:>9}  {standing}",
-            id.short(),
-            minute(app, snapshot.time.into()),
-            bytes(bytes_source)
-        ));
+        let time = minute(app, snapshot.time.into());
+        let places = if several { format!("  [{}]", copies.join(", ")) } else { String::new() };
+        output.text(format!("{}  {time}  {stack:<16}  {:>9}  {standing}{places}", id.short(), bytes(bytes_source)));
         if arguments.problems {
             for (name, record) in manifest.iter().flat_map(|manifest| &manifest.sources) {
                 for problem in &record.problems {
@@ -63,13 +59,77 @@ pub fn run(app: &App, arguments: &arguments::Snapshots) -> Result<Outcome, Fault
             }
         }
     }
-    for (id, error) in &damaged {
-        output.text(format!("{}  DAMAGED: {error}", id.short()));
-        output.json("damaged", json!({ "id": id, "what": error.to_string() }));
+    for (id, copy, error) in &found.damaged {
+        let place = if several { format!(" in copy {copy}") } else { String::new() };
+        output.text(format!("{}  DAMAGED{place}: {error}", id.short()));
+        output.json("damaged", json!({ "id": id, "copy": copy, "what": error.to_string() }));
     }
-    output.summary(json!({ "status": if all_whole { "ok" } else { "damaged" }, "snapshots": found.len() }));
-    output.chat(count(found.len() as u64, "snapshot"));
-    Ok(if all_whole { Outcome::Ok } else { Outcome::Bad })
+    let status = match (all_whole, is_complete) {
+        (true, true) => "ok",
+        (true, false) => "partial",
+        (false, _) => "damaged",
+    };
+    output.summary(json!({ "status": status, "snapshots": found.snapshots.len() }));
+    output.chat(count(found.snapshots.len() as u64, "snapshot"));
+    Ok(match status {
+        "ok" => Outcome::Ok,
+        "partial" => Outcome::Partial,
+        _ => Outcome::Bad,
+    })
+}
+
+/// A snapshot, and what all copies say of it.
+struct Listed {
+    snapshot: Snapshot,
+    /// The copies that have it.
+    copies: Vec<String>,
+    /// `None` where another program made it, or `damage` says why.
+    manifest: Option<Manifest>,
+    damage: Option<Error>,
+    /// The telling drill of each copy.
+    drills: Vec<Receipt>,
+}
+
+#[derive(Default)]
+struct Collected {
+    /// Oldest first.
+    snapshots: Vec<(Id, Listed)>,
+    /// Snapshots that cannot be read, and in which copy.
+    damaged: Vec<(Id, String, Error)>,
+}
+
+/// Every snapshot once, from all copies.
+fn collect(app: &App, arguments: &arguments::Snapshots, opened: &[Opened<'_>]) -> Result<Collected, Fault> {
+    let mut all = Collected::default();
+    let mut at = BTreeMap::new();
+    for Opened { copy, repository } in opened {
+        let (found, damaged) = repository.snapshots_readable(&app.run.cancel)?;
+        all.damaged.extend(damaged.into_iter().map(|(id, error)| (id, copy.name.clone(), error)));
+        let mut receipts = drill::receipts(repository)?;
+        // What was synchronised names the copy that was drilled, and is counted there.
+        receipts.retain(|receipt| opened.len() == 1 || receipt.copy == copy.name);
+        let drills = drill::telling_by_snapshot(&receipts);
+        let index = app.index(repository)?;
+        for (id, snapshot) in snapshots::of_stack(found, arguments.stack.as_deref()) {
+            let number = *at.entry(id).or_insert_with(|| {
+                let (copies, drills) = (Vec::new(), Vec::new());
+                all.snapshots.push((id, Listed { snapshot, copies, manifest: None, damage: None, drills }));
+                all.snapshots.len() - 1
+            });
+            let (_, listed) = &mut all.snapshots[number];
+            listed.copies.push(copy.name.clone());
+            listed.drills.extend(drills.get(&id).map(|drill| (*drill).clone()));
+            if listed.manifest.is_none() {
+                match Manifest::load(repository, &index, &listed.snapshot.tree) {
+                    Ok(manifest) => listed.manifest = manifest,
+                    Err(error) if error.is_damage() => listed.damage = Some(error),
+                    Err(error) => return Err(error.into()),
+                }
+            }
+        }
+    }
+    all.snapshots.sort_by_key(|(_, listed)| listed.snapshot.time);
+    Ok(all)
 }
 
 /// The worst that is known of a snapshot, else the best.

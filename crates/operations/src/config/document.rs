@@ -24,7 +24,7 @@ pub struct Document {
     pub password_file: Option<Text>,
     /// A command that prints the password: a text for `sh -c`, or a list of program and arguments.
     pub password_command: Option<OneOrMany>,
-    /// The places that keep the backups, by name.
+    /// The places that keep the backups, by name, the one to prefer first.
     pub copies: Option<Named<CopyDocument>>,
     /// The applications to protect, by name.
     pub stacks: Option<Named<StackDocument>>,
@@ -35,16 +35,103 @@ pub struct Document {
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "copy", extend("required" = ["url"]))]
 pub struct CopyDocument {
-    /// A folder, as a path or a `file://` URL.
+    /// A folder, as a path or a `file://` URL; `s3://bucket/prefix`; `azblob://container/prefix`; or
+    /// `sftp://user@host:port/path`, where a path that begins with two slashes begins at the root, and any other where a
+    /// login starts. Never holds a secret.
     pub url: Option<Text>,
-    /// What it lies on, such as `disk`, `object` or `tape`: copies on different media count more. Default: `disk`.
+    /// What it lies on, such as `disk`, `object` or `tape`: copies on different media count more. Default: `object` for
+    /// `s3://` and `azblob://`, else `disk`.
     pub media: Option<Text>,
     /// Whether it is at another site than the data. Default: false.
     #[schemars(schema_with = "boolean")]
     pub offsite: Option<Text>,
-    /// How the backups are kept there. Only `repository`, which is the default.
+    /// Whether nobody can change or delete what is in it for a time, not even with its credentials: object lock, or a
+    /// server that only adds. Lifeboat believes it. Default: false.
+    #[schemars(schema_with = "boolean")]
+    pub immutable: Option<Text>,
+    /// Whether it may be absent, such as a disk that is put into a drawer. Default: false.
+    #[schemars(schema_with = "boolean")]
+    pub removable: Option<Text>,
+    /// The name of the place it stands at: copies at one site are lost together.
+    pub site: Option<Text>,
+    /// Who runs it, such as `hetzner` or `nas`. Default: the server's name, or this machine for a folder.
+    pub provider: Option<Text>,
+    /// With `azblob://`, the storage account. Else a name for the account it is in: copies of one account are lost
+    /// together.
+    pub account: Option<Text>,
+    /// With `s3://`, the region to ask for. Else a name for the region it is in: copies of one region are lost together.
+    pub region: Option<Text>,
+    /// With `s3://`: the server, as `https://host:port`. Default: Amazon's.
+    pub endpoint: Option<Text>,
+    /// With `s3://`: the id of the access key. Default: what the platform says, such as an instance's role.
+    pub access_key_id: Option<Text>,
+    /// A file that holds the id of the access key.
+    pub access_key_id_file: Option<Text>,
+    /// A command that prints the id of the access key.
+    pub access_key_id_command: Option<OneOrMany>,
+    /// With `s3://`: the secret of the access key. Better: `secret_access_key_file`.
+    pub secret_access_key: Option<Text>,
+    /// A file that holds the secret of the access key and that only its owner may read.
+    pub secret_access_key_file: Option<Text>,
+    /// A command that prints the secret of the access key.
+    pub secret_access_key_command: Option<OneOrMany>,
+    /// With `s3://`: the session's token, where the access key is a temporary one.
+    pub session_token: Option<Text>,
+    /// A file that holds the session's token and that only its owner may read.
+    pub session_token_file: Option<Text>,
+    /// A command that prints the session's token.
+    pub session_token_command: Option<OneOrMany>,
+    /// With `azblob://`: the connection string of the account. Better: `connection_string_file`.
+    pub connection_string: Option<Text>,
+    /// A file that holds the connection string and that only its owner may read.
+    pub connection_string_file: Option<Text>,
+    /// A command that prints the connection string.
+    pub connection_string_command: Option<OneOrMany>,
+    /// With `azblob://`: a key of `account`. Better: `account_key_file`.
+    pub account_key: Option<Text>,
+    /// A file that holds the key of `account` and that only its owner may read.
+    pub account_key_file: Option<Text>,
+    /// A command that prints the key of `account`.
+    pub account_key_command: Option<OneOrMany>,
+    /// With `azblob://`: a shared access signature of `account`. Better: `sas_token_file`.
+    pub sas_token: Option<Text>,
+    /// A file that holds the shared access signature and that only its owner may read.
+    pub sas_token_file: Option<Text>,
+    /// A command that prints the shared access signature.
+    pub sas_token_command: Option<OneOrMany>,
+    /// With `sftp://`: the private key. Default: the keys of an ssh-agent, or those in `~/.ssh`.
+    pub private_key_file: Option<Text>,
+    /// With `sftp://`: the keys of known hosts. Default: `~/.ssh/known_hosts`.
+    pub known_hosts_file: Option<Text>,
+    /// This copy's own password. Better: `password_file`. Default: the one for all copies.
+    pub password: Option<Text>,
+    /// A file that holds this copy's own password and that only its owner may read.
+    pub password_file: Option<Text>,
+    /// A command that prints this copy's own password.
+    pub password_command: Option<OneOrMany>,
+    /// Which snapshots to keep in this copy. Default: what the stack says.
+    pub retention: Option<RetentionDocument>,
+    /// How fast to write to it, such as `8MiB/s` or `20Mbit/s`. Default: as fast as it goes.
+    #[schemars(schema_with = "rate")]
+    pub upload_limit: Option<Text>,
+    /// How fast to read from it, such as `8MiB/s` or `20Mbit/s`. Default: as fast as it goes.
+    #[schemars(schema_with = "rate")]
+    pub download_limit: Option<Text>,
+    /// How the backups are kept: `repository`, which is the default, or `archive`: one object for each source of each
+    /// snapshot, which this version reads the settings of and cannot write yet.
     #[schemars(schema_with = "layout")]
     pub layout: Option<Text>,
+    /// With `layout: archive`: the folder of each object, with `${stack}`, `${source}`, `${host}`, `${iso_date()}` and
+    /// `${iso_datetime()}` to be filled in. Default: `${stack}/${iso_datetime()}`.
+    pub prefix: Option<Text>,
+    /// With `layout: archive`: the public keys to encrypt to, as `age` takes them.
+    pub recipients: Option<OneOrMany>,
+    /// With `layout: archive`: a passphrase instead of recipients. Better: `passphrase_file`.
+    pub passphrase: Option<Text>,
+    /// A file that holds the passphrase and that only its owner may read.
+    pub passphrase_file: Option<Text>,
+    /// A command that prints the passphrase.
+    pub passphrase_command: Option<OneOrMany>,
 }
 
 /// An application to protect.
@@ -56,7 +143,7 @@ pub struct StackDocument {
     pub schedule: Option<Text>,
     /// The time zone of schedules and of retention's days, such as `Africa/Nairobi`. Default: the machine's.
     pub timezone: Option<Text>,
-    /// The copies to write to. Default: all.
+    /// The copies to write to, the one to prefer first. Default: all, in the order of the file.
     pub copies: Option<OneOrMany>,
     /// Which snapshots to keep. Default: last 3, hourly 24, daily 7, weekly 4, monthly 12, yearly 3.
     pub retention: Option<RetentionDocument>,
@@ -235,7 +322,11 @@ fn level(_: &mut SchemaGenerator) -> Schema {
 }
 
 fn layout(_: &mut SchemaGenerator) -> Schema {
-    json_schema!({ "const": "repository" })
+    json_schema!({ "enum": ["repository", "archive"] })
+}
+
+fn rate(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({ "type": "string", "pattern": "^[0-9.]+ *([kKmMgG]i?B|B|[kKmMgG]bit)/s$|\\$\\{" })
 }
 
 fn duration(_: &mut SchemaGenerator) -> Schema {

@@ -13,26 +13,6 @@ use crate::{Fault, FaultKind};
 /// Kinds of source that the format has and later versions read.
 const KINDS_LATER: [&str; 10] =
     ["couchdb", "postgres", "mysql", "mariadb", "redis", "valkey", "mongodb", "volume", "container-files", "tls"];
-/// Keys of a copy that the format has and later versions read.
-const COPY_KEYS_LATER: [&str; 16] = [
-    "endpoint",
-    "region",
-    "access_key_id",
-    "access_key_id_file",
-    "access_key_id_command",
-    "secret_access_key",
-    "secret_access_key_file",
-    "secret_access_key_command",
-    "connection_string",
-    "connection_string_file",
-    "connection_string_command",
-    "private_key",
-    "private_key_file",
-    "known_hosts_file",
-    "prefix",
-    "recipients",
-];
-
 /// Something in the configuration that cannot be.
 pub struct Mistake {
     /// Where. The field is found from it.
@@ -93,10 +73,6 @@ impl From<&Error> for Mistake {
                 if expected.contains(&"sqlite") && KINDS_LATER.contains(&field.as_str()) {
                     return at_key(format!("kind `{field}` {later}"))
                         .with_hint(format!("it comes with a later one; this one has {}", expected.join(", ")));
-                }
-                if expected.contains(&"offsite") && COPY_KEYS_LATER.contains(&field.as_str()) {
-                    return at_key(format!("`{field}` {later}"))
-                        .with_hint("it comes with a later one; this one writes to local folders only");
                 }
                 if expected.contains(&"sources") && field == "after_restore" {
                     return at_key(format!("`{field}` {later}")).with_hint("it comes with a later one");

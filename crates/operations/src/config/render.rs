@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use super::duration;
 use super::secret::CommandLine;
 use super::settings::{FilesSettings, SourceKind, SourceSettings};
+use super::url::Url;
 use crate::retention::Policy;
 use crate::{Fault, FaultKind};
 
@@ -14,14 +15,43 @@ use crate::{Fault, FaultKind};
 pub struct NewConfig {
     /// The file with the password.
     pub password_file: PathBuf,
-    /// The name of the one copy.
-    pub copy: String,
-    /// The folder of the one copy.
-    pub copy_path: PathBuf,
+    /// Where the backups go, the place to prefer first. At least one.
+    pub copies: Vec<NewCopy>,
     /// The name of the one stack.
     pub stack: String,
     /// What was found.
     pub sources: Vec<NewSource>,
+}
+
+/// A copy of a new configuration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewCopy {
+    /// Its name.
+    pub name: String,
+    /// Its place.
+    pub url: Url,
+}
+
+impl NewCopy {
+    /// Copies at these places, each named for the kind of place that it is.
+    pub fn at(urls: impl IntoIterator<Item = Url>) -> Vec<Self> {
+        let mut copies: Vec<Self> = Vec::new();
+        for url in urls {
+            let kind = match &url {
+                Url::Folder(_) => "local",
+                Url::S3 { .. } => "s3",
+                Url::Azure { .. } => "azure",
+                Url::Sftp { .. } => "sftp",
+            };
+            let is_alike = |copy: &&Self| std::mem::discriminant(&copy.url) == std::mem::discriminant(&url);
+            let name = match copies.iter().filter(is_alike).count() {
+                0 => kind.to_owned(),
+                others => format!("{kind}-{}", others + 1),
+            };
+            copies.push(Self { name, url });
+        }
+        copies
+    }
 }
 
 /// A source of a new configuration.
@@ -51,11 +81,11 @@ pub fn render(config: &NewConfig) -> Result<String, Fault> {
     page.path(0, "password_file", &config.password_file)?;
 
     page.line(0, "");
-    page.line(0, "# Where the backups go.");
+    page.line(0, "# Where the backups go, the place to prefer first.");
     page.line(0, "copies:");
-    page.line(1, &format!("{}:", quote(&config.copy)));
-    page.path(2, "url", &config.copy_path)?;
-    page.line(2, "media: disk");
+    for copy in &config.copies {
+        page.copy(copy)?;
+    }
 
     page.line(0, "");
     page.line(0, "stacks:");
@@ -93,6 +123,43 @@ struct Page {
 }
 
 impl Page {
+    /// A copy with what it may need besides its place, as comments.
+    fn copy(&mut self, copy: &NewCopy) -> Result<(), Fault> {
+        self.line(1, &format!("{}:", quote(&copy.name)));
+        match &copy.url {
+            Url::Folder(path) => {
+                self.path(2, "url", path)?;
+                self.line(2, "media: disk");
+                return Ok(());
+            }
+            url => self.text(2, "url", &url.to_string()),
+        }
+        let comments: &[&str] = match &copy.url {
+            Url::S3 { .. } => &[
+                "# Without an access key, what the platform says is used, such as an instance's role.",
+                "# endpoint: https://s3.example.org    # where it is not Amazon's",
+                "# region: eu-1",
+                "# access_key_id_file: /etc/lifeboat/s3-key-id",
+                "# secret_access_key_file: /etc/lifeboat/s3-key",
+            ],
+            Url::Azure { .. } => &[
+                "# Or `account:` alone, with what the platform says, such as a managed identity.",
+                "connection_string_file: /etc/lifeboat/azure-connection-string",
+            ],
+            Url::Sftp { .. } => &[
+                "# Without these, an ssh-agent and ~/.ssh are asked.",
+                "# private_key_file: /etc/lifeboat/id_ed25519",
+                "# known_hosts_file: /etc/lifeboat/known_hosts",
+            ],
+            Url::Folder(_) => &[],
+        };
+        for comment in comments {
+            self.line(2, comment);
+        }
+        self.line(2, "# offsite: true    # where it is at another site than the data");
+        Ok(())
+    }
+
     fn source(&mut self, source: &SourceSettings) -> Result<(), Fault> {
         match &source.kind {
             SourceKind::Files(files) => {

@@ -1,6 +1,8 @@
 //! The boundary between what the user typed and what it means: variables are replaced, numbers, spans and paths read,
 //! defaults filled in, names looked up.
 
+mod copy;
+
 use std::path::{Component, Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
@@ -8,8 +10,8 @@ use std::time::Duration;
 use jiff::tz::TimeZone;
 
 use super::document::{
-    CommandDocument, ComposeDocument, CopyDocument, Document, DrillDocument, FilesDocument, RetentionDocument,
-    SourceDocument, SqliteDocument, StackDocument,
+    CommandDocument, ComposeDocument, Document, DrillDocument, FilesDocument, RetentionDocument, SourceDocument,
+    SqliteDocument, StackDocument,
 };
 use super::duration;
 use super::environment::Environment;
@@ -22,6 +24,7 @@ use super::settings::{
 use super::text::{Named, OneOrMany, Place, Text};
 use crate::drill;
 use crate::retention::{Count, Policy, TagList, Within};
+use copy::TypedSecret;
 
 /// Names become tags, folders and parts of URLs.
 const NAME_CHARS_MAX: usize = 64;
@@ -58,79 +61,14 @@ impl Resolver<'_> {
                     .with_hint("write for example `state_dir: /var/lib/lifeboat`")
             })?,
         };
-        let password = self
-            .secret("password", (&document.password, &document.password_file, &document.password_command))?
-            .ok_or_else(|| {
-                Mistake::of_file("there is no password")
-                    .with_hint("add `password_file` with the name of a file that holds it")
-            })?;
-        let copies = self.copies(document.copies.as_ref())?;
+        let password =
+            self.secret("password", (&document.password, &document.password_file, &document.password_command))?;
+        let copies = self.copies(document.copies.as_ref(), password.as_ref())?;
         let no_stack =
             || Mistake::of_file("`stacks` is missing").with_hint("add what to back up: `lifeboat init` writes it");
         let stacks = document.stacks.as_ref().filter(|stacks| !stacks.0.is_empty()).ok_or_else(no_stack)?;
         let stacks = stacks.0.iter().map(|(name, stack)| self.stack(name, stack, &copies)).collect::<Result<_>>()?;
         Ok(Settings { file: self.file.to_owned(), state_dir, password, copies, stacks })
-    }
-
-    fn copies(&self, copies: Option<&Named<CopyDocument>>) -> Result<Vec<CopySettings>> {
-        let hint = "add for example `copies: {disk: {url: /srv/backups}}`";
-        let copies = copies.map(|copies| &copies.0[..]).unwrap_or_default();
-        match copies {
-            [] => Err(Mistake::of_file("`copies` is missing").with_hint(hint)),
-            [(name, copy)] => Ok(vec![self.copy(name, copy)?]),
-            [_, (second, _), ..] => {
-                Err(Mistake::at(second.place, "several copies are not supported by this version of Lifeboat")
-                    .with_hint("they come with a later one; keep the first and remove the others"))
-            }
-        }
-    }
-
-    fn copy(&self, name: &Text, copy: &CopyDocument) -> Result<CopySettings> {
-        let url = required(&copy.url, name, "url", "a folder, such as `url: /srv/backups`")?;
-        if let Some(layout) = &copy.layout {
-            match &*self.text(layout)? {
-                "repository" => (),
-                "archive" => {
-                    return Err(Mistake::at(
-                        layout.place,
-                        "archive copies are not supported by this version of Lifeboat",
-                    )
-                    .with_hint("they come with a later one; remove `layout`"));
-                }
-                _ => {
-                    return Err(Mistake::at(layout.place, "unknown layout")
-                        .with_hint("write `layout: repository`, or remove it"));
-                }
-            }
-        }
-        Ok(CopySettings {
-            name: self.name(name)?,
-            path: self.folder_of_url(url)?,
-            media: match &copy.media {
-                Some(media) => self.filled(media)?,
-                None => "disk".to_owned(),
-            },
-            offsite: self.boolean(&copy.offsite)?,
-        })
-    }
-
-    /// A copy's URL: a plain path, or `file://` with an absolute one.
-    fn folder_of_url(&self, url: &Text) -> Result<PathBuf> {
-        let text = self.filled(url)?;
-        if let Some(path) = text.strip_prefix("file://") {
-            // Percent signs would have to be decoded, and a host would be another machine: a plain path says it better.
-            if !path.starts_with('/') || path.contains('%') {
-                return Err(Mistake::at(url.place, "a `file://` URL must hold an absolute path, without `%`")
-                    .with_hint("write a plain path instead, such as /srv/backups"));
-            }
-            return self.path_of(url, path);
-        }
-        let scheme = text.split(['/', '.']).next().and_then(|start| start.split_once(':'));
-        if let Some((scheme, _)) = scheme {
-            return Err(Mistake::at(url.place, format!("copies in `{scheme}:` are not supported by this version of Lifeboat"))
-                .with_hint("they come with a later one; this one writes to local folders only. A folder with a colon in its name: write ./ before it"));
-        }
-        self.path_of(url, &text)
     }
 
     fn stack(&self, name: &Text, stack: &StackDocument, copies: &[CopySettings]) -> Result<StackSettings> {
@@ -301,22 +239,13 @@ impl Resolver<'_> {
     }
 
     /// `x`, `x_file` or `x_command`: at most one.
-    fn secret(
-        &self,
-        name: &str,
-        (given, file, command): (&Option<Text>, &Option<Text>, &Option<OneOrMany>),
-    ) -> Result<Option<SecretSource>> {
-        let places = [
-            given.as_ref().map(|text| (name.to_owned(), text.place)),
-            file.as_ref().map(|text| (format!("{name}_file"), text.place)),
-            command.as_ref().map(|line| (format!("{name}_command"), line.place())),
-        ];
-        let mut places = places.into_iter().flatten();
+    fn secret(&self, name: &str, typed: TypedSecret<'_>) -> Result<Option<SecretSource>> {
+        let mut places = copy::places(name, typed);
         if let (Some((first, _)), Some((second, place))) = (places.next(), places.next()) {
             return Err(Mistake::at(place, format!("`{first}` and `{second}` are both given"))
                 .with_hint("remove one of the two"));
         }
-        Ok(match (given, file, command) {
+        Ok(match typed {
             (Some(text), ..) => Some(SecretSource::Given(Secret::new(self.filled(text)?))),
             (_, Some(path), _) => Some(SecretSource::File(self.path(path)?)),
             (.., Some(line)) => {

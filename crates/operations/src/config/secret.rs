@@ -72,6 +72,16 @@ impl SecretSource {
     }
 }
 
+impl SecretSource {
+    /// The file it is read from, where it is one.
+    pub fn file(&self) -> Option<&Path> {
+        match self {
+            Self::File(path) => Some(path),
+            Self::Given(_) | Self::Command { .. } => None,
+        }
+    }
+}
+
 impl fmt::Display for SecretSource {
     /// Where it comes from, for messages.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -1,11 +1,15 @@
 //! What the configuration means: every value read, every default filled in, every path absolute.
 
+use std::collections::BTreeSet;
+use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use jiff::tz::TimeZone;
 use serde::Serialize;
 
+use super::archive::{ArchiveKey, ArchiveSettings};
+use super::location::Location;
 use super::mistake::nearest;
 use super::secret::{CommandLine, SecretSource};
 use super::show;
@@ -19,27 +23,58 @@ pub struct Settings {
     pub file: PathBuf,
     /// The folder that temporary files of backups and drills are made in. It may not exist yet.
     pub state_dir: PathBuf,
-    /// Where the password of the repository comes from.
-    pub password: SecretSource,
-    /// The places that keep the backups, in the order of the file. At least one; in this version exactly one.
+    /// Where the password comes from of copies that have none of their own; each copy knows the one it has. `None` where
+    /// all have their own.
+    pub password: Option<SecretSource>,
+    /// The places that keep the backups, in the order of the file, which is the order of preference. At least one.
     pub copies: Vec<CopySettings>,
     /// The applications to protect, in the order of the file. At least one.
     pub stacks: Vec<StackSettings>,
 }
 
 /// A place that keeps the backups.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct CopySettings {
     /// Its name.
-    #[serde(skip)]
     pub name: String,
-    /// The folder it is.
-    #[serde(rename = "url")]
-    pub path: PathBuf,
+    /// Where it is.
+    pub location: Location,
+    /// How the backups are kept there.
+    pub layout: Layout,
+    /// Which snapshots to keep in it. `None`: what the stack says.
+    pub retention: Option<Policy>,
     /// What it lies on, such as `disk`.
     pub media: String,
     /// Whether it is at another site than the data.
     pub offsite: bool,
+    /// Whether nobody can change or delete what is in it for a time, as the configuration says.
+    pub immutable: bool,
+    /// Whether it may be absent.
+    pub removable: bool,
+    /// The place it stands at.
+    pub site: Option<String>,
+    /// Who runs it. Never `None` for what is not a folder.
+    pub provider: Option<String>,
+    /// The account it is in.
+    pub account: Option<String>,
+    /// The region it is in.
+    pub region: Option<String>,
+    /// Bytes a second to write at most.
+    pub upload_limit: Option<NonZeroU64>,
+    /// Bytes a second to read at most.
+    pub download_limit: Option<NonZeroU64>,
+}
+
+/// How a copy keeps backups.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Layout {
+    /// As a repository of restic's format.
+    Repository {
+        /// Where the password comes from.
+        password: SecretSource,
+    },
+    /// As archives.
+    Archive(ArchiveSettings),
 }
 
 /// An application to protect.
@@ -54,7 +89,7 @@ pub struct StackSettings {
     /// The time zone of schedules and of retention.
     #[serde(rename = "timezone", serialize_with = "show::time_zone")]
     pub time_zone: TimeZone,
-    /// The names of the copies to write to. At least one.
+    /// The names of the copies to write to, the one to prefer first. At least one.
     pub copies: Vec<String>,
     /// Which snapshots to keep.
     pub retention: Policy,
@@ -189,6 +224,39 @@ impl Settings {
     pub fn copy(&self, name: &str) -> Result<&CopySettings, Fault> {
         let names: Vec<&str> = self.copies.iter().map(|copy| copy.name.as_str()).collect();
         self.copies.iter().find(|copy| copy.name == name).ok_or_else(|| unknown("copy", name, &names))
+    }
+
+    /// Which of a stack's snapshots to keep in a copy.
+    pub fn retention<'a>(&self, stack: &'a StackSettings, copy: &'a CopySettings) -> &'a Policy {
+        copy.retention.as_ref().unwrap_or(&stack.retention)
+    }
+
+    /// Every file with a secret that the configuration names.
+    pub fn secret_files(&self) -> BTreeSet<&Path> {
+        let own = self.password.iter().filter_map(SecretSource::file);
+        own.chain(self.copies.iter().flat_map(CopySettings::secret_files)).collect()
+    }
+}
+
+impl CopySettings {
+    /// Where the password of its repository comes from. The one place that says of archive copies that they are for a
+    /// later version.
+    pub fn password(&self) -> Result<&SecretSource, Fault> {
+        match &self.layout {
+            Layout::Repository { password } => Ok(password),
+            Layout::Archive(_) => Err(Fault::new(FaultKind::Unsupported, "archive copies are not in this version")
+                .with_hint("they come with a later one; until then remove the copy, or its `layout: archive`")),
+        }
+    }
+
+    /// Every file with a secret that it needs.
+    pub fn secret_files(&self) -> impl Iterator<Item = &Path> {
+        let key = match &self.layout {
+            Layout::Repository { password } => Some(password),
+            Layout::Archive(ArchiveSettings { key: ArchiveKey::Passphrase(passphrase), .. }) => Some(passphrase),
+            Layout::Archive(_) => None,
+        };
+        self.location.secret_files().into_iter().chain(key.and_then(SecretSource::file))
     }
 }
 

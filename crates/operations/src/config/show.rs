@@ -6,8 +6,11 @@ use jiff::tz::TimeZone;
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 
+use super::archive::ArchiveKey;
+use super::location::{AzureLogin, Location};
+use super::rate;
 use super::secret::SecretSource;
-use super::settings::{Settings, SourceSettings};
+use super::settings::{CopySettings, Layout, Settings, SourceSettings};
 use crate::{Fault, FaultKind};
 
 impl Settings {
@@ -32,15 +35,78 @@ impl Serialize for Settings {
         let mut map = serializer.serialize_map(None)?;
         map.serialize_entry("version", &1)?;
         map.serialize_entry("state_dir", &self.state_dir)?;
-        match &self.password {
-            SecretSource::Given(secret) => map.serialize_entry("password", secret)?,
-            SecretSource::File(path) => map.serialize_entry("password_file", path)?,
-            SecretSource::Command { line, .. } => map.serialize_entry("password_command", line)?,
-        }
+        secret(&mut map, "password", self.password.as_ref())?;
         map.serialize_entry("copies", &Named(self.copies.iter().map(|copy| (&*copy.name, copy)).collect()))?;
         map.serialize_entry("stacks", &Named(self.stacks.iter().map(|stack| (&*stack.name, stack)).collect()))?;
         map.end()
     }
+}
+
+impl Serialize for CopySettings {
+    /// Keys that say nothing are left out.
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        map.serialize_entry("url", &self.location.to_string())?;
+        match &self.location {
+            Location::Local(_) => {}
+            Location::S3(s3) => {
+                maybe(&mut map, "endpoint", s3.endpoint.as_ref())?;
+                if let Some(key) = &s3.access_key {
+                    secret(&mut map, "access_key_id", Some(&key.id))?;
+                    secret(&mut map, "secret_access_key", Some(&key.secret))?;
+                    secret(&mut map, "session_token", key.session_token.as_ref())?;
+                }
+            }
+            Location::Azure(azure) => match &azure.login {
+                AzureLogin::ConnectionString(string) => secret(&mut map, "connection_string", Some(string))?,
+                AzureLogin::Key { key, .. } => secret(&mut map, "account_key", Some(key))?,
+                AzureLogin::Sas { token, .. } => secret(&mut map, "sas_token", Some(token))?,
+                AzureLogin::Platform { .. } => {}
+            },
+            Location::Sftp(sftp) => {
+                maybe(&mut map, "private_key_file", sftp.private_key_file.as_ref())?;
+                maybe(&mut map, "known_hosts_file", sftp.known_hosts_file.as_ref())?;
+            }
+        }
+        map.serialize_entry("media", &self.media)?;
+        for (key, is_so) in [("offsite", self.offsite), ("immutable", self.immutable), ("removable", self.removable)] {
+            map.serialize_entry(key, &is_so)?;
+        }
+        for (key, label) in
+            [("site", &self.site), ("provider", &self.provider), ("account", &self.account), ("region", &self.region)]
+        {
+            maybe(&mut map, key, label.as_ref())?;
+        }
+        maybe(&mut map, "retention", self.retention.as_ref())?;
+        maybe(&mut map, "upload_limit", self.upload_limit.map(rate::show).as_ref())?;
+        maybe(&mut map, "download_limit", self.download_limit.map(rate::show).as_ref())?;
+        match &self.layout {
+            Layout::Repository { password } => secret(&mut map, "password", Some(password))?,
+            Layout::Archive(archive) => {
+                map.serialize_entry("layout", "archive")?;
+                map.serialize_entry("prefix", &archive.prefix)?;
+                match &archive.key {
+                    ArchiveKey::Recipients(recipients) => map.serialize_entry("recipients", recipients)?,
+                    ArchiveKey::Passphrase(passphrase) => secret(&mut map, "passphrase", Some(passphrase))?,
+                }
+            }
+        }
+        map.end()
+    }
+}
+
+/// `x`, `x_file` or `x_command`.
+fn secret<M: SerializeMap>(map: &mut M, name: &str, source: Option<&SecretSource>) -> Result<(), M::Error> {
+    match source {
+        None => Ok(()),
+        Some(SecretSource::Given(secret)) => map.serialize_entry(name, secret),
+        Some(SecretSource::File(path)) => map.serialize_entry(&format!("{name}_file"), path),
+        Some(SecretSource::Command { line, .. }) => map.serialize_entry(&format!("{name}_command"), line),
+    }
+}
+
+fn maybe<M: SerializeMap>(map: &mut M, key: &str, value: Option<&impl Serialize>) -> Result<(), M::Error> {
+    value.map_or(Ok(()), |value| map.serialize_entry(key, value))
 }
 
 /// Things by name, in order.

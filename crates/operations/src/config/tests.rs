@@ -41,30 +41,88 @@ fn bad_files_are_told_what_is_wrong_and_where_and_what_to_do() {
             write it like "*.log"
         bad-indent.yaml:2:12: this is not YAML: mapping values are not allowed in this context
             texts that hold `: ` or ` #`, or begin with one of * & ! | > % @ ` { [, need quotes, and so does ${VAR} between { } or [ ]; indent with spaces
+        copies-at-one-site-and-not.yaml:5:26: copies.there.site: copy `here` is at this site too, and only one of them says `offsite: true`
+            a site is away from the data, or it is not
+        copies-at-the-same-place.yaml:5:14: copies.nas.url: copy `disk` is at the very same place
+            name another place, or remove one of the two
         copies-list.yaml:4:3: copies: expected keys and values here
             write {key: value}, or one `key: value` a line, indented
         copies-missing.yaml:1:1: `copies` is missing
             add for example `copies: {disk: {url: /srv/backups}}`
-        copies-several.yaml:5:3: copies.nas: several copies are not supported by this version of Lifeboat
-            they come with a later one; keep the first and remove the others
-        copy-archive.yaml:4:29: copies.bundle.layout: archive copies are not supported by this version of Lifeboat
-            they come with a later one; remove `layout`
+        copy-archive-key-in-repository.yaml:4:27: copies.disk.prefix: `prefix` does not fit a repository
+            remove it; it belongs to copies with `layout: archive`
+        copy-archive-no-recipient.yaml:4:50: copies.bundle.recipients: the list is empty
+            name at least one recipient
+        copy-archive-password.yaml:4:48: copies.bundle.password: `password` does not fit an archive copy
+            remove it; it belongs to repositories; an archive copy has `recipients` or `passphrase_file`
+        copy-archive-prefix.yaml:4:46: copies.bundle.prefix: `${HOME}` is no place to fill in
+            known here: ${stack}, ${source}, ${host}, ${iso_date()}, ${iso_datetime()}; $$ is a plain dollar
+        copy-archive-recipient.yaml:4:51: copies.bundle.recipients[0]: this is no public key of age or SSH
+            write what begins with age1, ssh-ed25519 or ssh-rsa; `age-keygen` makes one
+        copy-archive-secret-key.yaml:4:51: copies.bundle.recipients[0]: this is a secret key, which must not stand here
+            write the public key that belongs to it: `age-keygen -y FILE` prints it
+        copy-archive-two-keys.yaml:4:128: copies.bundle.passphrase: `recipients` and a passphrase are both given
+            `age` takes one or the other: remove one of the two
+        copy-archive-without-key.yaml:4:3: copies.bundle: an archive copy needs a key to encrypt with
+            add `recipients: [age1…]`, the public keys that `age-keygen` prints, or `passphrase_file`
+        copy-azure-account.yaml:4:47: copies.azure.account: this cannot be the name of a storage account
+            write 3 to 24 small letters and digits
+        copy-azure-two-logins.yaml:4:92: copies.azure.sas_token_file: `account_key_file` and `sas_token_file` are both given
+            one of connection_string, account_key and sas_token is enough
+        copy-azure-without-account.yaml:4:56: copies.azure.account_key_file: `account` is missing
+            add the name of the storage account, or a `connection_string_file`
+        copy-azure-without-anything.yaml:4:16: copies.azure.url: `account` is missing
+            add the name of the storage account, or a `connection_string_file`
         copy-file-url-with-host.yaml:4:15: copies.disk.url: a `file://` URL must hold an absolute path, without `%`
             write a plain path instead, such as /srv/backups
-        copy-later-key.yaml:4:13: copies.offsite.endpoint: `endpoint` is not supported by this version of Lifeboat
-            it comes with a later one; this one writes to local folders only
+        copy-key-misspelt.yaml:4:32: copies.nas.private_key: unknown key `private_key`
+            did you mean `private_key_file`? known here: url, media, offsite, immutable, removable, site, provider, account, region, endpoint, access_key_id, access_key_id_file, access_key_id_command, secret_access_key, secret_access_key_file, secret_access_key_command, session_token, session_token_file, session_token_command, connection_string, connection_string_file, connection_string_command, account_key, account_key_file, account_key_command, sas_token, sas_token_file, sas_token_command, private_key_file, known_hosts_file, password, password_file, password_command, retention, upload_limit, download_limit, layout, prefix, recipients, passphrase, passphrase_file, passphrase_command
+        copy-key-of-azure-in-s3.yaml:4:52: copies.offsite.connection_string: `connection_string` does not fit a copy in s3://
+            remove it; it belongs to copies in azblob://
+        copy-key-of-s3-in-folder.yaml:4:29: copies.disk.endpoint: `endpoint` does not fit a folder
+            remove it; it belongs to copies in s3://
+        copy-key-of-s3-in-sftp.yaml:4:56: copies.nas.secret_access_key_file: `secret_access_key_file` does not fit a copy over sftp://
+            remove it; it belongs to copies in s3://
+        copy-key-of-sftp-in-azure.yaml:4:71: copies.azure.private_key_file: `private_key_file` does not fit a copy in azblob://
+            remove it; it belongs to copies over sftp://
+        copy-label-of-remote-in-folder.yaml:4:28: copies.disk.account: `account` does not fit a folder
+            remove it; it belongs to copies in s3://, azblob:// and sftp://
+        copy-layout.yaml:4:27: copies.disk.layout: unknown layout
+            write `layout: repository` or `layout: archive`, or remove it
+        copy-limit-zero.yaml:4:35: copies.disk.download_limit: expected a bandwidth
+            write it like 8MiB/s, 500kB/s or 20Mbit/s; without a limit, remove the key
+        copy-limit.yaml:4:33: copies.disk.upload_limit: expected a bandwidth
+            write it like 8MiB/s, 500kB/s or 20Mbit/s; without a limit, remove the key
         copy-name.yaml:4:3: copies.a b: this cannot be a name
             use letters, digits, `.`, `_` and `-`, not `.` or `-` first, at most 64 of them
         copy-offsite-maybe.yaml:4:28: copies.disk.offsite: expected true or false
             write one of the two, in small letters
-        copy-s3.yaml:4:18: copies.offsite.url: copies in `s3:` are not supported by this version of Lifeboat
-            they come with a later one; this one writes to local folders only. A folder with a colon in its name: write ./ before it
-        copy-sftp.yaml:4:18: copies.offsite.url: copies in `sftp:` are not supported by this version of Lifeboat
-            they come with a later one; this one writes to local folders only. A folder with a colon in its name: write ./ before it
+        copy-restic-url.yaml:4:18: copies.offsite.url: `sftp:` must be followed by `//`
+            write sftp://user@host:port/path; a path from the root begins with two slashes: sftp://user@host//srv/x
+        copy-retention.yaml:4:38: copies.disk.retention.daily: expected a number of snapshots
+            write a number from 0 on, or `all` to keep all of them
+        copy-s3-endpoint-without-scheme.yaml:4:43: copies.offsite.endpoint: this is not the address of a server
+            write https://host or https://host:port; the bucket stands in `url`, keys have settings of their own
+        copy-s3-endpoint.yaml:4:43: copies.offsite.endpoint: this is not the address of a server
+            write https://host or https://host:port; the bucket stands in `url`, keys have settings of their own
+        copy-s3-half-a-key.yaml:4:48: copies.offsite.access_key_id: `secret_access_key` is missing
+            give both parts of the access key, or neither to use what the platform says
+        copy-s3-key-twice.yaml:4:106: copies.offsite.secret_access_key_file: `secret_access_key` and `secret_access_key_file` are both given
+            remove one of the two
+        copy-s3-keys-in-url.yaml:4:18: copies.offsite.url: only the name of the bucket stands between the slashes
+            keys and passwords have settings of their own, and so has the server's address
+        copy-s3-token-without-key.yaml:4:53: copies.offsite.session_token_file: a session token needs the access key it belongs to
+            give both parts of the access key, or neither to use what the platform says
+        copy-scheme-unknown.yaml:4:18: copies.offsite.url: `ftp:` is no kind of place that Lifeboat knows
+            write a folder, s3://bucket/prefix, azblob://container/prefix or sftp://user@host:port/path; a folder with a colon in its name: write ./ before it
+        copy-sftp-password-in-url.yaml:4:14: copies.nas.url: a password does not belong into a url
+            remove it; Lifeboat logs in by `private_key_file`, or by the keys of an ssh-agent
         copy-text.yaml:4:9: copies.disk: expected keys and values here
             write {key: value}, or one `key: value` a line, indented
         copy-tilde.yaml:4:15: copies.disk.url: `~` is not replaced here
             write ${HOME} instead
+        copy-without-password.yaml:4:3: copies.nas: this copy has no password
+            add `password_file` to it, or at the beginning of the file for all copies
         copy-without-url.yaml:4:3: copies.disk: `url` is missing
             add a folder, such as `url: /srv/backups`
         deep-unset-variable.yaml:11:15: stacks.cht.sources.data.files.paths[1]: the environment variable NO_SUCH is not set
@@ -236,7 +294,7 @@ fn commands_are_texts_for_a_shell_or_lists_without_one() {
     let parts = [typed("docker", "docker"), typed("stop", "stop"), typed("${N}", "5"), typed("0x10", "0x10")];
     assert_eq!(stack.before, [shell, CommandLine::Program(parts.into())]);
     let password = SecretSource::Command { line: program(&["cat", "my file"]), folder: "/etc/lifeboat".into() };
-    assert_eq!(settings.password, password);
+    assert_eq!(settings.password, Some(password));
     let SourceKind::Command(command) = &stack.source("2").unwrap().kind else { panic!("a command") };
     assert_eq!(command.run, CommandLine::Shell("true".to_owned().into()));
     assert_eq!(command.name, "2", "the file is named like the source");
@@ -251,11 +309,11 @@ fn what_a_variable_of_a_command_holds_is_run_and_never_shown() {
     let before = &settings.stacks[0].before;
     assert_eq!(before[0].program(), ("sh", vec!["-c", "x ${TOKEN}"]));
     assert_eq!(before[1].program(), ("x", vec!["hunter2"]));
-    let fault = settings.password.read().unwrap_err();
+    let fault = settings.password.as_ref().unwrap().read().unwrap_err();
     let shown = [
         settings.to_yaml().unwrap(),
         settings.to_json().unwrap().to_string(),
-        format!("{settings:?} {} {} {} {fault:?}", before[0], before[1], settings.password),
+        format!("{settings:?} {} {} {} {fault:?}", before[0], before[1], settings.password.as_ref().unwrap()),
     ];
     for shown in shown {
         assert!(!shown.contains("hunter2") && shown.contains("${TOKEN}"), "{shown}");
@@ -269,12 +327,22 @@ fn what_is_left_out_gets_its_default() {
     let settings = read(text);
     assert_eq!(settings.folder(), Path::new("/etc/lifeboat"));
     assert_eq!(settings.state_dir, Path::new("/home/a/.local/state/lifeboat"));
-    assert_eq!(settings.password, SecretSource::File("/etc/lifeboat/pw".into()));
+    assert_eq!(settings.password, Some(SecretSource::File("/etc/lifeboat/pw".into())));
     let copy = CopySettings {
         name: "disk".into(),
-        path: "/etc/lifeboat/backups".into(),
+        location: Location::Local("/etc/lifeboat/backups".into()),
+        layout: Layout::Repository { password: SecretSource::File("/etc/lifeboat/pw".into()) },
+        retention: None,
         media: "disk".into(),
         offsite: false,
+        immutable: false,
+        removable: false,
+        site: None,
+        provider: None,
+        account: None,
+        region: None,
+        upload_limit: None,
+        download_limit: None,
     };
     assert_eq!(settings.copies, [copy]);
     let [a, b] = &settings.stacks[..] else { panic!("two stacks") };
@@ -291,7 +359,7 @@ fn what_is_left_out_gets_its_default() {
 #[test]
 fn a_secret_is_masked_wherever_settings_are_shown() {
     let settings = read(&WHOLE.replace("password_command: [cat, \"my file\"]", "password: ${KEY}"));
-    let SecretSource::Given(secret) = &settings.password else { panic!("{:?}", settings.password) };
+    let Some(SecretSource::Given(secret)) = &settings.password else { panic!("{:?}", settings.password) };
     assert_eq!(secret.expose(), "hunter2");
     let shown = format!("{settings:?} {} {}", settings.to_yaml().unwrap(), settings.to_json().unwrap());
     assert!(!shown.contains("hunter2"));
@@ -313,6 +381,11 @@ fn show_gives_the_effective_values_in_the_shape_of_the_file() {
             url: /srv/backups
             media: usb
             offsite: true
+            immutable: false
+            removable: false
+            password_command:
+            - cat
+            - my file
         stacks:
           cht:
             schedule: 0 */4 * * *
@@ -448,7 +521,7 @@ fn the_schema_describes_every_key_and_allows_no_others() {
     for (name, definition) in schema["$defs"].as_object().unwrap() {
         walk(definition, name, &mut keys);
     }
-    expect![".copies! .password .password_command .password_file .stacks! .state_dir .version! command.name command.run! command.trailer compose.env compose.files! compose.project copy.layout copy.media copy.offsite copy.url! drill.level drill.schedule files.append_only files.exclude files.exclude_caches files.full_read files.one_file_system files.paths! retention.daily retention.hourly retention.last retention.monthly retention.tags retention.weekly retention.within retention.within_daily retention.within_hourly retention.within_monthly retention.within_weekly retention.within_yearly retention.yearly source.command source.compose source.files source.sqlite sqlite.exclude sqlite.paths! stack.before stack.copies stack.drill stack.retention stack.rpo stack.rto stack.schedule stack.sources! stack.timezone"].assert_eq(&keys.join(" "));
+    expect![".copies! .password .password_command .password_file .stacks! .state_dir .version! command.name command.run! command.trailer compose.env compose.files! compose.project copy.access_key_id copy.access_key_id_command copy.access_key_id_file copy.account copy.account_key copy.account_key_command copy.account_key_file copy.connection_string copy.connection_string_command copy.connection_string_file copy.download_limit copy.endpoint copy.immutable copy.known_hosts_file copy.layout copy.media copy.offsite copy.passphrase copy.passphrase_command copy.passphrase_file copy.password copy.password_command copy.password_file copy.prefix copy.private_key_file copy.provider copy.recipients copy.region copy.removable copy.retention copy.sas_token copy.sas_token_command copy.sas_token_file copy.secret_access_key copy.secret_access_key_command copy.secret_access_key_file copy.session_token copy.session_token_command copy.session_token_file copy.site copy.upload_limit copy.url! drill.level drill.schedule files.append_only files.exclude files.exclude_caches files.full_read files.one_file_system files.paths! retention.daily retention.hourly retention.last retention.monthly retention.tags retention.weekly retention.within retention.within_daily retention.within_hourly retention.within_monthly retention.within_weekly retention.within_yearly retention.yearly source.command source.compose source.files source.sqlite sqlite.exclude sqlite.paths! stack.before stack.copies stack.drill stack.retention stack.rpo stack.rto stack.schedule stack.sources! stack.timezone"].assert_eq(&keys.join(" "));
 }
 
 fn found(name: &str, kind: SourceKind, note: Option<&str>) -> NewSource {
@@ -464,8 +537,9 @@ fn init_writes_a_file_that_people_can_read() {
     };
     let config = NewConfig {
         password_file: "/etc/lifeboat/password".into(),
-        copy: "disk".into(),
-        copy_path: "/srv/backups/cht".into(),
+        copies: NewCopy::at(
+            ["/srv/backups/cht", "s3://bucket/cht", "sftp://b@nas//srv/cht"].map(|url| Url::parse(url).unwrap()),
+        ),
         stack: "cht".into(),
         sources: vec![
             found(
@@ -507,11 +581,25 @@ fn init_writes_a_file_that_people_can_read() {
         # Without this password the backups cannot be read: keep a copy of it on another machine or on paper.
         password_file: /etc/lifeboat/password
 
-        # Where the backups go.
+        # Where the backups go, the place to prefer first.
         copies:
-          disk:
+          local:
             url: /srv/backups/cht
             media: disk
+          s3:
+            url: "s3://bucket/cht"
+            # Without an access key, what the platform says is used, such as an instance's role.
+            # endpoint: https://s3.example.org    # where it is not Amazon's
+            # region: eu-1
+            # access_key_id_file: /etc/lifeboat/s3-key-id
+            # secret_access_key_file: /etc/lifeboat/s3-key
+            # offsite: true    # where it is at another site than the data
+          sftp:
+            url: "sftp://b@nas//srv/cht"
+            # Without these, an ssh-agent and ~/.ssh are asked.
+            # private_key_file: /etc/lifeboat/id_ed25519
+            # known_hosts_file: /etc/lifeboat/known_hosts
+            # offsite: true    # where it is at another site than the data
 
         stacks:
           cht:
@@ -548,20 +636,22 @@ fn init_writes_a_file_that_people_can_read() {
     let sources: Vec<_> = config.sources.into_iter().map(|new| new.source).collect();
     assert_eq!(settings.stacks[0].sources, sources);
     assert_eq!(settings.stacks[0].retention, Policy::preset());
-    assert_eq!(settings.password, SecretSource::File(config.password_file));
-    assert_eq!(settings.copies[0].path, config.copy_path);
+    assert_eq!(settings.password, Some(SecretSource::File(config.password_file)));
+    let copies = settings.copies.iter().map(|copy| NewCopy { name: copy.name.clone(), url: copy.location.url() });
+    assert_eq!(copies.collect::<Vec<_>>(), config.copies);
 }
 
 #[test]
 fn a_path_that_yaml_cannot_hold_is_refused_rather_than_changed() {
     use std::os::unix::ffi::OsStringExt;
     let mut config = new_config(Vec::new());
-    config.copy_path = std::ffi::OsString::from_vec(b"/srv/\xff".to_vec()).into();
+    config.copies = NewCopy::at([Url::Folder(std::ffi::OsString::from_vec(b"/srv/\xff".to_vec()).into())]);
     assert!(render(&config).unwrap_err().message.contains("is not UTF-8"));
 }
 
 fn new_config(sources: Vec<NewSource>) -> NewConfig {
-    NewConfig { password_file: "/pw".into(), copy: "disk".into(), copy_path: "/b".into(), stack: "s".into(), sources }
+    let copies = NewCopy::at([Url::Folder("/b".into())]);
+    NewConfig { password_file: "/pw".into(), copies, stack: "s".into(), sources }
 }
 
 /// Texts that YAML readers stumble over, and any others.
@@ -616,10 +706,10 @@ proptest! {
     #[test]
     fn relative_paths_are_read_back_below_the_folder_of_the_file(name in "[a-z~:.]{1,6}") {
         let mut config = new_config(vec![found("s", SourceKind::Files(FilesSettings::new(vec![PathBuf::from(&name)])), None)]);
-        config.copy_path = PathBuf::from(&name);
+        config.copies = NewCopy::at([Url::Folder(PathBuf::from(&name))]);
         let settings = read(&render(&config).unwrap());
         let expected: PathBuf = Path::new("/etc/lifeboat").join(&name).components().collect();
-        prop_assert_eq!(&settings.copies[0].path, &expected);
+        prop_assert_eq!(&settings.copies[0].location, &Location::Local(expected.clone()));
         prop_assert_eq!(&settings.stacks[0].sources[0].kind, &SourceKind::Files(FilesSettings::new(vec![expected])));
     }
 

@@ -27,22 +27,41 @@ fn receipt(days: u32, verdict: Verdict, level: u8) -> Receipt {
 fn copy() -> CopyKnown {
     CopyKnown {
         name: "disk".to_owned(),
-        media: Some("disk".to_owned()),
+        media: "disk".to_owned(),
         offsite: false,
+        immutable: false,
+        removable: false,
+        site: None,
+        place: Place::Disk("sdb".to_owned()),
+        password: Password { whence: "the file /pw".to_owned(), is_here: true },
         fault: None,
+        is_other: false,
+        newest: None,
         damaged: Vec::new(),
     }
 }
 
-/// The health of a stack with these drills and nothing else to say.
-fn drilled(receipts: &[Receipt]) -> Health {
-    let copies = [copy()];
-    let known = Known { stack: "cht", newest: None, receipts, copies: &copies, rpo: None, rto: None };
-    health(&known, now())
+/// A snapshot, `days` old.
+fn taken(days: u32) -> Newest {
+    let time = now() - DAY * days;
+    Newest { id: Id::of(&days.to_le_bytes()), time, selection: false, status: Some(SourceStatus::Ok) }
 }
 
+/// The health of a stack with these copies and drills.
+fn with(copies: &[CopyKnown], receipts: &[Receipt], rpo: Option<Duration>) -> Health {
+    let live = Live { disks: ["sda".to_owned()].into() };
+    health(&Known { stack: "cht", live: &live, receipts, copies, rpo, rto: None }, now())
+}
+
+/// The health of a stack with these drills and nothing else to say.
+fn drilled(receipts: &[Receipt]) -> Health {
+    with(&[CopyKnown { newest: Some(taken(0)), ..copy() }], receipts, None)
+}
+
+/// What is wrong, without what could be better.
 fn texts(health: &Health) -> Vec<String> {
-    health.problems.iter().map(|problem| format!("{:?}: {}", problem.severity, problem.text)).collect()
+    let wrong = health.problems.iter().filter(|problem| problem.severity > Severity::Notice);
+    wrong.map(|problem| format!("{:?}: {}", problem.severity, problem.text)).collect()
 }
 
 fn says(health: &Health, severity: Severity, text: &str) -> bool {
@@ -89,9 +108,8 @@ fn a_snapshot_counts_as_proven_until_a_drill_of_it_fails() {
 
 /// The health of a stack with this newest snapshot, `days` old.
 fn backed_up(days: u32, selection: bool, rpo: Option<Duration>) -> Health {
-    let newest = Newest { time: now() - DAY * days, selection, status: Some(SourceStatus::Ok) };
-    let receipts = [receipt(1, Verdict::Passed, 3)];
-    health(&Known { stack: "cht", newest: Some(newest), receipts: &receipts, copies: &[copy()], rpo, rto: None }, now())
+    let newest = Newest { selection, ..taken(days) };
+    with(&[CopyKnown { newest: Some(newest), ..copy() }], &[receipt(1, Verdict::Passed, 3)], rpo)
 }
 
 #[test]
@@ -113,8 +131,7 @@ fn a_snapshot_of_some_sources_is_no_backup_of_the_stack() {
 #[test]
 fn a_damaged_snapshot_is_critical() {
     let copies = [CopyKnown { damaged: vec![Id::of(b"lost")], ..copy() }];
-    let known = Known { stack: "cht", newest: None, receipts: &[], copies: &copies, rpo: None, rto: None };
-    let health = health(&known, now());
+    let health = with(&copies, &[], None);
     assert!(says(&health, Severity::Critical, &Id::of(b"lost").short()), "{:?}", texts(&health));
 }
 
@@ -129,13 +146,52 @@ fn a_copy_that_cannot_be_looked_into_is_named_for_what_is_wrong_and_nothing_is_g
     for (kind, text, fix) in table {
         let fault = Some(Fault::new(kind, "why").into());
         let copies = [CopyKnown { fault, ..copy() }];
-        let known = Known { stack: "cht", newest: None, receipts: &[], copies: &copies, rpo: None, rto: None };
-        let problems = health(&known, now()).problems;
+        let mut problems = with(&copies, &[], None).problems;
+        problems.retain(|problem| problem.severity > Severity::Notice);
         let [problem] = &problems[..] else { panic!("{problems:?}") };
         assert!(problem.text.contains(text) && problem.fix.contains(fix), "{problem:?}");
     }
     let hinted = CopyFault::from(Fault::new(FaultKind::WrongPassword, "why").with_hint("look here"));
     let copies = [CopyKnown { fault: Some(hinted), ..copy() }];
-    let known = Known { stack: "cht", newest: None, receipts: &[], copies: &copies, rpo: None, rto: None };
-    assert_eq!(health(&known, now()).problems[0].fix, "look here");
+    assert_eq!(with(&copies, &[], None).problems[0].fix, "look here");
+}
+
+fn named(name: &str, days: Option<u32>) -> CopyKnown {
+    CopyKnown { name: name.to_owned(), newest: days.map(taken), ..copy() }
+}
+
+#[test]
+fn a_copy_that_lags_behind_is_named_and_does_not_count_as_verified() {
+    let drilled = ["disk", "nas"].map(|name| Receipt { copy: name.to_owned(), ..receipt(1, Verdict::Passed, 3) });
+    let in_step = with(&[named("disk", Some(0)), named("nas", Some(0))], &drilled, None);
+    assert_eq!((texts(&in_step), in_step.score.verified), (vec![], 2));
+    let behind = with(&[named("disk", Some(3)), named("nas", Some(0))], &drilled, None);
+    assert!(says(&behind, Severity::Warning, "copy disk lags behind"), "{:?}", texts(&behind));
+    assert_eq!((behind.score.verified, behind.last_backup), (1, Some(taken(0).time)), "the newest is in any copy");
+    let empty = with(&[named("disk", Some(0)), named("nas", None)], &drilled, None);
+    assert!(says(&empty, Severity::Warning, "copy nas holds no snapshot of cht"), "{:?}", texts(&empty));
+    let other = with(&[named("disk", Some(0)), CopyKnown { is_other: true, ..named("nas", Some(1)) }], &drilled, None);
+    assert!(says(&other, Severity::Warning, "a repository of its own"), "{:?}", texts(&other));
+}
+
+#[test]
+fn a_removable_copy_may_be_absent_and_no_other() {
+    let absent = |removable, kind| {
+        let fault = Some(Fault::new(kind, "why").into());
+        let copies = [named("disk", Some(0)), CopyKnown { removable, fault, ..named("usb", None) }];
+        let found = with(&copies, &[receipt(1, Verdict::Passed, 3)], None).problems;
+        found.iter().find(|problem| problem.text.contains("usb")).unwrap().severity
+    };
+    assert_eq!(absent(true, FaultKind::NoRepository), Severity::Notice);
+    assert_eq!(absent(false, FaultKind::NoRepository), Severity::Critical);
+    assert_eq!(absent(true, FaultKind::Damaged), Severity::Critical, "it is here, and bad");
+}
+
+#[test]
+fn rules_that_are_not_kept_are_notices_and_make_nothing_worse() {
+    let health = drilled(&[receipt(1, Verdict::Passed, 3)]);
+    assert_eq!(texts(&health), [""; 0]);
+    let notices: Vec<&str> = health.problems.iter().map(|problem| problem.text.split(':').next().unwrap()).collect();
+    assert_eq!(notices, ["copies", "media", "offsite", "immutable"]);
+    assert!(health.problems.iter().all(|problem| !problem.fix.is_empty()));
 }

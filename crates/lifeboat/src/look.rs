@@ -1,0 +1,117 @@
+//! A look into copies: what each of them holds, and what cannot be looked into. Each copy is opened once, however many
+//! stacks are asked about.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use operations::config::{CopySettings, StackSettings};
+use operations::manifest::Manifest;
+use operations::status::{CopyFault, CopyKnown, Newest};
+use operations::{Fault, FaultKind, drill, failure_domain, snapshots};
+use repository::format::receipt::Receipt;
+use repository::{Id, Index};
+
+use crate::app::App;
+
+/// What a look into one copy found.
+pub struct Look<'a> {
+    pub copy: &'a CopySettings,
+    pub seen: Result<Seen, CopyFault>,
+}
+
+/// What a copy holds.
+pub struct Seen {
+    /// The repository's own id, which all its copies share.
+    repository: Id,
+    /// What it holds of each stack that was asked about.
+    pub stacks: BTreeMap<String, Held>,
+    /// Snapshots, of whatever stack, that cannot be read.
+    pub damaged: Vec<Id>,
+    pub receipts: Vec<Receipt>,
+}
+
+/// What a copy holds of one stack.
+pub struct Held {
+    /// Every snapshot, oldest first.
+    pub snapshots: Vec<(Id, Timestamp)>,
+    pub newest: Option<Newest>,
+}
+
+/// Looks into all copies. One that cannot be opened is part of what was found, and no error.
+pub fn into<'a>(app: &App, copies: &[&'a CopySettings], stacks: &[&StackSettings]) -> Result<Vec<Look<'a>>, Fault> {
+    let look = |copy: &&'a CopySettings| match seen(app, copy, stacks) {
+        Err(fault) if fault.kind == FaultKind::Cancelled => Err(fault),
+        seen => Ok(Look { copy, seen: seen.map_err(CopyFault::from) }),
+    };
+    copies.iter().map(look).collect()
+}
+
+fn seen(app: &App, copy: &CopySettings, stacks: &[&StackSettings]) -> Result<Seen, Fault> {
+    let repository = app.open(copy)?;
+    let (found, damaged) = repository.snapshots_readable(&app.run.cancel)?;
+    let index = Index::load(&app.cx(), &repository)?;
+    let held = |stack: &&StackSettings| {
+        let found = snapshots::of_stack(found.clone(), Some(&stack.name));
+        let newest = snapshots::newest(&found).map(|(id, snapshot)| Newest {
+            id: *id,
+            time: snapshot.time.into(),
+            selection: snapshots::is_selection(snapshot),
+            status: Manifest::load(&repository, &index, &snapshot.tree).ok().flatten().map(|found| found.status()),
+        });
+        let snapshots = found.iter().map(|(id, snapshot)| (*id, snapshot.time.into())).collect();
+        (stack.name.clone(), Held { snapshots, newest })
+    };
+    Ok(Seen {
+        repository: repository.config().id,
+        stacks: stacks.iter().map(held).collect(),
+        damaged: damaged.into_iter().map(|(id, _)| id).collect(),
+        receipts: drill::receipts(&repository)?,
+    })
+}
+
+/// The looks into a stack's copies, in its order of preference.
+pub fn of_stack<'a, 'b>(looks: &'b [Look<'a>], stack: &StackSettings) -> Vec<&'b Look<'a>> {
+    stack.copies.iter().filter_map(|name| looks.iter().find(|look| look.copy.name == *name)).collect()
+}
+
+/// Whether a copy is of another repository than the first one that could be looked into.
+pub fn is_other(looks: &[&Look<'_>], look: &Look<'_>) -> bool {
+    let repository = |look: &Look<'_>| look.seen.as_ref().ok().map(|seen| seen.repository);
+    let first = looks.iter().find_map(|look| repository(look));
+    repository(look).is_some_and(|own| first.is_some_and(|first| first != own))
+}
+
+/// What is known of a stack's copies.
+pub fn known(app: &App, looks: &[&Look<'_>], stack: &StackSettings) -> Vec<CopyKnown> {
+    let known = |look: &&Look<'_>| {
+        let copy = look.copy;
+        let seen = look.seen.as_ref().ok();
+        CopyKnown {
+            name: copy.name.clone(),
+            media: copy.media.clone(),
+            offsite: copy.offsite,
+            immutable: copy.immutable,
+            removable: copy.removable,
+            site: copy.site.clone(),
+            place: failure_domain::place(copy),
+            password: failure_domain::password(&app.settings, copy),
+            fault: look.seen.as_ref().err().cloned(),
+            is_other: is_other(looks, look),
+            newest: seen.and_then(|seen| seen.stacks.get(&stack.name)?.newest),
+            damaged: seen.map_or_else(Vec::new, |seen| seen.damaged.clone()),
+        }
+    };
+    looks.iter().map(known).collect()
+}
+
+/// The receipts of all copies, oldest first. What was synchronised lies in several, and counts once.
+pub fn receipts(looks: &[&Look<'_>]) -> Vec<Receipt> {
+    let mut receipts: Vec<Receipt> = Vec::new();
+    for receipt in looks.iter().filter_map(|look| look.seen.as_ref().ok()).flat_map(|seen| &seen.receipts) {
+        if !receipts.contains(receipt) {
+            receipts.push(receipt.clone());
+        }
+    }
+    receipts.sort_by_key(|receipt| receipt.at);
+    receipts
+}

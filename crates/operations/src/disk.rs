@@ -1,0 +1,130 @@
+//! Which disk a path of this machine lies on, so that copies that die together are not counted twice.
+//!
+//! A file system's device number alone would tell two partitions of one disk apart. So a partition is followed to its
+//! disk, and what lies on others (LUKS, LVM, a software RAID) to the first disk below it: two that share only a later
+//! one are told apart, which is the one way in which this can count too much.
+
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+
+/// Layers of block devices that are followed at most; nobody stacks more.
+const LAYERS_MAX: usize = 8;
+
+/// The disk that `path` lies on, or would: the name that the kernel has for it, such as `sda`; for what is on no disk of
+/// this machine, such as a share, what is mounted. `None` where that cannot be told.
+pub fn of(path: &Path) -> Option<String> {
+    let mounts = std::fs::read_to_string("/proc/self/mountinfo").ok()?;
+    of_path(path, &mounts, Path::new("/sys"))
+}
+
+fn of_path(path: &Path, mounts: &str, sys: &Path) -> Option<String> {
+    // What is not there yet would be made in the nearest folder that is.
+    let there = path.ancestors().find_map(|path| path.canonicalize().ok())?;
+    let device = there.metadata().ok()?.dev();
+    let number = format!("{}:{}", rustix::fs::major(device), rustix::fs::minor(device));
+    if let Some(disk) = disk_of(&number, sys) {
+        return Some(disk);
+    }
+    // Btrfs, ZFS, overlays and shares have made-up numbers: what was mounted says more.
+    let source = source_of(&there, mounts)?;
+    let real = Path::new(&source).metadata().ok().map(|node| node.rdev()).filter(|number| *number != 0);
+    let disk = real.and_then(|real| disk_of(&format!("{}:{}", rustix::fs::major(real), rustix::fs::minor(real)), sys));
+    Some(disk.unwrap_or_else(|| if source.contains(['/', ':']) { source } else { format!("{source} ({number})") }))
+}
+
+/// The disk below the block device with this number.
+fn disk_of(number: &str, sys: &Path) -> Option<String> {
+    let mut device: PathBuf = sys.join("dev/block").join(number).canonicalize().ok()?;
+    for _ in 0..LAYERS_MAX {
+        if device.join("partition").exists() {
+            device.pop();
+        }
+        let mut below: Vec<PathBuf> = std::fs::read_dir(device.join("slaves"))
+            .into_iter()
+            .flatten()
+            .flatten()
+            .map(|entry| entry.path())
+            .collect();
+        below.sort();
+        match below.first().and_then(|first| first.canonicalize().ok()) {
+            Some(first) => device = first,
+            None => break,
+        }
+    }
+    Some(device.file_name()?.to_string_lossy().into_owned())
+}
+
+/// What is mounted where `path` lies: the mount with the longest point that is above it; of several, the last. See
+/// proc(5) for the fields.
+fn source_of(path: &Path, mounts: &str) -> Option<String> {
+    let mut best: Option<(&str, String)> = None;
+    for line in mounts.lines() {
+        let Some((before, after)) = line.split_once(" - ") else { continue };
+        let (Some(point), Some(source)) = (before.split(' ').nth(4), after.split(' ').nth(1)) else { continue };
+        let is_longer = best.as_ref().is_none_or(|(best, _)| best.len() <= point.len());
+        if is_longer && path.starts_with(point.replace("\\040", " ")) {
+            best = Some((point, source.replace("\\040", " ")));
+        }
+    }
+    best.map(|(_, source)| source)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    /// A `/sys` with a disk `sda` of two partitions, a disk `sdb`, and a LUKS volume on `sda2`.
+    fn sys() -> tempfile::TempDir {
+        let sys = tempfile::tempdir().unwrap();
+        let path = |name: &str| sys.path().join(name);
+        fs::create_dir_all(path("dev/block")).unwrap();
+        for (number, device) in [
+            ("8:1", "devices/sda/sda1"),
+            ("8:2", "devices/sda/sda2"),
+            ("8:16", "devices/sdb"),
+            ("253:0", "devices/virtual/dm-0"),
+        ] {
+            fs::create_dir_all(path(device).join("slaves")).unwrap();
+            symlink(path(device), path("dev/block").join(number)).unwrap();
+        }
+        fs::write(path("devices/sda/sda1/partition"), "1").unwrap();
+        fs::write(path("devices/sda/sda2/partition"), "2").unwrap();
+        symlink(path("devices/sda/sda2"), path("devices/virtual/dm-0/slaves/sda2")).unwrap();
+        sys
+    }
+
+    #[test]
+    fn partitions_and_what_lies_on_them_are_followed_to_their_disk() {
+        let sys = sys();
+        let disk = |number: &str| disk_of(number, sys.path());
+        assert_eq!(
+            (disk("8:1"), disk("8:2"), disk("253:0")),
+            (Some("sda".into()), Some("sda".into()), Some("sda".into()))
+        );
+        assert_eq!(disk("8:16"), Some("sdb".into()));
+        assert_eq!(disk("0:42"), None);
+    }
+
+    #[test]
+    fn the_nearest_mount_says_what_is_mounted() {
+        let mounts = "20 1 0:20 / / rw - overlay overlay rw\n\
+                      30 20 0:30 / /mnt/a\\040b rw shared:1 - nfs4 nas:/export rw\n\
+                      31 20 0:31 / /mnt rw - btrfs /dev/sdz1 rw\nbroken\n";
+        let source = |path: &str| source_of(Path::new(path), mounts);
+        assert_eq!(source("/mnt/a b/c").as_deref(), Some("nas:/export"));
+        assert_eq!(source("/mnt/a").as_deref(), Some("/dev/sdz1"));
+        assert_eq!(source("/mntx").as_deref(), Some("overlay"));
+    }
+
+    #[test]
+    fn two_folders_of_one_file_system_are_on_one_disk_also_before_they_exist() {
+        let folder = tempfile::tempdir().unwrap();
+        let disk = of(folder.path());
+        assert!(disk.is_some());
+        assert_eq!(of(&folder.path().join("not/there/yet")), disk);
+        assert_ne!(of(Path::new("/proc/self")), disk, "what is on no disk is told apart");
+    }
+}

@@ -1,0 +1,103 @@
+//! What things are lost with: from the configuration, and from this machine's disks. The score is worked out from it.
+
+use std::path::{Path, PathBuf};
+
+use crate::config::{CopySettings, Location, SecretSource, Settings, SourceKind, StackSettings};
+use crate::disk;
+use crate::score::{Live, Password, Place};
+
+/// The disks that a stack's data lies on. What a command prints lies nowhere.
+pub fn live(stack: &StackSettings) -> Live {
+    let paths = stack.sources.iter().flat_map(|source| match &source.kind {
+        SourceKind::Files(files) => &files.paths[..],
+        SourceKind::Sqlite(sqlite) => &sqlite.paths[..],
+        SourceKind::Compose(compose) => &compose.files[..],
+        SourceKind::Command(_) => &[],
+    });
+    Live { disks: paths.filter_map(|path| disk::of(&without_glob(path))).collect() }
+}
+
+/// The part of a path that is no pattern.
+fn without_glob(path: &Path) -> PathBuf {
+    let is_pattern = |part: &std::ffi::OsStr| part.as_encoded_bytes().iter().any(|byte| b"*?[{".contains(byte));
+    path.components().take_while(|part| !is_pattern(part.as_os_str())).collect()
+}
+
+/// What a copy is lost with. A folder with a `provider` is not a disk of this machine but somebody's, such as a share.
+pub fn place(copy: &CopySettings) -> Place {
+    match (&copy.location, &copy.provider) {
+        (Location::Local(path), None) => {
+            Place::Disk(disk::of(path).unwrap_or_else(|| format!("below {}", path.display())))
+        }
+        (location, provider) => Place::Service {
+            provider: provider.clone().unwrap_or_else(|| location.to_string()),
+            account: copy.account.clone(),
+            region: copy.region.clone(),
+        },
+    }
+}
+
+/// What opens a copy.
+pub fn password(settings: &Settings, copy: &CopySettings) -> Password {
+    match copy.password() {
+        Ok(own @ SecretSource::Given(_)) if settings.password.as_ref() != Some(own) => {
+            Password { whence: format!("the configuration of copy {}", copy.name), is_here: true }
+        }
+        Ok(source) => {
+            // A command may ask another machine; what it asks is not known.
+            let is_here = !matches!(source, SecretSource::Command { .. });
+            Password { whence: source.to_string(), is_here }
+        }
+        Err(_) => Password { whence: format!("the keys of copy {}", copy.name), is_here: false },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{self, Environment};
+
+    fn settings(copies: &str) -> Settings {
+        let text = format!(
+            "version: 1\npassword_file: /pw\ncopies: {{{copies}}}\nstacks: {{s: {{sources: {{f: {{files: {{paths: [/]}}}}, c: {{command: {{run: x}}}}}}}}}}\n"
+        );
+        config::parse(&text, Path::new("/lifeboat.yaml"), &Environment::of([("HOME", "/h")])).unwrap()
+    }
+
+    #[test]
+    fn a_folder_is_lost_with_its_disk_unless_somebody_else_runs_it() {
+        let settings = settings(
+            "a: {url: /}, b: {url: /mnt/b, provider: nas}, c: {url: 's3://bucket', region: eu, endpoint: 'https://s3.example.org:8443'}",
+        );
+        let [a, b, c] = &settings.copies[..] else { panic!("three copies") };
+        let live = live(&settings.stacks[0]);
+        assert_eq!(live.disks.len(), 1);
+        let Place::Disk(disk) = place(a) else { panic!("a disk") };
+        assert!(live.disks.contains(&disk), "the copy lies beside the data");
+        let service = |provider: &str, region: Option<&str>| Place::Service {
+            provider: provider.to_owned(),
+            account: None,
+            region: region.map(str::to_owned),
+        };
+        assert_eq!(place(b), service("nas", None));
+        assert_eq!(place(c), service("s3.example.org", Some("eu")));
+    }
+
+    #[test]
+    fn passwords_are_the_same_where_they_come_from_the_same_place() {
+        let settings = settings(
+            "a: {url: /a}, b: {url: /b, password_file: /pw}, c: {url: /c, password: x}, d: {url: /d, password: y}, e: {url: /e, password_command: pass}",
+        );
+        let passwords: Vec<Password> = settings.copies.iter().map(|copy| password(&settings, copy)).collect();
+        let [a, b, c, d, e] = &passwords[..] else { panic!("five copies") };
+        assert_eq!(a, b);
+        assert!(a != c && c != d && d != e);
+        assert!(a.is_here && c.is_here && !e.is_here);
+    }
+
+    #[test]
+    fn a_pattern_lies_where_its_folder_does() {
+        assert_eq!(without_glob(Path::new("/srv/*/a.db")), Path::new("/srv"));
+        assert_eq!(without_glob(Path::new("/srv/a.db")), Path::new("/srv/a.db"));
+    }
+}
