@@ -165,7 +165,7 @@ mod tests {
     fn a_snapshot_is_shown_by_the_worst_that_is_known_of_it() {
         let damage = Error::Internal("its root is lost".to_owned());
         let drill = |verdict, level| Receipt {
-            snapshot: repository::Id::of(b"x"),
+            snapshot: Id::of(b"x"),
             stack: "s".to_owned(),
             copy: "disk".to_owned(),
             level,
