@@ -15,7 +15,7 @@ use repository::limits::CHUNK_BYTES_AVERAGE;
 use repository::storage::memory::MemoryStorage;
 use repository::{
     Cancel, Capture, CaptureCx, Data, Entry, Facts, File, FileKind, Id, Index, Item, Node, NodeKind, Repository, RunCx,
-    Silent, Source, SourceError, walk,
+    Silent, Source, SourceError, Storage as _, walk,
 };
 
 use crate::backup::{self, BackupReport, NamedSource, StackBackup};
@@ -41,6 +41,20 @@ impl Memory {
             clock: SimulatedClock::new(now),
             scratch: tempfile::tempdir().unwrap(),
         }
+    }
+
+    /// Another copy of the repository, as it is now.
+    pub fn copied(&self) -> Self {
+        let storage = MemoryStorage::new();
+        storage.put(File::CONFIG, &self.storage.get(File::CONFIG, None).unwrap()).unwrap();
+        for kind in [FileKind::Key, FileKind::Pack, FileKind::Index, FileKind::Snapshot, FileKind::Receipt] {
+            for listed in self.storage.list(kind).unwrap() {
+                let file = File::new(kind, listed.id);
+                storage.put(file, &self.storage.get(file, None).unwrap()).unwrap();
+            }
+        }
+        let repository = Arc::new(Repository::open(Arc::new(storage.clone()), "secret").unwrap());
+        Self { storage, repository, ..Self::new() }
     }
 
     pub fn cx(&self) -> RunCx<'_> {

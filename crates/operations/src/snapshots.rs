@@ -268,6 +268,29 @@ mod tests {
     }
 
     #[test]
+    fn the_latest_of_several_copies_is_the_newest_of_all_from_the_first_that_has_it() {
+        let memory = Memory::new();
+        memory.snapshot("cht", "2026-03-01T00:00:00Z", &[]);
+        // `nas` lags behind by one, `usb` is in step.
+        let nas = memory.copied();
+        let newer = memory.snapshot("cht", "2026-03-02T00:00:00Z", &[]);
+        let usb = memory.copied();
+        let latest = |copies: &[&Memory]| {
+            let repositories: Vec<&Repository> = copies.iter().map(|copy| &*copy.repository).collect();
+            latest_among(&memory.cx(), &repositories, Some("cht"))
+                .map(|(number, found)| (number, found.id, found.doubts.len()))
+        };
+        assert_eq!(latest(&[&nas, &memory, &usb]).unwrap(), (1, newer, 0));
+        // Damaged in one copy and whole in another, it is no doubt; where no copy can read it, it is one.
+        assert!(memory.storage.flip(File::new(FileKind::Snapshot, newer), 40));
+        assert_eq!(latest(&[&nas, &memory, &usb]).unwrap(), (2, newer, 0));
+        let (number, found, doubts) = latest(&[&nas, &memory]).unwrap();
+        assert_eq!((number, doubts), (0, 1));
+        assert_ne!(found, newer);
+        assert!(matches!(latest(&[&Memory::new()]), Err(Error::NotFound(_))));
+    }
+
+    #[test]
     fn an_id_is_named_by_four_digits_at_least() {
         for digits in ["ab12", "AB12", "0123456789abcdef"] {
             assert!(check_digits(digits).is_ok(), "{digits}");

@@ -98,7 +98,7 @@ fn a_copy_beside_the_data_is_told_what_it_does_not_save_from() {
             add a copy at another site, or say `offsite: true` of the one that is
         - immutable: no copy is immutable: whoever takes over this host can delete every copy it can reach
             put a copy under object lock, or behind a server that only adds, and say `immutable: true`
-        - verified: copy local was never drilled
+        - verified: copy local is not proven by a drill
             run `lifeboat drill cht --copy local`
         ! without the disk sda: the data and copy local gone; nothing is left
         ! without this host: the data and copy local gone; nothing is left
