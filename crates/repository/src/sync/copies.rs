@@ -1,0 +1,198 @@
+//! What is known of each copy: its index, its listing of packs, and which packs are really there.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+use super::{Left, SourceDamage};
+use crate::format::pack::{BlobKind, PackedBlob};
+use crate::index::ByPack;
+use crate::{Error, Event, File, FileKind, Id, Index, Repository, RunCx};
+
+/// The index of a copy, and how it fits the packs that are there.
+pub(crate) struct View {
+    pub index: Index,
+    /// Packs that are there, with their sizes.
+    pub listing: HashMap<Id, u64>,
+    /// Packs that the index names.
+    pub indexed: HashSet<Id>,
+    /// The size that each pack's blobs make, by its number.
+    pub bytes: Vec<u64>,
+    by_pack: OnceLock<ByPack>,
+}
+
+impl View {
+    /// Reads as much of the index as can be read: what a damaged index file names counts as not there. Gives the damaged
+    /// files, too.
+    pub fn load(cx: &RunCx<'_>, repository: &Repository) -> Result<(Self, Vec<(Id, Error)>), Error> {
+        let (index, damaged) = Index::load_readable(cx, repository)?;
+        let listed = repository.storage().list(FileKind::Pack)?;
+        let listing = listed.into_iter().map(|listed| (listed.id, listed.bytes)).collect();
+        let (indexed, bytes) = (index.pack_ids().iter().copied().collect(), index.pack_bytes());
+        Ok((Self { index, listing, indexed, bytes, by_pack: OnceLock::new() }, damaged))
+    }
+
+    /// Whether the pack of this number is there and has the size its blobs make.
+    pub fn is_whole(&self, pack: usize) -> bool {
+        self.listing.get(&self.index.pack_ids()[pack]) == Some(&self.bytes[pack])
+    }
+
+    /// Whether the blob at a position lies within a pack that is there, however long that is.
+    fn is_within(&self, kind: BlobKind, at: usize) -> bool {
+        let location = self.index.location(kind, at);
+        let end = u64::from(location.blob.offset) + u64::from(location.blob.length);
+        self.listing.get(&location.pack).is_some_and(|bytes| end <= *bytes)
+    }
+
+    /// Whether a blob might be read from here one by one.
+    pub fn may_give(&self, kind: BlobKind, id: &Id) -> bool {
+        self.index.range(kind, id).any(|at| self.is_within(kind, at))
+    }
+
+    pub fn by_pack(&self) -> &ByPack {
+        self.by_pack.get_or_init(|| ByPack::of(&self.index))
+    }
+
+    /// The blobs of the pack of this number, in the order they lie.
+    pub fn blobs(&self, pack: usize) -> Vec<PackedBlob> {
+        self.by_pack().blobs(&self.index, pack)
+    }
+}
+
+/// The copy that is brought into step.
+pub(crate) struct Target<'a> {
+    pub repository: &'a Arc<Repository>,
+    pub view: View,
+    /// Packs that are known to be damaged: what they hold is not there, and their names cannot be used again.
+    pub damaged: HashSet<Id>,
+}
+
+impl Target<'_> {
+    /// Whether a blob lies in a pack that is there and whole, as far as is known.
+    pub fn holds(&self, kind: BlobKind, id: &Id) -> bool {
+        let index = &self.view.index;
+        index.range(kind, id).any(|at| {
+            let pack = index.pack_number(kind, at);
+            self.view.is_whole(pack) && !self.damaged.contains(&index.pack_ids()[pack])
+        })
+    }
+}
+
+/// The copies that are read from, best first. All but the first are looked into only where the first cannot help.
+pub(crate) struct Sources<'a> {
+    pub all: Vec<Source<'a>>,
+    damage: Mutex<Vec<SourceDamage>>,
+    left: Mutex<Vec<Left>>,
+}
+
+/// One of them.
+pub(crate) struct Source<'a> {
+    pub repository: &'a Arc<Repository>,
+    /// `None` inside where it cannot be read.
+    view: OnceLock<Option<View>>,
+}
+
+impl Source<'_> {
+    /// What is known of it, where it was looked into.
+    pub fn view(&self) -> Option<&View> {
+        self.view.get()?.as_ref()
+    }
+
+    pub fn is_asked(&self) -> bool {
+        self.view.get().is_some()
+    }
+}
+
+impl<'a> Sources<'a> {
+    pub fn new(repositories: &'a [Arc<Repository>]) -> Self {
+        let all = repositories.iter().map(|repository| Source { repository, view: OnceLock::new() }).collect();
+        Self { all, damage: Mutex::default(), left: Mutex::default() }
+    }
+
+    /// Looks into one more source. False where all have been asked already.
+    pub fn look_further(&self, cx: &RunCx<'_>) -> Result<bool, Error> {
+        for source in self.all.iter().filter(|source| !source.is_asked()) {
+            match View::load(cx, source.repository) {
+                Ok((view, damaged)) => {
+                    for (id, error) in damaged {
+                        self.note_damage(cx, source.repository, File::new(FileKind::Index, id), &error);
+                    }
+                    let _ = source.view.set(Some(view));
+                    return Ok(true);
+                }
+                Err(Error::Cancelled) => return Err(Error::Cancelled),
+                Err(error) => {
+                    let _ = source.view.set(None);
+                    self.leave(source.repository, &error);
+                }
+            }
+        }
+        Ok(false)
+    }
+
+    /// Looks into the first source that can be read. Fails where none can.
+    pub fn look_first(&self, cx: &RunCx<'_>) -> Result<(), Error> {
+        if self.look_further(cx)? || self.all.is_empty() {
+            return Ok(());
+        }
+        let left = self.left.lock().unwrap_or_else(PoisonError::into_inner);
+        let why: Vec<String> = left.iter().map(|left| left.what.clone()).collect();
+        Err(Error::NotFound(format!("none of the other copies can be read: {}", why.join("; "))))
+    }
+
+    /// Sources that were looked into and can be read, by number.
+    pub fn views(&self) -> impl Iterator<Item = (usize, &View)> {
+        self.all.iter().enumerate().filter_map(|(number, source)| Some((number, source.view()?)))
+    }
+
+    /// One blob from any of the sources looked into.
+    pub fn blob(&self, kind: BlobKind, id: &Id) -> Result<Vec<u8>, Error> {
+        let readers = self.all.iter().filter_map(|source| Some((&**source.repository, &source.view()?.index)));
+        blob_from(readers, kind, id)
+    }
+
+    pub fn note_damage(&self, cx: &RunCx<'_>, repository: &Repository, file: File, error: &Error) {
+        let what = match error {
+            Error::Damaged { what, .. } => what.clone(),
+            Error::Storage(crate::StorageError::NotFound { .. }) => "it is missing".to_owned(),
+            error => error.to_string(),
+        };
+        let damage = SourceDamage { location: repository.storage().location(), file, what };
+        cx.events.emit(Event::Note(format!("{}: {file} is damaged: {}", damage.location, damage.what)));
+        self.damage.lock().unwrap_or_else(PoisonError::into_inner).push(damage);
+    }
+
+    pub fn leave(&self, repository: &Repository, error: &Error) {
+        let left = Left { location: repository.storage().location(), what: error.to_string() };
+        self.left.lock().unwrap_or_else(PoisonError::into_inner).push(left);
+    }
+
+    /// The damage found, and the sources that could not be read.
+    pub fn into_findings(self) -> (Vec<SourceDamage>, Vec<Left>) {
+        let inner = |poisoned: PoisonError<_>| poisoned.into_inner();
+        let mut damage = self.damage.into_inner().unwrap_or_else(inner);
+        damage.sort();
+        damage.dedup();
+        (damage, self.left.into_inner().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// Reads a blob from the first that gives it whole. Damage in one is made up for by the next; where all fail, a failure
+/// other than damage is returned, since the blob may be there after all.
+pub(crate) fn blob_from<'r>(
+    readers: impl IntoIterator<Item = (&'r Repository, &'r Index)>,
+    kind: BlobKind,
+    id: &Id,
+) -> Result<Vec<u8>, Error> {
+    let mut failure = Error::BlobMissing { id: *id, kind: kind.name() };
+    for (repository, index) in readers {
+        match repository.blob(index, kind, id) {
+            Ok(plain) => return Ok(plain),
+            Err(Error::Cancelled) => return Err(Error::Cancelled),
+            // What is merely absent says less than what is damaged, and that less than what could not be asked.
+            Err(error) if !error.is_damage() => failure = error,
+            Err(error) if failure.is_damage() && !matches!(error, Error::BlobMissing { .. }) => failure = error,
+            Err(_) => {}
+        }
+    }
+    Err(failure)
+}
