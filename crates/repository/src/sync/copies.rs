@@ -144,12 +144,35 @@ impl<'a> Sources<'a> {
         self.all.iter().enumerate().filter_map(|(number, source)| Some((number, source.view()?)))
     }
 
-    /// One blob from any of the sources looked into.
-    pub fn blob(&self, kind: BlobKind, id: &Id) -> Result<Vec<u8>, Error> {
+    /// One blob from any of the sources looked into, else from `target`.
+    pub fn blob(&self, cx: &RunCx<'_>, target: &Target<'_>, kind: BlobKind, id: &Id) -> Result<Vec<u8>, Error> {
         let readers = self.all.iter().filter_map(|source| Some((&**source.repository, &source.view()?.index)));
-        blob_from(readers, kind, id)
+        let last: (&Repository, &Index) = (target.repository, &target.view.index);
+        blob_from(readers.chain([last]), kind, id, |repository, pack, error| {
+            if !std::ptr::eq(repository, last.0) {
+                self.note_damage(cx, repository, File::pack(pack), error);
+            }
+        })
     }
 
+    /// Notes the packs that a blob should lie in and that are not there or not whole.
+    pub fn note_packs_of(&self, cx: &RunCx<'_>, kind: BlobKind, id: &Id) {
+        for (number, view) in self.views() {
+            for at in view.index.range(kind, id) {
+                let pack = view.index.pack_number(kind, at);
+                let file = File::pack(view.index.pack_ids()[pack]);
+                if !view.is_whole(pack) {
+                    let what = match view.listing.get(&file.id) {
+                        None => "it is missing".to_owned(),
+                        Some(bytes) => format!("it has {bytes} bytes, its blobs make {}", view.bytes[pack]),
+                    };
+                    self.note_damage(cx, self.all[number].repository, file, &Error::Damaged { file, what });
+                }
+            }
+        }
+    }
+
+    /// Notes damage of a file, the first time it is met.
     pub fn note_damage(&self, cx: &RunCx<'_>, repository: &Repository, file: File, error: &Error) {
         let what = match error {
             Error::Damaged { what, .. } => what.clone(),
@@ -157,8 +180,11 @@ impl<'a> Sources<'a> {
             error => error.to_string(),
         };
         let damage = SourceDamage { location: repository.storage().location(), file, what };
-        cx.events.emit(Event::Note(format!("{}: {file} is damaged: {}", damage.location, damage.what)));
-        self.damage.lock().unwrap_or_else(PoisonError::into_inner).push(damage);
+        let mut noted = self.damage.lock().unwrap_or_else(PoisonError::into_inner);
+        if noted.iter().all(|noted| (&noted.location, noted.file) != (&damage.location, file)) {
+            cx.events.emit(Event::Note(format!("{}: {file} is damaged: {}", damage.location, damage.what)));
+            noted.push(damage);
+        }
     }
 
     pub fn leave(&self, repository: &Repository, error: &Error) {
@@ -168,10 +194,8 @@ impl<'a> Sources<'a> {
 
     /// The damage found, and the sources that could not be read.
     pub fn into_findings(self) -> (Vec<SourceDamage>, Vec<Left>) {
-        let inner = |poisoned: PoisonError<_>| poisoned.into_inner();
-        let mut damage = self.damage.into_inner().unwrap_or_else(inner);
+        let mut damage = self.damage.into_inner().unwrap_or_else(PoisonError::into_inner);
         damage.sort();
-        damage.dedup();
         (damage, self.left.into_inner().unwrap_or_else(PoisonError::into_inner))
     }
 }
@@ -182,10 +206,15 @@ pub(crate) fn blob_from<'r>(
     readers: impl IntoIterator<Item = (&'r Repository, &'r Index)>,
     kind: BlobKind,
     id: &Id,
+    damaged: impl Fn(&Repository, Id, &Error),
 ) -> Result<Vec<u8>, Error> {
     let mut failure = Error::BlobMissing { id: *id, kind: kind.name() };
     for (repository, index) in readers {
-        match repository.blob(index, kind, id) {
+        let read = repository.blob(index, kind, id);
+        if let Err(error @ Error::BlobDamaged { pack, .. }) = &read {
+            damaged(repository, *pack, error);
+        }
+        match read {
             Ok(plain) => return Ok(plain),
             Err(Error::Cancelled) => return Err(Error::Cancelled),
             // What is merely absent says less than what is damaged, and that less than what could not be asked.

@@ -3,11 +3,11 @@
 use std::cell::RefCell;
 use std::collections::HashSet;
 
-use super::copies::{Sources, Target, View, blob_from};
+use super::copies::{Sources, Target, View};
 use super::Incomplete;
 use crate::format::pack::{BlobKind, PackedBlob};
 use crate::walk;
-use crate::{Error, Id, Index, Repository, RunCx};
+use crate::{Error, Id, Index, RunCx};
 
 /// A blob of a kind.
 pub(crate) type Blob = (BlobKind, Id);
@@ -98,6 +98,8 @@ impl Work {
             let mut needs = Needs::new(sources, target);
             needs.sweep(cx, roots)?;
             // What the sources asked so far cannot give easily, another one may.
+            let hard = needs.blobs.iter().chain(&needs.lost);
+            hard.for_each(|(kind, id)| sources.note_packs_of(cx, *kind, id));
             if needs.blobs.is_empty() && needs.lost.is_empty() || !sources.look_further(cx)? {
                 return Ok(needs.choose());
             }
@@ -149,7 +151,7 @@ impl<'a> Needs<'a> {
         let this = RefCell::new(self);
         walk::sweep_with(
             cx,
-            |id| read_tree(sources, target, id),
+            |id| sources.blob(cx, target, BlobKind::Tree, id),
             roots,
             |id| this.borrow_mut().note((BlobKind::Data, id)),
             |id| this.borrow_mut().note((BlobKind::Tree, id)),
@@ -224,12 +226,6 @@ impl<'a> Needs<'a> {
     }
 }
 
-fn read_tree(sources: &Sources<'_>, target: &Target<'_>, id: &Id) -> Result<Vec<u8>, Error> {
-    let sources = sources.all.iter().filter_map(|source| Some((&**source.repository, &source.view()?.index)));
-    let target: (&Repository, &Index) = (target.repository, &target.view.index);
-    blob_from(sources.chain([target]), BlobKind::Tree, id)
-}
-
 /// Those of the snapshots, given as id and root, that need something lost. One sweep for each, so only asked where
 /// something is.
 pub(crate) fn incomplete(
@@ -250,7 +246,7 @@ pub(crate) fn incomplete(
                 found.borrow_mut().get_or_insert((kind, id));
             }
         };
-        let read = |id: &Id| read_tree(sources, target, id);
+        let read = |id: &Id| sources.blob(cx, target, BlobKind::Tree, id);
         let (data, tree) = (|id| look(BlobKind::Data, id), |id| look(BlobKind::Tree, id));
         walk::sweep_with(cx, read, &[root], data, tree, |id, _| {
             found.borrow_mut().get_or_insert((BlobKind::Tree, id));

@@ -223,10 +223,9 @@ fn one_by_one(
             if writer.is_known(kind, &id) {
                 continue;
             }
-            let mut found = sources.blob(kind, &id);
+            let mut found = sources.blob(cx, target, kind, &id);
             if found.as_ref().is_err_and(Error::is_damage) {
-                let own: (&Repository, &Index) = (target.repository, &target.view.index);
-                found = blob_from([own], kind, &id).or_else(|_| fresh.blob(cx, sources, kind, &id));
+                found = fresh.blob(cx, sources, kind, &id);
             }
             match found {
                 Ok(plain) => writer.store(kind, plain)?,
@@ -261,7 +260,8 @@ impl Fresh {
             self.0 = Some(views);
         }
         let views = self.0.iter().flatten();
-        blob_from(views.map(|(number, view)| (&**sources.all[*number].repository, &view.index)), kind, id)
+        let readers = views.map(|(number, view)| (&**sources.all[*number].repository, &view.index));
+        blob_from(readers, kind, id, |_, _, _| {})
     }
 }
 

@@ -18,3 +18,4 @@ mod prune_phases;
 mod restores;
 mod round_trip;
 mod stock_restic;
+mod sync;
