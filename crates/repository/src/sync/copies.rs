@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use super::{Left, SourceDamage};
 use crate::format::pack::{BlobKind, PackedBlob};
 use crate::index::ByPack;
-use crate::{Error, Event, File, FileKind, Id, Index, Repository, RunCx};
+use crate::{Error, Event, File, FileKind, Id, Index, Repository, RunCx, prune};
 
 /// The index of a copy, and how it fits the packs that are there.
 pub(crate) struct View {
@@ -64,9 +64,28 @@ pub(crate) struct Target<'a> {
     pub view: View,
     /// Packs that are known to be damaged: what they hold is not there, and their names cannot be used again.
     pub damaged: HashSet<Id>,
+    /// Packs that wait to be deleted. They are not named anew: a prune that sees no lock may delete them any moment, and
+    /// what left the index because it was damaged may be among them.
+    condemned: HashSet<Id>,
 }
 
-impl Target<'_> {
+impl<'a> Target<'a> {
+    /// A target of which this is known.
+    pub fn new(repository: &'a Arc<Repository>, view: View, damaged: HashSet<Id>) -> Result<Self, Error> {
+        let mut target = Self { repository, view, damaged, condemned: HashSet::new() };
+        // Most copies have nothing but what is indexed, and are not asked for the lists.
+        if target.view.listing.keys().any(|id| !target.view.indexed.contains(id)) {
+            let (lists, _) = prune::load_condemned(repository)?;
+            target.condemned = lists.into_iter().flat_map(|(_, list)| list.packs).collect();
+        }
+        Ok(target)
+    }
+
+    /// Whether a pack that is there can be relied on once an index names it.
+    pub fn can_name(&self, id: &Id) -> bool {
+        !self.view.indexed.contains(id) && !self.damaged.contains(id) && !self.condemned.contains(id)
+    }
+
     /// Whether a blob lies in a pack that is there and whole, as far as is known.
     pub fn holds(&self, kind: BlobKind, id: &Id) -> bool {
         let index = &self.view.index;

@@ -171,7 +171,7 @@ impl<'a> Decided<'a> {
             let file = File::new(FileKind::Index, id);
             cx.events.emit(Event::Note(format!("{}: {file}: {error}", target.storage().location())));
         }
-        let target = Target { repository: target, view, damaged: HashSet::new() };
+        let target = Target::new(target, view, HashSet::new())?;
         let mut work = Work::default();
         if !snapshots.is_empty() {
             sources.look_first(cx)?;

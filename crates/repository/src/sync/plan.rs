@@ -52,10 +52,8 @@ fn route(target: &Target<'_>, source: &View, pack: usize) -> Route {
     let id = source.index.pack_ids()[pack];
     match target.view.listing.get(&id) {
         None if source.is_whole(pack) => Route::Move,
-        // What the index names in part is no longer what its name says (`heal::index`).
-        Some(bytes) if *bytes == source.bytes[pack] => {
-            if target.view.indexed.contains(&id) || target.damaged.contains(&id) { Route::OneByOne } else { Route::Name }
-        }
+        // What the target's index names in part is no longer what its name says (`heal::index`).
+        Some(bytes) if *bytes == source.bytes[pack] && target.can_name(&id) => Route::Name,
         _ => Route::OneByOne,
     }
 }

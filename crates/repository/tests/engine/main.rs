@@ -11,6 +11,7 @@ mod consistency;
 mod counts;
 mod crash;
 mod damage;
+mod heal_copies;
 mod heal_index;
 mod locks;
 mod model;
