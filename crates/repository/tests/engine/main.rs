@@ -8,6 +8,7 @@ mod support;
 mod append_only;
 mod cancel;
 mod consistency;
+mod copies_model;
 mod counts;
 mod crash;
 mod damage;

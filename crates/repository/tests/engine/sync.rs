@@ -10,6 +10,7 @@ use repository::format::key_file::KdfCost;
 use repository::format::pack::BlobKind;
 use repository::lock::{Access, Lock};
 use repository::storage::fault::{Effect, Failure, Fault, When};
+use repository::storage::follow::Follow;
 use repository::storage::memory::MemoryStorage;
 use repository::storage::record::{Call, Record, Verb};
 use repository::sync::{self, Synced};
@@ -605,5 +606,30 @@ fn a_sync_can_be_cancelled() {
         assert!(cancelled.get().unwrap().elapsed() < Duration::from_secs(2));
         assert_eq!(world.files(FileKind::Lock), []);
         assert_clean(&World::on(copy.memory.fork()));
+    }
+}
+
+#[test]
+fn copies_that_follow_a_backup_are_brought_into_step_without_moving_a_pack_twice() {
+    let (world, ids) = scene();
+    let copies = [empty_copy(&world), empty_copy(&world)];
+    copies.iter().for_each(|copy| drop(sync(&[&world], copy, &ids).unwrap()));
+    let records: Vec<_> = copies.iter().map(|copy| Arc::new(Record::new(Arc::new(copy.memory.clone())))).collect();
+    let storages = records.iter().map(|record| record.clone() as Arc<dyn repository::Storage>);
+    let (follow, followers) = Follow::start(Arc::new(world.memory.clone()), storages, &world.cancel);
+    let before = world.files(FileKind::Pack).len();
+    let id = back_up(&world.cx(), &open(Arc::new(follow)).unwrap(), one("b", 54 << 20, 9)).unwrap().id;
+    let packs = world.files(FileKind::Pack).len() - before;
+    for ((follower, copy), record) in followers.into_iter().zip(&copies).zip(&records) {
+        let followed = follower.finish();
+        assert_eq!(followed.packs.len() + followed.dropped, packs);
+        assert!(followed.failure.is_none() && !followed.packs.is_empty());
+        assert_eq!(snapshots(copy), ids, "no snapshot follows by itself");
+        let target = open(record.clone()).unwrap();
+        let synced = sync::run(&copy.cx(), &[world.open()], &target, &[id]).unwrap();
+        assert_eq!((synced.packs_there, synced.packs_moved), (followed.packs.len(), followed.dropped));
+        assert_eq!(count(&record.take(), Verb::Put, FileKind::Pack), packs, "each once");
+        assert_clean(copy);
+        assert_same(&world, copy, id);
     }
 }
