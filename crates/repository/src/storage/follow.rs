@@ -112,7 +112,11 @@ fn follow(
 ) -> (Vec<Id>, Option<StorageError>) {
     let mut put = Vec::new();
     let mut failure = None;
-    let count_dropped = || drop(lane.upgrade().map(|lane| lane.dropped.fetch_add(1, Ordering::SeqCst)));
+    let count_dropped = || {
+        if let Some(lane) = lane.upgrade() {
+            lane.dropped.fetch_add(1, Ordering::SeqCst);
+        }
+    };
     for (file, bytes) in packs {
         if cancel.is_cancelled() || failure.is_some() {
             count_dropped();
@@ -125,7 +129,9 @@ fn follow(
                 failure = Some(error);
                 count_dropped();
                 // Nothing more is copied for it.
-                drop(lane.upgrade().map(|lane| lane.queue().take()));
+                if let Some(lane) = lane.upgrade() {
+                    drop(lane.queue().take());
+                }
             }
         }
     }
