@@ -159,12 +159,18 @@ impl Model {
         let taking_part: Vec<usize> = sources.iter().copied().chain([target]).collect();
         let went_wrong = self.go_wrong(&taking_part);
         self.history.push(format!("  {sources:?} to {target}: {} snapshots", wanted.len()));
+        // What is damaged in a source must not spread, and what it cannot give must not seem to be there.
+        let damages = if self.random.below(2) == 0 { self.random.below(4) } else { 0 };
+        let damaged: Vec<_> = (0..damages).filter_map(|_| self.damage(sources[0])).collect();
         let from: Vec<_> = sources.iter().map(|at| self.copies[*at].repository.clone()).collect();
         let result = sync::run(&self.cx(), &from, &self.copies[target].repository, &wanted);
+        for (file, bytes) in damaged.iter().rev() {
+            self.copies[sources[0]].memory.plant(*file, bytes.clone());
+        }
         self.settle();
         match result {
             Ok(synced) => {
-                assert!(went_wrong || synced.incomplete.is_empty(), "{synced:?}");
+                assert!(went_wrong || !damaged.is_empty() || synced.incomplete.is_empty(), "{synced:?}");
                 self.copies[target].acknowledged.extend(&synced.snapshots);
             }
             Err(error) => assert!(went_wrong, "{error}"),
@@ -199,10 +205,7 @@ impl Model {
         let elsewhere: BTreeSet<Id> = others.iter().flat_map(|other| self.copies[*other].listed()).collect();
         if self.copies[at].listed().is_subset(&elsewhere) {
             for _ in 0..1 + self.random.below(4) {
-                self.damage(at);
-            }
-            if self.random.below(2) == 0 {
-                self.sync_from_damaged(at, &others);
+                let _ = self.damage(at);
             }
         }
         let read_data = self.random.below(4) != 0;
@@ -222,27 +225,14 @@ impl Model {
         self.check(at);
     }
 
-    /// What is damaged in a source must not spread, and what it cannot give must not seem to be there.
-    fn sync_from_damaged(&mut self, source: usize, others: &[usize]) {
-        let target = others[self.random.below(others.len())];
-        let wanted: Vec<Id> = self.copies[source].listed().into_iter().collect();
-        let mut from = vec![self.copies[source].truth.clone()];
-        // Sometimes another copy can help out.
-        from.extend(others.iter().filter(|at| **at != target).map(|at| self.copies[*at].truth.clone()));
-        from.truncate(1 + self.random.below(from.len()));
-        let synced = sync::run(&self.cx(), &from, &self.copies[target].truth, &wanted).unwrap();
-        self.history.push(format!("  damaged {source} to {target}: {synced:?}"));
-        self.copies[target].acknowledged.extend(&synced.snapshots);
-        self.check(target);
-        self.verify_copy(target);
-    }
-
-    fn damage(&mut self, at: usize) {
+    /// Damages a file of a copy, and gives it as it was.
+    fn damage(&mut self, at: usize) -> Option<(File, Vec<u8>)> {
         let kind = [FileKind::Pack, FileKind::Pack, FileKind::Index, FileKind::Snapshot][self.random.below(4)];
         let files = self.copies[at].files(kind);
-        let Some(file) = self.random.pick(&files).copied() else { return };
+        let file = self.random.pick(&files).copied()?;
         let memory = self.copies[at].memory.clone();
-        let length = memory.read(file).unwrap().len();
+        let before = memory.read(file).unwrap();
+        let length = before.len();
         let byte = self.random.below(length);
         let how = self.random.below(3);
         self.history.push(format!("  damage {how} of {file} in copy {at}"));
@@ -252,6 +242,7 @@ impl Model {
             1 if kind != FileKind::Snapshot => drop(memory.remove(file)),
             _ => assert!(length == 0 || memory.flip(file, byte)),
         }
+        Some((file, before))
     }
 
     fn check(&self, at: usize) {
