@@ -46,8 +46,7 @@ impl ByPack {
 
     /// The blobs of that pack in the order they lie.
     pub fn blobs(&self, index: &Index, pack: usize) -> Vec<PackedBlob> {
-        let mut blobs: Vec<_> =
-            self.positions(index, pack).map(|(kind, at)| index.location(kind, at).blob).collect();
+        let mut blobs: Vec<_> = self.positions(index, pack).map(|(kind, at)| index.location(kind, at).blob).collect();
         blobs.sort_by_key(|blob| blob.offset);
         blobs
     }

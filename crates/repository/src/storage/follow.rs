@@ -235,8 +235,7 @@ mod tests {
         let (slow, quick) = (MemoryStorage::new(), MemoryStorage::new());
         let (go, signal) = crossbeam_channel::unbounded();
         let (begun, began) = crossbeam_channel::unbounded();
-        let copies: Vec<Arc<dyn Storage>> =
-            vec![Arc::new(Slow(slow.clone(), signal, begun)), Arc::new(quick.clone())];
+        let copies: Vec<Arc<dyn Storage>> = vec![Arc::new(Slow(slow.clone(), signal, begun)), Arc::new(quick.clone())];
         let (first, follow, followers) = start(copies, &Cancel::new());
         follow.put(pack(0), &[0; 1000]).unwrap();
         assert_eq!(began.recv().unwrap(), pack(0));
@@ -257,8 +256,8 @@ mod tests {
     #[test]
     fn a_copy_that_fails_gets_no_more_and_says_why() {
         let memory = MemoryStorage::new();
-        let fault = Fault::new(Arc::new(memory.clone()), 1)
-            .with(When::NthOf(2, Verb::Put, None), Effect::Fail(Failure::Full));
+        let fault =
+            Fault::new(Arc::new(memory.clone()), 1).with(When::NthOf(2, Verb::Put, None), Effect::Fail(Failure::Full));
         let (_, follow, followers) = start(vec![Arc::new(fault)], &Cancel::new());
         let wait_for = |lane: &Lane, queued: usize| {
             while lane.queue().as_ref().is_some_and(|queue| queue.len() > queued) {

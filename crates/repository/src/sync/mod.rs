@@ -192,8 +192,7 @@ impl<'a> Decided<'a> {
         plan.packs_there = work.packs.len() - plan.packs;
         (plan.bytes, plan.blobs) = (work.bytes_to_move(), work.blobs.len());
         let stored;
-        (plan.snapshots, stored) =
-            snapshots.into_iter().map(|(id, snapshot, stored)| ((id, snapshot), stored)).unzip();
+        (plan.snapshots, stored) = snapshots.into_iter().map(|(id, snapshot, stored)| ((id, snapshot), stored)).unzip();
         Ok(Self { plan, target, work, stored })
     }
 

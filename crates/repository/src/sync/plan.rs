@@ -3,8 +3,8 @@
 use std::cell::RefCell;
 use std::collections::HashSet;
 
-use super::copies::{Sources, Target, View};
 use super::Incomplete;
+use super::copies::{Sources, Target, View};
 use crate::format::pack::{BlobKind, PackedBlob};
 use crate::walk;
 use crate::{Error, Id, Index, RunCx};
@@ -86,12 +86,7 @@ impl Marks {
 impl Work {
     /// Finds what `roots` need and the target lacks. Asks as few sources as can give all of it; the first must have been
     /// asked already.
-    pub fn plan(
-        cx: &RunCx<'_>,
-        sources: &Sources<'_>,
-        target: &Target<'_>,
-        roots: &[Id],
-    ) -> Result<Self, Error> {
+    pub fn plan(cx: &RunCx<'_>, sources: &Sources<'_>, target: &Target<'_>, roots: &[Id]) -> Result<Self, Error> {
         loop {
             let mut needs = Needs::new(sources, target);
             needs.sweep(cx, roots)?;

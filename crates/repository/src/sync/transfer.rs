@@ -245,13 +245,7 @@ fn one_by_one(
 struct Fresh(Option<Vec<(usize, View)>>);
 
 impl Fresh {
-    fn blob(
-        &mut self,
-        cx: &RunCx<'_>,
-        sources: &Sources<'_>,
-        kind: pack::BlobKind,
-        id: &Id,
-    ) -> Result<Vec<u8>, Error> {
+    fn blob(&mut self, cx: &RunCx<'_>, sources: &Sources<'_>, kind: pack::BlobKind, id: &Id) -> Result<Vec<u8>, Error> {
         if self.0.is_none() {
             let mut views = Vec::new();
             for (number, _) in sources.views() {

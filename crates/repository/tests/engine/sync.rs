@@ -589,7 +589,8 @@ fn a_sync_can_be_cancelled() {
     let wanted: Vec<_> = ids.into_iter().chain([big]).collect();
     for puts in [1, 3, 5] {
         let copy = empty_copy(&world);
-        let (cancel, asked, cancelled) = (copy.cancel.clone(), AtomicUsize::new(0), Arc::new(std::sync::OnceLock::new()));
+        let (cancel, asked, cancelled) =
+            (copy.cancel.clone(), AtomicUsize::new(0), Arc::new(std::sync::OnceLock::new()));
         let instant = cancelled.clone();
         let watch = move |_: &MemoryStorage, call: Asked<'_>| {
             if matches!(call, Asked::Put(file, _) if file.kind == FileKind::Pack)
