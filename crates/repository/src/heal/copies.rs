@@ -74,13 +74,8 @@ pub fn from_copies(
         let mut done = FromCopies::default();
         heal.small_files(&mut done)?;
         let mut damaged = heal.packs(read_data, &mut done)?;
-        while !read_data {
-            // A tree that was mended may lead to another one that is damaged.
-            let found = heal.packs_of_damaged_trees(&damaged)?;
-            if found.is_empty() {
-                break;
-            }
-            damaged.extend(heal.replace_packs(found, &mut done)?);
+        if !read_data {
+            heal.damaged_trees(&mut damaged, &mut done)?;
         }
         done.index = mend_index(cx, repository, &damaged)?;
         heal.what_snapshots_lack(&damaged, &mut done)?;
@@ -145,7 +140,8 @@ impl Heal<'_> {
             indexed.filter(|pack| listed.get(&pack.id) != Some(&pack.pack_bytes())).map(|pack| pack.id).collect();
         // A pack that only its index entry is wrong about is found whole when it is read.
         let suspects: Vec<Id> = if read_data { listed.keys().copied().collect() } else { wrong.clone() };
-        let damaged = damaged_packs(self.cx, self.repository, suspects)?;
+        let bytes_total = suspects.iter().filter_map(|id| listed.get(id)).sum();
+        let damaged = damaged_packs(self.cx, self.repository, suspects, Some(bytes_total))?;
         let missing = wrong.into_iter().filter(|id| !listed.contains_key(id));
         let mut left = self.replace_packs(damaged.iter().copied().chain(missing).collect(), done)?;
         // What is missing and stays so leaves the index as such.
@@ -153,21 +149,28 @@ impl Heal<'_> {
         Ok(left)
     }
 
-    /// The packs in which trees of the snapshots are damaged, but for those that are known to be.
-    fn packs_of_damaged_trees(&self, known: &BTreeSet<Id>) -> Result<BTreeSet<Id>, Error> {
+    /// Finds the packs in which trees of the snapshots are damaged, and replaces them. A tree that was mended may lead to
+    /// another one that is damaged.
+    fn damaged_trees(&self, damaged: &mut BTreeSet<Id>, done: &mut FromCopies) -> Result<(), Error> {
         let (snapshots, _) = self.repository.snapshots_readable(self.cx.cancel)?;
         let (index, _) = Index::load_readable(self.cx, self.repository)?;
         let roots: Vec<Id> = snapshots.iter().map(|(_, snapshot)| snapshot.tree).collect();
-        let mut found = BTreeSet::new();
-        let damaged = |_, error| {
-            if let Error::BlobDamaged { pack, .. } = error {
-                found.insert(pack);
+        loop {
+            let mut found = BTreeSet::new();
+            let note = |_, error| {
+                if let Error::BlobDamaged { pack, .. } = error {
+                    found.insert(pack);
+                }
+                Ok(())
+            };
+            walk::sweep(self.cx, self.repository, &index, &roots, |_| (), |_| (), note)?;
+            found.retain(|id| !damaged.contains(id));
+            let found = damaged_packs(self.cx, self.repository, found, None)?;
+            if found.is_empty() {
+                return Ok(());
             }
-            Ok(())
-        };
-        walk::sweep(self.cx, self.repository, &index, &roots, |_| (), |_| (), damaged)?;
-        found.retain(|id| !known.contains(id));
-        damaged_packs(self.cx, self.repository, found)
+            damaged.extend(self.replace_packs(found, done)?);
+        }
     }
 
     /// Replaces these packs by those of the same name. Gives the ones that no other copy has whole.

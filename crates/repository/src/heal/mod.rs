@@ -53,7 +53,8 @@ pub fn index(cx: &RunCx<'_>, repository: &Arc<Repository>, read_data: bool) -> R
     with_held_lock(cx, repository, Access::Exclusive, |lock| {
         let damaged = if read_data {
             let (index, _) = Index::load_readable(cx, repository)?;
-            damaged_packs(cx, repository, index.packs().into_keys())?
+            let packs: HashSet<Id> = index.pack_ids().iter().copied().collect();
+            damaged_packs(cx, repository, packs, Some(index.pack_bytes().iter().sum()))?
         } else {
             BTreeSet::new()
         };
@@ -141,8 +142,9 @@ fn damaged_packs(
     cx: &RunCx<'_>,
     repository: &Repository,
     packs: impl IntoIterator<Item = Id>,
+    bytes_total: Option<u64>,
 ) -> Result<BTreeSet<Id>, Error> {
-    cx.events.emit(Event::StepStarted { name: "reading packs".to_owned(), bytes_total: None });
+    cx.events.emit(Event::StepStarted { name: "reading packs".to_owned(), bytes_total });
     let damaged = Mutex::new(BTreeSet::new());
     repository.on_all_processors(packs, |_, id| {
         cx.cancel.check()?;

@@ -64,9 +64,8 @@ pub(crate) struct Target<'a> {
     pub view: View,
     /// Packs that are known to be damaged: what they hold is not there, and their names cannot be used again.
     pub damaged: HashSet<Id>,
-    /// Packs that wait to be deleted. They are not named anew: a prune that sees no lock may delete them any moment, and
-    /// what left the index because it was damaged may be among them.
-    condemned: HashSet<Id>,
+    /// Packs that wait to be deleted. What left the index because it was damaged may be among them.
+    pub condemned: HashSet<Id>,
 }
 
 impl<'a> Target<'a> {
@@ -81,9 +80,10 @@ impl<'a> Target<'a> {
         Ok(target)
     }
 
-    /// Whether a pack that is there can be relied on once an index names it.
+    /// Whether a pack that is there may be named by an index. What the index names in part, or no longer, because it was
+    /// damaged is not what its name says (`heal::index`).
     pub fn can_name(&self, id: &Id) -> bool {
-        !self.view.indexed.contains(id) && !self.damaged.contains(id) && !self.condemned.contains(id)
+        !self.view.indexed.contains(id) && !self.damaged.contains(id)
     }
 
     /// Whether a blob lies in a pack that is there and whole, as far as is known.

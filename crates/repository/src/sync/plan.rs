@@ -52,7 +52,6 @@ fn route(target: &Target<'_>, source: &View, pack: usize) -> Route {
     let id = source.index.pack_ids()[pack];
     match target.view.listing.get(&id) {
         None if source.is_whole(pack) => Route::Move,
-        // What the target's index names in part is no longer what its name says (`heal::index`).
         Some(bytes) if *bytes == source.bytes[pack] && target.can_name(&id) => Route::Name,
         _ => Route::OneByOne,
     }

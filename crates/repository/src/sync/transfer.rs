@@ -11,6 +11,7 @@ use crate::blob_writer::with_blob_writer;
 use crate::format::index_file::{IndexFile, IndexedPack};
 use crate::format::pack;
 use crate::limits::{CANCEL_POLL, PACK_BYTES_IN_TRANSFER, PACKS_IN_TRANSFER, PACKS_PER_INDEX};
+use crate::prune::Condemned;
 use crate::{Error, Event, File, FileKind, Id, Index, Repository, RunCx};
 
 /// What was moved.
@@ -33,6 +34,7 @@ pub(crate) fn transfer(
     target: &Target<'_>,
     work: &Work,
 ) -> Result<Transferred, Error> {
+    renew_condemned(cx, target, work)?;
     let bytes_total = work.bytes_to_move();
     cx.events.emit(Event::StepStarted { name: "copying packs".to_owned(), bytes_total: Some(bytes_total) });
     let transfer = Transfer {
@@ -60,6 +62,17 @@ pub(crate) fn transfer(
     blobs.extend(&work.blobs);
     one_by_one(cx, sources, target, blobs, &mut state.done)?;
     Ok(state.done)
+}
+
+/// Condemned packs that are to be named again begin a new grace period first, so that a prune that sees no lock keeps
+/// them: of several lists the newest has the say. The next prune finds them needed and takes them off the lists.
+fn renew_condemned(cx: &RunCx<'_>, target: &Target<'_>, work: &Work) -> Result<(), Error> {
+    let condemned = work.packs.iter().filter(|pack| target.condemned.contains(&pack.id)).map(|pack| pack.id);
+    let list = Condemned { time: cx.clock.now().into(), packs: condemned.collect() };
+    if list.packs.is_empty() {
+        return Ok(());
+    }
+    target.repository.save_json(FileKind::Condemned, &list).map(drop)
 }
 
 struct Transfer<'a> {
@@ -114,24 +127,31 @@ impl Transfer<'_> {
         full.map_or(Ok(()), |packs| put_index(self.target.repository, packs))
     }
 
-    /// Looks at the header of a pack that lies in the target already. `None` where it is not what the source says.
+    /// Looks at a pack that lies in the target already: at its header, or at all of it where it is condemned. `None` where
+    /// it is not what the source says.
     fn name(&self, chosen: &Chosen) -> Result<Option<IndexedPack>, Error> {
         let Some(view) = self.sources.all[chosen.source].view() else { return Ok(None) };
         let blobs = view.blobs(chosen.number);
-        let start = chosen.bytes - pack::trailer_bytes(&blobs) as u64;
-        let tail = self.target.repository.storage().get(File::pack(chosen.id), Some(start..chosen.bytes));
-        let tail = match tail.map_err(Error::from) {
+        let (file, repository) = (File::pack(chosen.id), self.target.repository);
+        let _room;
+        let tail = if self.target.condemned.contains(&chosen.id) {
+            _room = self.room.take(&self.cx, chosen.bytes)?;
+            repository.load_stored(file)
+        } else {
+            let start = chosen.bytes - pack::trailer_bytes(&blobs) as u64;
+            repository.storage().get(file, Some(start..chosen.bytes)).map_err(Error::from)
+        };
+        let tail = match tail {
             Ok(tail) => tail,
             Err(error) if is_damage(&error) => return Ok(None),
             Err(error) => return Err(error),
         };
-        let found = pack::header_of(self.target.repository.key(), &tail, chosen.bytes);
+        let found = pack::header_of(repository.key(), &tail, chosen.bytes);
         if found.is_ok_and(|found| found == blobs) {
             self.state().done.packs_named += 1;
             return Ok(Some(IndexedPack { id: chosen.id, blobs }));
         }
-        let what = format!("{} in {} is not whole", File::pack(chosen.id), self.target.repository.storage().location());
-        self.cx.events.emit(Event::Note(what));
+        self.cx.events.emit(Event::Note(format!("{file} in {} is not whole", repository.storage().location())));
         Ok(None)
     }
 

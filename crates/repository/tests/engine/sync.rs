@@ -14,7 +14,7 @@ use repository::storage::follow::Follow;
 use repository::storage::memory::MemoryStorage;
 use repository::storage::record::{Call, Record, Verb};
 use repository::sync::{self, Synced};
-use repository::{Error, File, FileKind, Id, Index, Repository, StorageError, forget, prune};
+use repository::{Clock as _, Error, File, FileKind, Id, Index, Repository, StorageError, forget, prune};
 
 use crate::support::*;
 
@@ -175,7 +175,8 @@ fn a_sync_of_p_packs_is_three_listings_p_puts_an_index_a_snapshot_and_a_lock() {
     let record = Arc::new(Record::new(Arc::new(copy.memory.clone())));
     let from = Arc::new(Record::new(Arc::new(world.memory.clone())));
     let (target, source) = (open(record.clone()).unwrap(), open(from.clone()).unwrap());
-    (record.take(), from.take());
+    record.take();
+    from.take();
     let synced = sync::run(&copy.cx(), &[source], &target, &ids).unwrap();
     let (calls, read) = (record.take(), from.take());
     let packs = count(&calls, Verb::Put, FileKind::Pack);
@@ -632,5 +633,36 @@ fn copies_that_follow_a_backup_are_brought_into_step_without_moving_a_pack_twice
         assert_eq!(count(&record.take(), Verb::Put, FileKind::Pack), packs, "each once");
         assert_clean(copy);
         assert_same(&world, copy, id);
+    }
+}
+
+#[test]
+fn condemned_packs_are_used_again_only_if_every_byte_is_right_and_get_a_new_grace_period() {
+    for is_damaged in [false, true] {
+        let (world, ids) = scene();
+        let copy = empty_copy(&world);
+        sync(&[&world], &copy, &ids).unwrap();
+        forget::forget(&copy.cx(), &copy.open(), &ids).unwrap();
+        let condemned = prune::prune(&copy.cx(), &copy.open(), prune::Options::default()).unwrap().1.packs_condemned;
+        assert_eq!(condemned, world.files(FileKind::Pack).len());
+        copy.clock.advance(Duration::from_secs(25 * 3600));
+        let data = pack_of(&world, BlobKind::Data);
+        assert!(!is_damaged || copy.memory.flip(data, 60));
+        let synced = sync(&[&world], &copy, &ids).unwrap();
+        assert_eq!((synced.packs_moved, synced.packs_there), (0, condemned - usize::from(is_damaged)));
+        assert_eq!(synced.blobs_repacked > 0, is_damaged);
+        assert_clean(&copy);
+        // A prune that saw none of this: the newest list counts.
+        let lists = copy.files(FileKind::Condemned);
+        assert_eq!(lists.len(), 2);
+        let times: BTreeSet<_> = lists
+            .iter()
+            .map(|file| copy.open().load_json(FileKind::Condemned, file.id).unwrap())
+            .map(|json| prune::Condemned::parse(&json).unwrap().time)
+            .collect();
+        assert_eq!(times.last().copied(), Some(copy.clock.now().into()));
+        prune::prune(&copy.cx(), &copy.open(), prune::Options::default()).unwrap();
+        ids.iter().for_each(|id| assert_same(&world, &copy, *id));
+        assert_clean(&copy);
     }
 }
