@@ -180,12 +180,16 @@ impl<'a> Decided<'a> {
             };
             let trees = |snapshots: &[_]| -> Vec<Id> { roots(snapshots).into_iter().map(|(_, tree)| tree).collect() };
             work = Work::plan(cx, sources, &target, &trees(&snapshots))?;
-            let lacking = incomplete(cx, sources, &target, &work.lost, roots(&snapshots))?;
-            if !lacking.is_empty() {
-                // What only they need is not worth moving.
+            // What only they need is not worth moving. A tree may be read at one time and not at another, and what lies
+            // below one that was not read is unknown, so until nothing is lost.
+            while !work.lost.is_empty() {
+                let lacking = incomplete(cx, sources, &target, &work.lost, roots(&snapshots))?;
+                if lacking.is_empty() {
+                    return Err(Error::Internal("something is lost that no snapshot needs".to_owned()));
+                }
                 snapshots.retain(|(id, _, _)| lacking.iter().all(|lacking| lacking.snapshot != *id));
-                work = Work::plan(cx, sources, &target, &trees(&snapshots))?;
                 plan.incomplete.extend(lacking);
+                work = Work::plan(cx, sources, &target, &trees(&snapshots))?;
             }
         }
         plan.packs = work.packs.iter().filter(|pack| !pack.is_there).count();

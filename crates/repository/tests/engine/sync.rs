@@ -666,3 +666,30 @@ fn condemned_packs_are_used_again_only_if_every_byte_is_right_and_get_a_new_grac
         assert_clean(&copy);
     }
 }
+
+#[test]
+fn a_tree_that_cannot_be_read_once_leads_to_no_snapshot_that_lacks_what_lies_below() {
+    let (world, ids) = scene();
+    // One of the snapshots is incomplete for good, so that everything is planned twice.
+    let repository = world.open();
+    let index = Index::load(&world.cx(), &repository).unwrap();
+    let root = repository.snapshot(ids[0]).unwrap().tree;
+    assert!(world.memory.remove(File::pack(index.find(BlobKind::Tree, &root).unwrap().pack)));
+    for nth in 1.. {
+        let copy = empty_copy(&world);
+        let fault = Arc::new(Fault::new(Arc::new(world.memory.clone()), nth));
+        let source = open(fault.clone()).unwrap();
+        fault.add(When::Nth(fault.calls() + nth), Effect::FlipBit);
+        let before = fault.calls();
+        let synced = sync::run(&copy.cx(), &[source], &copy.open(), &ids);
+        let passed = fault.calls() - before < nth;
+        assert_clean(&copy);
+        snapshots(&copy).iter().for_each(|id| assert_same(&world, &copy, *id));
+        if passed {
+            let synced = synced.unwrap();
+            assert_eq!((synced.snapshots.len(), synced.incomplete.len()), (2, 1));
+            break;
+        }
+        world.files(FileKind::Lock).into_iter().for_each(|file| assert!(world.memory.remove(file)));
+    }
+}
