@@ -101,6 +101,8 @@ pub(crate) struct Sources<'a> {
     pub all: Vec<Source<'a>>,
     damage: Mutex<Vec<SourceDamage>>,
     left: Mutex<Vec<Left>>,
+    /// What the first of those answered.
+    failure: Mutex<Option<Error>>,
 }
 
 /// One of them.
@@ -124,7 +126,7 @@ impl Source<'_> {
 impl<'a> Sources<'a> {
     pub fn new(repositories: &'a [Arc<Repository>]) -> Self {
         let all = repositories.iter().map(|repository| Source { repository, view: OnceLock::new() }).collect();
-        Self { all, damage: Mutex::default(), left: Mutex::default() }
+        Self { all, damage: Mutex::default(), left: Mutex::default(), failure: Mutex::default() }
     }
 
     /// Looks into one more source. False where all have been asked already.
@@ -141,7 +143,7 @@ impl<'a> Sources<'a> {
                 Err(Error::Cancelled) => return Err(Error::Cancelled),
                 Err(error) => {
                     let _ = source.view.set(None);
-                    self.leave(source.repository, &error);
+                    self.leave(source.repository, error);
                 }
             }
         }
@@ -153,9 +155,8 @@ impl<'a> Sources<'a> {
         if self.look_further(cx)? || self.all.is_empty() {
             return Ok(());
         }
-        let left = self.left.lock().unwrap_or_else(PoisonError::into_inner);
-        let why: Vec<String> = left.iter().map(|left| left.what.clone()).collect();
-        Err(Error::NotFound(format!("none of the other copies can be read: {}", why.join("; "))))
+        let failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner).take();
+        failure.map_or(Ok(()), Err)
     }
 
     /// Sources that were looked into and can be read, by number.
@@ -206,9 +207,10 @@ impl<'a> Sources<'a> {
         }
     }
 
-    pub fn leave(&self, repository: &Repository, error: &Error) {
+    fn leave(&self, repository: &Repository, error: Error) {
         let left = Left { location: repository.storage().location(), what: error.to_string() };
         self.left.lock().unwrap_or_else(PoisonError::into_inner).push(left);
+        self.failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
     }
 
     /// The damage found, and the sources that could not be read.
