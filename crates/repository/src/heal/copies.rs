@@ -177,8 +177,7 @@ impl Heal<'_> {
     fn replace_packs(&self, bad: BTreeSet<Id>, done: &mut FromCopies) -> Result<BTreeSet<Id>, Error> {
         let mut left = BTreeSet::new();
         for id in bad {
-            let order = self.sources.all.iter().map(|source| &**source.repository);
-            let Some(bytes) = sync::fetch(self.cx, self.sources, order, id)? else {
+            let Some(bytes) = sync::fetch(self.cx, self.sources, None, id)? else {
                 left.insert(id);
                 continue;
             };

@@ -1,12 +1,13 @@
 //! What is known of each copy: its index, its listing of packs, and which packs are really there.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use super::{Left, SourceDamage};
 use crate::format::pack::{BlobKind, PackedBlob};
 use crate::index::ByPack;
-use crate::{Error, Event, File, FileKind, Id, Index, Repository, RunCx, prune};
+use crate::{Error, Event, File, FileKind, Id, Index, Repository, RunCx, StorageError, prune};
 
 /// The index of a copy, and how it fits the packs that are there.
 pub(crate) struct View {
@@ -110,6 +111,8 @@ pub(crate) struct Source<'a> {
     pub repository: &'a Arc<Repository>,
     /// `None` inside where it cannot be read.
     view: OnceLock<Option<View>>,
+    /// It did not answer. Asking it again for each of many files would take all retries each time.
+    away: AtomicBool,
 }
 
 impl Source<'_> {
@@ -125,7 +128,10 @@ impl Source<'_> {
 
 impl<'a> Sources<'a> {
     pub fn new(repositories: &'a [Arc<Repository>]) -> Self {
-        let all = repositories.iter().map(|repository| Source { repository, view: OnceLock::new() }).collect();
+        let all = repositories
+            .iter()
+            .map(|repository| Source { repository, view: OnceLock::new(), away: AtomicBool::new(false) })
+            .collect();
         Self { all, damage: Mutex::default(), left: Mutex::default(), failure: Mutex::default() }
     }
 
@@ -159,20 +165,57 @@ impl<'a> Sources<'a> {
         failure.map_or(Ok(()), Err)
     }
 
-    /// Sources that were looked into and can be read, by number.
+    /// Sources that were looked into and answer, by number.
     pub fn views(&self) -> impl Iterator<Item = (usize, &View)> {
-        self.all.iter().enumerate().filter_map(|(number, source)| Some((number, source.view()?)))
+        let here = self.all.iter().enumerate().filter(|(_, source)| !source.away.load(Ordering::SeqCst));
+        here.filter_map(|(number, source)| Some((number, source.view()?)))
     }
 
-    /// One blob from any of the sources looked into, else from `target`.
+    /// One blob from any of the sources looked into, else from `target`. Damage only where every source could be asked.
     pub fn blob(&self, cx: &RunCx<'_>, target: &Target<'_>, kind: BlobKind, id: &Id) -> Result<Vec<u8>, Error> {
-        let readers = self.all.iter().filter_map(|source| Some((&**source.repository, &source.view()?.index)));
+        let here = self.all.iter().filter(|source| !source.away.load(Ordering::SeqCst));
+        let readers = here.filter_map(|source| Some((&**source.repository, &source.view()?.index)));
         let last: (&Repository, &Index) = (target.repository, &target.view.index);
-        blob_from(readers.chain([last]), kind, id, |repository, pack, error| {
-            if !std::ptr::eq(repository, last.0) {
-                self.note_damage(cx, repository, File::pack(pack), error);
+        let found = blob_from(readers.chain([last]), kind, id, |repository, error| match error {
+            Error::BlobDamaged { pack, .. } if !std::ptr::eq(repository, last.0) => {
+                self.note_damage(cx, repository, File::pack(*pack), error);
             }
-        })
+            error if !error.is_damage() => self.note_away(repository, error),
+            _ => {}
+        });
+        match found {
+            Err(error) if error.is_damage() => self.check_all_here().and(Err(error)),
+            found => found,
+        }
+    }
+
+    /// The sources that answer, in the order given.
+    pub fn here<'s>(&'s self, first: Option<usize>) -> impl Iterator<Item = &'s Repository> {
+        let first = first.and_then(|first| self.all.get(first));
+        let others = self.all.iter().filter(move |source| first.is_none_or(|first| !std::ptr::eq(*source, first)));
+        let order = first.into_iter().chain(others).filter(|source| !source.away.load(Ordering::SeqCst));
+        order.map(|source| &**source.repository)
+    }
+
+    /// Notes that a source did not answer, so that it is not asked again in this run.
+    pub fn note_away(&self, repository: &Repository, error: &Error) {
+        for source in self.all.iter().filter(|source| std::ptr::eq(&**source.repository, repository)) {
+            if !source.away.swap(true, Ordering::SeqCst) {
+                let left = Left { location: repository.storage().location(), what: error.to_string() };
+                self.left.lock().unwrap_or_else(PoisonError::into_inner).push(left);
+            }
+        }
+    }
+
+    /// Fails where a source did not answer: it may have what the others lack.
+    pub fn check_all_here(&self) -> Result<(), Error> {
+        match self.all.iter().find(|source| source.away.load(Ordering::SeqCst)) {
+            None => Ok(()),
+            Some(source) => Err(Error::Storage(StorageError::Transient {
+                location: source.repository.storage().location(),
+                what: "it stopped answering during the run".to_owned(),
+            })),
+        }
     }
 
     /// Notes the packs that a blob should lie in and that are not there or not whole.
@@ -196,7 +239,7 @@ impl<'a> Sources<'a> {
     pub fn note_damage(&self, cx: &RunCx<'_>, repository: &Repository, file: File, error: &Error) {
         let what = match error {
             Error::Damaged { what, .. } => what.clone(),
-            Error::Storage(crate::StorageError::NotFound { .. }) => "it is missing".to_owned(),
+            Error::Storage(StorageError::NotFound { .. }) => "it is missing".to_owned(),
             error => error.to_string(),
         };
         let damage = SourceDamage { location: repository.storage().location(), file, what };
@@ -227,13 +270,15 @@ pub(crate) fn blob_from<'r>(
     readers: impl IntoIterator<Item = (&'r Repository, &'r Index)>,
     kind: BlobKind,
     id: &Id,
-    damaged: impl Fn(&Repository, Id, &Error),
+    failed: impl Fn(&Repository, &Error),
 ) -> Result<Vec<u8>, Error> {
     let mut failure = Error::BlobMissing { id: *id, kind: kind.name() };
     for (repository, index) in readers {
         let read = repository.blob(index, kind, id);
-        if let Err(error @ Error::BlobDamaged { pack, .. }) = &read {
-            damaged(repository, *pack, error);
+        if let Err(error) = &read
+            && !matches!(error, Error::Cancelled)
+        {
+            failed(repository, error);
         }
         match read {
             Ok(plain) => return Ok(plain),

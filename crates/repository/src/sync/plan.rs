@@ -88,7 +88,17 @@ impl Work {
     pub fn plan(cx: &RunCx<'_>, sources: &Sources<'_>, target: &Target<'_>, roots: &[Id]) -> Result<Self, Error> {
         loop {
             let mut needs = Needs::new(sources, target);
-            needs.sweep(cx, roots)?;
+            match needs.sweep(cx, roots) {
+                Ok(()) => {}
+                Err(Error::Cancelled) => return Err(Error::Cancelled),
+                // Where a source stopped answering, another one may go on.
+                Err(error) => {
+                    if sources.look_further(cx)? {
+                        continue;
+                    }
+                    return Err(error);
+                }
+            }
             // What the sources asked so far cannot give easily, another one may.
             let hard = needs.blobs.iter().chain(&needs.lost);
             hard.for_each(|(kind, id)| sources.note_packs_of(cx, *kind, id));
@@ -116,6 +126,8 @@ impl Work {
 struct Needs<'a> {
     sources: &'a Sources<'a>,
     target: &'a Target<'a>,
+    /// The sources that give something, by number. Fixed for one planning: one may stop answering in between.
+    views: Vec<(usize, &'a View)>,
     routes: Vec<Vec<Route>>,
     marks: Vec<Marks>,
     blobs: HashSet<Blob>,
@@ -124,17 +136,15 @@ struct Needs<'a> {
 
 impl<'a> Needs<'a> {
     fn new(sources: &'a Sources<'a>, target: &'a Target<'a>) -> Self {
-        let (mut routes, mut marks) = (Vec::new(), Vec::new());
-        for source in &sources.all {
-            let Some(view) = source.view() else {
-                routes.push(Vec::new());
-                marks.push(Marks::default());
-                continue;
-            };
-            routes.push((0..view.bytes.len()).map(|pack| route(target, view, pack)).collect());
-            marks.push(Marks::of(&view.index));
+        let count = sources.all.len();
+        let mut routes: Vec<Vec<Route>> = (0..count).map(|_| Vec::new()).collect();
+        let mut marks: Vec<Marks> = (0..count).map(|_| Marks::default()).collect();
+        let views: Vec<_> = sources.views().collect();
+        for (number, view) in &views {
+            routes[*number] = (0..view.bytes.len()).map(|pack| route(target, view, pack)).collect();
+            marks[*number] = Marks::of(&view.index);
         }
-        Self { sources, target, routes, marks, blobs: HashSet::new(), lost: HashSet::new() }
+        Self { sources, target, views, routes, marks, blobs: HashSet::new(), lost: HashSet::new() }
     }
 
     fn sweep(&mut self, cx: &RunCx<'_>, roots: &[Id]) -> Result<(), Error> {
@@ -161,15 +171,15 @@ impl<'a> Needs<'a> {
         if self.target.holds(kind, &id) {
             return;
         }
-        for (number, view) in self.sources.views() {
+        for (number, view) in &self.views {
             let range = view.index.range(kind, &id);
-            let routes = &self.routes[number];
+            let routes = &self.routes[*number];
             if range.clone().any(|at| routes[view.index.pack_number(kind, at)] != Route::OneByOne) {
-                self.marks[number].set(kind, range, NEEDED);
+                self.marks[*number].set(kind, range, NEEDED);
                 return;
             }
         }
-        let mut views = self.sources.views().map(|(_, view)| view).chain([&self.target.view]);
+        let mut views = self.views.iter().map(|(_, view)| *view).chain([&self.target.view]);
         if views.any(|view| view.may_give(kind, &id)) {
             self.blobs.insert((kind, id));
         } else {
@@ -181,7 +191,7 @@ impl<'a> Needs<'a> {
     /// something that none before it did.
     fn choose(mut self) -> Work {
         let mut packs = Vec::new();
-        for (source, view) in self.sources.views() {
+        for (source, view) in self.views {
             let (routes, marks) = (&self.routes[source], &mut self.marks[source]);
             let brings = |marks: &Marks, number: usize| -> u64 {
                 let positions = view.by_pack().positions(&view.index, number);

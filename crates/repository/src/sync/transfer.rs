@@ -158,9 +158,7 @@ impl Transfer<'_> {
     fn fetch_and_put(&self, chosen: &Chosen) -> Result<Option<IndexedPack>, Error> {
         let _room = self.room.take(&self.cx, chosen.bytes)?;
         let first = &self.sources.all[chosen.source];
-        let others = self.sources.all.iter().filter(|source| !std::ptr::eq(*source, first));
-        let order = [first].into_iter().chain(others).map(|source| &**source.repository);
-        let Some(bytes) = fetch(&self.cx, self.sources, order, chosen.id)? else { return Ok(None) };
+        let Some(bytes) = fetch(&self.cx, self.sources, Some(chosen.source), chosen.id)? else { return Ok(None) };
         let blobs = match pack::header_of(self.target.repository.key(), &bytes, bytes.len() as u64) {
             Ok(blobs) => blobs,
             Err(what) => {
@@ -183,16 +181,15 @@ impl Transfer<'_> {
     }
 }
 
-/// Fetches a pack from the first of `order` that has it whole. `None` where none has; a source that cannot be asked is an
-/// error only where no other helps, since the pack may well be whole in it.
-pub(crate) fn fetch<'r>(
+/// Fetches a pack from the first source that has it whole, beginning with `first`. `None` where none has; a source that
+/// does not answer is an error only where no other helps, since the pack may well be whole in it.
+pub(crate) fn fetch(
     cx: &RunCx<'_>,
     sources: &Sources<'_>,
-    order: impl IntoIterator<Item = &'r Repository>,
+    first: Option<usize>,
     id: Id,
 ) -> Result<Option<Vec<u8>>, Error> {
-    let mut failure = None;
-    for repository in order {
+    for repository in sources.here(first) {
         cx.cancel.check()?;
         match repository.load_stored(File::pack(id)) {
             Ok(bytes) => return Ok(Some(bytes)),
@@ -206,10 +203,11 @@ pub(crate) fn fetch<'r>(
                 }
             }
             Err(error) if is_damage(&error) => sources.note_damage(cx, repository, File::pack(id), &error),
-            Err(error) => failure = Some(error),
+            Err(Error::Cancelled) => return Err(Error::Cancelled),
+            Err(error) => sources.note_away(repository, &error),
         }
     }
-    failure.map_or(Ok(None), Err)
+    sources.check_all_here().map(|()| None)
 }
 
 fn is_absent(error: &Error) -> bool {
@@ -275,7 +273,7 @@ impl Fresh {
         }
         let views = self.0.iter().flatten();
         let readers = views.map(|(number, view)| (&**sources.all[*number].repository, &view.index));
-        blob_from(readers, kind, id, |_, _, _| {})
+        blob_from(readers, kind, id, |_, _| {})
     }
 }
 

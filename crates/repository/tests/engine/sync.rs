@@ -511,7 +511,7 @@ fn packs_that_a_prune_takes_from_an_unlocked_source_are_found_where_they_are_now
     let kept = back_up(&world.cx(), &world.open(), FolderCapture::of(folder.path())).unwrap().id;
     forget::forget(&world.cx(), &world.open(), &[mixed]).unwrap();
     let copy = empty_copy(&world);
-    // Once the first whole pack is asked for, a prune that saw no lock packs everything anew and waits for nothing.
+    // Before the first whole pack is given, a prune that saw no lock packs everything anew and waits for nothing.
     let pruned = std::sync::Once::new();
     let trees = AtomicUsize::new(0);
     let watch = move |inner: &MemoryStorage, asked: Asked<'_>| match asked {
@@ -519,7 +519,7 @@ fn packs_that_a_prune_takes_from_an_unlocked_source_are_found_where_they_are_now
             Err(StorageError::Denied { location: "memory".to_owned(), what: "read only".to_owned() })
         }
         // The two trees of the snapshot are read first.
-        Asked::Get(file) if file.kind == FileKind::Pack && trees.fetch_add(1, Ordering::SeqCst) == 2 => {
+        Asked::Get(file) if file.kind == FileKind::Pack && trees.fetch_add(1, Ordering::SeqCst) >= 2 => {
             pruned.call_once(|| {
                 let world = World::on(inner.clone());
                 let options = prune::Options { grace: Duration::ZERO, unused_percent_max: 0 };
@@ -691,5 +691,24 @@ fn a_tree_that_cannot_be_read_once_leads_to_no_snapshot_that_lacks_what_lies_bel
             break;
         }
         world.files(FileKind::Lock).into_iter().for_each(|file| assert!(world.memory.remove(file)));
+    }
+}
+
+#[test]
+fn a_source_that_stops_answering_is_made_up_for_by_the_next_and_asked_no_more() {
+    let (world, ids) = scene();
+    let second = world.fork();
+    for calls in [12, 16, 20] {
+        let copy = empty_copy(&world);
+        let fault = Arc::new(Fault::new(Arc::new(world.memory.clone()), 1));
+        let first = open(fault.clone()).unwrap();
+        let limit = fault.calls() + calls;
+        fault.add(When::After(limit), Effect::Fail(Failure::Transient));
+        let synced = sync::run(&copy.cx(), &[first, second.open()], &copy.open(), &ids).unwrap();
+        assert_eq!((&synced.snapshots, synced.left.len()), (&ids, 1), "{calls}: {synced:?}");
+        // Those that move packs at the same time may each have asked, and then the lock is to be removed.
+        assert!(fault.calls() - limit <= 4, "{calls}: asked {} times in vain", fault.calls() - limit);
+        assert_clean(&copy);
+        bury_lock_holders(&world.open());
     }
 }
