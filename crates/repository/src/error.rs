@@ -20,6 +20,14 @@ pub enum Error {
         /// The storage's own name for the place.
         location: String,
     },
+    /// Two places hold different repositories, where copies of one were expected.
+    #[error("{location} holds another repository, not a copy of the one at {of}")]
+    NotACopy {
+        /// The storage's own name for the place.
+        location: String,
+        /// The place it was held against.
+        of: String,
+    },
     /// No key file opens with this password.
     #[error("wrong password: it opens none of the {keys} key files")]
     WrongPassword {

@@ -1,7 +1,11 @@
 //! Where every blob lies, in memory: sorted arrays of 48 bytes a blob, however many millions there are.
 
+mod by_pack;
+
 use std::collections::{HashMap, HashSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+
+pub(crate) use by_pack::ByPack;
 
 use crate::format::index_file::IndexFile;
 use crate::format::pack::{BlobKind, PackedBlob};
@@ -126,6 +130,16 @@ impl Index {
             plain_length: (slot.plain_length != 0).then_some(slot.plain_length),
         };
         Location { pack: self.packs[slot.pack as usize], blob }
+    }
+
+    /// The packs by number. One that several index files name has several numbers.
+    pub(crate) fn pack_ids(&self) -> &[Id] {
+        &self.packs
+    }
+
+    /// The number of the pack that holds the blob at a position.
+    pub(crate) fn pack_number(&self, kind: BlobKind, at: usize) -> usize {
+        self.slots(kind)[at].pack as usize
     }
 
     /// Blobs of a kind, duplicates counted.

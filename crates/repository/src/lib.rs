@@ -29,6 +29,7 @@ pub mod repository;
 pub mod restore;
 pub mod source;
 pub mod storage;
+pub mod sync;
 pub mod verify;
 pub mod walk;
 

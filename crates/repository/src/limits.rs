@@ -30,6 +30,12 @@ pub const CHUNKS_PENDING: usize = 1 << 15;
 pub const READ_BYTES: usize = 1 << 20;
 /// Needed blobs closer than this in one pack are fetched with one request.
 pub const RANGE_GAP_BYTES_MAX: u32 = 512 << 10;
+/// Packs that `sync` moves at the same time, each of them whole in memory.
+pub const PACKS_IN_TRANSFER: usize = 3;
+/// Bytes of all packs in transfer together; a larger pack, which no Lifeboat writes, is moved alone.
+pub const PACK_BYTES_IN_TRANSFER: u64 = 64 << 20;
+/// Packs that wait for one copy that follows a backup. A copy that is slower gets the others from `sync`.
+pub const PACKS_FOLLOWING: usize = 2;
 /// Blobs planned at once by a restore: bounds its memory to some tens of MiB.
 pub const RESTORE_BLOBS_PLANNED: usize = 1 << 18;
 /// Times a file that changes under the reader is read before it is reported.

@@ -1,5 +1,7 @@
 //! A repository: a storage, the master key, and the reading and writing of whole files and single blobs.
 
+mod copy;
+
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -222,6 +224,15 @@ impl Repository {
         Ok(id)
     }
 
+    /// Puts a file whose name is the hash of `bytes`; whether it was not there yet. What is there already is the same.
+    pub(crate) fn put_if_absent(&self, file: File, bytes: &[u8]) -> Result<bool, Error> {
+        match self.storage.put(file, bytes) {
+            Ok(()) => Ok(true),
+            Err(StorageError::AlreadyExists { .. }) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+
     /// Deletes a file that another run may have deleted first; whether it was there.
     pub(crate) fn delete_if_there(&self, file: File) -> Result<bool, Error> {
         match self.storage.delete(file) {
@@ -234,20 +245,39 @@ impl Repository {
     /// The JSON of an encrypted file, held against its name.
     pub fn load_json(&self, kind: FileKind, id: Id) -> Result<Vec<u8>, Error> {
         let file = File::new(kind, id);
-        let damaged = |what: String| Error::Damaged { file, what };
-        let mut stored = read(self.storage(), file, None)?;
+        let stored = self.load_stored(file)?;
+        self.decode_json(file, stored)
+    }
+
+    /// A file as it is stored, held against its name.
+    pub(crate) fn load_stored(&self, file: File) -> Result<Vec<u8>, Error> {
+        let stored = read(self.storage(), file, None)?;
         let found = Id::of(&stored);
-        if found != id {
-            return Err(damaged(format!("its content has the SHA-256 {found}")));
+        if found == file.id {
+            Ok(stored)
+        } else {
+            Err(Error::Damaged { file, what: format!("its content has the SHA-256 {found}") })
         }
+    }
+
+    fn decode_json(&self, file: File, mut stored: Vec<u8>) -> Result<Vec<u8>, Error> {
+        let damaged = |what: String| Error::Damaged { file, what };
         let plain = self.key.decrypt_in_place(&mut stored).map_err(|error| damaged(error.to_string()))?;
         unpacked::decode(plain).map_err(damaged)
     }
 
+    /// A snapshot's file as it is stored, and what it says.
+    pub(crate) fn stored_snapshot(&self, id: Id) -> Result<(Vec<u8>, Snapshot), Error> {
+        let file = File::new(FileKind::Snapshot, id);
+        let stored = self.load_stored(file)?;
+        let json = self.decode_json(file, stored.clone())?;
+        let snapshot = Snapshot::parse(&json).map_err(|what| Error::Damaged { file, what })?;
+        Ok((stored, snapshot))
+    }
+
     /// One snapshot.
     pub fn snapshot(&self, id: Id) -> Result<Snapshot, Error> {
-        let json = self.load_json(FileKind::Snapshot, id)?;
-        Snapshot::parse(&json).map_err(|what| Error::Damaged { file: File::new(FileKind::Snapshot, id), what })
+        self.stored_snapshot(id).map(|(_, snapshot)| snapshot)
     }
 
     /// Whether a file that was listed and then not found is listed again. If not, another run removed it in between,

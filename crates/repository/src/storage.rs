@@ -1,6 +1,7 @@
 //! The seam to a copy's place. A storage is dumb on purpose: it keeps whole, immutable objects under restic's names.
 
 pub mod fault;
+pub mod follow;
 pub mod limit;
 pub mod memory;
 pub mod record;

@@ -140,6 +140,19 @@ pub fn sweep(
     repository: &Repository,
     index: &Index,
     roots: &[Id],
+    data: impl FnMut(Id),
+    seen_tree: impl FnMut(Id),
+    damaged: impl FnMut(Id, Error) -> Result<(), Error>,
+) -> Result<(), Error> {
+    let read = |id: &Id| repository.blob(index, BlobKind::Tree, id);
+    sweep_with(cx, read, roots, data, seen_tree, damaged)
+}
+
+/// The same for trees that `read` fetches from wherever they are.
+pub(crate) fn sweep_with(
+    cx: &RunCx<'_>,
+    mut read: impl FnMut(&Id) -> Result<Vec<u8>, Error>,
+    roots: &[Id],
     mut data: impl FnMut(Id),
     mut seen_tree: impl FnMut(Id),
     mut damaged: impl FnMut(Id, Error) -> Result<(), Error>,
@@ -149,7 +162,7 @@ pub fn sweep(
     while let Some(id) = waiting.pop() {
         cx.cancel.check()?;
         seen_tree(id);
-        let below = repository.blob(index, BlobKind::Tree, &id).and_then(|bytes| {
+        let below = read(&id).and_then(|bytes| {
             let mut below = Vec::new();
             tree::references(bytes, &mut data, |tree| below.push(tree))
                 .map_err(|what| Error::MalformedTree { id, what })?;

@@ -63,6 +63,16 @@ impl Key {
         key
     }
 
+    /// Whether this is the very same key.
+    pub fn is_same(&self, other: &Self) -> bool {
+        let parts = [
+            constant_time_eq(&self.encrypt, &other.encrypt),
+            constant_time_eq(&self.mac_k, &other.mac_k),
+            constant_time_eq(&self.mac_r, &other.mac_r),
+        ];
+        parts == [true; 3]
+    }
+
     /// Appends the stored form of `plain` to `stored`.
     pub fn encrypt_to(&self, plain: &[u8], stored: &mut Vec<u8>) -> Result<(), NoRandomness> {
         let iv: [u8; IV_BYTES] = random()?;

@@ -66,8 +66,12 @@ pub fn encode_header(blobs: &[PackedBlob]) -> Vec<u8> {
 
 /// Bytes that encrypted header and length take in a pack of `blobs`.
 pub fn trailer_bytes(blobs: &[PackedBlob]) -> usize {
-    let entries = blobs.iter().map(|b| if b.plain_length.is_some() { ENTRY_BYTES_COMPRESSED } else { ENTRY_BYTES });
-    entries.sum::<usize>() + crypto::OVERHEAD_BYTES + LENGTH_BYTES
+    blobs.iter().map(entry_bytes).sum::<usize>() + crypto::OVERHEAD_BYTES + LENGTH_BYTES
+}
+
+/// Bytes that one blob takes in the plain header.
+pub fn entry_bytes(blob: &PackedBlob) -> usize {
+    if blob.plain_length.is_some() { ENTRY_BYTES_COMPRESSED } else { ENTRY_BYTES }
 }
 
 /// The bytes at a pack's end that hold its encrypted header and length, given its last four bytes and its size.
@@ -81,6 +85,16 @@ pub fn header_range(pack_bytes: u64, last_four: [u8; 4]) -> Result<std::ops::Ran
         return Err(format!("its header cannot have {header} bytes"));
     }
     Ok(end - header..end)
+}
+
+/// Reads the header at the end of `tail`, which are the last bytes of a pack of `pack_bytes` bytes, or all of it.
+pub fn header_of(key: &Key, tail: &[u8], pack_bytes: u64) -> Result<Vec<PackedBlob>, String> {
+    let last = tail.last_chunk::<LENGTH_BYTES>().ok_or("it is too short for a pack")?;
+    let range = header_range(pack_bytes, *last)?;
+    let from_end = |at: u64| usize::try_from(pack_bytes - at).ok().and_then(|back| tail.len().checked_sub(back));
+    let header = from_end(range.start).zip(from_end(range.end)).and_then(|(start, end)| tail.get(start..end));
+    let header = header.ok_or("its header is longer than its blobs make it")?;
+    decode_header(key, &mut header.to_vec(), range.start)
 }
 
 /// Decrypts and reads a pack's header; `blobs_bytes` is where the header starts, so what all blobs together must fill.

@@ -9,7 +9,9 @@ use repository::check::{self, ReadData};
 use repository::lock::{Access, with_lock};
 use repository::prune::{self, Options};
 use repository::storage::memory::MemoryStorage;
-use repository::{Cancel, Error, Event, Events, FileKind, Index, Repository, RunCx, StorageError, forget, restore};
+use repository::{
+    Cancel, Error, Event, Events, FileKind, Index, Repository, RunCx, StorageError, forget, heal, restore,
+};
 
 use crate::support::*;
 
@@ -196,4 +198,21 @@ fn a_run_that_is_cancelled_before_it_begins_changes_nothing() {
     assert!(matches!(back_up(&world.cx(), &repository, capture), Err(Error::Cancelled)));
     assert!(matches!(prune::prune(&world.cx(), &repository, Options::default()), Err(Error::Cancelled)));
     assert_eq!(world.memory.files(), before);
+}
+
+#[test]
+fn a_heal_from_another_copy_can_be_cancelled() {
+    for gets in [1, 3] {
+        let (world, repository, _, cancelled) = cancelling(gets);
+        let other = World::on(world.memory.fork());
+        let hurt = world.files(FileKind::Pack)[0];
+        assert!(world.memory.flip(hurt, 50));
+        let error = heal::from_copies(&world.cx(), &repository, &[other.open()], true).unwrap_err();
+        assert!(matches!(error, Error::Cancelled), "{error:?}");
+        assert!(cancelled.get().unwrap().elapsed() < SOON);
+        assert_eq!((world.files(FileKind::Lock), other.files(FileKind::Lock)), (vec![], vec![]));
+        let fresh = World::on(world.memory.fork());
+        assert!(heal::from_copies(&fresh.cx(), &fresh.open(), &[other.open()], true).unwrap().is_whole());
+        assert_valid(&fresh, 1);
+    }
 }

@@ -2,10 +2,13 @@
 
 use std::path::Path;
 use std::process::Command;
+use std::sync::Arc;
 use std::time::Duration;
 
+use repository::format::key_file::KdfCost;
 use repository::prune::{self, Options};
-use repository::{Index, forget, restore};
+use repository::storage::memory::MemoryStorage;
+use repository::{FileKind, Index, Repository, forget, heal, restore, sync};
 
 use crate::support::*;
 
@@ -71,4 +74,42 @@ fn stock_restic_checks_and_restores_what_was_written_also_after_prune() {
     forget::forget(&world.cx(), &repository, &[first.id]).unwrap();
     prune::prune(&world.cx(), &repository, Options { grace: Duration::ZERO, unused_percent_max: 0 }).unwrap();
     compare(second.id);
+}
+
+#[test]
+fn stock_restic_checks_a_copy_that_was_brought_into_step_and_mended() {
+    if Command::new("restic").arg("version").output().is_err() {
+        println!("left out: restic is not installed");
+        return;
+    }
+    let world = World::new();
+    let copy = World::on(MemoryStorage::new());
+    let storage = Arc::new(copy.memory.clone());
+    Repository::init_copy(&world.open(), storage, PASSWORD, KdfCost::FAST, start()).unwrap();
+    let bytes = |seed| std::io::Cursor::new(noise(600_000, seed));
+    let ids: Vec<_> = (1..4)
+        .map(|seed| StreamCapture::default().with("a", bytes(seed)).with("b", bytes(9)))
+        .map(|capture| back_up(&world.cx(), &world.open(), capture).unwrap().id)
+        .collect();
+    let check = || {
+        let folder = tempfile::tempdir().unwrap();
+        write_out(&copy, folder.path());
+        restic(folder.path(), &["check", "--read-data"]);
+        let listed = restic(folder.path(), &["snapshots", "--json"]);
+        let listed = String::from_utf8(listed.stdout).unwrap();
+        assert!(ids.iter().all(|id| listed.contains(&id.to_hex())), "{listed}");
+    };
+    sync::run(&copy.cx(), &[world.open()], &copy.open(), &ids).unwrap();
+    check();
+    // A pack, an index file and a snapshot are mended as they were, another pack blob by blob.
+    for kind in [FileKind::Pack, FileKind::Index, FileKind::Snapshot] {
+        assert!(copy.memory.flip(copy.files(kind)[0], 40));
+    }
+    let pack = world.files(FileKind::Pack)[1];
+    assert!(copy.memory.remove(pack));
+    let away = world.memory.read(pack).unwrap();
+    assert!(world.memory.flip(pack, away.len() - 10));
+    let healed = heal::from_copies(&copy.cx(), &copy.open(), &[world.open()], true).unwrap();
+    assert!(healed.is_whole() && healed.blobs_repacked > 0, "{healed:?}");
+    check();
 }

@@ -1,0 +1,246 @@
+//! Brings a copy into step with others: the difference of two listings, moved as the same packs, byte for byte.
+//!
+//! Tonight's copy, a new one, one that was away for a month and one whose run was interrupted are one case: the target
+//! lacks snapshots, and what they need is moved, but for what lies there already. Packs come before the index files that
+//! name them, those before the snapshots, so the target is valid at every instant and a run may end anywhere. Nothing is
+//! put that was not held against its name, so damage never spreads. `docs/design/sync.md` tells why it is so.
+
+mod copies;
+mod locks;
+mod plan;
+mod transfer;
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+pub(crate) use copies::{Sources, Target, View};
+pub(crate) use locks::with_locks;
+pub(crate) use plan::{Work, incomplete};
+pub(crate) use transfer::{fetch, transfer};
+
+use crate::format::snapshot::Snapshot;
+use crate::lock::{Access, Lock};
+use crate::{Error, Event, File, FileKind, Id, Repository, RunCx};
+
+/// What is to be moved.
+#[derive(Debug, Default)]
+pub struct Plan {
+    /// Snapshots that will appear in the target, oldest first.
+    pub snapshots: Vec<(Id, Snapshot)>,
+    /// Snapshots that were asked for and cannot be brought whole.
+    pub incomplete: Vec<Incomplete>,
+    /// Packs to be moved.
+    pub packs: usize,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Packs that lie in the target already and need only be named by an index, as an interrupted run leaves them.
+    pub packs_there: usize,
+    /// Blobs that have to be packed anew, because no source has a whole pack of them or its name is taken.
+    pub blobs: usize,
+}
+
+/// A snapshot that cannot be whole in the target.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Incomplete {
+    /// The snapshot.
+    pub snapshot: Id,
+    /// What it lacks.
+    pub what: String,
+}
+
+/// Damage that was met in a source. It did not spread; `heal` mends it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct SourceDamage {
+    /// The source.
+    pub location: String,
+    /// The damaged or missing file.
+    pub file: File,
+    /// What is wrong.
+    pub what: String,
+}
+
+/// A source that could not be used, and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Left {
+    /// The source.
+    pub location: String,
+    /// What it answered.
+    pub what: String,
+}
+
+/// What was done.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Synced {
+    /// Snapshots that are in the target now, oldest first.
+    pub snapshots: Vec<Id>,
+    /// Snapshots that were asked for and could not be brought whole, so they are not there.
+    pub incomplete: Vec<Incomplete>,
+    /// Packs moved.
+    pub packs_moved: usize,
+    /// Their bytes.
+    pub bytes_moved: u64,
+    /// Packs that lay in the target already.
+    pub packs_there: usize,
+    /// Blobs that were packed anew.
+    pub blobs_repacked: u64,
+    /// Damage in the sources.
+    pub damage: Vec<SourceDamage>,
+    /// Sources that could not be used.
+    pub left: Vec<Left>,
+}
+
+/// Decides what has to be moved so that `target` has the snapshots `wanted`, without changing anything. `sources` are
+/// copies of the same repository, best first.
+pub fn plan(
+    cx: &RunCx<'_>,
+    sources: &[Arc<Repository>],
+    target: &Arc<Repository>,
+    wanted: &[Id],
+) -> Result<Plan, Error> {
+    let missing = missing(sources, target, wanted)?;
+    if missing.is_empty() {
+        return Ok(Plan::default());
+    }
+    let sources = Sources::new(sources);
+    Decided::decide(cx, &sources, target, &missing).map(|decided| decided.plan)
+}
+
+/// Plans and carries out the plan, under shared locks on all copies. A snapshot appears in the target once everything it
+/// needs is there. What is damaged in one source comes from the next; what none has whole is named, and the snapshots
+/// that do not need it appear all the same.
+///
+/// Where the target has all that is wanted, this costs one listing and no lock.
+pub fn run(
+    cx: &RunCx<'_>,
+    sources: &[Arc<Repository>],
+    target: &Arc<Repository>,
+    wanted: &[Id],
+) -> Result<Synced, Error> {
+    target.check_writable()?;
+    let missing = missing(sources, target, wanted)?;
+    if missing.is_empty() {
+        return Ok(Synced::default());
+    }
+    with_locks(cx, target, Access::Shared, sources, |lock, usable, left| {
+        let sources = Sources::new(usable);
+        let decided = Decided::decide(cx, &sources, target, &missing)?;
+        let mut synced = decided.carry_out(cx, &sources, lock)?;
+        (synced.damage, synced.left) = sources.into_findings();
+        synced.left.splice(0..0, left);
+        Ok(synced)
+    })
+}
+
+/// The wanted snapshots that the target does not list, each once.
+fn missing(sources: &[Arc<Repository>], target: &Repository, wanted: &[Id]) -> Result<Vec<Id>, Error> {
+    sources.iter().try_for_each(|source| target.check_copy(source))?;
+    let listed = target.storage().list(FileKind::Snapshot)?;
+    let mut there: HashSet<Id> = listed.into_iter().map(|listed| listed.id).collect();
+    Ok(wanted.iter().copied().filter(|id| there.insert(*id)).collect())
+}
+
+/// A plan and what is needed to carry it out.
+struct Decided<'a> {
+    plan: Plan,
+    target: Target<'a>,
+    work: Work,
+    /// The files of `plan.snapshots`.
+    stored: Vec<Vec<u8>>,
+}
+
+impl<'a> Decided<'a> {
+    fn decide(
+        cx: &RunCx<'_>,
+        sources: &Sources<'_>,
+        target: &'a Arc<Repository>,
+        missing: &[Id],
+    ) -> Result<Self, Error> {
+        let mut plan = Plan::default();
+        let mut snapshots = Vec::new();
+        for id in missing {
+            cx.cancel.check()?;
+            match find_snapshot(cx, sources, *id) {
+                Ok((stored, snapshot)) => snapshots.push((*id, snapshot, stored)),
+                Err(Error::Cancelled) => return Err(Error::Cancelled),
+                Err(error) => plan.incomplete.push(Incomplete { snapshot: *id, what: error.to_string() }),
+            }
+        }
+        snapshots.sort_by_key(|(id, snapshot, _)| (snapshot.time, *id));
+        let (view, damaged) = View::load(cx, target)?;
+        for (id, error) in damaged {
+            let file = File::new(FileKind::Index, id);
+            cx.events.emit(Event::Note(format!("{}: {file}: {error}", target.storage().location())));
+        }
+        let target = Target::new(target, view, HashSet::new())?;
+        let mut work = Work::default();
+        if !snapshots.is_empty() {
+            sources.look_first(cx)?;
+            let roots = |snapshots: &[(Id, Snapshot, Vec<u8>)]| -> Vec<(Id, Id)> {
+                snapshots.iter().map(|(id, snapshot, _)| (*id, snapshot.tree)).collect()
+            };
+            let trees = |snapshots: &[_]| -> Vec<Id> { roots(snapshots).into_iter().map(|(_, tree)| tree).collect() };
+            work = Work::plan(cx, sources, &target, &trees(&snapshots))?;
+            // What only they need is not worth moving. A tree may be read at one time and not at another, and what lies
+            // below one that was not read is unknown, so until nothing is lost.
+            while !work.lost.is_empty() {
+                let lacking = incomplete(cx, sources, &target, &work.lost, roots(&snapshots))?;
+                if lacking.is_empty() {
+                    return Err(Error::Internal("something is lost that no snapshot needs".to_owned()));
+                }
+                snapshots.retain(|(id, _, _)| lacking.iter().all(|lacking| lacking.snapshot != *id));
+                plan.incomplete.extend(lacking);
+                work = Work::plan(cx, sources, &target, &trees(&snapshots))?;
+            }
+        }
+        plan.packs = work.packs.iter().filter(|pack| !pack.is_there).count();
+        plan.packs_there = work.packs.len() - plan.packs;
+        (plan.bytes, plan.blobs) = (work.bytes_to_move(), work.blobs.len());
+        let stored;
+        (plan.snapshots, stored) = snapshots.into_iter().map(|(id, snapshot, stored)| ((id, snapshot), stored)).unzip();
+        Ok(Self { plan, target, work, stored })
+    }
+
+    fn carry_out(self, cx: &RunCx<'_>, sources: &Sources<'_>, lock: &Lock) -> Result<Synced, Error> {
+        let done = transfer(cx, sources, &self.target, &self.work)?;
+        let roots = self.plan.snapshots.iter().map(|(id, snapshot)| (*id, snapshot.tree));
+        let mut synced = Synced {
+            incomplete: self.plan.incomplete,
+            packs_moved: done.packs_moved,
+            bytes_moved: done.bytes_moved,
+            packs_there: done.packs_named,
+            blobs_repacked: done.blobs_repacked,
+            ..Synced::default()
+        };
+        let lacking = incomplete(cx, sources, &self.target, &done.lost, roots)?;
+        for ((id, _), stored) in self.plan.snapshots.iter().zip(&self.stored) {
+            if lacking.iter().any(|lacking| lacking.snapshot == *id) {
+                continue;
+            }
+            cx.cancel.check()?;
+            lock.check()?;
+            self.target.repository.put_if_absent(File::new(FileKind::Snapshot, *id), stored)?;
+            synced.snapshots.push(*id);
+        }
+        synced.incomplete.extend(lacking);
+        Ok(synced)
+    }
+}
+
+/// A snapshot's file and what it says, from the first source that has it whole.
+pub(crate) fn find_snapshot(cx: &RunCx<'_>, sources: &Sources<'_>, id: Id) -> Result<(Vec<u8>, Snapshot), Error> {
+    let mut failure = Error::NotFound("none of the copies asked has it".to_owned());
+    for source in &sources.all {
+        match source.repository.stored_snapshot(id) {
+            Ok(found) => return Ok(found),
+            Err(Error::Cancelled) => return Err(Error::Cancelled),
+            Err(Error::Storage(crate::StorageError::NotFound { .. })) => {}
+            Err(error) => {
+                if error.is_damage() {
+                    sources.note_damage(cx, source.repository, File::new(FileKind::Snapshot, id), &error);
+                }
+                failure = error;
+            }
+        }
+    }
+    Err(failure)
+}
