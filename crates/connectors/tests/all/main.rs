@@ -2,3 +2,8 @@
 
 #[cfg(test)]
 mod killed_writer;
+#[cfg(test)]
+mod object_storage;
+#[cfg(test)]
+#[path = "../../../../tests/servers/mod.rs"]
+mod servers;
