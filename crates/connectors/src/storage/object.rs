@@ -243,16 +243,22 @@ impl Storage for ObjectStorage {
             options.range = range.clone().into();
         }
         let read: Result<Buffer, _> = self.wait(Some(file), self.operator.read_options(&path, options));
-        let bytes = read.map_err(|failed| match (&range, &failed) {
-            (Some(range), Failed::Asking(_, Heard::Refusal(Answer { status: 416, .. }))) => {
-                self.past_the_end(file, range, None)
+        match (read, &range) {
+            (Ok(bytes), None) => Ok(bytes.to_vec()),
+            (Ok(bytes), Some(range)) if bytes.len() as u64 == range.end - range.start => Ok(bytes.to_vec()),
+            (Err(Failed::Asking(_, Heard::Refusal(Answer { status: 416, .. }))), Some(range)) => {
+                Err(self.past_the_end(file, range, None))
             }
-            _ => self.error("read", Some(file), failed),
-        })?;
-        match &range {
             // Asked for what goes past the end, servers give what there is.
-            Some(range) if bytes.len() as u64 != range.end - range.start => Err(self.past_the_end(file, range, None)),
-            _ => Ok(bytes.to_vec()),
+            (Ok(_) | Err(Failed::Asking(_, Heard::Success)), Some(range)) => {
+                let size = self.size("read", file)?;
+                if range.end > size {
+                    return Err(self.past_the_end(file, range, Some(size)));
+                }
+                let what = format!("read {file}: other bytes came than {range:?} of {size}");
+                Err(StorageError::Transient { location: self.location(), what })
+            }
+            (Err(failed), _) => Err(self.error("read", Some(file), failed)),
         }
     }
 
