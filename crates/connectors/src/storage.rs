@@ -3,6 +3,8 @@
 mod layout;
 pub mod local;
 pub mod object;
+pub mod sftp;
 
 pub use local::LocalStorage;
 pub use object::{AzureCredentials, AzureOptions, ObjectStorage, S3Options};
+pub use sftp::{SftpOptions, SftpStorage};

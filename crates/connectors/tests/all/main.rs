@@ -7,3 +7,5 @@ mod object_storage;
 #[cfg(test)]
 #[path = "../../../../tests/servers/mod.rs"]
 mod servers;
+#[cfg(test)]
+mod sftp_storage;
