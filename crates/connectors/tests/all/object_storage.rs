@@ -1,10 +1,12 @@
 //! Buckets of real servers: Ceph's object gateway and s3s-fs for S3, Azurite for Azure Blob Storage.
 
+use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use connectors::storage::{AzureCredentials, AzureOptions, ObjectStorage, S3Options};
+use repository::clock::SystemClock;
 use repository::storage::conformance;
 use repository::storage::retry::Retry;
 use repository::{Cancel, File, FileKind, Id, Storage, StorageError};
@@ -79,4 +81,317 @@ fn foreign_objects_are_passed_over() {
             server.put(&container, &format!("{}/{path}", options.prefix), b"foreign");
         });
     }
+}
+
+/// Each kind of call.
+fn every_call(storage: &dyn Storage) -> Vec<(&'static str, StorageError)> {
+    let mut errors = Vec::new();
+    let mut failed = |call, result: Result<(), StorageError>| match result {
+        Err(error) => errors.push((call, error)),
+        Ok(()) => panic!("{call} succeeded"),
+    };
+    failed("put", storage.put(pack("a"), b"content"));
+    failed("put config", storage.put(File::CONFIG, b"content"));
+    failed("get", storage.get(pack("a"), None).map(drop));
+    failed("get range", storage.get(pack("a"), Some(1..2)).map(drop));
+    failed("list", storage.list(FileKind::Pack).map(drop));
+    failed("list config", storage.list(FileKind::Config).map(drop));
+    failed("delete", storage.delete(pack("a")));
+    errors
+}
+
+fn says_no_secret(error: &StorageError) {
+    let shown = format!("{error} {error:?}");
+    for secret in ["S3CRET", "SKSK", AzureServer::KEY, "ignature=", "sig="] {
+        assert!(!shown.contains(secret), "{shown}");
+    }
+}
+
+#[test]
+fn wrong_credentials_are_denied_with_what_to_mend_and_no_secret() {
+    if let Some(server) = servers::rgw() {
+        let options = s3_options(server, server.port, &server.bucket());
+        let wrong_secret = S3Options { secret_access_key: Some("S3CRET".into()), ..options.clone() };
+        let wrong_id = S3Options { access_key_id: Some("NOBODY".into()), ..options };
+        for (options, advice) in [(wrong_secret, "the secret access key is wrong"), (wrong_id, "access key id")] {
+            for (call, error) in every_call(&ObjectStorage::s3(&options, Cancel::new()).unwrap()) {
+                assert!(matches!(error, StorageError::Denied { .. }), "{call}: {error:?}");
+                says_no_secret(&error);
+                // An answer to HEAD has no body that could say more.
+                let short = ["put config", "delete"].contains(&call);
+                assert!(error.to_string().contains(if short { "403" } else { advice }), "{call}: {error}");
+            }
+        }
+    }
+    if let Some(server) = servers::azurite() {
+        let container = server.container();
+        let wrong = |credentials| AzureOptions { container: container.clone(), prefix: unique(), credentials };
+        let (account, endpoint) = (AzureServer::ACCOUNT.to_owned(), Some(server.endpoint()));
+        for options in [
+            wrong(AzureCredentials::Key {
+                account: account.clone(),
+                key: "UzNDUkVU".into(),
+                endpoint: endpoint.clone(),
+            }),
+            wrong(AzureCredentials::Signature {
+                account,
+                sas: "?sv=2024-08-04&ss=b&srt=sco&sp=rl&se=2020-01-01T00:00:00Z&sig=S3CRET".into(),
+                endpoint,
+            }),
+        ] {
+            for (call, error) in every_call(&ObjectStorage::azure(&options, Cancel::new()).unwrap()) {
+                assert!(matches!(error, StorageError::Denied { .. }), "{call}: {error:?}");
+                says_no_secret(&error);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_bucket_that_is_not_there_is_named() {
+    let check = |storage: &dyn Storage, name: &str| {
+        for (call, error) in every_call(storage) {
+            match error {
+                // A server asked for one object's head need not say what is missing; nothing was to be deleted.
+                StorageError::NotFound { .. } if call == "delete" => {}
+                StorageError::Permanent { ref what, .. } => {
+                    assert!(what.contains(&format!("there is no {name}")), "{call}: {error}");
+                }
+                error => panic!("{call}: {error:?}"),
+            }
+        }
+    };
+    if let Some(server) = servers::rgw() {
+        check(&s3(server, "not-there"), "bucket not-there");
+    }
+    if let Some(server) = servers::azurite() {
+        check(&azure(server, "not-there"), "container not-there");
+    }
+}
+
+#[test]
+fn a_server_that_ignores_conditions_overwrites_no_config() {
+    let Some(server) = servers::rgw() else { return };
+    // Ceph's gateway does not look at conditions in buckets that keep versions.
+    let bucket = server.versioned_bucket();
+    let storage = s3(server, &bucket);
+    let pack = pack("a");
+    storage.put(pack, b"first").unwrap();
+    storage.put(pack, b"first").unwrap_or_else(|error| panic!("the server honours conditions by now: {error}"));
+    storage.put(File::CONFIG, b"first").unwrap();
+    assert!(matches!(storage.put(File::CONFIG, b"second"), Err(StorageError::AlreadyExists { .. })));
+    assert_eq!(storage.get(File::CONFIG, None).unwrap(), b"first");
+}
+
+#[test]
+fn credentials_may_come_from_the_environment() {
+    let Some(server) = servers::rgw() else { return };
+    let status = std::process::Command::new(std::env::current_exe().unwrap())
+        .args(["--ignored", "--exact", "object_storage::puts_with_the_environments_credentials"])
+        .env_clear()
+        .env("AWS_ACCESS_KEY_ID", server.access_key)
+        .env("AWS_SECRET_ACCESS_KEY", server.secret_key)
+        .env("LIFEBOAT_TEST_PLACE", format!("{} {}", server.port, server.bucket()))
+        .output()
+        .unwrap();
+    assert!(status.status.success(), "{status:?}");
+}
+
+#[test]
+#[ignore = "the process that the test above starts"]
+fn puts_with_the_environments_credentials() {
+    #[expect(clippy::disallowed_methods, reason = "said by the test above")]
+    let Ok(place) = std::env::var("LIFEBOAT_TEST_PLACE") else { return };
+    let (port, bucket) = place.split_once(' ').unwrap();
+    let options = S3Options {
+        bucket: bucket.to_owned(),
+        endpoint: Some(format!("http://127.0.0.1:{port}")),
+        ..S3Options::default()
+    };
+    let storage = ObjectStorage::s3(&options, Cancel::new()).unwrap();
+    storage.put(pack("a"), b"content").unwrap();
+    assert_eq!(storage.get(pack("a"), None).unwrap(), b"content");
+}
+
+#[test]
+fn a_server_that_is_away_and_comes_back_loses_nothing() {
+    let Some(server) = servers::rgw() else { return };
+    let line = Proxy::to(server.port);
+    let storage = ObjectStorage::s3(&s3_options(server, line.port, &server.bucket()), Cancel::new()).unwrap();
+    storage.put(pack("before"), b"content").unwrap();
+    line.set(Line::Cut);
+    let error = storage.put(pack("during"), b"content").unwrap_err();
+    assert!(matches!(error, StorageError::Transient { .. }), "{error:?}");
+    assert!(error.to_string().contains("the connection broke"), "{error}");
+
+    let storage = Retry::new(Arc::new(storage), Arc::new(SystemClock), Cancel::new());
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            std::thread::sleep(Duration::from_millis(700));
+            line.set(Line::Open);
+            // Each connection breaks in the middle of its third pack or so.
+            line.cut_after(2_500_000);
+            std::thread::sleep(Duration::from_secs(3));
+            line.cut_after(u64::MAX);
+        });
+        for name in 0..12_u8 {
+            storage.put(File::pack(Id([name; 32])), &vec![name; 1 << 20]).unwrap();
+        }
+    });
+    for name in 0..12_u8 {
+        assert!(storage.get(File::pack(Id([name; 32])), None).unwrap() == vec![name; 1 << 20]);
+    }
+    assert!(line.connections() > 4, "{} connections: none broke", line.connections());
+}
+
+#[test]
+fn where_nothing_listens_it_says_so() {
+    let options = S3Options {
+        bucket: "b".into(),
+        endpoint: Some(format!("http://127.0.0.1:{}", servers::free_port())),
+        access_key_id: Some("AK".into()),
+        secret_access_key: Some("S3CRET".into()),
+        ..S3Options::default()
+    };
+    for (call, error) in every_call(&ObjectStorage::s3(&options, Cancel::new()).unwrap()) {
+        let StorageError::Transient { what, .. } = &error else { panic!("{call}: {error:?}") };
+        assert!(what.contains("the server cannot be reached: Connection refused"), "{what}");
+        says_no_secret(&error);
+    }
+    let options = S3Options { endpoint: Some("https://nowhere.invalid".into()), ..options };
+    let error = ObjectStorage::s3(&options, Cancel::new()).unwrap().list(FileKind::Key).unwrap_err();
+    assert!(matches!(error, StorageError::Transient { .. }), "{error:?}");
+}
+
+#[test]
+fn a_cancelled_run_does_not_wait_for_a_slow_line() {
+    let Some(server) = servers::rgw() else { return };
+    let line = Proxy::to(server.port);
+    let cancel = Cancel::new();
+    let storage = ObjectStorage::s3(&s3_options(server, line.port, &server.bucket()), cancel.clone()).unwrap();
+    line.set(Line::Slow(100_000));
+    let started = Instant::now();
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            std::thread::sleep(Duration::from_millis(500));
+            cancel.cancel();
+        });
+        let error = storage.put(pack("a"), &vec![1; 20 << 20]).unwrap_err();
+        assert!(error.to_string().contains("cancelled"), "{error}");
+    });
+    assert!(started.elapsed() < Duration::from_secs(2), "{:?}", started.elapsed());
+    line.set(Line::Open);
+    // What a cancelled run still has to do is done.
+    let lock = File::new(FileKind::Lock, Id::of(b"lock"));
+    storage.put(lock, b"lock").unwrap();
+    storage.delete(lock).unwrap();
+    assert_eq!(storage.list(FileKind::Pack).unwrap(), []);
+}
+
+#[test]
+fn whatever_a_server_answers_becomes_an_error_that_callers_branch_on() {
+    let kind = |error: &StorageError| match error {
+        StorageError::NotFound { .. } => "not found",
+        StorageError::AlreadyExists { .. } => "exists",
+        StorageError::Full { .. } => "full",
+        StorageError::Denied { .. } => "denied",
+        StorageError::Transient { .. } => "transient",
+        StorageError::Permanent { .. } => "permanent",
+    };
+    let xml =
+        |code: &str| format!("<?xml version=\"1.0\"?><Error><Code>{code}</Code><Message>S3CRET</Message></Error>");
+    for (expected, status, body) in [
+        ("transient", "503 Slow Down", xml("SlowDown")),
+        ("transient", "500 Internal Server Error", String::new()),
+        ("transient", "502 Bad Gateway", "<html>S3CRET".repeat(20_000)),
+        ("full", "507 Insufficient Storage", xml("XMinioStorageFull")),
+        ("full", "403 Forbidden", xml("QuotaExceeded")),
+        ("denied", "400 Bad Request", xml("ExpiredToken")),
+        ("denied", "403 Forbidden", xml("RequestTimeTooSkewed")),
+        ("permanent", "301 Moved Permanently", xml("PermanentRedirect")),
+        ("permanent", "501 Not Implemented", xml("NotImplemented")),
+        ("transient", "200 OK", "<html>a page of a hotel".to_owned()),
+    ] {
+        let server = Canned::new(format!("HTTP/1.1 {status}\r\ncontent-length: {}\r\n\r\n{body}", body.len()));
+        let options = S3Options {
+            bucket: "b".into(),
+            endpoint: Some(format!("http://127.0.0.1:{}", server.port)),
+            access_key_id: Some("AK".into()),
+            secret_access_key: Some("S3CRET".into()),
+            ..S3Options::default()
+        };
+        let storage = ObjectStorage::s3(&options, Cancel::new()).unwrap();
+        let error = storage.list(FileKind::Pack).unwrap_err();
+        assert_eq!(kind(&error), expected, "{status}: {error:?}");
+        if !status.starts_with("200") {
+            let error = storage.put(pack("a"), &[1; 100_000]).unwrap_err();
+            assert_eq!(kind(&error), expected, "{status}: {error:?}");
+        }
+        assert!(error.to_string().len() < 500, "{error}");
+    }
+    // An answer that is cut off is no answer.
+    let server = Canned::new("HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\nhalf of it".to_owned());
+    let endpoint = Some(format!("http://127.0.0.1:{}", server.port));
+    let (id, secret) = (Some("AK".into()), Some("S3CRET".into()));
+    let options = S3Options {
+        bucket: "b".into(),
+        endpoint,
+        access_key_id: id,
+        secret_access_key: secret,
+        ..S3Options::default()
+    };
+    let error = ObjectStorage::s3(&options, Cancel::new()).unwrap().get(pack("a"), None).unwrap_err();
+    assert!(error.to_string().contains("the connection broke"), "{error:?}");
+}
+
+/// A server that gives one answer to everything.
+struct Canned {
+    port: u16,
+    ended: Arc<std::sync::atomic::AtomicBool>,
+}
+
+impl Canned {
+    fn new(answer: String) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let ended = Arc::new(std::sync::atomic::AtomicBool::new(false));
+        let told = ended.clone();
+        std::thread::spawn(move || {
+            for stream in listener.incoming() {
+                if told.load(std::sync::atomic::Ordering::SeqCst) {
+                    return;
+                }
+                answer_once(stream.unwrap(), &answer);
+            }
+        });
+        Self { port, ended }
+    }
+}
+
+impl Drop for Canned {
+    fn drop(&mut self) {
+        self.ended.store(true, std::sync::atomic::Ordering::SeqCst);
+        let _ = TcpStream::connect(("127.0.0.1", self.port));
+    }
+}
+
+fn answer_once(mut stream: TcpStream, answer: &str) {
+    stream.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+    let mut request = Vec::new();
+    let mut buffer = [0; 1 << 16];
+    let body_at = loop {
+        let Ok(length @ 1..) = stream.read(&mut buffer) else { return };
+        request.extend_from_slice(&buffer[..length]);
+        if let Some(at) = request.windows(4).position(|window| window == b"\r\n\r\n") {
+            break at + 4;
+        }
+    };
+    let head = String::from_utf8_lossy(&request[..body_at]).to_ascii_lowercase();
+    let length =
+        head.lines().find_map(|line| line.strip_prefix("content-length: ")).map_or(0, |text| text.parse().unwrap());
+    while request.len() < body_at + length {
+        let Ok(length @ 1..) = stream.read(&mut buffer) else { return };
+        request.extend_from_slice(&buffer[..length]);
+    }
+    let _ = stream.write_all(answer.as_bytes());
 }

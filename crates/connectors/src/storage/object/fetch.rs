@@ -291,3 +291,129 @@ impl http_body::Body for Moving {
         SizeHint::with_exact(self.rest.len() as u64)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read as _, Write as _};
+    use std::net::{TcpListener, TcpStream};
+    use std::thread::{JoinHandle, sleep};
+    use std::time::Instant;
+
+    use super::*;
+
+    const PATIENCE: Duration = Duration::from_millis(700);
+
+    /// Serves one connection.
+    fn server(serve: impl FnOnce(TcpStream) + Send + 'static) -> (u16, JoinHandle<()>) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        (port, std::thread::spawn(move || serve(listener.accept().unwrap().0)))
+    }
+
+    /// Puts `bytes` to a server and says what came of it and how long it took.
+    fn put(bytes: usize, serve: impl FnOnce(TcpStream) + Send + 'static) -> (Heard, Duration) {
+        choose_cryptography();
+        let (port, served) = server(serve);
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let started = Instant::now();
+        let (_, heard) = runtime.block_on(listening(async {
+            let fetch = Fetch::new("127.0.0.1").unwrap().with_patience(PATIENCE);
+            let request = http::Request::put(format!("http://127.0.0.1:{port}/x?sig=S3CRET"));
+            fetch.fetch(request.body(Buffer::from(vec![1; bytes])).unwrap()).await.map(drop)
+        }));
+        let took = started.elapsed();
+        drop(runtime);
+        served.join().unwrap();
+        (heard, took)
+    }
+
+    fn failed(heard: Heard) -> String {
+        match heard {
+            Heard::Failure { what, may_pass: true } => what,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    const BYTES: usize = 64 << 20;
+
+    fn read_slowly(stream: &mut TcpStream, bytes: usize, pause: Duration) {
+        let mut buffer = vec![0; 2 << 20];
+        let mut read = 0;
+        while read < bytes {
+            read += stream.read(&mut buffer).unwrap();
+            sleep(pause);
+        }
+    }
+
+    #[test]
+    fn an_upload_over_a_slow_line_is_not_cut_off_as_long_as_bytes_move() {
+        let (heard, took) = put(BYTES, |mut stream| {
+            read_slowly(&mut stream, BYTES, Duration::from_millis(40));
+            stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").unwrap();
+        });
+        assert!(matches!(heard, Heard::Success), "{heard:?}");
+        assert!(took > PATIENCE * 3 / 2, "{took:?} shows nothing");
+    }
+
+    #[test]
+    fn a_download_over_a_slow_line_is_not_cut_off_as_long_as_bytes_move() {
+        let (heard, took) = put(10, |mut stream| {
+            stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\n").unwrap();
+            for _ in 0..10 {
+                sleep(PATIENCE / 4);
+                stream.write_all(b"x").unwrap();
+            }
+        });
+        assert!(matches!(heard, Heard::Success), "{heard:?}");
+        assert!(took > PATIENCE * 2, "{took:?} shows nothing");
+    }
+
+    #[test]
+    fn a_server_that_takes_nothing_more_is_given_up_soon() {
+        let (heard, took) = put(BYTES, |mut stream| {
+            let _ = stream.read(&mut [0; 1000]);
+            sleep(PATIENCE * 4);
+        });
+        let what = failed(heard);
+        assert!(what.contains("nothing moved for") && what.contains(&format!("of {BYTES} bytes")), "{what}");
+        assert!((PATIENCE..PATIENCE * 3).contains(&took), "{took:?}");
+    }
+
+    #[test]
+    fn a_server_that_never_answers_or_stops_in_the_middle_is_given_up_soon() {
+        for answer in ["", "HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nhalf"] {
+            let (heard, took) = put(10, move |mut stream| {
+                stream.write_all(answer.as_bytes()).unwrap();
+                sleep(PATIENCE * 4);
+            });
+            let what = failed(heard);
+            assert!(what.contains(if answer.is_empty() { "no answer came" } else { "nothing came for" }), "{what}");
+            assert!((PATIENCE..PATIENCE * 3).contains(&took), "{took:?}");
+        }
+    }
+
+    #[test]
+    fn an_answer_that_is_cut_off_is_a_failure_that_names_no_address() {
+        let (heard, _) = put(10, |mut stream| {
+            let _ = stream.read(&mut [0; 1000]);
+            stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nhalf").unwrap();
+        });
+        let what = failed(heard);
+        assert!(what.starts_with("the connection broke: ") && !what.contains("S3CRET"), "{what}");
+    }
+
+    #[test]
+    fn requests_about_credentials_are_told_from_those_to_the_bucket() {
+        choose_cryptography();
+        let fetch = Fetch::new("s3.eu-1.amazonaws.com").unwrap();
+        for (host, ours) in [
+            ("s3.eu-1.amazonaws.com", true),
+            ("bucket.S3.eu-1.amazonaws.com", true),
+            ("sts.eu-1.amazonaws.com", false),
+            ("169.254.169.254", false),
+            ("evils3.eu-1.amazonaws.com", false),
+        ] {
+            assert_eq!(fetch.is_ours(host), ours, "{host}");
+        }
+    }
+}

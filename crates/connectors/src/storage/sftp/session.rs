@@ -76,7 +76,11 @@ pub(super) struct Waiting {
 
 impl Session {
     /// Starts `ssh` and waits until the server is ready.
-    pub(super) fn start(mut command: Command) -> Result<Self, Broken> {
+    pub(super) fn start(command: Command) -> Result<Self, Broken> {
+        Self::start_with(command, STALL)
+    }
+
+    fn start_with(mut command: Command, stall: Duration) -> Result<Self, Broken> {
         let not_started = |error: io::Error| {
             Broken::NotStarted(match error.kind() {
                 io::ErrorKind::NotFound => "`ssh` is not installed; SFTP copies need it (openssh-client)".to_owned(),
@@ -91,7 +95,7 @@ impl Session {
         let pid = Pid::from_child(&child);
         let state = State { waiting: HashMap::new(), moved: Instant::now(), broken: None };
         let shared = Arc::new(Shared { state: Mutex::new(state) });
-        let reader = Reader { shared: shared.clone(), child, output, errors: Some(errors), said: Vec::new() };
+        let reader = Reader { shared: shared.clone(), child, output, errors: Some(errors), said: Vec::new(), stall };
         let reader = std::thread::Builder::new().name("sftp".to_owned()).spawn(|| reader.run()).map_err(not_started)?;
         let input = Mutex::new(input);
         let mut session =
@@ -177,6 +181,7 @@ struct Reader {
     output: ChildStdout,
     errors: Option<ChildStderr>,
     said: Vec<u8>,
+    stall: Duration,
 }
 
 impl Reader {
@@ -206,7 +211,7 @@ impl Reader {
             match self.wait() {
                 Ok(false) => {
                     let state = self.shared.state();
-                    if !state.waiting.is_empty() && state.moved.elapsed() >= STALL {
+                    if !state.waiting.is_empty() && state.moved.elapsed() >= self.stall {
                         return Broken::Stalled;
                     }
                     continue;
@@ -309,5 +314,60 @@ impl Drop for Session {
         if let Some(reader) = self.reader.take() {
             let _ = reader.join();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::process::CommandExt as _;
+    use std::process::Stdio;
+
+    use super::super::packet::Kind;
+    use super::*;
+
+    /// A server that first says it is one, and then does what `then` says.
+    const VERSION_3: &str = "printf '\\0\\0\\0\\005\\002\\0\\0\\0\\003'";
+
+    fn shell(script: &str) -> Command {
+        let mut command = Command::new("/bin/sh");
+        command.arg("-c").arg(script).process_group(0);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+    }
+
+    fn ask(session: &Session) -> Broken {
+        let request = Request::new(Kind::Lstat).bytes(b"x");
+        session.send(request).and_then(|waiting| waiting.wait(&|| false)).map(drop).unwrap_err()
+    }
+
+    #[test]
+    fn a_server_that_stops_answering_is_given_up_and_its_connection_ended() {
+        let patience = Duration::from_millis(600);
+        let session = Session::start_with(shell(&format!("{VERSION_3}; cat >/dev/null")), patience).unwrap();
+        // Nobody waits, so nothing is late.
+        std::thread::sleep(patience * 2);
+        assert!(session.is_open());
+        let started = Instant::now();
+        assert!(matches!(ask(&session), Broken::Stalled));
+        assert!((patience..patience * 4).contains(&started.elapsed()), "{:?}", started.elapsed());
+        assert!(!session.is_open());
+        assert!(matches!(ask(&session), Broken::Stalled), "and stays so");
+    }
+
+    #[test]
+    fn a_login_script_that_prints_is_found_out() {
+        for greeting in ["Welcome to the server!", "\\0\\0\\0\\005\\377abcd"] {
+            let session = Session::start(shell(&format!("printf '{greeting}'; cat >/dev/null")));
+            assert!(matches!(session.map(drop), Err(Broken::NotSftp)));
+        }
+    }
+
+    #[test]
+    fn what_ssh_says_last_is_kept_and_a_program_that_is_missing_is_named() {
+        let session = Session::start(shell("echo 'no way' >&2; exit 255"));
+        assert!(matches!(session.map(drop), Err(Broken::Ended(said)) if said == "no way\n"));
+        let mut command = Command::new("/nowhere/ssh");
+        command.stdin(Stdio::piped());
+        assert!(matches!(Session::start(command).map(drop), Err(Broken::NotStarted(what)) if what.contains("`ssh`")));
     }
 }
