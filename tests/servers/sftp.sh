@@ -10,10 +10,14 @@ PORT=$1
 D=$(mktemp -d /run/lifeboat-sftp.XXXXXX)
 pid=
 stop() {
-    # The server of each connection is a child of its own.
+    # Each connection has a process of its own, and that one another, with fewer rights.
     if [ -n "$pid" ]; then
-        pkill -9 -P "$pid" 2>/dev/null || true
-        kill -9 "$pid" 2>/dev/null || true
+        # Found before anything is killed: an orphan no longer has its parent's number.
+        mapfile -t connections < <(pgrep -P "$pid")
+        for connection in "${connections[@]}"; do
+            mapfile -t -O "${#connections[@]}" connections < <(pgrep -P "$connection")
+        done
+        kill -9 "$pid" "${connections[@]}" 2>/dev/null || true
     fi
     wait 2>/dev/null || true
     rm -rf "$D"

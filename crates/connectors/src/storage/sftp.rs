@@ -63,7 +63,7 @@ impl SftpOptions {
     fn location(&self) -> String {
         let user = self.user.as_ref().map(|user| format!("{user}@")).unwrap_or_default();
         let port = self.port.map(|port| format!(":{port}")).unwrap_or_default();
-        format!("sftp://{user}{}{port}/{}", self.host, self.path)
+        format!("sftp://{user}{}{port}/{}", self.host, self.path.trim_start_matches('/'))
     }
 }
 

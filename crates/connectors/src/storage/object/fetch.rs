@@ -358,6 +358,7 @@ mod tests {
     #[test]
     fn a_download_over_a_slow_line_is_not_cut_off_as_long_as_bytes_move() {
         let (heard, took) = put(10, |mut stream| {
+            let _ = stream.read(&mut [0; 1000]);
             stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\n").unwrap();
             for _ in 0..10 {
                 sleep(PATIENCE / 4);
@@ -383,6 +384,7 @@ mod tests {
     fn a_server_that_never_answers_or_stops_in_the_middle_is_given_up_soon() {
         for answer in ["", "HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nhalf"] {
             let (heard, took) = put(10, move |mut stream| {
+                let _ = stream.read(&mut [0; 1000]);
                 stream.write_all(answer.as_bytes()).unwrap();
                 sleep(PATIENCE * 4);
             });
