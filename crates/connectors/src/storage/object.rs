@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use futures_util::TryStreamExt as _;
 use opendal::options::{ListOptions, ReadOptions, WriteOptions};
-use opendal::{Buffer, EntryMode, Operator};
+use opendal::{Buffer, EntryMode, ErrorKind, Operator};
 use repository::limits::CANCEL_POLL;
 use repository::storage::Listed;
 use repository::{Cancel, File, FileKind, Storage, StorageError};
@@ -103,7 +103,7 @@ impl ObjectStorage {
         let runtime = self.runtime.as_ref().ok_or(Failed::Cancelled)?;
         let (result, heard) = runtime.block_on(watched);
         result.map_err(|error| match error {
-            Some(error) => Failed::Asking(error, heard),
+            Some(error) => Failed::Asking { kind: error.kind(), may_pass: error.is_temporary(), heard },
             None => Failed::Cancelled,
         })
     }
@@ -115,9 +115,9 @@ impl ObjectStorage {
             Some(file) => format!("{verb} {file}: {text}"),
             None => format!("{verb}: {text}"),
         };
-        let (error, heard) = match failed {
+        let (kind, may_pass, heard) = match failed {
             Failed::Cancelled => return StorageError::Transient { location, what: tried("cancelled") },
-            Failed::Asking(error, heard) => (error, heard),
+            Failed::Asking { kind, may_pass, heard } => (kind, may_pass, heard),
         };
         let answer = match heard {
             Heard::Refusal(answer) => answer,
@@ -129,10 +129,10 @@ impl ObjectStorage {
             }
             // It said yes, and what then came made no sense: a proxy's own page, or a list that is cut off.
             Heard::Success => {
-                let what = tried(&format!("the answer is not understood ({})", error.kind()));
+                let what = tried(&format!("the answer is not understood ({kind})"));
                 return StorageError::Transient { location, what };
             }
-            Heard::Nothing if error.is_temporary() => {
+            Heard::Nothing if may_pass => {
                 return StorageError::Transient { location, what: tried("the credentials could not be loaded") };
             }
             Heard::Nothing => return StorageError::Denied { location, what: tried(NO_CREDENTIALS) },
@@ -204,7 +204,12 @@ const NO_CREDENTIALS: &str = "no credentials: none are configured, and there are
 /// How waiting for a request failed.
 enum Failed {
     Cancelled,
-    Asking(opendal::Error, Heard),
+    /// Of `opendal`'s error, its text is left out: it holds addresses, which can be signed.
+    Asking {
+        kind: ErrorKind,
+        may_pass: bool,
+        heard: Heard,
+    },
 }
 
 impl Storage for ObjectStorage {
@@ -246,11 +251,11 @@ impl Storage for ObjectStorage {
         match (read, &range) {
             (Ok(bytes), None) => Ok(bytes.to_vec()),
             (Ok(bytes), Some(range)) if bytes.len() as u64 == range.end - range.start => Ok(bytes.to_vec()),
-            (Err(Failed::Asking(_, Heard::Refusal(Answer { status: 416, .. }))), Some(range)) => {
+            (Err(Failed::Asking { heard: Heard::Refusal(Answer { status: 416, .. }), .. }), Some(range)) => {
                 Err(self.past_the_end(file, range, None))
             }
             // Asked for what goes past the end, servers give what there is.
-            (Ok(_) | Err(Failed::Asking(_, Heard::Success)), Some(range)) => {
+            (Ok(_) | Err(Failed::Asking { heard: Heard::Success, .. }), Some(range)) => {
                 let size = self.size("read", file)?;
                 if range.end > size {
                     return Err(self.past_the_end(file, range, Some(size)));

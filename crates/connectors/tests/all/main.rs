@@ -5,7 +5,6 @@ mod killed_writer;
 #[cfg(test)]
 mod object_storage;
 #[cfg(test)]
-#[path = "../../../../tests/servers/mod.rs"]
-mod servers;
+mod restic;
 #[cfg(test)]
 mod sftp_storage;

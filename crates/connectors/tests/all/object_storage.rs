@@ -11,7 +11,7 @@ use repository::storage::conformance;
 use repository::storage::retry::Retry;
 use repository::{Cancel, File, FileKind, Id, Storage, StorageError};
 
-use crate::servers::{self, AzureServer, Line, Proxy, S3Server, unique};
+use servers::{AzureServer, Line, Proxy, S3Server, unique};
 
 fn s3_options(server: &S3Server, port: u16, bucket: &str) -> S3Options {
     S3Options {

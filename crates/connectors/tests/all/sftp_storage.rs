@@ -6,13 +6,13 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use connectors::storage::{SftpOptions, SftpStorage};
+use connectors::storage::{ObjectStorage, S3Options, SftpOptions, SftpStorage};
 use repository::clock::SystemClock;
 use repository::storage::conformance;
 use repository::storage::retry::Retry;
 use repository::{Cancel, File, FileKind, Id, Storage, StorageError};
 
-use crate::servers::{self, Line, Proxy, SftpServer, free_port, unique};
+use servers::{Line, Proxy, SftpServer, free_port};
 
 fn options(server: &SftpServer, path: &str) -> SftpOptions {
     SftpOptions {
@@ -256,4 +256,39 @@ fn on_a_full_disk_a_put_fails_as_full_and_leaves_nothing_behind() {
     assert!(matches!(second, Err(StorageError::Full { .. })), "{second:?}");
     assert_eq!(listed.unwrap().len(), 1);
     assert_eq!(left.unwrap(), 0);
+}
+
+#[test]
+fn a_dead_line_is_noticed_in_about_a_minute() {
+    let (Some(sftp), Some(rgw)) = (servers::sftp(), servers::rgw()) else { return };
+    let (to_sftp, to_rgw) = (Proxy::to(sftp.port), Proxy::to(rgw.port));
+    let folder = tempfile::tempdir().unwrap();
+    let known_hosts_file = known_hosts(&folder, to_sftp.port, &host_key(sftp));
+    let options = SftpOptions { port: Some(to_sftp.port), known_hosts_file, ..options(sftp, &sftp.place()) };
+    let on_sftp = SftpStorage::new(options, Cancel::new());
+    let options = S3Options {
+        bucket: rgw.bucket(),
+        endpoint: Some(format!("http://127.0.0.1:{}", to_rgw.port)),
+        access_key_id: Some(rgw.access_key.to_owned()),
+        secret_access_key: Some(rgw.secret_key.to_owned()),
+        ..S3Options::default()
+    };
+    let on_s3 = ObjectStorage::s3(&options, Cancel::new()).unwrap();
+    let storages: [&dyn Storage; 2] = [&on_sftp, &on_s3];
+    std::thread::scope(|scope| {
+        for storage in storages {
+            storage.put(pack("a"), b"content").unwrap();
+        }
+        to_sftp.set(Line::Still);
+        to_rgw.set(Line::Still);
+        for storage in storages {
+            scope.spawn(move || {
+                let started = Instant::now();
+                let error = storage.put(pack("b"), &vec![1; 20 << 20]).unwrap_err();
+                let took = started.elapsed();
+                assert!(matches!(error, StorageError::Transient { .. }), "{error:?}");
+                assert!((Duration::from_secs(30)..Duration::from_secs(90)).contains(&took), "{took:?}: {error}");
+            });
+        }
+    });
 }

@@ -4,11 +4,12 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
 
-use super::s3::{encoded, mac};
-use super::{Script, exchange, unique};
+use crate::s3::{encoded, mac};
+use crate::{Script, exchange, unique};
 
 /// A running Azurite.
 pub struct AzureServer {
+    /// Its port on this machine.
     pub port: u16,
     _script: Script,
 }

@@ -4,12 +4,15 @@ use hmac::{Hmac, KeyInit as _, Mac as _};
 use jiff::Timestamp;
 use sha2::{Digest as _, Sha256};
 
-use super::{Script, exchange, unique};
+use crate::{Script, exchange, unique};
 
 /// A running S3 server.
 pub struct S3Server {
+    /// Its port on this machine.
     pub port: u16,
+    /// The one user's access key id.
     pub access_key: &'static str,
+    /// The one user's secret access key.
     pub secret_key: &'static str,
     _script: Option<Script>,
 }

@@ -1,7 +1,14 @@
 //! Real servers for tests, each started when the first test asks for it and stopped when the test process ends, however
 //! it ends: each script runs until its standard input does.
 //!
-//! Shared by the test binaries of several crates; not every one uses everything.
+//! Only for tests: it panics where a test would.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stderr,
+    clippy::missing_panics_doc,
+    reason = "a test may panic, and says what it leaves out"
+)]
 
 mod azure;
 mod proxy;
@@ -74,6 +81,7 @@ pub fn sftp() -> Option<&'static SftpServer> {
 
 /// An SFTP server of OpenSSH.
 pub struct SftpServer {
+    /// Its port on this machine.
     pub port: u16,
     folder: PathBuf,
     _script: Script,
@@ -200,7 +208,7 @@ fn program(name: &str) -> Result<(), String> {
     if found { Ok(()) } else { Err(format!("{name} is not installed")) }
 }
 
-/// The root of the sources. Every crate that includes this lies two folders below it.
+/// The root of the sources.
 fn workspace() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
 }

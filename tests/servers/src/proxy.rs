@@ -22,6 +22,7 @@ pub enum Line {
 
 /// A port of this machine that leads to another.
 pub struct Proxy {
+    /// Its port on this machine.
     pub port: u16,
     shared: Arc<Shared>,
     acceptor: Option<JoinHandle<()>>,
