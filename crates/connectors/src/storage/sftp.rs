@@ -106,6 +106,12 @@ impl SftpStorage {
         }
     }
 
+    /// Lets go of the connection: what a cancelled transfer still has on the way would hold up all that comes after it,
+    /// such as the removal of a lock. The next call makes a new one.
+    fn let_go(&self) {
+        self.session.lock().unwrap_or_else(PoisonError::into_inner).take();
+    }
+
     fn error(&self, verb: &str, what: &str, failed: Failed) -> StorageError {
         let location = self.location();
         let tried = |text: &str| format!("{verb} {what}: {text}");
@@ -134,7 +140,10 @@ impl SftpStorage {
                 Reason::Final(what) => StorageError::Permanent { location, what },
             },
             Broken::Stalled => StorageError::Transient { location, what: tried("nothing came for a minute") },
-            Broken::Cancelled => StorageError::Transient { location, what: tried("cancelled") },
+            Broken::Cancelled => {
+                self.let_go();
+                StorageError::Transient { location, what: tried("cancelled") }
+            }
             Broken::NotStarted(what) => StorageError::Permanent { location, what },
             Broken::NotSftp => {
                 let what = "what answers is not SFTP; does a login script on the server print something?".to_owned();

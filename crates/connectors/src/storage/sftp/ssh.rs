@@ -1,6 +1,7 @@
 //! The system's `ssh`, which knows its user's keys, agent, configuration and known hosts, and what its words mean.
 
 use std::os::unix::process::CommandExt as _;
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use super::SftpOptions;
@@ -25,11 +26,11 @@ pub(super) fn command(options: &SftpOptions) -> Command {
     command.arg("-o").arg(format!("ServerAliveCountMax={ALIVE_ASKED}"));
     if let Some(file) = &options.known_hosts_file {
         // Quoted, since it may be a list of several.
-        command.arg("-o").arg(format!("UserKnownHostsFile=\"{}\"", file.display()));
+        command.arg("-o").arg(format!("UserKnownHostsFile=\"{}\"", literal(file)));
         command.args(["-o", "GlobalKnownHostsFile=/dev/null", "-o", "UpdateHostKeys=no"]);
     }
     if let Some(file) = &options.private_key_file {
-        command.arg("-i").arg(file).args(["-o", "IdentitiesOnly=yes"]);
+        command.arg("-i").arg(literal(file)).args(["-o", "IdentitiesOnly=yes"]);
     }
     if let Some(port) = options.port {
         command.arg("-p").arg(port.to_string());
@@ -42,6 +43,11 @@ pub(super) fn command(options: &SftpOptions) -> Command {
     // Away from the terminal's group: it ends when we say so, and not at the first Ctrl-C, with a lock left to remove.
     command.process_group(0);
     command
+}
+
+/// A path as `ssh` takes it: it gives percent signs a meaning of its own.
+fn literal(path: &Path) -> String {
+    path.display().to_string().replace('%', "%%")
 }
 
 /// Why there is no connection.
@@ -108,7 +114,7 @@ mod tests {
             host: "nas".into(),
             port: Some(2222),
             path: "/backup".into(),
-            private_key_file: Some("/etc/key".into()),
+            private_key_file: Some("/etc/100%/key".into()),
             known_hosts_file: Some("/etc/known hosts".into()),
         }
     }
@@ -122,7 +128,7 @@ mod tests {
             "-o BatchMode=yes",
             "-o StrictHostKeyChecking=yes",
             "-o UserKnownHostsFile=\"/etc/known hosts\"",
-            "-i /etc/key -o IdentitiesOnly=yes",
+            "-i /etc/100%%/key -o IdentitiesOnly=yes",
             "-p 2222 -l me",
             "-s -- nas sftp",
         ] {
