@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # Starts Azurite, Microsoft's own stand-in for Azure Blob Storage, on loopback.
 #
-#   azurite.sh PORT MAIN.JS       prints `ready`, and runs until its standard input ends
+#   azurite.sh PORT MAIN.JS [tls]       prints `ready`, and runs until its standard input ends
 #
+# With `tls` it speaks HTTPS and prints `ready CERTIFICATE`, the file of its own certificate, which nobody else signed.
 # The account and its key are those that Azurite has for everybody.
 set -euo pipefail
 PORT=$1 MAIN=$2
@@ -15,12 +16,20 @@ stop() {
 }
 trap stop EXIT
 trap 'exit 1' INT TERM
+args=(--blobHost 127.0.0.1 --blobPort "$PORT" --location "$D/data")
+url=http://127.0.0.1:$PORT/ said=ready
+if [ "${3:-}" = tls ]; then
+    openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=127.0.0.1 \
+        -addext subjectAltName=IP:127.0.0.1 -addext basicConstraints=critical,CA:FALSE \
+        -keyout "$D/key.pem" -out "$D/cert.pem" 2>"$D/log"
+    args+=(--cert "$D/cert.pem" --key "$D/key.pem")
+    url=https://127.0.0.1:$PORT/ said="ready $D/cert.pem"
+fi
 # It would otherwise report its use to the outside, and refuse versions of the protocol that are newer than it is.
-node "$MAIN" --blobHost 127.0.0.1 --blobPort "$PORT" --location "$D/data" --disableTelemetry --silent \
-    --skipApiVersionCheck </dev/null >"$D/log" 2>&1 &
+node "$MAIN" "${args[@]}" --disableTelemetry --silent --skipApiVersionCheck </dev/null >"$D/log" 2>&1 &
 pid=$!
 for _ in $(seq 240); do
-    if curl -s -o /dev/null "http://127.0.0.1:$PORT/"; then up=yes && break; fi
+    if curl -sk -o /dev/null "$url"; then up=yes && break; fi
     kill -0 "$pid" 2>/dev/null || break
     sleep 0.25
 done
@@ -29,5 +38,5 @@ if [ "${up:-}" != yes ]; then
     cat "$D/log" >&2
     exit 1
 fi
-echo ready
+echo "$said"
 cat >/dev/null

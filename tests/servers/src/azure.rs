@@ -1,16 +1,20 @@
 //! An Azure Blob server, and what tests do with it past the program under test.
 
+use std::path::PathBuf;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
 
 use crate::s3::{encoded, mac};
-use crate::{Script, exchange, unique};
+use crate::{Script, exchange, free_port, program, unique, workspace};
 
 /// A running Azurite.
 pub struct AzureServer {
     /// Its port on this machine.
     pub port: u16,
+    /// The file of its certificate, where it speaks TLS.
+    pub certificate: Option<PathBuf>,
     _script: Script,
 }
 
@@ -20,13 +24,25 @@ impl AzureServer {
     /// Its key, which Azurite's documentation gives to everybody.
     pub const KEY: &str = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw==";
 
-    pub(super) fn new(port: u16, script: Script) -> Self {
-        Self { port, _script: script }
+    pub(super) fn start(tls: bool) -> Result<Self, String> {
+        program("node")?;
+        program("curl")?;
+        let main = workspace().join("target/tools/azurite/node_modules/azurite/dist/src/blob/main.js");
+        if !main.exists() {
+            return Err("azurite is not installed (./dev setup)".to_owned());
+        }
+        let port = free_port();
+        let (number, main) = (port.to_string(), main.display().to_string());
+        let mut arguments = vec![number.as_str(), &main];
+        arguments.extend(tls.then_some("tls"));
+        let (script, said) = Script::start("azurite.sh", &arguments)?;
+        Ok(Self { port, certificate: tls.then(|| said.into()), _script: script })
     }
 
     /// The server's address, with the account.
     pub fn endpoint(&self) -> String {
-        format!("http://127.0.0.1:{}/{}", self.port, Self::ACCOUNT)
+        let scheme = if self.certificate.is_some() { "https" } else { "http" };
+        format!("{scheme}://127.0.0.1:{}/{}", self.port, Self::ACCOUNT)
     }
 
     /// A connection string as Azure's portal shows one.

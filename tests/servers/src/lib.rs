@@ -61,16 +61,13 @@ pub fn s3s_fs() -> Option<&'static S3Server> {
 /// Azurite. `None` as for [`rgw`].
 pub fn azurite() -> Option<&'static AzureServer> {
     static SERVER: OnceLock<Result<AzureServer, String>> = OnceLock::new();
-    there(SERVER.get_or_init(|| {
-        program("node")?;
-        let main = workspace().join("target/tools/azurite/node_modules/azurite/dist/src/blob/main.js");
-        if !main.exists() {
-            return Err("azurite is not installed (./dev setup)".to_owned());
-        }
-        let port = free_port();
-        let (script, _) = Script::start("azurite.sh", &[&port.to_string(), &main.display().to_string()])?;
-        Ok(AzureServer::new(port, script))
-    }))
+    there(SERVER.get_or_init(|| AzureServer::start(false)))
+}
+
+/// Azurite behind TLS, with a certificate that nobody signed. `None` as for [`rgw`].
+pub fn azurite_tls() -> Option<&'static AzureServer> {
+    static SERVER: OnceLock<Result<AzureServer, String>> = OnceLock::new();
+    there(SERVER.get_or_init(|| AzureServer::start(true)))
 }
 
 /// OpenSSH, with one user shut into a folder. `None` as for [`rgw`].

@@ -247,6 +247,35 @@ fn puts_with_the_environments_credentials() {
 }
 
 #[test]
+fn a_certificate_that_nobody_signed_is_trusted_only_where_that_was_said() {
+    let Some(server) = servers::azurite_tls() else { return };
+    // No container is made, since only the program under test speaks TLS here; its absence shows that it got through.
+    let storage = azure(server, "not-there");
+    let error = storage.put(pack("a"), b"content").unwrap_err();
+    let StorageError::Permanent { what, .. } = &error else { panic!("{error:?}") };
+    assert!(what.contains("the server's certificate is not trusted"), "{what}");
+    let output = std::process::Command::new(std::env::current_exe().unwrap())
+        .args(["--ignored", "--exact", "object_storage::speaks_to_a_server_with_a_certificate_of_its_own"])
+        .env_clear()
+        .env("SSL_CERT_FILE", server.certificate.as_ref().unwrap())
+        .env("LIFEBOAT_TEST_PLACE", server.connection_string())
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{output:?}");
+}
+
+#[test]
+#[ignore = "the process that the test above starts"]
+fn speaks_to_a_server_with_a_certificate_of_its_own() {
+    #[expect(clippy::disallowed_methods, reason = "said by the test above")]
+    let Ok(place) = std::env::var("LIFEBOAT_TEST_PLACE") else { return };
+    let credentials = AzureCredentials::ConnectionString(place);
+    let options = AzureOptions { container: "not-there".into(), prefix: unique(), credentials };
+    let error = ObjectStorage::azure(&options, Cancel::new()).unwrap().put(pack("a"), b"content").unwrap_err();
+    assert!(error.to_string().contains("there is no container not-there"), "{error:?}");
+}
+
+#[test]
 fn a_server_that_is_away_and_comes_back_loses_nothing() {
     let Some(server) = servers::rgw() else { return };
     let line = Proxy::to(server.port);

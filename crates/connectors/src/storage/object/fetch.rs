@@ -227,18 +227,22 @@ impl Failure {
     fn of(error: reqwest::Error) -> Self {
         // Never the error's own text: it holds the address.
         let cause = root_cause(&error);
-        let certificate = causes(&error).any(|cause| {
-            // Wrapped once more where it comes from a connection.
-            let inner = cause.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
-            let rustls = cause.downcast_ref().or_else(|| inner.and_then(|inner| inner.downcast_ref()));
-            matches!(rustls, Some(rustls::Error::InvalidCertificate(_)))
-        });
+        let certificate = causes(&error).any(is_about_certificate);
         match (certificate, error.is_connect()) {
             (true, _) => Self::lasting(format!("the server's certificate is not trusted: {cause}")),
             (false, true) if causes(&error).any(is_timeout) => Self::passing("the server cannot be reached: timed out"),
             (false, true) => Self::passing(format!("the server cannot be reached: {cause}")),
             (false, false) => Self::passing(format!("the connection broke: {cause}")),
         }
+    }
+}
+
+/// Whether this is, or wraps, the refusal of a certificate. What an `io::Error` wraps is no source of it.
+fn is_about_certificate(cause: &(dyn StdError + 'static)) -> bool {
+    match (cause.downcast_ref(), cause.downcast_ref::<io::Error>().and_then(io::Error::get_ref)) {
+        (Some(rustls::Error::InvalidCertificate(_)), _) => true,
+        (_, Some(wrapped)) => is_about_certificate(wrapped),
+        _ => false,
     }
 }
 
