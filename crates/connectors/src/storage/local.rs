@@ -21,7 +21,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, OnceLock};
 
 use repository::storage::Listed;
-use repository::{File, FileKind, Id, Storage, StorageError};
+use repository::{File, FileKind, Storage, StorageError};
 use rustix::buffer::spare_capacity;
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags};
@@ -29,11 +29,10 @@ use rustix::io::{Errno, retry_on_intr};
 use rustix::{fs, io};
 
 use self::write_once::{PUBLISH, Publish, sync, write_once};
+use super::layout::{id_of, is_digit, is_temporary, place};
 
 /// A temporary file untouched for this long belongs to a process that is gone.
 const LEFTOVER_SECONDS: i64 = 24 * 60 * 60;
-/// What stands between the name a file will have and the rest of its temporary name; restic's choice.
-const TEMP_MARK: &[u8] = b"-tmp-";
 
 /// A folder that holds a copy.
 ///
@@ -271,34 +270,6 @@ impl Root {
 fn open_folder(from: impl AsFd, path: impl rustix::path::Arg + Copy) -> Result<OwnedFd, Errno> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     retry_on_intr(|| fs::openat(&from, path, flags, Mode::empty()))
-}
-
-/// The folder a file lies in, relative to the root, and its name there.
-fn place(file: File) -> (String, String) {
-    let path = file.path();
-    let (folder, name) = path.rsplit_once('/').unwrap_or((".", &path));
-    (folder.to_owned(), name.to_owned())
-}
-
-/// The id of the file `name` in `folder`, if a file of `kind` has that name and would be looked for there.
-fn id_of(kind: FileKind, folder: &str, name: &[u8]) -> Option<Id> {
-    if kind == FileKind::Config {
-        return (name == b"config").then_some(Id::ZERO);
-    }
-    let id = Id::from_hex(name).ok()?;
-    let (expected_folder, expected_name) = place(File::new(kind, id));
-    (folder == expected_folder && name == expected_name.as_bytes()).then_some(id)
-}
-
-/// Whether this is the name of a file that is, or was, about to be written, by us or by restic.
-fn is_temporary(name: &[u8]) -> bool {
-    let Some(mark) = name.windows(TEMP_MARK.len()).position(|window| window == TEMP_MARK) else { return false };
-    let becomes = &name[..mark];
-    becomes == b"config" || (becomes.len() == 64 && becomes.iter().all(|digit| is_digit(*digit)))
-}
-
-fn is_digit(byte: u8) -> bool {
-    matches!(byte, b'0'..=b'9' | b'a'..=b'f')
 }
 
 /// Whether trying again may help. `EIO` is the hard one: from a disk it is usually final, but soft NFS mounts, USB disks

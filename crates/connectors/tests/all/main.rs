@@ -2,3 +2,9 @@
 
 #[cfg(test)]
 mod killed_writer;
+#[cfg(test)]
+mod object_storage;
+#[cfg(test)]
+mod restic;
+#[cfg(test)]
+mod sftp_storage;

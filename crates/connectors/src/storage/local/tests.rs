@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use proptest::prelude::*;
+use repository::Id;
 use repository::storage::conformance;
 use repository::storage::memory::MemoryStorage;
 use rustix::thread::{CapabilitySet, CapabilitySets, set_capabilities};

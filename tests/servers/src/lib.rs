@@ -1,0 +1,211 @@
+//! Real servers for tests, each started when the first test asks for it and stopped when the test process ends, however
+//! it ends: each script runs until its standard input does.
+//!
+//! Only for tests: it panics where a test would.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stderr,
+    clippy::missing_panics_doc,
+    reason = "a test may panic, and says what it leaves out"
+)]
+
+mod azure;
+mod proxy;
+mod s3;
+
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+pub use azure::AzureServer;
+pub use proxy::{Line, Proxy};
+pub use s3::S3Server;
+
+/// Ceph's object gateway. `None` where it cannot be started: the caller is left out, and has been named.
+pub fn rgw() -> Option<&'static S3Server> {
+    static SERVER: OnceLock<Result<S3Server, String>> = OnceLock::new();
+    there(SERVER.get_or_init(|| {
+        for name in ["radosgw", "ceph-mon", "ceph-osd", "ceph", "curl"] {
+            program(name)?;
+        }
+        let port = free_port();
+        let (script, _) = Script::start("rgw.sh", &[&port.to_string(), &free_port().to_string()])?;
+        Ok(S3Server::new(port, "AK", "SK", Some(script)))
+    }))
+}
+
+/// s3s-fs, a small S3 server. `None` where it is not installed, which is never a failure: it takes minutes to build.
+pub fn s3s_fs() -> Option<&'static S3Server> {
+    static SERVER: OnceLock<Option<S3Server>> = OnceLock::new();
+    let server = SERVER.get_or_init(|| {
+        let program = workspace().join("target/tools/bin/s3s-fs");
+        if !program.exists() {
+            return None;
+        }
+        let port = free_port();
+        let arguments = [port.to_string(), program.display().to_string()];
+        let (script, _) = Script::start("s3s-fs.sh", &[&arguments[0], &arguments[1]]).unwrap();
+        Some(S3Server::new(port, "AK", "SKSKSKSK", Some(script)))
+    });
+    if server.is_none() {
+        eprintln!("left out: {}: s3s-fs is not built (./dev test-more)", test_name());
+    }
+    server.as_ref()
+}
+
+/// Azurite. `None` as for [`rgw`].
+pub fn azurite() -> Option<&'static AzureServer> {
+    static SERVER: OnceLock<Result<AzureServer, String>> = OnceLock::new();
+    there(SERVER.get_or_init(|| AzureServer::start(false)))
+}
+
+/// Azurite behind TLS, with a certificate that nobody signed. `None` as for [`rgw`].
+pub fn azurite_tls() -> Option<&'static AzureServer> {
+    static SERVER: OnceLock<Result<AzureServer, String>> = OnceLock::new();
+    there(SERVER.get_or_init(|| AzureServer::start(true)))
+}
+
+/// OpenSSH, with one user shut into a folder. `None` as for [`rgw`].
+pub fn sftp() -> Option<&'static SftpServer> {
+    static SERVER: OnceLock<Result<SftpServer, String>> = OnceLock::new();
+    there(SERVER.get_or_init(|| SftpServer::start(free_port())))
+}
+
+/// An SFTP server of OpenSSH.
+pub struct SftpServer {
+    /// Its port on this machine.
+    pub port: u16,
+    folder: PathBuf,
+    _script: Script,
+}
+
+impl SftpServer {
+    /// The one user's name.
+    pub const USER: &str = "nobody";
+
+    /// Starts one, for a test that stops it by dropping it.
+    pub fn start(port: u16) -> Result<Self, String> {
+        if !rustix::process::geteuid().is_root() {
+            return Err("not run as root".to_owned());
+        }
+        if !Path::new("/usr/sbin/sshd").exists() {
+            return Err("openssh-server is not installed".to_owned());
+        }
+        for name in ["ssh", "ssh-keygen"] {
+            program(name)?;
+        }
+        let (script, said) = Script::start("sftp.sh", &[&port.to_string()])?;
+        Ok(Self { port, folder: PathBuf::from(said), _script: script })
+    }
+
+    /// The user's private key.
+    pub fn key_file(&self) -> PathBuf {
+        self.folder.join("client")
+    }
+
+    /// The host's public key.
+    pub fn known_hosts_file(&self) -> PathBuf {
+        self.folder.join("known_hosts")
+    }
+
+    /// The folder that the user is shut into, as this machine sees it.
+    pub fn jail(&self) -> PathBuf {
+        self.folder.join("jail")
+    }
+
+    /// A new path that the user may make a folder at, absolute in the jail. Nothing is there yet.
+    pub fn place(&self) -> String {
+        format!("/upload/{}", unique())
+    }
+}
+
+/// A running script. Ends with its standard input, which closes with this or with the process.
+struct Script {
+    child: Child,
+    input: Option<ChildStdin>,
+}
+
+impl Script {
+    /// Starts a script and waits until it is ready. Gives what it said after the word.
+    fn start(name: &str, arguments: &[&str]) -> Result<(Self, String), String> {
+        let mut command = Command::new(workspace().join("tests/servers").join(name));
+        command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().map_err(|error| format!("{name}: {error}"))?;
+        let input = child.stdin.take();
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        let Some(said) = line.strip_prefix("ready") else {
+            let mut errors = String::new();
+            let _ = child.stderr.take().unwrap().read_to_string(&mut errors);
+            let _ = child.wait();
+            return Err(format!("{name} did not start: {errors}"));
+        };
+        Ok((Self { child, input }, said.trim().to_owned()))
+    }
+}
+
+impl Drop for Script {
+    fn drop(&mut self) {
+        self.input.take();
+        let _ = self.child.wait();
+    }
+}
+
+/// A port that nobody listens on.
+pub fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+/// A word that was not given before, also not by another process.
+pub fn unique() -> String {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    format!("t{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed))
+}
+
+/// One HTTP request, as it is. Gives status and body.
+fn exchange(port: u16, head: &str, body: &[u8]) -> (u16, String) {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+    stream.write_all(head.as_bytes()).unwrap();
+    stream.write_all(body).unwrap();
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).unwrap();
+    let answer = String::from_utf8_lossy(&answer).into_owned();
+    let status = answer.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or(0);
+    (status, answer)
+}
+
+fn there<T>(server: &'static Result<T, String>) -> Option<&'static T> {
+    let why = match server {
+        Ok(server) => return Some(server),
+        Err(why) => why,
+    };
+    let name = test_name();
+    #[expect(clippy::disallowed_methods, reason = "the test suite's own switch")]
+    let all = std::env::var_os("LIFEBOAT_TEST_ALL").is_some();
+    assert!(!all, "left out: {name}: {why}");
+    // Past the test harness, which would keep it to itself.
+    let _ = writeln!(std::io::stderr(), "left out: {name}: {why}");
+    None
+}
+
+fn test_name() -> String {
+    std::thread::current().name().unwrap_or("a test").to_owned()
+}
+
+#[expect(clippy::disallowed_methods, reason = "where programs are is not the program's business but the tests'")]
+fn program(name: &str) -> Result<(), String> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let found = std::env::split_paths(&path).any(|folder| folder.join(name).is_file());
+    if found { Ok(()) } else { Err(format!("{name} is not installed")) }
+}
+
+/// The root of the sources.
+fn workspace() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
+}
