@@ -18,5 +18,6 @@ mod mounts;
 mod restic;
 mod secrets;
 mod sqlite;
+mod status;
 mod support;
 mod tree;

@@ -216,10 +216,12 @@ impl App {
         self.settings.state_dir.join("scratch")
     }
 
-    /// What is never backed up: the copies, and the state that may be deleted.
+    /// What is never backed up: the copies, the state that may be deleted, and the files with the passwords of the copies.
+    /// Those would come back with an old password after it was changed, and are of no use to who cannot read the backup.
     pub fn own_paths(&self) -> Vec<PathBuf> {
         let copies = self.settings.copies.iter().filter_map(|copy| copy.location.local()).map(Path::to_owned);
-        copies.chain([self.settings.state_dir.clone()]).collect()
+        let secrets = self.settings.secret_files().into_iter().map(Path::to_owned);
+        copies.chain(secrets).chain([self.settings.state_dir.clone()]).collect()
     }
 }
 

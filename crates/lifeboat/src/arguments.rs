@@ -156,6 +156,9 @@ pub struct Ls {
     /// Show mode, owner, size and time
     #[arg(long, short)]
     pub long: bool,
+    /// The stack that `latest` means
+    #[arg(long, value_name = "NAME")]
+    pub stack: Option<String>,
     /// The copy to look in
     #[arg(long, value_name = "NAME")]
     pub copy: Option<String>,
@@ -165,6 +168,9 @@ pub struct Ls {
 pub struct Cat {
     /// SNAPSHOT:SOURCE/PATH of a file, or SNAPSHOT:lifeboat.json
     pub place: Place,
+    /// The stack that `latest` means
+    #[arg(long, value_name = "NAME")]
+    pub stack: Option<String>,
     /// The copy to read from
     #[arg(long, value_name = "NAME")]
     pub copy: Option<String>,
@@ -194,6 +200,9 @@ pub struct Diff {
     /// Show changes of metadata alone, too
     #[arg(long)]
     pub metadata: bool,
+    /// The stack that `latest` means
+    #[arg(long, value_name = "NAME")]
+    pub stack: Option<String>,
     /// The copy to look in
     #[arg(long, value_name = "NAME")]
     pub copy: Option<String>,

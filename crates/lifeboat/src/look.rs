@@ -6,8 +6,9 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use operations::config::{CopySettings, StackSettings};
 use operations::manifest::Manifest;
-use operations::status::{CopyFault, CopyKnown, Newest};
+use operations::status::{Content, CopyFault, CopyKnown, Newest};
 use operations::{Fault, FaultKind, drill, failure_domain, snapshots};
+use repository::check::{self, Glance};
 use repository::format::receipt::Receipt;
 use repository::{Id, Index};
 
@@ -27,6 +28,7 @@ pub struct Seen {
     pub stacks: BTreeMap<String, Held>,
     /// Snapshots, of whatever stack, that cannot be read.
     pub damaged: Vec<Id>,
+    pub glance: Glance,
     pub receipts: Vec<Receipt>,
 }
 
@@ -56,7 +58,10 @@ fn seen(app: &App, copy: &CopySettings, stacks: &[&StackSettings]) -> Result<See
             id: *id,
             time: snapshot.time.into(),
             selection: snapshots::is_selection(snapshot),
-            status: Manifest::load(&repository, &index, &snapshot.tree).ok().flatten().map(|found| found.status()),
+            content: Manifest::load(&repository, &index, &snapshot.tree)
+                .ok()
+                .flatten()
+                .map(|manifest| Content::from(&manifest)),
         });
         let snapshots = found.iter().map(|(id, snapshot)| (*id, snapshot.time.into())).collect();
         (stack.name.clone(), Held { snapshots, newest })
@@ -65,6 +70,7 @@ fn seen(app: &App, copy: &CopySettings, stacks: &[&StackSettings]) -> Result<See
         repository: repository.config().id,
         stacks: stacks.iter().map(held).collect(),
         damaged: damaged.into_iter().map(|(id, _)| id).collect(),
+        glance: check::at_a_glance(&app.cx(), &repository, &index)?,
         receipts: drill::receipts(&repository)?,
     })
 }
@@ -86,6 +92,7 @@ pub fn known(app: &App, looks: &[&Look<'_>], stack: &StackSettings) -> Vec<CopyK
     let known = |look: &&Look<'_>| {
         let copy = look.copy;
         let seen = look.seen.as_ref().ok();
+        let held = seen.and_then(|seen| seen.stacks.get(&stack.name));
         CopyKnown {
             name: copy.name.clone(),
             media: copy.media.clone(),
@@ -97,8 +104,10 @@ pub fn known(app: &App, looks: &[&Look<'_>], stack: &StackSettings) -> Vec<CopyK
             password: failure_domain::password(&app.settings, copy),
             fault: look.seen.as_ref().err().cloned(),
             is_other: is_other(looks, look),
-            newest: seen.and_then(|seen| seen.stacks.get(&stack.name)?.newest),
+            newest: held.and_then(|held| held.newest.clone()),
             damaged: seen.map_or_else(Vec::new, |seen| seen.damaged.clone()),
+            glance: seen.map_or_else(Glance::default, |seen| seen.glance),
+            snapshots: held.into_iter().flat_map(|held| &held.snapshots).map(|(id, _)| *id).collect(),
         }
     };
     looks.iter().map(known).collect()

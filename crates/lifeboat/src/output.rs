@@ -86,6 +86,11 @@ impl Output {
         self.json("summary", value);
     }
 
+    /// What a command was asked for, byte for byte, whether for people or for programs.
+    pub fn raw(self, bytes: &[u8]) {
+        let _ = std::io::stdout().write_all(bytes);
+    }
+
     /// Reports what kept a command from working.
     pub fn fault(self, fault: &Fault) -> ExitCode {
         if self.json {

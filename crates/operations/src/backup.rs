@@ -91,6 +91,9 @@ fn take_snapshot(
     let parent = snapshots::parent(repository, cx.cancel, job.stack, &names)?;
     let previous = manifest_of(cx, repository, &index, parent.as_ref().map(|(_, snapshot)| &snapshot.tree));
     let expected = bytes_expected(cx, job, previous.as_ref());
+    let had_files = |name: &str| {
+        previous.as_ref().and_then(|manifest| manifest.sources.get(name)).map_or(0, |record| record.tree.files)
+    };
     let claimed = claims(cx, job.sources)?;
     let context = |name: &str| CaptureCx {
         events: cx.events,
@@ -105,10 +108,10 @@ fn take_snapshot(
     let captures = open_views(cx, &chosen, context)?;
     let parent_snapshot = parent.as_ref().map(|(_, snapshot)| snapshot);
     let ((sources, problems), written) = backup::write(cx, repository, &index, parent_snapshot, |writer| {
-        let (sources, problems) = store_all(cx, writer, captures, &expected)?;
+        let (sources, problems) = store_all(cx, writer, captures, &expected, had_files)?;
         let manifest = Manifest { version: Manifest::VERSION, stack: job.stack.to_owned(), sources: sources.clone() };
         writer.root_file(MANIFEST_NAME, &manifest.to_json())?;
-        writer.root_file(RESTORE_GUIDE_NAME, restore_guide::text(&manifest, job.copies).as_bytes())?;
+        writer.root_file(RESTORE_GUIDE_NAME, restore_guide::text(&manifest, job.copies, cx.clock.now()).as_bytes())?;
         Ok((sources, problems))
     })?;
     let parent = parent.map(|(id, _)| id);
@@ -216,6 +219,7 @@ fn store_all(
     writer: &mut SnapshotWriter<'_>,
     captures: Vec<(&NamedSource, Box<dyn Capture + '_>)>,
     expected: &BTreeMap<String, u64>,
+    had_files: impl Fn(&str) -> u64,
 ) -> Result<Stored, Error> {
     let mut sources = BTreeMap::new();
     let mut problems = Vec::new();
@@ -224,7 +228,13 @@ fn store_all(
             .emit(Event::StepStarted { name: named.name.clone(), bytes_total: expected.get(&named.name).copied() });
         let written = writer.source(&named.name, capture.as_mut()).map_err(name_source(&named.name))?;
         let facts = capture.finish().map_err(in_source(&named.name))?;
-        let mut listed = written.problems.clone();
+        let mut found = written.problems;
+        if let (0, had @ 1..) = (written.tree.files, had_files(&named.name)) {
+            let problem = emptied(&named.name, had);
+            cx.events.emit(Event::Problem(problem.clone()));
+            found.push(problem);
+        }
+        let mut listed = found.clone();
         listed.truncate(PROBLEMS_LISTED_MAX);
         let record = SourceRecord {
             kind: named.source.kind().to_owned(),
@@ -232,12 +242,18 @@ fn store_all(
             tree: written.tree,
             facts,
             problems: listed,
-            problems_total: written.problems.len(),
+            problems_total: found.len(),
         };
         sources.insert(named.name.clone(), record);
-        problems.extend(written.problems);
+        problems.extend(found);
     }
     Ok((sources, problems))
+}
+
+/// A disk that is not mounted looks like an empty folder.
+fn emptied(source: &str, had: u64) -> Problem {
+    let what = format!("it is empty, while the last snapshot had files in it ({had}); is its disk mounted?");
+    Problem { source: source.to_owned(), path: source.to_owned(), what }
 }
 
 fn describe(job: &StackBackup<'_>, names: &[&str], parent: Option<Id>) -> Description {
@@ -345,6 +361,18 @@ mod tests {
             |path: &str| walk::find(&memory.repository, &index, &snapshot.tree, path.as_ref()).unwrap().is_some();
         assert!(is_there("files/notes") && !is_there("files/app.db") && !is_there("db"));
         assert!(memory.back_up(&sources, &["flies"]).unwrap_err().to_string().contains("no source flies"));
+    }
+
+    #[test]
+    fn a_source_that_lost_all_its_files_is_a_problem() {
+        let memory = Memory::new();
+        let files = || FixedFiles::new(&[("notes", "text")]).named("files");
+        let empty = || FixedFiles::new(&[]).named("files");
+        assert_eq!(memory.back_up(&[empty()], &[]).unwrap().status(), SourceStatus::Ok, "it never had any");
+        assert_eq!(memory.back_up(&[files()], &[]).unwrap().status(), SourceStatus::Ok);
+        let report = memory.back_up(&[empty()], &[]).unwrap();
+        assert_eq!(report.status(), SourceStatus::Partial);
+        assert!(report.problems[0].what.contains("is its disk mounted"), "{:?}", report.problems);
     }
 
     #[test]

@@ -324,7 +324,9 @@ impl From<SourceError> for Fault {
         match error {
             SourceError::Io { path, error } => {
                 let fault = Self::local(format!("cannot read {}", path.display()), error);
-                Self { kind: FaultKind::Source, ..fault }
+                let otherwise = "nothing was backed up; see whether its disk is mounted and its path is right, or take it out of lifeboat.yaml";
+                let hint = fault.hint.clone().or_else(|| Some(otherwise.to_owned()));
+                Self { kind: FaultKind::Source, hint, ..fault }
             }
             SourceError::Cancelled => Self::new(FaultKind::Cancelled, "cancelled"),
             error @ (SourceError::Unavailable { .. } | SourceError::Invalid { .. }) => {

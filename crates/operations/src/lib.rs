@@ -11,6 +11,7 @@ pub mod drill;
 pub mod failure_domain;
 pub mod fault;
 pub mod in_place;
+pub mod last_run;
 pub mod manifest;
 #[cfg(test)]
 mod memory;

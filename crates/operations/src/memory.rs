@@ -61,10 +61,11 @@ impl Memory {
         RunCx { events: &Silent, cancel: &self.cancel, clock: &self.clock }
     }
 
-    /// Writes a snapshot file of `stack` that names no tree: enough for what only lists snapshots.
+    /// Writes a snapshot file of `stack`, or of none where that is empty, that names no tree: enough for what only lists
+    /// snapshots.
     pub fn snapshot(&self, stack: &str, time: &str, tags: &[&str]) -> Id {
-        let tags: Vec<String> =
-            [Snapshot::stack_tag(stack)].into_iter().chain(tags.iter().map(|tag| (*tag).to_owned())).collect();
+        let own = Some(Snapshot::stack_tag(stack)).filter(|_| !stack.is_empty());
+        let tags: Vec<String> = own.into_iter().chain(tags.iter().map(|tag| (*tag).to_owned())).collect();
         let json = serde_json::json!({ "time": time, "tree": Id::of(time.as_bytes()), "paths": ["/x"], "tags": tags });
         let snapshot = Snapshot::parse(json.to_string().as_bytes()).unwrap();
         self.repository.save_json(FileKind::Snapshot, &snapshot).unwrap()

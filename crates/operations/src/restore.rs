@@ -107,7 +107,15 @@ fn find(repository: &Repository, index: &Index, tree: &Id, path: &Path) -> Resul
 /// Makes the folder. One that holds anything is refused: mixing restored and other files helps nobody in a disaster.
 fn prepare_target(target: &Path) -> Result<(), Error> {
     std::fs::create_dir_all(target).map_err(Error::local(target))?;
-    let mut entries = std::fs::read_dir(target).map_err(Error::local(target))?;
+    check_target(target)
+}
+
+/// Fails where a restore into `target` would be refused: it is there, and no empty folder.
+pub fn check_target(target: &Path) -> Result<(), Error> {
+    let mut entries = match std::fs::read_dir(target) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        entries => entries.map_err(Error::local(target))?,
+    };
     // A fresh ext4 file system is empty but for this folder.
     let holds_something = entries.any(|entry| entry.is_ok_and(|entry| entry.file_name() != "lost+found"));
     if holds_something {

@@ -3,6 +3,7 @@
 
 use std::fmt::Write as _;
 
+use jiff::Timestamp;
 use repository::format::snapshot::Snapshot;
 
 use crate::config::ResticLocation;
@@ -18,12 +19,13 @@ pub struct GuideCopy {
     pub restic: ResticLocation,
 }
 
-/// The guide for a snapshot of `manifest`, whose repository has these copies.
-pub fn text(manifest: &Manifest, copies: &[GuideCopy]) -> String {
+/// The guide for a snapshot of `manifest`, whose repository has these copies, written at `time`.
+pub fn text(manifest: &Manifest, copies: &[GuideCopy], time: Timestamp) -> String {
     let mut text = String::new();
     let stack = &manifest.stack;
     let tag = shell::quote(&Snapshot::stack_tag(stack));
     let places = places(copies);
+    let time = time.strftime("%Y-%m-%d %H:%M UTC");
     // Writing to a `String` cannot fail.
     let _ = write!(
         text,
@@ -37,7 +39,7 @@ You need the repository, and the password of the copy that you take. When this w
 
        export RESTIC_PASSWORD_FILE=/path/to/the/password
 
-2. Find this snapshot by its time (the newest is `latest`; any other is named by its id, in place of `latest` below) and
+2. Find this snapshot by its time, {time} or a little later (the newest is `latest`; any other is named by its id, in place of `latest` below) and
    check that everything is whole:
 
        restic snapshots --tag {tag}

@@ -61,39 +61,35 @@ pub fn resolve_noting_doubts(
     let mut doubts = Vec::new();
     if name == LATEST {
         doubts.extend(damaged.iter().map(|(id, error)| doubt(id, error)));
-        for id in receipt::orphans(repository)? {
-            let what = "it is gone, while the receipt of its drill is there, and may have been the newest; run `lifeboat check`";
-            doubts.push(Problem::new(Path::new(&File::new(FileKind::Snapshot, id).path()), what));
-        }
+        doubts.extend(receipt::orphans(repository)?.iter().map(loss));
     }
     let (id, snapshot) = choose(snapshots, damaged, name, stack)?;
     Ok(Resolved { id, snapshot, doubts })
 }
 
 /// The newest snapshot (of `stack`, where given) that any of `repositories` has, copies of one another, and the number of
-/// the first that has it. One that is damaged in a copy and can be read in another is no doubt.
+/// the first that has it. One that is damaged or lost in a copy and can be read in another is no doubt.
 pub fn latest_among(
     cx: &RunCx<'_>,
     repositories: &[&Repository],
     stack: Option<&str>,
 ) -> Result<(usize, Resolved), Error> {
-    let mut best: Option<(usize, Id, Snapshot)> = None;
-    let (mut readable, mut unreadable) = (BTreeSet::new(), BTreeMap::new());
+    let mut all: BTreeMap<Id, (usize, Snapshot)> = BTreeMap::new();
+    let mut doubts = BTreeMap::new();
     for (number, repository) in repositories.iter().enumerate() {
         let (snapshots, damaged) = repository.snapshots_readable(cx.cancel)?;
-        readable.extend(snapshots.iter().map(|(id, _)| *id));
-        unreadable.extend(damaged);
-        let rank = |snapshot: &Snapshot| (!is_selection(snapshot), snapshot.time);
-        let snapshots = of_stack(snapshots, stack);
-        if let Some((id, snapshot)) = newest(&snapshots)
-            && best.as_ref().is_none_or(|(_, _, best)| rank(best) < rank(snapshot))
-        {
-            best = Some((number, *id, snapshot.clone()));
+        for (id, snapshot) in snapshots {
+            all.entry(id).or_insert((number, snapshot));
         }
+        doubts.extend(damaged.iter().map(|(id, error)| (*id, doubt(id, error))));
+        doubts.extend(receipt::orphans(repository)?.iter().map(|id| (*id, loss(id))));
     }
-    let (number, id, snapshot) = best.ok_or_else(no_snapshot)?;
-    let doubts = unreadable.iter().filter(|(id, _)| !readable.contains(*id)).map(|(id, error)| doubt(id, error));
-    Ok((number, Resolved { id, snapshot, doubts: doubts.collect() }))
+    doubts.retain(|id, _| !all.contains_key(id));
+    let mut snapshots: Vec<_> = all.iter().map(|(id, (_, snapshot))| (*id, snapshot.clone())).collect();
+    snapshots.sort_by_key(|(_, snapshot)| snapshot.time);
+    let (id, snapshot) = latest(snapshots, stack)?;
+    let number = all.get(&id).map_or(0, |(number, _)| *number);
+    Ok((number, Resolved { id, snapshot, doubts: doubts.into_values().collect() }))
 }
 
 /// What a snapshot that cannot be read means for `latest`.
@@ -103,8 +99,34 @@ fn doubt(id: &Id, error: &Error) -> Problem {
     Problem::new(Path::new(&file.path()), what)
 }
 
-fn no_snapshot() -> Error {
-    Error::NotFound("there is no snapshot yet".to_owned())
+/// What a snapshot that was drilled and is gone means for `latest`.
+fn loss(id: &Id) -> Problem {
+    let file = File::new(FileKind::Snapshot, *id);
+    let what =
+        "it is gone, while the receipt of its drill is there, and may have been the newest; run `lifeboat check`";
+    Problem::new(Path::new(&file.path()), what)
+}
+
+/// The newest of `snapshots`, which come oldest first: of `stack`, or, where none is named, of the only stack there is.
+fn latest(snapshots: Vec<(Id, Snapshot)>, stack: Option<&str>) -> Result<(Id, Snapshot), Error> {
+    let stacks: BTreeSet<String> =
+        snapshots.iter().filter_map(|(_, snapshot)| snapshot.stack().map(str::to_owned)).collect();
+    let names = || stacks.iter().map(String::as_str).collect::<Vec<_>>().join(", ");
+    let stack = match stack {
+        None if stacks.len() > 1 => {
+            let what = format!("`latest` could be of several stacks: {}; say which with --stack", names());
+            return Err(Error::NotFound(what));
+        }
+        // What other programs put there belongs to no stack.
+        None => stacks.first().map(String::as_str),
+        named => named,
+    };
+    newest(&of_stack(snapshots, stack)).cloned().ok_or_else(|| {
+        Error::NotFound(match stack {
+            Some(stack) if !stacks.is_empty() => format!("there is no snapshot of a stack {stack}, but of {}", names()),
+            _ => "there is no snapshot yet".to_owned(),
+        })
+    })
 }
 
 /// The snapshot that `name` means: the newest one (of `stack`, where given) for `latest`, else the only one whose id
@@ -149,8 +171,7 @@ fn choose(
     stack: Option<&str>,
 ) -> Result<(Id, Snapshot), Error> {
     if name == LATEST {
-        let snapshots = of_stack(snapshots, stack);
-        return newest(&snapshots).cloned().ok_or_else(no_snapshot);
+        return latest(snapshots, stack);
     }
     check_digits(name)?;
     let mut matching = snapshots.into_iter().filter(|(id, _)| begins_with(id, name));
@@ -254,6 +275,21 @@ mod tests {
         assert_eq!(newest(), Some(some));
         let whole = memory.snapshot("cht", "2026-03-01T00:00:00Z", &[]);
         assert_eq!(newest(), Some(whole));
+    }
+
+    #[test]
+    fn latest_of_several_stacks_is_refused_until_one_is_named() {
+        let memory = Memory::new();
+        let foreign = memory.snapshot("", "2026-03-03T00:00:00Z", &[]);
+        let latest = |stack| resolve(&memory.cx(), &memory.repository, "latest", stack);
+        let told = |stack| latest(stack).unwrap_err().to_string();
+        assert_eq!(latest(None).unwrap().0, foreign);
+        let ours = memory.snapshot("cht", "2026-03-01T00:00:00Z", &[]);
+        assert_eq!(latest(None).unwrap().0, ours, "what no stack owns does not pass for the stack's");
+        assert!(told(Some("cth")).contains("of a stack cth, but of cht"));
+        let other = memory.snapshot("other", "2026-03-02T00:00:00Z", &[]);
+        assert!(told(None).contains("cht, other; say which with --stack"));
+        assert_eq!(latest(Some("other")).unwrap().0, other);
     }
 
     #[test]

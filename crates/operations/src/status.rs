@@ -1,15 +1,17 @@
 //! "Are we safe?": one pure function from what is known to what is wrong and how to mend it. Everything that shows health
 //! reads it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use jiff::Timestamp;
 use repository::Id;
+use repository::check::Glance;
 use repository::format::receipt::{Receipt, Verdict};
 use serde::Serialize;
 
-use crate::manifest::SourceStatus;
+use crate::last_run::LastRun;
+use crate::manifest::{Manifest, SourceStatus};
 use crate::score::{self, Assessment, CopyFacts, Holds, Live, Loss, Password, Place, Proof, RuleVerdict, Score};
 use crate::{Fault, FaultKind, drill};
 
@@ -23,6 +25,8 @@ pub struct Known<'a> {
     pub receipts: &'a [Receipt],
     /// The copies it goes to, in the order of preference.
     pub copies: &'a [CopyKnown],
+    /// How the last backup that this host tried ended, where that is known.
+    pub last_run: Option<&'a LastRun>,
     /// How old the newest snapshot may be.
     pub rpo: Option<Duration>,
     /// How long a restore may take.
@@ -31,7 +35,7 @@ pub struct Known<'a> {
 
 /// What is known about the newest snapshot in a copy, of those that hold all sources where there are any; see
 /// [`crate::snapshots::newest`].
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Newest {
     /// Its id.
     pub id: Id,
@@ -39,8 +43,24 @@ pub struct Newest {
     pub time: Timestamp,
     /// It holds only some of the stack's sources, as there is no other.
     pub selection: bool,
-    /// Whether it is whole; `None` where its manifest could not be read.
-    pub status: Option<SourceStatus>,
+    /// What was backed up; `None` where it could not be read.
+    pub content: Option<Content>,
+}
+
+/// What a snapshot says of its content.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Content {
+    /// Whether it is whole.
+    pub status: SourceStatus,
+    /// Sources of which it holds no file.
+    pub empty: Vec<String>,
+}
+
+impl From<&Manifest> for Content {
+    fn from(manifest: &Manifest) -> Self {
+        let empty = manifest.sources.iter().filter(|(_, record)| record.tree.files == 0);
+        Self { status: manifest.status(), empty: empty.map(|(name, _)| name.clone()).collect() }
+    }
 }
 
 /// What is known about one copy.
@@ -70,6 +90,10 @@ pub struct CopyKnown {
     pub newest: Option<Newest>,
     /// Snapshots in it, of whatever stack, that are damaged.
     pub damaged: Vec<Id>,
+    /// What a glance at its packs shows.
+    pub glance: Glance,
+    /// The stack's snapshots in it.
+    pub snapshots: BTreeSet<Id>,
 }
 
 /// Why a copy cannot be looked into.
@@ -115,6 +139,8 @@ pub struct HealthProblem {
 /// The health of one stack.
 #[derive(Clone, Debug, Serialize)]
 pub struct Health {
+    /// Whether any copy could be looked into. Where not, that there is no last backup says nothing.
+    pub is_known: bool,
     /// The newest snapshot's time.
     pub last_backup: Option<Timestamp>,
     /// The newest drill on each copy that says whether it restores; see [`crate::drill::telling`].
@@ -157,6 +183,7 @@ const BACKUP_AGE_MAX: Duration = Duration::from_secs(8 * 24 * 60 * 60);
 pub fn health(known: &Known<'_>, now: Timestamp) -> Health {
     let newest = newest(known.copies);
     let last_backup = newest.map(|newest| newest.time);
+    let is_known = known.copies.iter().any(|copy| copy.fault.is_none());
     let last_drill = last_drills(known);
     let rpo_ok = known.rpo.map(|rpo| last_backup.is_some_and(|at| age(at, now) <= rpo));
     let passed = last_drill.values().filter(|drill| drill.status == Verdict::Passed);
@@ -167,9 +194,10 @@ pub fn health(known: &Known<'_>, now: Timestamp) -> Health {
     let Assessment { score, rules, losses } = score::assess(known.stack, known.live, &facts);
     let mut problems = Vec::new();
     // Where no copy could be looked into, nothing is known of snapshots: that there are none would be a guess.
-    if known.copies.iter().any(|copy| copy.fault.is_none()) {
+    if is_known {
         backup_problems(known.stack, newest, now, rpo_ok, &mut problems);
     }
+    problems.extend(known.last_run.and_then(|run| run_problem(known.stack, run, last_backup)));
     for (copy, facts) in known.copies.iter().zip(&facts) {
         copy_problems(known.stack, copy, last_drill.get(&copy.name), now, &mut problems);
         if let Some(newest) = newest.filter(|_| facts.in_reach) {
@@ -189,17 +217,17 @@ pub fn health(known: &Known<'_>, now: Timestamp) -> Health {
         problems.push(HealthProblem { severity: Severity::Notice, text: format!("{rule}: {text}"), fix });
     }
     problems.sort_by_key(|problem| std::cmp::Reverse(problem.severity));
-    Health { last_backup, last_drill, rpo_ok, rto_ok, score, rules, losses, problems }
+    Health { is_known, last_backup, last_drill, rpo_ok, rto_ok, score, rules, losses, problems }
 }
 
 /// The newest snapshot of all copies.
-fn newest(copies: &[CopyKnown]) -> Option<Newest> {
-    let newest = copies.iter().rev().filter(|copy| copy.fault.is_none()).filter_map(|copy| copy.newest);
+fn newest(copies: &[CopyKnown]) -> Option<&Newest> {
+    let newest = copies.iter().rev().filter(|copy| copy.fault.is_none()).filter_map(|copy| copy.newest.as_ref());
     newest.max_by_key(|newest| (!newest.selection, newest.time))
 }
 
 /// What the score is worked out from.
-fn facts(copy: &CopyKnown, newest: Option<Newest>, drill: Option<&LastDrill>, now: Timestamp) -> CopyFacts {
+fn facts(copy: &CopyKnown, newest: Option<&Newest>, drill: Option<&LastDrill>, now: Timestamp) -> CopyFacts {
     let holds = match (&copy.newest, newest) {
         (Some(own), Some(newest)) if own.id == newest.id => Holds::Newest,
         (Some(_), _) => Holds::Older,
@@ -232,8 +260,9 @@ fn age(at: Timestamp, now: Timestamp) -> Duration {
 }
 
 fn last_drills(known: &Known<'_>) -> BTreeMap<String, LastDrill> {
-    let of_stack = || known.receipts.iter().filter(|receipt| receipt.stack == known.stack);
-    let names: std::collections::BTreeSet<&String> = of_stack().map(|receipt| &receipt.copy).collect();
+    let of_stack =
+        || known.receipts.iter().filter(|receipt| receipt.stack == known.stack && still_tells(known, receipt));
+    let names: BTreeSet<&String> = of_stack().map(|receipt| &receipt.copy).collect();
     let last = |name: &String| {
         let of_copy = || of_stack().filter(|receipt| receipt.copy == *name);
         let telling = drill::telling(of_copy());
@@ -242,6 +271,23 @@ fn last_drills(known: &Known<'_>) -> BTreeMap<String, LastDrill> {
         telling.filter(|receipt| receipt.verdict == Verdict::Failed).or(newest)
     };
     names.into_iter().filter_map(|name| Some((name.clone(), LastDrill::of(last(name)?)))).collect()
+}
+
+/// Whether what was drilled is still there. A proof of a snapshot that is gone proves nothing of what is left; a failure
+/// is not forgotten with its snapshot.
+fn still_tells(known: &Known<'_>, receipt: &Receipt) -> bool {
+    let copy = known.copies.iter().find(|copy| copy.name == receipt.copy && copy.fault.is_none());
+    receipt.verdict != Verdict::Passed || copy.is_none_or(|copy| copy.snapshots.contains(&receipt.snapshot))
+}
+
+/// That the last backup which this host tried failed, where none was taken since.
+fn run_problem(stack: &str, run: &LastRun, last_backup: Option<Timestamp>) -> Option<HealthProblem> {
+    let failure = run.failure.as_ref().filter(|_| last_backup.is_none_or(|backup| backup < run.at))?;
+    Some(HealthProblem {
+        severity: Severity::Critical,
+        text: format!("the last backup failed, on {}: {failure}", run.at.strftime("%Y-%m-%d %H:%M UTC")),
+        fix: format!("mend this, then run `lifeboat backup {stack}`"),
+    })
 }
 
 impl LastDrill {
@@ -258,18 +304,19 @@ impl LastDrill {
 
 fn backup_problems(
     stack: &str,
-    newest: Option<Newest>,
+    newest: Option<&Newest>,
     now: Timestamp,
     rpo_ok: Option<bool>,
     problems: &mut Vec<HealthProblem>,
 ) {
     let fix = format!("run `lifeboat backup {stack}`");
-    let Some(Newest { time: newest, selection, status, .. }) = newest else {
+    let Some(Newest { time: newest, selection, content, .. }) = newest else {
         let text = "there is no backup yet".to_owned();
         problems.push(HealthProblem { severity: Severity::Critical, text, fix });
         return;
     };
-    if selection {
+    let newest = *newest;
+    if *selection {
         problems.push(HealthProblem {
             severity: Severity::Critical,
             text: "there is no snapshot of all sources, only of some".to_owned(),
@@ -283,7 +330,14 @@ fn backup_problems(
             fix: "set the clock of this machine, or of the one that made it".to_owned(),
         });
     }
-    match status {
+    for name in content.iter().flat_map(|content| &content.empty) {
+        problems.push(HealthProblem {
+            severity: Severity::Warning,
+            text: format!("source {name} is empty: the newest snapshot holds no file of it"),
+            fix: "see whether its disk is mounted and its paths are right, or take it out of lifeboat.yaml".to_owned(),
+        });
+    }
+    match content.as_ref().map(|content| content.status) {
         Some(SourceStatus::Ok) => {}
         Some(SourceStatus::Partial) => problems.push(HealthProblem {
             severity: Severity::Critical,
@@ -344,6 +398,18 @@ fn copy_problems(
             format!("copy {name} holds damaged snapshots, which may be newer than those seen: {}", ids.join(", "));
         add(Severity::Critical, text, &format!("run `lifeboat check --copy {name} --read-data`, then back up again"));
     }
+    let Glance { packs_lost, packs_unknown } = copy.glance;
+    if packs_lost > 0 {
+        let text = format!("copy {name} lost packs, or parts of them: {packs_lost}");
+        add(Severity::Critical, text, &format!("run `lifeboat check --copy {name}`, which names what suffers"));
+    }
+    if packs_unknown > 0 {
+        let text = format!(
+            "copy {name} has packs that no index names, {packs_unknown} of them: a run was killed, or their index is lost"
+        );
+        let fix = format!("run `lifeboat check --copy {name}`; where it finds nothing, `lifeboat prune` removes them");
+        add(Severity::Warning, text, &fix);
+    }
     match drill {
         None => add(
             Severity::Warning,
@@ -368,7 +434,7 @@ fn copy_problems(
 }
 
 /// What keeps a copy from being in step with the others.
-fn step_problems(stack: &str, copy: &CopyKnown, holds: Holds, newest: Newest, problems: &mut Vec<HealthProblem>) {
+fn step_problems(stack: &str, copy: &CopyKnown, holds: Holds, newest: &Newest, problems: &mut Vec<HealthProblem>) {
     let name = &copy.name;
     let mut add = |text: String, fix: &str| {
         problems.push(HealthProblem { severity: Severity::Warning, text, fix: fix.to_owned() });

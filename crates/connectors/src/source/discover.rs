@@ -273,14 +273,6 @@ fn uncovered_of(project: &ComposeProject, dir: &Path) -> Vec<Uncovered> {
             add(bind.host.display().to_string(), why, server);
         }
     }
-    let outside = project.all_files().into_iter().filter(|file| !file.starts_with(dir));
-    for file in outside {
-        add(
-            file.display().to_string(),
-            format!("belongs to {}, and lies outside {}", project.name, dir.display()),
-            None,
-        );
-    }
     uncovered
 }
 

@@ -6,13 +6,14 @@ use repository::Repository;
 use repository::format::config::Config;
 use serde_json::json;
 
-use super::init::Plan;
+use super::init::{self, Plan};
 use crate::app::Run;
 use crate::arguments;
 use crate::output::{Outcome, count};
 use crate::wiring;
 
 pub fn run(run: &Run, arguments: &arguments::Adopt) -> Result<Outcome, Fault> {
+    init::refuse_existing(run)?;
     let location = std::path::absolute(&arguments.repository)
         .map_err(|error| Fault::local(format!("cannot use {}", arguments.repository.display()), error))?;
     // Held against the rule for password files first: it is the file that the configuration will name.
@@ -48,6 +49,6 @@ pub fn run(run: &Run, arguments: &arguments::Adopt) -> Result<Outcome, Fault> {
     output.text(format!("wrote {file}, which names it as the copy of stack {}", plan.stack));
     output.text("its snapshots stay as they are; restic goes on working with it");
     output.text("files are cut differently from now on, so each is stored once more with the first backup");
-    output.text("next: lifeboat backup");
+    output.text("next: lifeboat backup, then lifeboat drill: what other programs put there belongs to no stack, and is not drilled");
     Ok(if damaged.is_empty() { Outcome::Ok } else { Outcome::Partial })
 }

@@ -7,9 +7,11 @@ use std::time::Duration;
 use jiff::Timestamp;
 use operations::backup::{self, BackupReport, NamedSource, StackBackup};
 use operations::config::{CopySettings, Layout, StackSettings};
+use operations::last_run::LastRun;
 use operations::manifest::SourceStatus;
 use operations::restore_guide::GuideCopy;
 use operations::{Fault, FaultKind};
+use repository::Clock as _;
 use rustix::process::{Pid, Signal, kill_process_group};
 use serde::Serialize;
 use serde_json::json;
@@ -17,7 +19,7 @@ use serde_json::json;
 use super::for_each;
 use crate::app::{App, Opened};
 use crate::arguments;
-use crate::output::{Outcome, bytes, count, seconds};
+use crate::output::{Outcome, bytes, complain, count, seconds};
 
 /// Between two looks at whether a command has ended.
 const WATCH_PAUSE: Duration = Duration::from_millis(20);
@@ -41,9 +43,24 @@ pub struct Done {
     pub copy: String,
 }
 
+/// Takes a snapshot of one stack, reports it, and remembers how that ended.
+pub fn one(app: &App, stack: &StackSettings, only: &[String], tags: &[String]) -> Result<Done, Fault> {
+    let done = take(app, stack, only, tags);
+    let failure = match &done {
+        // Whoever stopped it knows of it.
+        Err(fault) if fault.kind == FaultKind::Cancelled => return done,
+        done => done.as_ref().err().map(Fault::text),
+    };
+    let run = LastRun { at: app.run.clock.now(), failure };
+    if let Err(fault) = run.save(&app.settings.state_dir, &stack.name) {
+        complain(&format!("how it ended cannot be kept for `lifeboat status`: {}", fault.text()));
+    }
+    done
+}
+
 /// Takes a snapshot of one stack in the first of its copies that can be opened, and reports it. The stack's other copies
 /// do not have it then, which makes the run partial.
-pub fn one(app: &App, stack: &StackSettings, only: &[String], tags: &[String]) -> Result<Done, Fault> {
+fn take(app: &App, stack: &StackSettings, only: &[String], tags: &[String]) -> Result<Done, Fault> {
     let clock: &dyn repository::Clock = &app.run.clock;
     let started = clock.now();
     if let Some(what) = stack.idle_schedules() {
@@ -158,6 +175,9 @@ fn print(app: &App, summary: &Summary, report: &BackupReport) {
         };
         let files = count(tree.files, "file");
         output.chat(format!("  {name} ({}): {files}, {}{problems}", record.kind, bytes(tree.bytes)));
+        if tree.files == 0 {
+            output.text(format!("  source {name} is EMPTY: there is no file in it"));
+        }
     }
     output.chat(format!("  files: {files_new} new, {files_changed} changed, {files_unmodified} unchanged"));
     output.chat(format!(

@@ -18,7 +18,7 @@ use crate::output::{Outcome, count};
 
 pub fn ls(app: &App, arguments: &arguments::Ls) -> Result<Outcome, Fault> {
     let place = &arguments.place;
-    let (repository, snapshot) = named(app, arguments.copy.as_deref(), &place.snapshot)?;
+    let (repository, snapshot) = named(app, arguments.copy.as_deref(), &place.snapshot, arguments.stack.as_deref())?;
     let index = app.index(&repository)?;
     let node = find(&repository, &index, &snapshot.tree, &place.path)?;
     let mut entries = 0;
@@ -74,7 +74,7 @@ fn show(app: &App, path: &Path, node: &Node, long: bool) {
 
 pub fn cat(app: &App, arguments: &arguments::Cat) -> Result<Outcome, Fault> {
     let place = &arguments.place;
-    let (repository, snapshot) = named(app, arguments.copy.as_deref(), &place.snapshot)?;
+    let (repository, snapshot) = named(app, arguments.copy.as_deref(), &place.snapshot, arguments.stack.as_deref())?;
     let index = app.index(&repository)?;
     let node = find(&repository, &index, &snapshot.tree, &place.path)?;
     if node.kind != NodeKind::File {
@@ -92,8 +92,8 @@ pub fn cat(app: &App, arguments: &arguments::Cat) -> Result<Outcome, Fault> {
 }
 
 /// The snapshot called `name`, and the repository that it was found in.
-fn named(app: &App, copy: Option<&str>, name: &str) -> Result<(Arc<Repository>, Snapshot), Fault> {
-    let (opened, found) = app.find_snapshot(&app.copies(copy, None)?, name, None)?;
+fn named(app: &App, copy: Option<&str>, name: &str, stack: Option<&str>) -> Result<(Arc<Repository>, Snapshot), Fault> {
+    let (opened, found) = app.find_snapshot(&app.copies(copy, None)?, name, stack)?;
     for doubt in found.doubts {
         app.run.progress.emit(Event::Problem(doubt));
     }

@@ -3,6 +3,7 @@
 
 use operations::config::StackSettings;
 use operations::copies::{Held, Lag, lag};
+use operations::last_run::LastRun;
 use operations::status::{self, CopyFault, CopyKnown, Health, Known, LastDrill};
 use operations::{Fault, FaultKind, failure_domain};
 use repository::Clock as _;
@@ -53,6 +54,9 @@ fn show(app: &App, look: &Look<'_>, all: &[&Look<'_>]) -> Vec<String> {
             }
             if !seen.damaged.is_empty() {
                 wrong.push(format!("{} damaged", count(seen.damaged.len() as u64, "snapshot")));
+            }
+            if seen.glance.packs_lost > 0 {
+                wrong.push(format!("{} lost or cut", count(seen.glance.packs_lost as u64, "pack")));
             }
             for stack in app.settings.stacks.iter().filter(|stack| stack.copies.contains(&copy.name)) {
                 let standing = Standing::of(app, stack, look, all);
@@ -110,7 +114,7 @@ impl Standing {
         let health = health(app, stack, &of_stack);
         Self {
             snapshots: own.len(),
-            newest: look.seen.as_ref().ok().and_then(|seen| seen.stacks.get(&stack.name)?.newest),
+            newest: look.seen.as_ref().ok().and_then(|seen| seen.stacks.get(&stack.name)?.newest.clone()),
             lag: lag(&own, &others),
             drill: health.last_drill.get(&look.copy.name).cloned(),
         }
@@ -145,7 +149,7 @@ impl Standing {
     fn json(&self) -> Value {
         json!({
             "snapshots": self.snapshots,
-            "newest": self.newest.map(|newest| json!({ "id": newest.id, "time": newest.time })),
+            "newest": self.newest.as_ref().map(|newest| json!({ "id": newest.id, "time": newest.time })),
             "lag": self.lag, "last_drill": self.drill,
         })
     }
@@ -157,6 +161,15 @@ pub fn health(app: &App, stack: &StackSettings, looks: &[&Look<'_>]) -> Health {
     let receipts = look::receipts(looks);
     let live = failure_domain::live(stack);
     let (rpo, rto) = (stack.rpo, stack.rto);
-    let known = Known { stack: &stack.name, live: &live, receipts: &receipts, copies: &copies, rpo, rto };
+    let last_run = LastRun::load(&app.settings.state_dir, &stack.name);
+    let known = Known {
+        stack: &stack.name,
+        live: &live,
+        receipts: &receipts,
+        copies: &copies,
+        last_run: last_run.as_ref(),
+        rpo,
+        rto,
+    };
     status::health(&known, app.run.clock.now())
 }

@@ -15,10 +15,11 @@ use crate::output::{Outcome, Output, bytes};
 pub fn run(app: &App, arguments: &arguments::Diff) -> Result<Outcome, Fault> {
     // Both in one copy: the first that has the newer one.
     let copies = app.copies(arguments.copy.as_deref(), None)?;
-    let (Opened { repository, .. }, _) = app.find_snapshot(&copies, &arguments.to.snapshot, None)?;
+    let (Opened { repository, .. }, _) =
+        app.find_snapshot(&copies, &arguments.to.snapshot, arguments.stack.as_deref())?;
     let index = app.index(&repository)?;
     let tree = |place: &Place| {
-        let (_, snapshot) = snapshots::resolve(&app.cx(), &repository, &place.snapshot, None)?;
+        let (_, snapshot) = snapshots::resolve(&app.cx(), &repository, &place.snapshot, arguments.stack.as_deref())?;
         let node = walk::find(&repository, &index, &snapshot.tree, &place.path)?;
         node.and_then(|node| node.subtree).ok_or_else(|| {
             Fault::new(FaultKind::NotFound, format!("{place} is not a folder in the snapshot"))
@@ -40,13 +41,13 @@ pub fn run(app: &App, arguments: &arguments::Diff) -> Result<Outcome, Fault> {
         "changed": totals.changed, "metadata": totals.metadata,
         "bytes_added": totals.bytes_added, "bytes_removed": totals.bytes_removed }));
     app.output().chat(format!(
-        "{} added ({}), {} removed ({}), {} changed, {} in metadata alone",
+        "{} added, {} removed, {} changed, {} in metadata alone; {} new, {} gone",
         totals.added,
-        bytes(totals.bytes_added),
         totals.removed,
-        bytes(totals.bytes_removed),
         totals.changed,
-        totals.metadata
+        totals.metadata,
+        bytes(totals.bytes_added),
+        bytes(totals.bytes_removed)
     ));
     Ok(Outcome::Ok)
 }

@@ -81,6 +81,11 @@ impl Found {
         sources
     }
 
+    /// The names of what these sources do not cover.
+    pub fn gaps(&self) -> Vec<String> {
+        self.0.uncovered.iter().map(|gap| gap.name.clone()).collect()
+    }
+
     /// Shows what was found, in a few lines.
     pub fn show(&self, output: Output) {
         let found = &self.0;

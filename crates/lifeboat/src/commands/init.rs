@@ -117,6 +117,17 @@ pub fn config_file(run: &Run) -> Result<PathBuf, Fault> {
     absolute(run.config.as_deref().unwrap_or(Path::new(FILE_NAME)))
 }
 
+/// Refuses to go on where there is a configuration, before anything is asked or made.
+pub fn refuse_existing(run: &Run) -> Result<(), Fault> {
+    let file = config_file(run)?;
+    if !file.exists() {
+        return Ok(());
+    }
+    let what = format!("{} is there already", file.display());
+    Err(Fault::new(FaultKind::AlreadyExists, what)
+        .with_hint("name another configuration with --config, or add the copy to this one below `copies:`"))
+}
+
 pub fn absolute(path: &Path) -> Result<PathBuf, Fault> {
     std::path::absolute(path).map_err(|error| Fault::local(format!("cannot use {}", path.display()), error))
 }
@@ -154,6 +165,11 @@ impl Plan {
         self.found.show(run.output);
         let places: Vec<String> = self.copies.iter().map(|copy| copy.url.to_string()).collect();
         run.output.chat(format!("stack {}; backups go to {}", self.stack, places.join(", ")));
+    }
+
+    /// What was found and no source covers.
+    pub fn gaps(&self) -> Vec<String> {
+        self.found.gaps()
     }
 
     /// Takes the places that the user names in place of the default, where there are any.

@@ -34,7 +34,7 @@ pub fn run(arguments: Arguments, output: &Output) -> Result<Outcome, Fault> {
         Command::Discover(arguments) => discover::run(&run, &arguments),
         Command::Adopt(arguments) => adopt::run(&run, &arguments),
         Command::Config(arguments) => configuration::run(run, &arguments),
-        Command::Completions(arguments) => Ok(completions(arguments.shell)),
+        Command::Completions(arguments) => Ok(completions(*output, arguments.shell)),
         Command::Backup(arguments) => backup::run(&run.configured()?, &arguments),
         Command::Snapshots(arguments) => snapshots::run(&run.configured()?, &arguments),
         Command::Ls(arguments) => browse::ls(&run.configured()?, &arguments),
@@ -82,8 +82,11 @@ fn for_each<T>(
     first.map_or(Ok(outcome), Err)
 }
 
-fn completions(shell: clap_complete::Shell) -> Outcome {
-    clap_complete::generate(shell, &mut Arguments::command(), "lifeboat", &mut std::io::stdout());
+fn completions(output: Output, shell: clap_complete::Shell) -> Outcome {
+    // Into memory first: it panics where its reader is gone.
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Arguments::command(), "lifeboat", &mut script);
+    output.raw(&script);
     Outcome::Ok
 }
 

@@ -18,12 +18,18 @@ pub fn run(run: Run, arguments: &arguments::Protect) -> Result<Outcome, Fault> {
     let file = init::config_file(&run)?;
     let dir = std::fs::canonicalize(&arguments.dir)
         .map_err(|error| Fault::local(format!("cannot look into {}", arguments.dir.display()), error))?;
+    if !dir.is_dir() {
+        return Err(Fault::new(FaultKind::Usage, format!("{} is not a folder", dir.display()))
+            .with_hint("name the folder that it lies in"));
+    }
     let is_new = !file.exists();
+    let mut gaps = Vec::new();
     let settings = if is_new {
         output.chat(format!("looking into {}", dir.display()));
         let mut plan = Plan::look(&run, &dir, None)?;
         plan.go_to(&arguments.to)?;
         plan.show(&run);
+        gaps = plan.gaps();
         plan.write(&run)?
     } else if !arguments.to.is_empty() {
         let what = format!("{} is there already and says where backups go, so --to cannot", file.display());
@@ -47,7 +53,7 @@ pub fn run(run: Run, arguments: &arguments::Protect) -> Result<Outcome, Fault> {
     let copy = app.copy(Some(&copy))?;
     let drilled = drill::one(&app, &stack, copy, &report.snapshot.to_hex(), LEVEL_MAX)?;
 
-    say_what_is_next(&app, &stack, copy);
+    say_what_is_next(&app, &stack, copy, &gaps);
     Ok(match (backed_up, drilled) {
         (_, Outcome::Bad) => Outcome::Bad,
         (Outcome::Ok, Outcome::Ok) => Outcome::Ok,
@@ -70,7 +76,7 @@ fn stack_of<'a>(settings: &'a Settings, dir: &Path) -> Result<&'a StackSettings,
     })
 }
 
-fn say_what_is_next(app: &App, stack: &StackSettings, copy: &CopySettings) {
+fn say_what_is_next(app: &App, stack: &StackSettings, copy: &CopySettings, gaps: &[String]) {
     let output = app.output();
     output.chat("");
     init::warn_of_password(&app.run, &app.settings);
@@ -80,6 +86,9 @@ fn say_what_is_next(app: &App, stack: &StackSettings, copy: &CopySettings) {
         output.chat(
             "  it lies on this machine: a second copy on another disk or site is what saves you from losing both",
         );
+    }
+    if !gaps.is_empty() {
+        output.text(format!("NOT in these backups, as said above: {}", gaps.join(", ")));
     }
     output.chat("\nnext:");
     let backup = format!("lifeboat backup {}", stack.name);

@@ -68,6 +68,7 @@ impl Chosen<'_> {
         let preview = restore::preview(&app.cx(), self.repository, self.index, tree, path)?;
         let what = format!("{}, {}", count(preview.files, "file"), bytes(preview.bytes));
         if self.arguments.dry_run {
+            restore::check_target(target)?;
             app.output().summary(json!({ "status": "ok", "dry_run": true, "snapshot_id": self.id, "copy": copy,
                 "files": preview.files, "dirs": preview.dirs, "others": preview.others, "bytes": preview.bytes }));
             app.output().text(format!("would restore {what} to {}", target.display()));

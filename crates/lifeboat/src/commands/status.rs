@@ -52,7 +52,8 @@ fn print(app: &App, stack: &StackSettings, health: &Health) {
     let name = &stack.name;
     let backed_up = match health.last_backup {
         Some(at) => format!("backed up {}", super::snapshots::minute(app, at)),
-        None => "never backed up".to_owned(),
+        None if health.is_known => "never backed up".to_owned(),
+        None => "no copy can be looked into".to_owned(),
     };
     let word = match worst(health) {
         None | Some(Severity::Notice) => "safe",

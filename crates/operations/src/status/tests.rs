@@ -38,19 +38,26 @@ fn copy() -> CopyKnown {
         is_other: false,
         newest: None,
         damaged: Vec::new(),
+        glance: Glance::default(),
+        snapshots: [Id::of(b"a snapshot")].into(),
     }
 }
 
 /// A snapshot, `days` old.
 fn taken(days: u32) -> Newest {
     let time = now() - DAY * days;
-    Newest { id: Id::of(&days.to_le_bytes()), time, selection: false, status: Some(SourceStatus::Ok) }
+    Newest {
+        id: Id::of(&days.to_le_bytes()),
+        time,
+        selection: false,
+        content: Some(Content { status: SourceStatus::Ok, empty: Vec::new() }),
+    }
 }
 
 /// The health of a stack with these copies and drills.
 fn with(copies: &[CopyKnown], receipts: &[Receipt], rpo: Option<Duration>) -> Health {
     let live = Live { disks: ["sda".to_owned()].into() };
-    health(&Known { stack: "cht", live: &live, receipts, copies, rpo, rto: None }, now())
+    health(&Known { stack: "cht", live: &live, receipts, copies, last_run: None, rpo, rto: None }, now())
 }
 
 /// The health of a stack with these drills and nothing else to say.
@@ -62,6 +69,62 @@ fn drilled(receipts: &[Receipt]) -> Health {
 fn texts(health: &Health) -> Vec<String> {
     let wrong = health.problems.iter().filter(|problem| problem.severity > Severity::Notice);
     wrong.map(|problem| format!("{:?}: {}", problem.severity, problem.text)).collect()
+}
+
+/// The health of a stack whose copy is like this.
+fn of(copy: CopyKnown) -> Health {
+    with(&[copy], &[receipt(1, Verdict::Passed, 3)], None)
+}
+
+#[test]
+fn a_glance_at_a_copy_that_lost_packs_is_critical() {
+    let lost = Glance { packs_lost: 2, packs_unknown: 0 };
+    let health = of(CopyKnown { newest: Some(taken(0)), glance: lost, ..copy() });
+    assert!(says(&health, Severity::Critical, "copy disk lost packs, or parts of them: 2"), "{:?}", texts(&health));
+    let unknown = Glance { packs_lost: 0, packs_unknown: 1 };
+    let health = of(CopyKnown { newest: Some(taken(0)), glance: unknown, ..copy() });
+    assert!(says(&health, Severity::Warning, "no index names, 1 of them"), "{:?}", texts(&health));
+}
+
+#[test]
+fn a_source_without_a_file_is_said_to_be_empty() {
+    let content = Some(Content { status: SourceStatus::Ok, empty: vec!["uploads".to_owned()] });
+    let health = of(CopyKnown { newest: Some(Newest { content, ..taken(0) }), ..copy() });
+    assert!(says(&health, Severity::Warning, "source uploads is empty"), "{:?}", texts(&health));
+}
+
+#[test]
+fn a_proof_goes_with_its_snapshot_and_a_failure_stays() {
+    let drilled = |verdict, snapshots| {
+        let copy = CopyKnown { newest: Some(taken(0)), snapshots, ..copy() };
+        with(&[copy], &[receipt(1, verdict, 3)], None).last_drill
+    };
+    let there: BTreeSet<Id> = [Id::of(b"a snapshot")].into();
+    assert_eq!(drilled(Verdict::Passed, there.clone()).len(), 1);
+    assert_eq!(drilled(Verdict::Passed, BTreeSet::new()).len(), 0);
+    assert_eq!(drilled(Verdict::Failed, BTreeSet::new()).len(), 1);
+}
+
+#[test]
+fn a_failed_run_is_told_until_a_snapshot_is_taken() {
+    let run = |days: u32, failure: Option<&str>| {
+        let run = LastRun { at: now() - DAY * days, failure: failure.map(str::to_owned) };
+        let copies = [CopyKnown { newest: Some(taken(2)), ..copy() }];
+        let live = Live { disks: ["sda".to_owned()].into() };
+        let known = Known {
+            stack: "cht",
+            live: &live,
+            receipts: &[],
+            copies: &copies,
+            last_run: Some(&run),
+            rpo: None,
+            rto: None,
+        };
+        says(&health(&known, now()), Severity::Critical, "the last backup failed, on 2026-02-28 12:00 UTC: no space")
+    };
+    assert!(run(1, Some("no space")));
+    assert!(!run(1, None));
+    assert!(!run(3, Some("no space")), "a newer snapshot was taken");
 }
 
 fn says(health: &Health, severity: Severity, text: &str) -> bool {

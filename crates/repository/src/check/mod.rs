@@ -130,6 +130,31 @@ pub fn check(cx: &RunCx<'_>, repository: &Repository, read_data: ReadData) -> Re
     Ok(report)
 }
 
+/// What a glance at a copy shows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Glance {
+    /// Packs that the index names and that are gone or have another size.
+    pub packs_lost: usize,
+    /// Packs that no index names and no prune condemned: left by a run that was killed, or their index is lost. 0 while
+    /// another program is at work, since what it has written so far looks the same.
+    pub packs_unknown: usize,
+}
+
+/// Holds the listing of packs against the index. Cheap enough for every look: one listing, and a few small files.
+pub fn at_a_glance(cx: &RunCx<'_>, repository: &Repository, index: &Index) -> Result<Glance, Error> {
+    let is_idle = || Ok::<_, Error>(lock::held(repository, cx.clock.now())?.iter().all(|lock| lock.dead));
+    let was_idle = is_idle()?;
+    let listing = packs::list(repository)?;
+    let mut report = Report::default();
+    packs::check_listing(&listing, index, &mut report);
+    let indexed: HashSet<&Id> = index.pack_ids().iter().collect();
+    let condemned = prune::load_condemned(repository)?.0;
+    let condemned: HashSet<&Id> = condemned.iter().flat_map(|(_, list)| &list.packs).collect();
+    let unknown = listing.keys().filter(|id| !indexed.contains(id) && !condemned.contains(id)).count();
+    let is_idle = was_idle && is_idle()?;
+    Ok(Glance { packs_lost: report.findings.len(), packs_unknown: if is_idle { unknown } else { 0 } })
+}
+
 /// Checks what one snapshot needs and nothing else: its trees, that its blobs are stored, and, where asked, every byte
 /// of the packs they lie in.
 pub fn snapshot(

@@ -6,6 +6,8 @@ use std::sync::Arc;
 use repository::check::{self, ReadData};
 use repository::format::key_file::KdfCost;
 use repository::format::pack::BlobKind;
+use repository::format::receipt::{Receipt, Verdict};
+use repository::format::time::Time;
 use repository::heal::{self, FromCopies};
 use repository::prune::{self, Options};
 use repository::storage::fault::{Effect, Failure, Fault, When};
@@ -127,6 +129,39 @@ fn any_one_damaged_file_is_mended_from_a_copy_with_the_same_packs() {
             }
         }
     }
+}
+
+#[test]
+fn a_lost_snapshot_that_a_receipt_tells_of_comes_back_with_all_it_needs() {
+    let scene = scene();
+    let (lost, _) = scene.snapshots[1];
+    let receipt = Receipt {
+        snapshot: lost,
+        stack: "test".to_owned(),
+        copy: "memory".to_owned(),
+        level: 3,
+        verdict: Verdict::Passed,
+        partial: false,
+        at: Time::from(start()),
+        rto_s: 1.0,
+        rpo_s: 1.0,
+        program_version: "test".to_owned(),
+    };
+    let bad = scene.world.fork();
+    bad.open().save_json(FileKind::Receipt, &receipt).unwrap();
+    harm(&bad, File::new(FileKind::Snapshot, lost), Harm::Remove);
+    // Nobody has it: it is named, and the receipt stays while a copy that may have it is away.
+    let none = scene.world.fork();
+    harm(&none, File::new(FileKind::Snapshot, lost), Harm::Remove);
+    let away = Arc::new(Fault::new(Arc::new(none.memory.clone()), 1));
+    let opened = Arc::new(Repository::open(away.clone(), PASSWORD).unwrap());
+    away.add(When::After(0), Effect::Fail(Failure::Transient));
+    let healed = heal::from_copies(&bad.cx(), &bad.open(), &[opened, none.open()], false).unwrap();
+    assert_eq!((healed.unhealed.len(), healed.left.len(), healed.index.receipts_removed), (1, 1, 0), "{healed:?}");
+    let healed = heal(&bad, &[&scene.world.fork()], false).unwrap();
+    assert_eq!((healed.is_whole(), healed.snapshots_replaced), (true, vec![lost]));
+    assert_eq!(bad.files(FileKind::Receipt).len(), 1);
+    assert_whole(&scene, &bad, "after the heal");
 }
 
 #[test]
