@@ -190,7 +190,7 @@ impl<'a> Sources<'a> {
     }
 
     /// The sources that answer, in the order given.
-    pub fn here<'s>(&'s self, first: Option<usize>) -> impl Iterator<Item = &'s Repository> {
+    pub fn here(&self, first: Option<usize>) -> impl Iterator<Item = &Repository> {
         let first = first.and_then(|first| self.all.get(first));
         let others = self.all.iter().filter(move |source| first.is_none_or(|first| !std::ptr::eq(*source, first)));
         let order = first.into_iter().chain(others).filter(|source| !source.away.load(Ordering::SeqCst));
