@@ -541,11 +541,12 @@ fn a_source_stays_on_its_file_system_where_it_is_told_to() {
     }
     let (site, mounts) = (Site::initialised(), Mounts::new());
     let other = site.data().join("other");
+    std::fs::write(site.data().join("here"), "").unwrap();
     mounts.tmpfs(&other, "size=1m");
     mounts.run("touch", [other.join("file")]);
     mounts.lifeboat(&site, ["backup"]).ok();
-    assert_eq!(listed(&site), ["other", "other/file"]);
+    assert_eq!(listed(&site), ["here", "other", "other/file"]);
     site.configure(&format!("files: {{ files: {{ paths: [{:?}], one_file_system: true }} }}", site.data()));
     mounts.lifeboat(&site, ["backup"]).ok();
-    assert_eq!(listed(&site), ["other"]);
+    assert_eq!(listed(&site), ["here", "other"]);
 }

@@ -91,10 +91,7 @@ impl App {
 
     /// Opens a copy with the password that the configuration gives it.
     pub fn open(&self, copy: &CopySettings) -> Result<Arc<Repository>, Fault> {
-        // Before any secret is asked for: what this version does not have needs none.
-        let password = copy.password()?;
-        wiring::storage(copy, &self.run)?;
-        wiring::open(copy, &password.read()?, &self.run)
+        wiring::open(copy, &copy.password()?.read()?, &self.run)
     }
 
     /// Opens the first of `copies` that can be opened. Those before it are passed over and named.

@@ -7,12 +7,15 @@ use connectors::source::{
     CommandOptions, CommandSource, ComposeOptions, ComposeSource, FilesOptions, FilesSource, RunLine, SqliteOptions,
     SqliteSource,
 };
-use connectors::storage::LocalStorage;
+use connectors::storage::{
+    AzureCredentials, AzureOptions, LocalStorage, ObjectStorage, S3Options, SftpOptions, SftpStorage,
+};
 use operations::backup::NamedSource;
 use operations::config::{
-    CommandLine, CopySettings, Environment, Location, Secret, SourceKind, SourceSettings, StackSettings,
+    AzureLocation, AzureLogin, CommandLine, CopySettings, Environment, Location, S3Location, Secret, SecretSource,
+    SftpLocation, SourceKind, SourceSettings, StackSettings,
 };
-use operations::{Fault, FaultKind};
+use operations::Fault;
 use repository::storage::limit::Limit;
 use repository::storage::retry::Retry;
 use repository::{FileKind, Repository, Source, SourceError, Storage};
@@ -23,11 +26,9 @@ use crate::app::Run;
 pub fn storage(copy: &CopySettings, run: &Run) -> Result<Arc<dyn Storage>, Fault> {
     let place: Arc<dyn Storage> = match &copy.location {
         Location::Local(folder) => Arc::new(LocalStorage::new(folder.clone())),
-        Location::S3(_) | Location::Azure(_) | Location::Sftp(_) => {
-            let what = format!("{} is not a folder, and other places are not in this version yet", copy.location);
-            return Err(Fault::new(FaultKind::Unsupported, what)
-                .with_hint("until they are, name a folder, such as a disk or a mounted share"));
-        }
+        Location::S3(s3) => Arc::new(ObjectStorage::s3(&s3_options(s3)?, run.cancel.clone())?),
+        Location::Azure(azure) => Arc::new(ObjectStorage::azure(&azure_options(azure)?, run.cancel.clone())?),
+        Location::Sftp(sftp) => Arc::new(SftpStorage::new(sftp_options(sftp), run.cancel.clone())),
     };
     let (up, down) = (copy.upload_limit, copy.download_limit);
     let held: Arc<dyn Storage> = if up.is_none() && down.is_none() {
@@ -36,6 +37,47 @@ pub fn storage(copy: &CopySettings, run: &Run) -> Result<Arc<dyn Storage>, Fault
         Arc::new(Limit::new(place, up, down, Arc::new(run.clock), run.cancel.clone()))
     };
     Ok(tenacious(held, run))
+}
+
+fn s3_options(s3: &S3Location) -> Result<S3Options, Fault> {
+    let read = |secret: &SecretSource| Ok::<_, Fault>(secret.read()?.expose().to_owned());
+    let key = s3.access_key.as_ref();
+    Ok(S3Options {
+        bucket: s3.bucket.clone(),
+        prefix: s3.prefix.clone(),
+        endpoint: s3.endpoint.clone(),
+        region: s3.region.clone(),
+        access_key_id: key.map(|key| read(&key.id)).transpose()?,
+        secret_access_key: key.map(|key| read(&key.secret)).transpose()?,
+        session_token: key.and_then(|key| key.session_token.as_ref()).map(read).transpose()?,
+    })
+}
+
+fn azure_options(azure: &AzureLocation) -> Result<AzureOptions, Fault> {
+    let read = |secret: &SecretSource| Ok::<_, Fault>(secret.read()?.expose().to_owned());
+    let endpoint = None;
+    let credentials = match &azure.login {
+        AzureLogin::ConnectionString(text) => AzureCredentials::ConnectionString(read(text)?),
+        AzureLogin::Key { account, key } => {
+            AzureCredentials::Key { account: account.clone(), key: read(key)?, endpoint }
+        }
+        AzureLogin::Sas { account, token } => {
+            AzureCredentials::Signature { account: account.clone(), sas: read(token)?, endpoint }
+        }
+        AzureLogin::Platform { account } => AzureCredentials::Platform { account: account.clone(), endpoint },
+    };
+    Ok(AzureOptions { container: azure.container.clone(), prefix: azure.prefix.clone(), credentials })
+}
+
+fn sftp_options(sftp: &SftpLocation) -> SftpOptions {
+    SftpOptions {
+        user: Some(sftp.user.clone()),
+        host: sftp.host.clone(),
+        port: Some(sftp.port),
+        path: sftp.path.clone(),
+        private_key_file: sftp.private_key_file.clone(),
+        known_hosts_file: sftp.known_hosts_file.clone(),
+    }
 }
 
 /// A folder of this machine as a storage.

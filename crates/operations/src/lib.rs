@@ -23,6 +23,7 @@ pub mod scratch;
 mod shell;
 pub mod snapshots;
 pub mod status;
+pub mod sync;
 
 pub use fault::{Fault, FaultKind, Severity};
 

@@ -4,6 +4,7 @@
 //! restic/restic), with two on top that no setting turns off: the newest snapshot stays, and so does the newest one that
 //! passed a drill. An empty policy keeps everything.
 
+mod of_stack;
 mod within;
 
 use std::fmt;
@@ -13,6 +14,7 @@ use jiff::{Timestamp, Zoned};
 use repository::Id;
 use serde::{Serialize, Serializer};
 
+pub use of_stack::{Group, groups};
 pub use within::Within;
 
 /// Decides for each of one stack's snapshots whether it stays. The answer is sorted from the newest to the oldest.

@@ -16,6 +16,7 @@ use crate::format::snapshot::Snapshot;
 use crate::format::{go, unpacked};
 use crate::index::{Index, Location};
 use crate::storage::Listed;
+use crate::storage::follow::{Follow, Follower};
 use crate::{Cancel, Error, File, FileKind, Id, Storage, StorageError};
 
 /// An open repository. Cheap to share; holds no index, so that each operation works on the index of its own moment.
@@ -101,6 +102,18 @@ impl Repository {
                 }
             }
         }
+    }
+
+    /// The same repository, for a run whose packs are handed on to `copies`; see [`Follow`]. One follower for each.
+    pub fn followed_by(&self, copies: &[&Self], cancel: &Cancel) -> (Self, Vec<Follower>) {
+        let places = copies.iter().map(|copy| copy.storage.clone());
+        let (storage, followers) = Follow::start(self.storage.clone(), places, cancel);
+        (self.through(Arc::new(storage)), followers)
+    }
+
+    /// The same repository, reached through another storage for the same place.
+    fn through(&self, storage: Arc<dyn Storage>) -> Self {
+        Self { storage, key: self.key.clone(), key_id: self.key_id, config: self.config.clone() }
     }
 
     /// Opens a repository of version 1 or 2. Takes as long as scrypt does for each key file until one opens.

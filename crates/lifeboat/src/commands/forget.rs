@@ -1,12 +1,11 @@
 //! `lifeboat forget` and `lifeboat prune`: what stays and why, and what is removed.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use operations::config::{CopySettings, duration};
-use operations::retention::{self, Candidate, Count, Decision, Policy, TagList, Within};
+use operations::retention::{self, Count, Decision, Policy, TagList, Within};
 use operations::{Fault, FaultKind, drill, snapshots};
-use repository::format::snapshot::Snapshot;
 use repository::{Clock as _, Id, Repository, forget, prune};
 use serde_json::json;
 
@@ -116,9 +115,6 @@ fn refuse_the_last_ones(app: &App, repository: &Repository, named: &[Id]) -> Res
     Ok(())
 }
 
-/// Retention looks at each stack by itself, and at each set of sources.
-type Group = (String, Vec<String>);
-
 /// Asks the rules of each stack; prints every snapshot with its decision.
 fn by_rules(
     app: &App,
@@ -128,18 +124,12 @@ fn by_rules(
 ) -> Result<Vec<Id>, Fault> {
     let given = policy(&arguments.keep)?;
     let receipts = drill::receipts(repository)?;
-    let mut telling = drill::telling_by_snapshot(&receipts);
-    telling.retain(|_, receipt| drill::is_proof(receipt));
-    let mut groups: BTreeMap<Group, Vec<(Id, Snapshot)>> = BTreeMap::new();
-    for (id, snapshot) in snapshots::of_stack(repository.snapshots(&app.run.cancel)?, arguments.stack.as_deref()) {
-        // A snapshot of some sources must not push out one of all.
-        let Some(stack) = snapshot.stack().map(str::to_owned) else { continue };
-        groups.entry((stack, snapshot.paths.clone())).or_default().push((id, snapshot));
-    }
+    let snapshots = snapshots::of_stack(repository.snapshots(&app.run.cancel)?, arguments.stack.as_deref());
     let now = app.run.clock.now();
     let mut remove = Vec::new();
-    for ((stack, paths), found) in groups {
-        let settings = app.settings.stacks.iter().find(|settings| settings.name == stack);
+    for group in retention::groups(snapshots) {
+        let stack = &group.stack;
+        let settings = app.settings.stacks.iter().find(|settings| settings.name == *stack);
         let policy = match (&given, settings) {
             (Some(policy), _) => policy,
             (None, Some(settings)) => app.settings.retention(settings, copy),
@@ -149,21 +139,9 @@ fn by_rules(
             }
         };
         let zone = settings.map_or(app.run.environment.time_zone(), |settings| &settings.time_zone);
-        // A proof of a complete snapshot is not pushed out by one of a partial snapshot.
-        let is_complete = |id: &Id| telling.get(id).is_some_and(|receipt| !receipt.partial);
-        let any_complete = found.iter().any(|(id, _)| is_complete(id));
-        let candidates: Vec<Candidate> = found
-            .iter()
-            .map(|(id, snapshot)| Candidate {
-                id: *id,
-                time: snapshot.time.into(),
-                tags: snapshot.tags.clone(),
-                drilled: if any_complete { is_complete(id) } else { telling.contains_key(id) },
-            })
-            .collect();
-        app.output().text(format!("stack {stack} ({}):", paths.join(" ")));
-        for decision in retention::apply(&candidates, policy, now, zone) {
-            show(app, copy, &stack, &decision);
+        app.output().text(format!("stack {stack} ({}):", group.paths.join(" ")));
+        for decision in group.decide(&receipts, policy, now, zone) {
+            show(app, copy, stack, &decision);
             if !decision.is_kept() {
                 remove.push(decision.id);
             }

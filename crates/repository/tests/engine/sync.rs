@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use repository::check::{self, ReadData};
 use repository::format::key_file::KdfCost;
-use repository::format::pack::BlobKind;
+use repository::format::pack::{BlobKind, PackedBlob};
 use repository::lock::{Access, Lock};
 use repository::storage::fault::{Effect, Failure, Fault, When};
 use repository::storage::follow::Follow;
@@ -62,7 +62,9 @@ fn scene() -> (World, Vec<Id>) {
 
 fn pack_of(world: &World, kind: BlobKind) -> File {
     let index = Index::load(&world.cx(), &world.open()).unwrap();
-    let mut packs: Vec<_> = index.packs().into_iter().filter(|(_, blobs)| blobs[0].kind == kind).collect();
+    // The manifest, which all snapshots share, must not be in it.
+    let is_meant = |blobs: &[PackedBlob]| blobs[0].kind == kind && blobs.iter().all(|blob| blob.id != Id::of(b"{}"));
+    let mut packs: Vec<_> = index.packs().into_iter().filter(|(_, blobs)| is_meant(blobs)).collect();
     packs.sort_by_key(|(id, _)| *id);
     File::pack(packs[0].0)
 }
