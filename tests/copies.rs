@@ -6,16 +6,15 @@ use std::process::Command;
 
 use serde_json::{Value, json};
 
-use crate::support::{Ran, Site, run, write_secret};
+use crate::support::{Ran, Site, can, program, run, write_secret};
 
-/// A site with a snapshot in two copies, `disk` and `nas`, of which `nas` is still as `disk` was then.
+/// A site with a snapshot in two copies, `disk` and `nas`.
 fn two_copies() -> (Site, String) {
     let site = Site::new();
     configure(&site, "");
-    site.lifeboat(["init"]).ok();
+    site.lifeboat(["init"]).ok().says(["created copy nas"]);
     std::fs::write(site.data().join("a"), "one").unwrap();
-    let first = backup(&site);
-    copy_repository(&site);
+    let first = site.backup();
     (site, first)
 }
 
@@ -29,14 +28,12 @@ fn configure(site: &Site, more: &str) {
     std::fs::write(site.config(), text).unwrap();
 }
 
-/// What a synchronisation does: the same files in the other place.
-fn copy_repository(site: &Site) {
-    run(Command::new("cp").arg("-rT").arg(site.repo()).arg(site.path("nas"))).ok();
-}
-
-/// Backs up to the first copy in reach; the other one lags behind then, which makes the run partial.
-fn backup(site: &Site) -> String {
-    site.lifeboat(["backup", "--json"]).exits(3).summary()["snapshot_id"].as_str().unwrap().to_owned()
+/// Backs up while a copy is away, which makes the run partial; it lags behind then.
+fn backup_without(site: &Site, copy: &str) -> String {
+    away(site, copy);
+    let done = site.lifeboat(["backup", "--json"]).exits(3).summary();
+    back(site, copy);
+    done["snapshot_id"].as_str().unwrap().to_owned()
 }
 
 fn away(site: &Site, name: &str) {
@@ -59,30 +56,126 @@ fn restored(site: &Site, snapshot: &str, name: &str, more: &[&str]) -> String {
 }
 
 #[test]
-fn a_backup_goes_to_the_first_copy_in_reach_and_says_that_the_others_lag() {
-    let (site, _) = two_copies();
+fn a_backup_brings_every_copy_into_step_and_names_those_that_are_away() {
+    let (site, first) = two_copies();
     std::fs::write(site.data().join("a"), "two").unwrap();
+    let done = site.lifeboat(["backup", "--json"]).ok().summary();
+    assert_eq!((&done["copies"]["disk"]["status"], &done["copies"]["nas"]["status"]), (&json!("ok"), &json!("ok")));
+    assert_eq!(walk(&site.repo().join("data")).len(), walk(&site.path("nas/data")).len());
+
+    // The first copy is away: the next one is written, and the first is filled when it is back.
+    std::fs::write(site.data().join("a"), "three").unwrap();
+    away(&site, "repo");
     let done = site.lifeboat(["backup", "--json"]).exits(3).summary();
     assert_eq!(done["status"], "partial");
-    assert_eq!((&done["copies"]["disk"]["status"], &done["copies"]["nas"]["status"]), (&json!("ok"), &json!("behind")));
-    site.lifeboat(["backup"]).exits(3).says(["copy nas does not have it: it lags behind copy disk"]);
-
-    away(&site, "repo");
-    let ran = site.lifeboat(["backup", "--json"]).exits(3);
-    assert_eq!(lines_of(&ran, "passed_over")[0]["copy"], "disk");
-    assert_eq!(ran.summary()["copies"]["nas"]["status"], "ok");
-    site.lifeboat(["backup"]).exits(3).says(["passed over copy disk"]);
+    assert_eq!((&done["copies"]["disk"]["status"], &done["copies"]["nas"]["status"]), (&json!("failed"), &json!("ok")));
+    site.lifeboat(["backup"]).exits(3).says(["copy disk FAILED", "is complete"]);
+    back(&site, "repo");
+    site.lifeboat(["copies"]).exits(3).says(["2 snapshots behind", "lifeboat sync"]);
+    let done = site.lifeboat(["backup", "--json"]).ok().summary();
+    assert_eq!(done["copies"]["nas"]["snapshots"].as_array().unwrap().len(), 1, "{done}");
+    site.lifeboat(["sync"]).ok().says(["copy disk got 2 snapshots", "copy nas is in step"]);
+    for copy in ["disk", "nas"] {
+        assert_eq!(restored(&site, &first, &format!("first-{copy}"), &["--copy", copy]), "one");
+        assert_eq!(restored(&site, "latest", &format!("latest-{copy}"), &["--copy", copy]), "three");
+    }
+    site.lifeboat(["check", "--read-data"]).ok();
     away(&site, "nas");
+    away(&site, "repo");
     site.lifeboat(["backup"]).exits(10).says(["copy disk", "copy nas"]);
+}
+
+#[test]
+fn a_sync_brings_what_is_missing_as_the_same_packs_and_shows_it_before() {
+    let (site, _) = two_copies();
+    std::fs::write(site.data().join("a"), "two").unwrap();
+    let second = backup_without(&site, "nas");
+    let plan = site.lifeboat(["sync", "--dry-run", "--json"]).ok().summary();
+    assert_eq!(plan["copies"]["nas"]["snapshots"], json!([second]), "{plan}");
+    assert_eq!(plan["copies"]["disk"]["packs"], 0);
+    site.lifeboat(["sync", "--dry-run"]).ok().says(["copy nas: would bring 1 snapshot"]);
+    site.lifeboat(["sync", "--copy", "disk"]).ok().says(["copy disk is in step"]);
+    let done = site.lifeboat(["sync", "--copy", "nas", "--json"]).ok().summary();
+    assert_eq!((&done["copies"]["nas"]["snapshots"], done["copies"].get("disk")), (&json!([second]), None));
+    let names = |folder: &str| -> Vec<_> {
+        walk(&site.path(folder)).iter().map(|path| path.file_name().unwrap().to_owned()).collect()
+    };
+    assert_eq!(names("repo/data"), names("nas/data"));
+    site.lifeboat(["sync", "--copy", "ans"]).exits(1).says(["ans", "disk, nas"]);
+    away(&site, "nas");
+    site.lifeboat(["sync"]).exits(3).says(["copy nas FAILED"]);
+}
+
+#[test]
+fn a_new_copy_is_made_by_init_alone_and_filled_by_sync() {
+    let site = Site::initialised();
+    std::fs::write(site.data().join("a"), "one").unwrap();
+    site.backup();
+    configure(&site, "");
+    // An empty mount point must not become a copy by itself.
+    site.lifeboat(["backup"]).exits(3).says(["copy nas FAILED", "lifeboat init"]);
+    assert!(!site.path("nas").exists());
+    site.lifeboat(["init"]).ok().says(["created copy nas"]);
+    site.lifeboat(["sync"]).ok().says(["copy nas got 2 snapshots"]);
+    // What was there once and is gone is not made anew.
+    away(&site, "nas");
+    site.lifeboat(["init"]).exits(3).says(["held it on", "mount its disk"]);
+    assert!(!site.path("nas").exists());
+}
+
+#[test]
+fn a_damaged_copy_is_healed_from_the_other_and_passes_restics_check() {
+    let (site, _) = two_copies();
+    std::fs::write(site.data().join("b"), vec![7; 300_000]).unwrap();
+    site.backup();
+    let damage = |kind: &str| walk(&site.path(format!("nas/{kind}"))).remove(0);
+    std::fs::write(damage("data"), "damaged").unwrap();
+    std::fs::remove_file(walk(&site.path("nas/data")).pop().unwrap()).unwrap();
+    std::fs::write(damage("index"), "damaged").unwrap();
+    std::fs::write(damage("snapshots"), "damaged").unwrap();
+    site.lifeboat(["check", "--copy", "nas"]).exits(1);
+    site.lifeboat(["status"]).exits(1).says(["NOT SAFE"]);
+    site.lifeboat(["heal", "--copy", "nas", "--read-data"]).ok().says([
+        "1 snapshot put back",
+        "replaced by the same one of another copy",
+        "copy nas is whole now",
+    ]);
+    site.lifeboat(["check", "--read-data"]).ok();
+    site.lifeboat(["heal"]).ok().says(["copy disk is whole; nothing to mend", "copy nas is whole; nothing to mend"]);
+    std::fs::write(site.path("nas/config"), "damaged").unwrap();
+    site.lifeboat(["heal", "--copy", "nas"]).ok().says(["the config of copy nas was put back from copy disk"]);
+    if can(program("restic")) {
+        let mut own = Command::new("restic");
+        own.args(["check", "--read-data", "--no-cache", "--repo"]).arg(site.path("nas"));
+        own.arg("--password-file").arg(site.path("password"));
+        run(&mut own).ok().says(["no errors were found"]);
+    }
+}
+
+#[test]
+fn a_removable_copy_may_be_absent_and_is_said_to_be_overdue() {
+    let (site, _) = two_copies();
+    configure(&site, ", removable: true");
+    away(&site, "nas");
+    site.lifeboat(["backup"]).ok().says(["copy nas is not here, which a removable copy may be"]);
+    site.lifeboat(["copies"]).exits(3).says(["last seen 0 days ago"]);
+    let seen = walk(&site.path("state/last-seen"));
+    let text = |path: &Path| std::fs::read_to_string(path).unwrap();
+    for path in &seen {
+        let mut memory: Value = serde_json::from_str(&text(path)).unwrap();
+        memory["at"] = json!("2020-01-01T00:00:00Z");
+        std::fs::write(path, memory.to_string()).unwrap();
+    }
+    site.lifeboat(["copies"]).exits(3).says(["OVERDUE", "bring it back"]);
+    std::fs::remove_dir_all(site.path("state/last-seen")).unwrap();
+    site.lifeboat(["copies"]).exits(3).says(["never seen by this host"]);
 }
 
 #[test]
 fn latest_is_the_newest_of_all_copies_and_an_id_is_found_in_whichever_has_it() {
     let (site, first) = two_copies();
-    away(&site, "repo");
     std::fs::write(site.data().join("a"), "two").unwrap();
-    let second = backup(&site);
-    back(&site, "repo");
+    let second = backup_without(&site, "repo");
     // `disk` comes first, but lags behind.
     assert_eq!(restored(&site, "latest", "t1", &[]), "two");
     assert_eq!(restored(&site, "latest", "t2", &["--copy", "disk"]), "one");
@@ -100,7 +193,7 @@ fn latest_is_the_newest_of_all_copies_and_an_id_is_found_in_whichever_has_it() {
 #[test]
 fn every_snapshot_is_listed_once_with_the_copies_that_have_it() {
     let (site, first) = two_copies();
-    let second = backup(&site);
+    let second = backup_without(&site, "nas");
     site.lifeboat(["drill", "--copy", "nas"]).ok();
     let ran = site.lifeboat(["snapshots", "--json"]).ok();
     let listed = lines_of(&ran, "snapshot");
@@ -117,6 +210,8 @@ fn every_snapshot_is_listed_once_with_the_copies_that_have_it() {
 fn copies_are_listed_with_what_they_hold_and_how_far_they_lag() {
     let (site, _) = two_copies();
     configure(&site, ", media: object, offsite: true, immutable: true");
+    site.lifeboat(["copies"]).exits(3).says(["never drilled"]);
+    site.lifeboat(["drill", "--all-copies"]).ok();
     let in_step = site.lifeboat(["copies", "--json"]).ok();
     assert_eq!(in_step.summary()["status"], "ok");
     let nas = &lines_of(&in_step, "copy")[1];
@@ -127,23 +222,24 @@ fn copies_are_listed_with_what_they_hold_and_how_far_they_lag() {
     assert_eq!((&nas["stacks"]["app"]["snapshots"], &nas["stacks"]["app"]["lag"]["snapshots"]), (&json!(1), &json!(0)));
     assert!(nas["location"].as_str().unwrap().ends_with("/nas"), "{nas}");
 
-    backup(&site);
-    let behind = site.lifeboat(["copies", "--json"]).exits(1);
+    backup_without(&site, "nas");
+    let behind = site.lifeboat(["copies", "--json"]).exits(3);
     assert_eq!(behind.summary()["bad"], json!(["nas"]));
     assert_eq!(lines_of(&behind, "copy")[1]["stacks"]["app"]["lag"]["snapshots"], 1);
-    site.lifeboat(["copies"]).exits(1).says(["off-site, immutable", "lags behind by 1 snapshot", "never drilled"]);
+    site.lifeboat(["copies"]).exits(3).says(["off-site, immutable", "1 snapshot behind", "copy nas lags behind"]);
 
-    copy_repository(&site);
+    site.lifeboat(["sync"]).ok();
     away(&site, "nas");
-    site.lifeboat(["copies"]).exits(1).says(["WRONG", "repository"]);
+    site.lifeboat(["copies"]).exits(1).says(["critical", "holds no repository"]);
     configure(&site, ", removable: true");
-    site.lifeboat(["copies"]).ok().says(["not here, which a removable copy may be"]);
+    site.lifeboat(["copies"]).ok().says(["removable copy nas is not here"]);
     back(&site, "nas");
     // Another repository at the place of a copy.
     std::fs::remove_dir_all(site.path("nas")).unwrap();
     let other = Site::initialised();
     run(Command::new("cp").arg("-rT").arg(other.repo()).arg(site.path("nas"))).ok();
-    site.lifeboat(["copies"]).exits(1).says(["a repository of its own"]);
+    site.lifeboat(["copies"]).exits(3).says(["a repository of its own"]);
+    site.lifeboat(["sync"]).exits(3).says(["a repository of its own"]);
 }
 
 #[test]
@@ -167,7 +263,7 @@ fn status_scores_the_copies_and_says_what_each_loss_would_take() {
         "notice: copies: 2 copies",
     ]);
 
-    backup(&site);
+    backup_without(&site, "nas");
     let behind = site.lifeboat(["status", "--json"]).exits(3).summary();
     assert_eq!(behind["stacks"]["app"]["score"]["verified"], 1, "{behind}");
     site.lifeboat(["status"]).exits(3).says(["app: WARNING", "copy nas lags behind"]);
@@ -185,7 +281,7 @@ fn each_copy_is_checked_and_drilled_by_itself() {
     site.lifeboat(["check", "--read-data", "--copy", "nas"]).exits(1).says(["copy nas is DAMAGED"]);
     site.lifeboat(["check", "--read-data"]).exits(1).says(["copy disk:", "copy nas is DAMAGED"]);
     site.lifeboat(["drill", "--all-copies"]).exits(1).says(["came back from copy disk", "from copy nas"]);
-    site.lifeboat(["copies"]).exits(1).says(["its last drill failed"]);
+    site.lifeboat(["copies"]).exits(1).says(["the drill of copy nas on", "the check of copy nas on"]);
 }
 
 /// Files below a folder, in order.
@@ -202,9 +298,8 @@ fn walk(folder: &Path) -> Vec<std::path::PathBuf> {
 #[test]
 fn each_copy_forgets_by_its_own_rules_and_a_named_snapshot_leaves_all() {
     let (site, first) = two_copies();
-    let second = backup(&site);
-    let third = backup(&site);
-    copy_repository(&site);
+    let second = site.backup();
+    let third = site.backup();
     configure(&site, ", retention: { last: 1 }");
     let kept = |copy: &str| {
         let ran = site.lifeboat(["snapshots", "--copy", copy, "--json"]).ok();
@@ -215,8 +310,10 @@ fn each_copy_forgets_by_its_own_rules_and_a_named_snapshot_leaves_all() {
     site.lifeboat(["forget", "--prune"]).ok();
     assert_eq!(kept("disk"), [first.clone(), second.clone(), third.clone()], "by the stack's rules");
     assert_eq!(kept("nas"), std::slice::from_ref(&third), "by its own");
-    // That it keeps less is no lag.
-    site.lifeboat(["copies"]).ok();
+    // That it keeps less is no lag, and nothing brings back what its rules removed.
+    site.lifeboat(["copies"]).exits(3).says(["never drilled"]);
+    site.lifeboat(["sync"]).ok().says(["copy nas is in step"]);
+    assert_eq!(kept("nas").len(), 1);
     // One copy only, then every copy that has it.
     site.lifeboat(["forget", &second, "--copy", "nas"]).exits(1);
     site.lifeboat(["forget", &second]).ok();
@@ -252,7 +349,7 @@ fn places_that_this_version_does_not_write_to_are_said_and_never_passed_over_in_
         "nas: { url: nas, layout: archive, recipients: [age1qqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqq] }",
     );
     site.lifeboat(["config", "check"]).exits(1).says(["copy nas: FAILED: archive copies are not in this version"]);
-    site.lifeboat(["backup"]).exits(3).says(["copy nas does not have it"]);
+    site.lifeboat(["backup"]).exits(3).says(["copy nas FAILED: archive copies"]);
     site.lifeboat(["status"]).exits(1).says(["archive copies are not in this version"]);
     site.lifeboat(["copies"]).exits(1).says(["archive copies are not in this version"]);
     site.lifeboat(["snapshots", "--copy", "nas"]).exits(1).says(["archive copies are not in this version"]);
@@ -268,9 +365,9 @@ fn init_takes_any_number_of_places_and_refuses_what_is_none() {
     let made = site.lifeboat(["init", "data", "--yes", "--copy", "repo", "--copy", "nas", "--json"]).ok().summary();
     assert!(made["repository"].as_str().unwrap().ends_with("/repo"), "{made}");
     site.lifeboat(["config", "show"]).ok().says(["local:", "local-2:"]);
-    site.lifeboat(["init", "data", "--yes"]).ok().says(["nothing is in", "filled from the first"]);
+    site.lifeboat(["init", "data", "--yes"]).ok().says(["local-2: there is a repository", "it opens"]);
     let guide = {
-        site.lifeboat(["backup"]).exits(3);
+        site.lifeboat(["backup"]).ok();
         site.lifeboat(["cat", "latest:RESTORE.md"]).ok().text()
     };
     for copy in ["Copy local:", "Copy local-2:", "export RESTIC_REPOSITORY="] {

@@ -301,7 +301,7 @@ fn mends(kind: Kind, harm: Harm, patient: &Patient, file: &str, when: &str) {
             site.lifeboat(["drill"]).exits(3).says([file]);
             let ran = ran.exits(3);
             match harm {
-                Harm::Lose => site.lifeboat(["heal"]).ok().says(["whose snapshots are gone"]),
+                Harm::Lose => site.lifeboat(["heal"]).exits(3).says(["it passed a drill and is gone"]),
                 _ => site.lifeboat(["forget", "--force", &patient.newest]).ok(),
             };
             ran
@@ -355,4 +355,100 @@ fn a_lost_file_is_found_and_named_and_never_restored_silently() {
     if can(program("restic")) {
         each_kind_suffers(Harm::Lose, KINDS.into_iter().filter(|kind| *kind != Kind::DataPackHeader));
     }
+}
+
+/// A site with two snapshots of `f`, whose content changed between them, and of `g`, which stays.
+fn two_states() -> (Site, [String; 2]) {
+    let site = Site::initialised();
+    let write = |name: &str, seed: u64| std::fs::write(site.data().join(name), Dice::new(seed).bytes(600_000)).unwrap();
+    write("f", 1);
+    write("g", 2);
+    let first = site.backup();
+    write("f", 3);
+    let second = site.backup();
+    (site, [first, second])
+}
+
+/// Inverts a byte in the middle of a pack.
+fn flip(pack: &Path) {
+    let mut bytes = std::fs::read(pack).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    std::fs::write(pack, bytes).unwrap();
+}
+
+fn is_whole(site: &Site) {
+    site.lifeboat(["check", "--read-data"]).ok();
+    site.restic(["check", "--read-data"]).ok().says(["no errors were found"]);
+    site.lifeboat(["drill"]).ok();
+    site.lifeboat(["status"]).ok().says(["app: safe"]);
+}
+
+#[test]
+fn the_hints_lead_out_of_damage_where_the_source_still_has_the_data() {
+    if !can(program("restic")) {
+        return;
+    }
+    let (site, _) = two_states();
+    site.lifeboat(["drill"]).ok();
+    // All data packs suffer, so that what is in `g` is hit for certain; `f` is made what it was, too.
+    for pack in site.stored("data") {
+        flip(&pack);
+    }
+    site.lifeboat(["check", "--read-data"]).exits(1).says(["lifeboat heal --read-data", "lifeboat backup"]);
+    site.lifeboat(["status"]).exits(1).says(["the check of copy disk on"]);
+    site.lifeboat(["heal", "--read-data"]).exits(3).says(["lifeboat backup", "lifeboat forget ID"]);
+    site.lifeboat(["backup"]).ok();
+    // What only the old snapshots held is lost for good, and goes with them.
+    let listed = site.lifeboat(["snapshots", "--json"]).lines();
+    let damaged: Vec<String> = listed
+        .iter()
+        .filter(|line| line["message_type"] == "snapshot")
+        .map(|line| line["id"].as_str().unwrap().to_owned())
+        .collect();
+    let (_, old) = damaged.split_last().unwrap();
+    for id in old {
+        site.lifeboat(["forget", "--force", id]).ok();
+    }
+    site.lifeboat(["heal", "--read-data"]).ok().says(["copy disk is whole now"]);
+    is_whole(&site);
+}
+
+#[test]
+fn the_hints_lead_out_of_damage_that_is_for_good() {
+    if !can(program("restic")) {
+        return;
+    }
+    let (site, [first, _]) = two_states();
+    let pack = site.stored("data").into_iter().max_by_key(|pack| pack.metadata().unwrap().len()).unwrap();
+    flip(&pack);
+    site.lifeboat(["check", "--read-data"]).exits(1);
+    site.lifeboat(["heal", "--read-data"]).exits(3);
+    site.lifeboat(["backup"]).ok();
+    site.lifeboat(["forget", "--force", &first]).ok();
+    let healed = site.lifeboat(["heal", "--read-data"]);
+    if healed.status.code() == Some(3) {
+        // The other one was hit as well.
+        let second = site.lifeboat(["snapshots", "--json"]).lines()[0]["id"].as_str().unwrap().to_owned();
+        site.lifeboat(["forget", "--force", &second]).ok();
+        site.lifeboat(["heal", "--read-data"]).ok();
+    }
+    is_whole(&site);
+}
+
+#[test]
+fn a_lost_snapshot_and_one_whose_root_is_lost_are_not_safe() {
+    let (site, [_, second]) = two_states();
+    site.lifeboat(["drill"]).ok();
+    site.lifeboat(["status"]).ok();
+    std::fs::rename(site.repo().join("snapshots").join(&second), site.path("lost")).unwrap();
+    site.lifeboat(["status"]).exits(1).says(["NOT SAFE", "lost snapshots that were drilled in it"]);
+    site.lifeboat(["copies"]).exits(1).says(["lost snapshots that were drilled in it"]);
+    std::fs::rename(site.path("lost"), site.repo().join("snapshots").join(&second)).unwrap();
+    site.lifeboat(["status"]).ok();
+    // Every pack is lost; what is left of the index names nothing that is not there.
+    std::fs::rename(site.repo().join("data"), site.path("data-away")).unwrap();
+    site.lifeboat(["heal"]).exits(3);
+    site.lifeboat(["backup"]).ok();
+    site.lifeboat(["status"]).exits(1).says(["NOT SAFE", "holds damaged snapshots"]);
 }

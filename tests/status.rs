@@ -31,7 +31,7 @@ fn a_copy_that_lost_packs_or_its_index_is_not_safe() {
     for pack in site.stored("data") {
         std::fs::rename(&pack, site.path("pack")).unwrap();
         site.lifeboat(["status"]).exits(1).says(["app: NOT SAFE", "lost packs"]);
-        site.lifeboat(["copies"]).exits(1).says(["1 pack lost or cut"]);
+        site.lifeboat(["copies"]).exits(1).says(["copy disk lost packs"]);
         std::fs::rename(site.path("pack"), &pack).unwrap();
     }
     for index in site.stored("index") {

@@ -2,17 +2,22 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use operations::backup::NamedSource;
 use operations::config::{self, CopySettings, Environment, Settings, StackSettings};
 use operations::snapshots::{self, LATEST, Resolved};
+use operations::state::{Seen, State};
 use operations::{Fault, FaultKind};
-use repository::{Cancel, Event, File, FileKind, Index, Problem, Repository, RunCx, SystemClock};
+use repository::{Cancel, Clock as _, Event, File, FileKind, Index, Problem, Repository, RunCx, SystemClock};
 
 use crate::arguments::Common;
 use crate::output::Output;
 use crate::progress::Progress;
 use crate::{signals, wiring};
+
+/// How old the memory of a copy may be before it is renewed.
+const SEEN_AGAIN_AFTER: Duration = Duration::from_secs(60 * 60);
 
 /// A run of the program without a configuration yet.
 pub struct Run {
@@ -29,6 +34,15 @@ pub struct Run {
 pub struct App {
     pub run: Run,
     pub settings: Settings,
+}
+
+/// What came of opening several copies.
+#[derive(Default)]
+pub struct Each<'a> {
+    /// Those that could be opened, in the order that was asked.
+    pub opened: Vec<Opened<'a>>,
+    /// Those that could not.
+    pub faults: Vec<(&'a CopySettings, Fault)>,
 }
 
 /// A copy that was opened.
@@ -91,7 +105,25 @@ impl App {
 
     /// Opens a copy with the password that the configuration gives it.
     pub fn open(&self, copy: &CopySettings) -> Result<Arc<Repository>, Fault> {
-        wiring::open(copy, &copy.password()?.read()?, &self.run)
+        let repository = wiring::open(copy, &copy.password()?.read()?, &self.run)?;
+        self.remember_seen(copy, &repository);
+        Ok(repository)
+    }
+
+    fn remember_seen(&self, copy: &CopySettings, repository: &Repository) {
+        let (now, repository) = (self.run.clock.now(), repository.config().id);
+        let is_news = self.state().last_seen(&copy.name).is_none_or(|seen| {
+            seen.repository != repository || now.duration_since(seen.at).unsigned_abs() > SEEN_AGAIN_AFTER
+        });
+        if is_news {
+            // Who may read a copy may not always write state; then nobody relies on it.
+            let _ = self.state().save_seen(&copy.name, &Seen { at: now, repository });
+        }
+    }
+
+    /// What this host remembers.
+    pub fn state(&self) -> State {
+        State::below(&self.settings.state_dir)
     }
 
     /// Opens the first of `copies` that can be opened. Those before it are passed over and named.
@@ -110,16 +142,28 @@ impl App {
         Err(self.none_opened(faults))
     }
 
-    /// Opens all of `copies` that can be opened, at least one. The others are passed over and named.
-    pub fn open_all<'a>(&self, copies: &[&'a CopySettings]) -> Result<Vec<Opened<'a>>, Fault> {
-        let (mut opened, mut faults) = (Vec::new(), Vec::new());
-        for copy in copies {
-            match self.open(copy) {
-                Ok(repository) => opened.push(Opened { copy, repository }),
+    /// Opens all of `copies` that can be opened, at once: each costs a key derivation, and one that is away costs patience.
+    pub fn open_each<'a>(&self, copies: &[&'a CopySettings]) -> Result<Each<'a>, Fault> {
+        let opened: Vec<_> = std::thread::scope(|scope| {
+            let open = |copy: &'a CopySettings| scope.spawn(move || self.open(copy));
+            let threads: Vec<_> = copies.iter().map(|copy| (*copy, open(copy))).collect();
+            let panicked = |_| Err(Fault::new(FaultKind::Failed, "opening it panicked"));
+            threads.into_iter().map(|(copy, thread)| (copy, thread.join().unwrap_or_else(panicked))).collect()
+        });
+        let mut each = Each::default();
+        for (copy, opened) in opened {
+            match opened {
+                Ok(repository) => each.opened.push(Opened { copy, repository }),
                 Err(fault) if fault.kind == FaultKind::Cancelled => return Err(fault),
-                Err(fault) => faults.push((*copy, fault)),
+                Err(fault) => each.faults.push((copy, fault)),
             }
         }
+        Ok(each)
+    }
+
+    /// Opens all of `copies` that can be opened, at least one. The others are passed over and named.
+    pub fn open_all<'a>(&self, copies: &[&'a CopySettings]) -> Result<Vec<Opened<'a>>, Fault> {
+        let Each { opened, faults } = self.open_each(copies)?;
         if opened.is_empty() {
             return Err(self.none_opened(faults));
         }
@@ -170,7 +214,7 @@ impl App {
     }
 
     /// The first fault; those after it are said at once.
-    fn none_opened(&self, mut faults: Vec<(&CopySettings, Fault)>) -> Fault {
+    pub fn none_opened(&self, mut faults: Vec<(&CopySettings, Fault)>) -> Fault {
         if faults.is_empty() {
             return no_copies();
         }
@@ -193,6 +237,15 @@ impl App {
             self.cx().events.emit(Event::Problem(Problem { source: String::new(), path, what }));
         }
         Ok(index)
+    }
+
+    /// Refuses the name of a stack that neither the configuration nor any snapshot knows. `is_found` says whether there are
+    /// snapshots of it.
+    pub fn check_stack(&self, name: Option<&str>, is_found: bool) -> Result<(), Fault> {
+        match name {
+            Some(name) if !is_found => self.settings.stack(name).map(drop),
+            _ => Ok(()),
+        }
     }
 
     /// The stacks called `names`, or all.

@@ -64,8 +64,10 @@ pub enum Command {
     Drill(Drill),
     /// Check a copy for damage
     Check(Check),
-    /// Mend what can be mended: rebuild a missing or damaged index
+    /// Mend what can be mended, from the other copies and from what is whole: packs, snapshots, the index
     Heal(Heal),
+    /// Bring the copies into step: move what each lacks, from the others
+    Sync(Sync),
     /// Remove snapshots by the retention rules
     Forget(Box<Forget>),
     /// Remove data that no snapshot needs any more
@@ -280,11 +282,26 @@ pub struct Check {
 }
 
 #[derive(Debug, Args)]
+pub struct Sync {
+    /// The stacks [default: all]
+    pub stack: Vec<String>,
+    /// The copy to bring into step; may be repeated [default: all]
+    #[arg(long, value_name = "NAME")]
+    pub copy: Vec<String>,
+    /// Also snapshots that belong to no stack of the configuration, such as those of other hosts or programs
+    #[arg(long)]
+    pub all: bool,
+    /// Show what would be moved, move nothing
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+#[derive(Debug, Args)]
 pub struct Heal {
-    /// The copy to mend
+    /// The copy to mend [default: all]
     #[arg(long, value_name = "NAME")]
     pub copy: Option<String>,
-    /// Read every byte, and take what is damaged out of the index, so that the next backup stores it anew
+    /// Read every byte. What no copy has whole leaves the index, so that the next backup stores it anew
     #[arg(long)]
     pub read_data: bool,
 }

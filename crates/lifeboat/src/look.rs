@@ -6,11 +6,12 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use operations::config::{CopySettings, StackSettings};
 use operations::manifest::Manifest;
-use operations::status::{Content, CopyFault, CopyKnown, Newest};
+use operations::status::{self, Content, CopyFault, CopyKnown, Health, Known, Newest};
 use operations::{Fault, FaultKind, drill, failure_domain, snapshots};
 use repository::check::{self, Glance};
+use repository::format::pack::BlobKind;
 use repository::format::receipt::Receipt;
-use repository::{Id, Index};
+use repository::{Clock as _, Id, Index, receipt};
 
 use crate::app::App;
 
@@ -29,12 +30,14 @@ pub struct Seen {
     /// Snapshots, of whatever stack, that cannot be read.
     pub damaged: Vec<Id>,
     pub glance: Glance,
+    /// Snapshots that were drilled and are gone.
+    pub lost: Vec<Id>,
     pub receipts: Vec<Receipt>,
 }
 
 /// What a copy holds of one stack.
 pub struct Held {
-    /// Every snapshot, oldest first.
+    /// Every snapshot whose root is there, oldest first.
     pub snapshots: Vec<(Id, Timestamp)>,
     pub newest: Option<Newest>,
 }
@@ -50,8 +53,12 @@ pub fn into<'a>(app: &App, copies: &[&'a CopySettings], stacks: &[&StackSettings
 
 fn seen(app: &App, copy: &CopySettings, stacks: &[&StackSettings]) -> Result<Seen, Fault> {
     let repository = app.open(copy)?;
-    let (found, damaged) = repository.snapshots_readable(&app.run.cancel)?;
+    let (mut found, damaged) = repository.snapshots_readable(&app.run.cancel)?;
     let index = Index::load(&app.cx(), &repository)?;
+    let mut damaged: Vec<Id> = damaged.into_iter().map(|(id, _)| id).collect();
+    // Without its root nothing of a snapshot can be read, as after a heal that could not bring it back.
+    let rootless = found.extract_if(.., |(_, snapshot)| !index.contains(BlobKind::Tree, &snapshot.tree));
+    damaged.extend(rootless.map(|(id, _)| id));
     let held = |stack: &&StackSettings| {
         let found = snapshots::of_stack(found.clone(), Some(&stack.name));
         let newest = snapshots::newest(&found).map(|(id, snapshot)| Newest {
@@ -69,7 +76,8 @@ fn seen(app: &App, copy: &CopySettings, stacks: &[&StackSettings]) -> Result<See
     Ok(Seen {
         repository: repository.config().id,
         stacks: stacks.iter().map(held).collect(),
-        damaged: damaged.into_iter().map(|(id, _)| id).collect(),
+        damaged,
+        lost: receipt::orphans(&repository)?.into_iter().collect(),
         glance: check::at_a_glance(&app.cx(), &repository, &index)?,
         receipts: drill::receipts(&repository)?,
     })
@@ -81,14 +89,15 @@ pub fn of_stack<'a, 'b>(looks: &'b [Look<'a>], stack: &StackSettings) -> Vec<&'b
 }
 
 /// Whether a copy is of another repository than the first one that could be looked into.
-pub fn is_other(looks: &[&Look<'_>], look: &Look<'_>) -> bool {
+fn is_other(looks: &[&Look<'_>], look: &Look<'_>) -> bool {
     let repository = |look: &Look<'_>| look.seen.as_ref().ok().map(|seen| seen.repository);
     let first = looks.iter().find_map(|look| repository(look));
     repository(look).is_some_and(|own| first.is_some_and(|first| first != own))
 }
 
 /// What is known of a stack's copies.
-pub fn known(app: &App, looks: &[&Look<'_>], stack: &StackSettings) -> Vec<CopyKnown> {
+fn known(app: &App, looks: &[&Look<'_>], stack: &StackSettings) -> Vec<CopyKnown> {
+    let state = app.state();
     let known = |look: &&Look<'_>| {
         let copy = look.copy;
         let seen = look.seen.as_ref().ok();
@@ -107,14 +116,17 @@ pub fn known(app: &App, looks: &[&Look<'_>], stack: &StackSettings) -> Vec<CopyK
             newest: held.and_then(|held| held.newest.clone()),
             damaged: seen.map_or_else(Vec::new, |seen| seen.damaged.clone()),
             glance: seen.map_or_else(Glance::default, |seen| seen.glance),
+            lost: seen.map_or_else(Vec::new, |seen| seen.lost.clone()),
+            check: state.last_check(&copy.name),
+            last_seen: state.last_seen(&copy.name).map(|seen| seen.at),
             snapshots: held.into_iter().flat_map(|held| &held.snapshots).map(|(id, _)| *id).collect(),
         }
     };
     looks.iter().map(known).collect()
 }
 
-/// The receipts of all copies, oldest first. What was synchronised lies in several, and counts once.
-pub fn receipts(looks: &[&Look<'_>]) -> Vec<Receipt> {
+/// The receipts of all copies, oldest first. Each lies in the copy that it is of; where one was copied as files, it counts once.
+fn receipts(looks: &[&Look<'_>]) -> Vec<Receipt> {
     let mut receipts: Vec<Receipt> = Vec::new();
     for receipt in looks.iter().filter_map(|look| look.seen.as_ref().ok()).flat_map(|seen| &seen.receipts) {
         if !receipts.contains(receipt) {
@@ -123,4 +135,22 @@ pub fn receipts(looks: &[&Look<'_>]) -> Vec<Receipt> {
     }
     receipts.sort_by_key(|receipt| receipt.at);
     receipts
+}
+
+/// The health of a stack, from a look into its copies.
+pub fn health(app: &App, stack: &StackSettings, looks: &[&Look<'_>]) -> Health {
+    let copies: Vec<CopyKnown> = known(app, looks, stack);
+    let receipts = receipts(looks);
+    let live = failure_domain::live(stack);
+    let last_run = app.state().last_run(&stack.name);
+    let known = Known {
+        stack: &stack.name,
+        live: &live,
+        receipts: &receipts,
+        copies: &copies,
+        last_run: last_run.as_ref(),
+        rpo: stack.rpo,
+        rto: stack.rto,
+    };
+    status::health(&known, app.run.clock.now())
 }

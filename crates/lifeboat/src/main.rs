@@ -3,6 +3,7 @@
 mod app;
 mod arguments;
 mod commands;
+mod invocation;
 mod look;
 mod output;
 mod progress;

@@ -3,6 +3,7 @@
 use std::io::{IsTerminal as _, Write as _};
 use std::process::ExitCode;
 
+use operations::status::Severity;
 use operations::{Fault, FaultKind};
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -33,6 +34,16 @@ impl Outcome {
             (Self::Bad, _) | (_, Self::Bad) => Self::Bad,
             (Self::Partial, _) | (_, Self::Partial) => Self::Partial,
             (Self::Ok, Self::Ok) => Self::Ok,
+        }
+    }
+}
+
+impl From<Severity> for Outcome {
+    fn from(severity: Severity) -> Self {
+        match severity {
+            Severity::Notice => Self::Ok,
+            Severity::Warning => Self::Partial,
+            Severity::Critical => Self::Bad,
         }
     }
 }
@@ -110,6 +121,7 @@ impl Output {
         self.json("passed_over", json!({ "copy": copy, "code": code, "message": message, "hint": fault.hint }));
         if !self.json {
             complain(&format!("passed over copy {copy}: {message}"));
+            fault.hint.iter().for_each(|hint| complain(&format!("  {hint}")));
         }
     }
 

@@ -10,12 +10,12 @@ use connectors::source::{
 use connectors::storage::{
     AzureCredentials, AzureOptions, LocalStorage, ObjectStorage, S3Options, SftpOptions, SftpStorage,
 };
+use operations::Fault;
 use operations::backup::NamedSource;
 use operations::config::{
     AzureLocation, AzureLogin, CommandLine, CopySettings, Environment, Location, S3Location, Secret, SecretSource,
     SftpLocation, SourceKind, SourceSettings, StackSettings,
 };
-use operations::Fault;
 use repository::storage::limit::Limit;
 use repository::storage::retry::Retry;
 use repository::{FileKind, Repository, Source, SourceError, Storage};

@@ -37,7 +37,7 @@ pub struct StackBackup<'a> {
     pub tags: &'a [String],
     /// Where temporary folders may be made.
     pub scratch: &'a Path,
-    /// Paths that are never captured: the copies and the state folder.
+    /// Paths that are never captured: the copies, the state folder, files with secrets.
     pub own_paths: &'a [PathBuf],
     /// All copies of the repository, for the restore guide.
     pub copies: &'a [GuideCopy],

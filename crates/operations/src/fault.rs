@@ -1,4 +1,4 @@
-//! The one error that people and scripts see. Exit code, error code and severity follow from its kind in this file and
+//! The one error that people and scripts see. Exit code and error code follow from its kind in this file and
 //! nowhere else. A message never repeats the text of its source: [`Fault::text`] joins the two where both are wanted.
 
 use std::error::Error;
@@ -56,19 +56,6 @@ pub enum FaultKind {
     Failed,
 }
 
-/// How much a fault matters to whoever is alerted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Severity {
-    /// It was asked for, or passes by itself.
-    Notice,
-    /// Protection is less than it should be.
-    Warning,
-    /// Nothing was protected, or nothing could be done.
-    Error,
-    /// Data that was thought safe is not.
-    Critical,
-}
-
 impl FaultKind {
     /// Every kind.
     pub const ALL: [Self; 16] = [
@@ -90,25 +77,25 @@ impl FaultKind {
         Self::Failed,
     ];
 
-    /// The one table: error code for clients, exit code for scripts, severity for people.
-    fn facts(self) -> (&'static str, u8, Severity) {
+    /// The one table: error code for clients, exit code for scripts.
+    fn facts(self) -> (&'static str, u8) {
         match self {
-            Self::Usage => ("usage", 2, Severity::Error),
-            Self::Config => ("config", 2, Severity::Error),
-            Self::Partial => ("partial", 3, Severity::Warning),
-            Self::NoRepository => ("no-repository", 10, Severity::Error),
-            Self::AlreadyExists => ("already-exists", 1, Severity::Error),
-            Self::Locked => ("locked", 11, Severity::Warning),
-            Self::WrongPassword => ("wrong-password", 12, Severity::Error),
-            Self::Unsupported => ("unsupported", 1, Severity::Error),
-            Self::Damaged => ("damaged", 1, Severity::Critical),
-            Self::StorageFull => ("storage-full", 1, Severity::Error),
-            Self::Denied => ("denied", 1, Severity::Error),
-            Self::Storage => ("storage", 1, Severity::Error),
-            Self::Source => ("source", 1, Severity::Error),
-            Self::NotFound => ("not-found", 1, Severity::Error),
-            Self::Cancelled => ("cancelled", 130, Severity::Notice),
-            Self::Failed => ("failed", 1, Severity::Error),
+            Self::Usage => ("usage", 2),
+            Self::Config => ("config", 2),
+            Self::Partial => ("partial", 3),
+            Self::NoRepository => ("no-repository", 10),
+            Self::AlreadyExists => ("already-exists", 1),
+            Self::Locked => ("locked", 11),
+            Self::WrongPassword => ("wrong-password", 12),
+            Self::Unsupported => ("unsupported", 1),
+            Self::Damaged => ("damaged", 1),
+            Self::StorageFull => ("storage-full", 1),
+            Self::Denied => ("denied", 1),
+            Self::Storage => ("storage", 1),
+            Self::Source => ("source", 1),
+            Self::NotFound => ("not-found", 1),
+            Self::Cancelled => ("cancelled", 130),
+            Self::Failed => ("failed", 1),
         }
     }
 
@@ -120,11 +107,6 @@ impl FaultKind {
     /// The exit code of the program. 10, 11, 12 and 130 are restic's.
     pub fn exit_code(self) -> u8 {
         self.facts().1
-    }
-
-    /// How much it matters.
-    pub fn severity(self) -> Severity {
-        self.facts().2
     }
 }
 
@@ -173,11 +155,6 @@ impl Fault {
     /// See [`FaultKind::exit_code`].
     pub fn exit_code(&self) -> u8 {
         self.kind.exit_code()
-    }
-
-    /// See [`FaultKind::severity`].
-    pub fn severity(&self) -> Severity {
-        self.kind.severity()
     }
 
     /// The message and the texts of all causes, joined by colons, on one line.
@@ -271,11 +248,14 @@ impl From<repository::Error> for Fault {
             }
             E::Damaged { file, .. } if file.kind == FileKind::Snapshot => (
                 FaultKind::Damaged,
-                Some("nobody can say what it needs; `lifeboat forget ID` removes it once you have given it up"),
+                Some(
+                    "nobody can say what it needs; `lifeboat heal` brings it back from another copy, and `lifeboat forget ID` \
+                     removes it once you have given it up",
+                ),
             ),
             E::Damaged { file, .. } if [FileKind::Config, FileKind::Key].contains(&file.kind) => (
                 FaultKind::Damaged,
-                Some("put what is lost back from another copy of the repository; without it nothing there can be read"),
+                Some("without it nothing there can be read: `lifeboat heal` puts the config back from another copy"),
             ),
             E::Damaged { .. } | E::BlobMissing { .. } | E::BlobDamaged { .. } | E::MalformedTree { .. } => {
                 (FaultKind::Damaged, Some(damaged))
@@ -350,25 +330,25 @@ mod tests {
     fn codes_and_exit_codes_are_what_scripts_were_promised() {
         let mut table = String::new();
         for kind in FaultKind::ALL {
-            let _ = writeln!(table, "{} {} {:?}", kind.code(), kind.exit_code(), kind.severity());
+            let _ = writeln!(table, "{} {}", kind.code(), kind.exit_code());
         }
         expect![[r#"
-            usage 2 Error
-            config 2 Error
-            partial 3 Warning
-            no-repository 10 Error
-            already-exists 1 Error
-            locked 11 Warning
-            wrong-password 12 Error
-            unsupported 1 Error
-            damaged 1 Critical
-            storage-full 1 Error
-            denied 1 Error
-            storage 1 Error
-            source 1 Error
-            not-found 1 Error
-            cancelled 130 Notice
-            failed 1 Error
+            usage 2
+            config 2
+            partial 3
+            no-repository 10
+            already-exists 1
+            locked 11
+            wrong-password 12
+            unsupported 1
+            damaged 1
+            storage-full 1
+            denied 1
+            storage 1
+            source 1
+            not-found 1
+            cancelled 130
+            failed 1
         "#]]
         .assert_eq(&table);
         let codes: BTreeSet<_> = FaultKind::ALL.iter().map(|kind| kind.code()).collect();

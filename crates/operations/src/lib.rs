@@ -11,7 +11,6 @@ pub mod drill;
 pub mod failure_domain;
 pub mod fault;
 pub mod in_place;
-pub mod last_run;
 pub mod manifest;
 #[cfg(test)]
 mod memory;
@@ -20,12 +19,13 @@ pub mod restore_guide;
 pub mod retention;
 pub mod score;
 pub mod scratch;
-mod shell;
+pub mod shell;
 pub mod snapshots;
+pub mod state;
 pub mod status;
 pub mod sync;
 
-pub use fault::{Fault, FaultKind, Severity};
+pub use fault::{Fault, FaultKind};
 
 /// Name and version, as snapshots and receipts carry it.
 pub const PROGRAM_VERSION: &str = concat!("lifeboat ", env!("CARGO_PKG_VERSION"));

@@ -24,6 +24,9 @@ pub fn text(manifest: &Manifest, copies: &[GuideCopy], time: Timestamp) -> Strin
     let mut text = String::new();
     let stack = &manifest.stack;
     let tag = shell::quote(&Snapshot::stack_tag(stack));
+    // A newer snapshot of some sources only must not pass for the latest of all.
+    let paths = manifest.sources.keys().map(|name| format!(" --path {}", shell::quote(&format!("/{name}"))));
+    let select = format!("--tag {tag}{}", paths.collect::<String>());
     let places = places(copies);
     let time = time.strftime("%Y-%m-%d %H:%M UTC");
     // Writing to a `String` cannot fail.
@@ -47,7 +50,7 @@ You need the repository, and the password of the copy that you take. When this w
 
 3. Restore all of it into an empty folder; as root, to get owners back:
 
-       restic restore latest --tag {tag} --target /restore
+       restic restore latest {select} --target /restore
 
 `lifeboat.json` beside this file holds what was counted when the snapshot was taken.
 
@@ -55,7 +58,7 @@ You need the repository, and the password of the copy that you take. When this w
 "
     );
     for (name, record) in &manifest.sources {
-        let _ = write!(text, "\n### {name} ({})\n\n{}", record.kind, describe(name, record, &tag));
+        let _ = write!(text, "\n### {name} ({})\n\n{}", record.kind, describe(name, record, &select));
     }
     text
 }
@@ -85,7 +88,7 @@ fn places(copies: &[GuideCopy]) -> String {
     text
 }
 
-fn describe(name: &str, record: &SourceRecord, tag: &str) -> String {
+fn describe(name: &str, record: &SourceRecord, select: &str) -> String {
     let tree = &record.tree;
     let mut text = format!("{} files, {} folders, {} bytes, below `/{name}`.\n", tree.files, tree.dirs, tree.bytes);
     if record.problems_total > 0 {
@@ -99,7 +102,7 @@ fn describe(name: &str, record: &SourceRecord, tag: &str) -> String {
         "files" | "compose" => format!(
             "Each file lies below `/{name}` at the path it had on the host: what was `/srv/app` is `/{name}/srv/app`.\n\
              Get only this source with\n\n    \
-             restic restore latest --tag {tag} --include {} --target /restore\n\n\
+             restic restore latest {select} --include {} --target /restore\n\n\
              Stop what uses the files, then copy them back with `cp -a`.\n",
             shell::quote(&format!("/{name}"))
         ),
@@ -111,7 +114,7 @@ fn describe(name: &str, record: &SourceRecord, tag: &str) -> String {
         ),
         "command" => {
             "The output of a command, as one file. Get it with\n\n".to_owned()
-                + &format!("    restic dump latest --tag {tag} {} > dump\n", shell::quote(&format!("/{name}/FILE")))
+                + &format!("    restic dump latest {select} {} > dump\n", shell::quote(&format!("/{name}/FILE")))
         }
         _ => String::new(),
     };

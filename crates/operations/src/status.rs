@@ -10,9 +10,9 @@ use repository::check::Glance;
 use repository::format::receipt::{Receipt, Verdict};
 use serde::Serialize;
 
-use crate::last_run::LastRun;
 use crate::manifest::{Manifest, SourceStatus};
 use crate::score::{self, Assessment, CopyFacts, Holds, Live, Loss, Password, Place, Proof, RuleVerdict, Score};
+use crate::state::{LastCheck, LastRun};
 use crate::{Fault, FaultKind, drill};
 
 /// What is known about one stack.
@@ -92,8 +92,14 @@ pub struct CopyKnown {
     pub damaged: Vec<Id>,
     /// What a glance at its packs shows.
     pub glance: Glance,
-    /// The stack's snapshots in it.
+    /// The stack's snapshots in it whose root is there.
     pub snapshots: BTreeSet<Id>,
+    /// Snapshots that were drilled in it and are gone, though nobody forgot them.
+    pub lost: Vec<Id>,
+    /// The last check of it that tells something.
+    pub check: Option<LastCheck>,
+    /// When it was last there.
+    pub last_seen: Option<Timestamp>,
 }
 
 /// Why a copy cannot be looked into.
@@ -105,6 +111,13 @@ pub struct CopyFault {
     pub what: String,
     /// What to do, where that is known.
     pub fix: Option<String>,
+}
+
+impl CopyFault {
+    /// Whether this is how a removable copy looks that is somewhere else just now.
+    pub fn is_absence(&self) -> bool {
+        matches!(self.kind, FaultKind::Storage | FaultKind::NoRepository)
+    }
 }
 
 impl From<Fault> for CopyFault {
@@ -128,6 +141,9 @@ pub enum Severity {
 /// Something that is wrong, why, and what to do.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct HealthProblem {
+    /// The copy that it is of, where it is one's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub copy: Option<String>,
     /// How bad it is.
     pub severity: Severity,
     /// What is wrong.
@@ -176,6 +192,8 @@ pub struct LastDrill {
 
 /// A drill older than this proves little about today's copy.
 const DRILL_AGE_MAX: Duration = Duration::from_secs(35 * 24 * 60 * 60);
+/// A removable copy that was not seen for longer holds little that helps.
+const REMOVABLE_AGE_MAX: Duration = Duration::from_secs(35 * 24 * 60 * 60);
 /// A snapshot older than this is said to be old where no `rpo` is set: a weekly one that failed to come.
 const BACKUP_AGE_MAX: Duration = Duration::from_secs(8 * 24 * 60 * 60);
 
@@ -206,6 +224,7 @@ pub fn health(known: &Known<'_>, now: Timestamp) -> Health {
     }
     if rto_ok == Some(false) {
         problems.push(HealthProblem {
+            copy: None,
             severity: Severity::Warning,
             text: format!("a restore took {:.0} s in the last drill, longer than the target", slowest.unwrap_or(0.0)),
             fix: "keep a copy nearer to the host, or raise `rto`".to_owned(),
@@ -214,7 +233,7 @@ pub fn health(known: &Known<'_>, now: Timestamp) -> Health {
     // What keeps copies from being verified is said of each copy already.
     for RuleVerdict { rule, text, fix, .. } in rules.iter().filter(|rule| !rule.kept && rule.rule != "verified") {
         let fix = fix.clone().unwrap_or_default();
-        problems.push(HealthProblem { severity: Severity::Notice, text: format!("{rule}: {text}"), fix });
+        problems.push(HealthProblem { copy: None, severity: Severity::Notice, text: format!("{rule}: {text}"), fix });
     }
     problems.sort_by_key(|problem| std::cmp::Reverse(problem.severity));
     Health { is_known, last_backup, last_drill, rpo_ok, rto_ok, score, rules, losses, problems }
@@ -284,6 +303,7 @@ fn still_tells(known: &Known<'_>, receipt: &Receipt) -> bool {
 fn run_problem(stack: &str, run: &LastRun, last_backup: Option<Timestamp>) -> Option<HealthProblem> {
     let failure = run.failure.as_ref().filter(|_| last_backup.is_none_or(|backup| backup < run.at))?;
     Some(HealthProblem {
+        copy: None,
         severity: Severity::Critical,
         text: format!("the last backup failed, on {}: {failure}", run.at.strftime("%Y-%m-%d %H:%M UTC")),
         fix: format!("mend this, then run `lifeboat backup {stack}`"),
@@ -312,12 +332,13 @@ fn backup_problems(
     let fix = format!("run `lifeboat backup {stack}`");
     let Some(Newest { time: newest, selection, content, .. }) = newest else {
         let text = "there is no backup yet".to_owned();
-        problems.push(HealthProblem { severity: Severity::Critical, text, fix });
+        problems.push(HealthProblem { copy: None, severity: Severity::Critical, text, fix });
         return;
     };
     let newest = *newest;
     if *selection {
         problems.push(HealthProblem {
+            copy: None,
             severity: Severity::Critical,
             text: "there is no snapshot of all sources, only of some".to_owned(),
             fix: fix.clone(),
@@ -325,6 +346,7 @@ fn backup_problems(
     }
     if newest > now {
         problems.push(HealthProblem {
+            copy: None,
             severity: Severity::Warning,
             text: format!("the newest snapshot is from the future ({newest})"),
             fix: "set the clock of this machine, or of the one that made it".to_owned(),
@@ -332,6 +354,7 @@ fn backup_problems(
     }
     for name in content.iter().flat_map(|content| &content.empty) {
         problems.push(HealthProblem {
+            copy: None,
             severity: Severity::Warning,
             text: format!("source {name} is empty: the newest snapshot holds no file of it"),
             fix: "see whether its disk is mounted and its paths are right, or take it out of lifeboat.yaml".to_owned(),
@@ -340,11 +363,13 @@ fn backup_problems(
     match content.as_ref().map(|content| content.status) {
         Some(SourceStatus::Ok) => {}
         Some(SourceStatus::Partial) => problems.push(HealthProblem {
+            copy: None,
             severity: Severity::Critical,
             text: "the newest snapshot is partial: something was left out or is doubtful".to_owned(),
             fix: format!("see `lifeboat snapshots {stack} --problems`, mend the cause and back up again"),
         }),
         None => problems.push(HealthProblem {
+            copy: None,
             severity: Severity::Critical,
             text: "the newest snapshot's manifest cannot be read".to_owned(),
             fix: "run `lifeboat check --read-data`".to_owned(),
@@ -353,11 +378,11 @@ fn backup_problems(
     let old = hours(age(newest, now));
     if rpo_ok == Some(false) {
         let text = format!("the newest snapshot is {old} old, older than the target");
-        problems.push(HealthProblem { severity: Severity::Critical, text, fix });
+        problems.push(HealthProblem { copy: None, severity: Severity::Critical, text, fix });
     } else if rpo_ok.is_none() && age(newest, now) > BACKUP_AGE_MAX {
         let text = format!("the newest snapshot is {old} old, and no `rpo` says how old it may be");
         let fix = format!("{fix}, and set `rpo` in lifeboat.yaml");
-        problems.push(HealthProblem { severity: Severity::Warning, text, fix });
+        problems.push(HealthProblem { copy: None, severity: Severity::Warning, text, fix });
     }
 }
 
@@ -371,13 +396,23 @@ fn copy_problems(
     let name = &copy.name;
     let fix = format!("run `lifeboat drill {stack} --copy {name}`");
     let mut add = |severity, text: String, fix: &str| {
-        problems.push(HealthProblem { severity, text, fix: fix.to_owned() });
+        problems.push(HealthProblem { copy: Some(name.clone()), severity, text, fix: fix.to_owned() });
     };
-    if let Some(CopyFault { kind, what, .. }) = &copy.fault
-        && copy.removable
-        && matches!(kind, FaultKind::Storage | FaultKind::NoRepository)
-    {
-        add(Severity::Notice, format!("removable copy {name} is not here: {what}"), "bring it back when it is due");
+    if let Some(fault) = copy.fault.as_ref().filter(|fault| copy.removable && fault.is_absence()) {
+        let days = copy.last_seen.map(|seen| age(seen, now).as_secs() / (24 * 60 * 60));
+        let fix = "bring it back, then run `lifeboat sync`";
+        match (copy.last_seen, days) {
+            (Some(seen), Some(days)) => {
+                let overdue = age(seen, now) > REMOVABLE_AGE_MAX;
+                let (severity, word) = if overdue { (Severity::Warning, ", OVERDUE") } else { (Severity::Notice, "") };
+                let text = format!("removable copy {name} is not here; it was last seen {days} days ago{word}");
+                add(severity, text, fix);
+            }
+            _ => {
+                let text = format!("removable copy {name} is not here and was never seen by this host: {}", fault.what);
+                add(Severity::Warning, text, fix);
+            }
+        }
         return;
     }
     if let Some(CopyFault { kind, what, fix }) = &copy.fault {
@@ -397,6 +432,23 @@ fn copy_problems(
         let text =
             format!("copy {name} holds damaged snapshots, which may be newer than those seen: {}", ids.join(", "));
         add(Severity::Critical, text, &format!("run `lifeboat check --copy {name} --read-data`, then back up again"));
+    }
+    if !copy.lost.is_empty() {
+        let ids: Vec<String> = copy.lost.iter().map(|id| id.short()).collect();
+        let text = format!("copy {name} lost snapshots that were drilled in it: {}", ids.join(", "));
+        add(
+            Severity::Critical,
+            text,
+            &format!("run `lifeboat heal --copy {name}`, which brings back what another copy has"),
+        );
+    }
+    if let Some(LastCheck { at, failure: Some(failure), .. }) = &copy.check {
+        let text = format!("the check of copy {name} on {} found damage: {failure}", at.strftime("%Y-%m-%d"));
+        add(
+            Severity::Critical,
+            text,
+            &format!("run `lifeboat heal --copy {name} --read-data`, then `lifeboat check --copy {name} --read-data`"),
+        );
     }
     let Glance { packs_lost, packs_unknown } = copy.glance;
     if packs_lost > 0 {
@@ -437,7 +489,8 @@ fn copy_problems(
 fn step_problems(stack: &str, copy: &CopyKnown, holds: Holds, newest: &Newest, problems: &mut Vec<HealthProblem>) {
     let name = &copy.name;
     let mut add = |text: String, fix: &str| {
-        problems.push(HealthProblem { severity: Severity::Warning, text, fix: fix.to_owned() });
+        let (copy, severity) = (Some(name.clone()), Severity::Warning);
+        problems.push(HealthProblem { copy, severity, text, fix: fix.to_owned() });
     };
     match (holds, &copy.newest) {
         _ if copy.is_other => add(

@@ -150,7 +150,8 @@ mod tests {
         let member = |memory: &Memory| Member { settings: copy, repository: memory.repository.clone() };
         let members = [member(&first), member(&behind), member(&late)];
         let ready = std::sync::Mutex::new(Vec::new());
-        let done = run(&first.cx(), &members, &[(1, vec![id]), (2, vec![id])], |number| ready.lock().unwrap().push(number));
+        let done =
+            run(&first.cx(), &members, &[(1, vec![id]), (2, vec![id])], |number| ready.lock().unwrap().push(number));
         let snapshots: Vec<_> = done.into_iter().map(|done| done.unwrap().snapshots).collect();
         assert_eq!(snapshots, [[id], [id]]);
         let mut ready = ready.into_inner().unwrap();

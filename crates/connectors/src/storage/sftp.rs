@@ -34,6 +34,9 @@ use super::layout::{id_of, is_digit, is_temporary};
 /// Folders that are read at once. A server may have a hundred open, and others have theirs.
 const FOLDERS_READ: usize = 32;
 
+/// Where SSH listens unless somebody says otherwise.
+const SSH_PORT: u16 = 22;
+
 /// Where a copy on a server is and how to get there.
 #[derive(Clone)]
 pub struct SftpOptions {
@@ -54,8 +57,10 @@ pub struct SftpOptions {
 impl SftpOptions {
     fn location(&self) -> String {
         let user = self.user.as_ref().map(|user| format!("{user}@")).unwrap_or_default();
-        let port = self.port.map(|port| format!(":{port}")).unwrap_or_default();
-        format!("sftp://{user}{}{port}/{}", self.host, self.path.trim_start_matches('/'))
+        let port = self.port.filter(|port| *port != SSH_PORT).map(|port| format!(":{port}")).unwrap_or_default();
+        let host = if self.host.contains(':') { format!("[{}]", self.host) } else { self.host.clone() };
+        // A path from the root begins with a second `/`, as in restic's urls.
+        format!("sftp://{user}{host}{port}/{}", self.path)
     }
 }
 

@@ -2,22 +2,25 @@
 
 use std::collections::BTreeMap;
 use std::os::unix::process::CommandExt as _;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
 use operations::backup::{self, BackupReport, NamedSource, StackBackup};
 use operations::config::{CopySettings, Layout, StackSettings};
-use operations::last_run::LastRun;
 use operations::manifest::SourceStatus;
 use operations::restore_guide::GuideCopy;
+use operations::state::LastRun;
 use operations::{Fault, FaultKind};
-use repository::Clock as _;
+use repository::storage::follow::Follower;
+use repository::{Clock as _, Repository};
 use rustix::process::{Pid, Signal, kill_process_group};
 use serde::Serialize;
 use serde_json::json;
 
 use super::for_each;
-use crate::app::{App, Opened};
+use super::sync::{self, CopyReport, Step};
+use crate::app::App;
 use crate::arguments;
 use crate::output::{Outcome, bytes, complain, count, seconds};
 
@@ -52,14 +55,14 @@ pub fn one(app: &App, stack: &StackSettings, only: &[String], tags: &[String]) -
         done => done.as_ref().err().map(Fault::text),
     };
     let run = LastRun { at: app.run.clock.now(), failure };
-    if let Err(fault) = run.save(&app.settings.state_dir, &stack.name) {
+    if let Err(fault) = app.state().save_run(&stack.name, &run) {
         complain(&format!("how it ended cannot be kept for `lifeboat status`: {}", fault.text()));
     }
     done
 }
 
-/// Takes a snapshot of one stack in the first of its copies that can be opened, and reports it. The stack's other copies
-/// do not have it then, which makes the run partial.
+/// Takes a snapshot of one stack into the first of its copies that can be opened, brings the others into step, and reports
+/// it. The others follow while it is written. One that does not get it makes the run partial.
 fn take(app: &App, stack: &StackSettings, only: &[String], tags: &[String]) -> Result<Done, Fault> {
     let clock: &dyn repository::Clock = &app.run.clock;
     let started = clock.now();
@@ -68,8 +71,15 @@ fn take(app: &App, stack: &StackSettings, only: &[String], tags: &[String]) -> R
     }
     let copies = app.copies(None, Some(stack))?;
     run_before(app, stack)?;
-    let Opened { copy, repository } = app.open_first(&copies)?;
-    let behind: Vec<&str> = copies.iter().map(|other| &*other.name).filter(|name| *name != copy.name).collect();
+    let each = app.open_each(&copies)?;
+    let Some(first) = each.opened.first() else { return Err(app.none_opened(each.faults)) };
+    let copy = first.copy;
+    let others = each.opened.iter().skip(1).filter(|other| other.repository.is_copy_of(&first.repository));
+    let (names, others): (Vec<&str>, Vec<&Repository>) =
+        others.map(|other| (&*other.copy.name, &*other.repository)).unzip();
+    let (repository, followers) = first.repository.followed_by(&others, &app.run.cancel);
+    let followers: BTreeMap<&str, Mutex<Option<Follower>>> =
+        names.into_iter().zip(followers.into_iter().map(|follower| Mutex::new(Some(follower)))).collect();
     // A name that is not there must be an error, and not a backup of nothing.
     only.iter().try_for_each(|name| stack.source(name).map(drop))?;
     let sources = app.sources(stack, &[])?;
@@ -83,18 +93,25 @@ fn take(app: &App, stack: &StackSettings, only: &[String], tags: &[String]) -> R
         copies: &guide_copies(&copies),
         count_first: app.run.progress.is_visible(),
     };
-    let result = backup::run(&app.cx(), &repository, &job);
+    let result = backup::run(&app.cx(), &Arc::new(repository), &job);
     app.run.progress.finish();
     let report = result?;
+    let written_to = copy.name.clone();
+    // What is under way to a copy gets there before it is asked what it lacks.
+    let ready = |name: &str| {
+        let follower =
+            followers.get(name).and_then(|follower| follower.lock().unwrap_or_else(PoisonError::into_inner).take());
+        if let Some(follower) = follower {
+            drop(follower.finish());
+        }
+    };
+    let copies = Step::of(app, &[stack]).take(each, |name| name != written_to, ready)?;
     let duration_s = clock.now().duration_since(started).as_secs_f64();
-    let summary = Summary::new(&report, &stack.name, &copy.name, &behind, started, duration_s);
+    let summary = Summary::new(&report, &stack.name, &written_to, &copies, started, duration_s);
     app.output().summary(&summary);
     print(app, &summary, &report);
-    for name in &behind {
-        app.output().text(format!("copy {name} does not have it: it lags behind copy {}", copy.name));
-    }
     let outcome = if summary.status == SourceStatus::Ok { Outcome::Ok } else { Outcome::Partial };
-    Ok(Done { report, outcome, copy: copy.name.clone() })
+    Ok(Done { report, outcome, copy: written_to })
 }
 
 /// The copies as `RESTORE.md` names them. What is no repository is not for restic.
@@ -124,12 +141,12 @@ struct Summary {
 }
 
 impl Summary {
-    /// `copy` has the snapshot, those `behind` do not.
+    /// `copy` was written; what came of the others is in `others`.
     fn new(
         report: &BackupReport,
         stack: &str,
         copy: &str,
-        behind: &[&str],
+        others: &BTreeMap<String, CopyReport>,
         started_at: Timestamp,
         duration_s: f64,
     ) -> Self {
@@ -143,9 +160,10 @@ impl Summary {
         });
         let bytes_added = stats.stored.bytes_added_packed;
         let written = (copy.to_owned(), json!({ "status": "ok", "bytes_added": bytes_added }));
-        let others = behind.iter().map(|name| ((*name).to_owned(), json!({ "status": "behind", "bytes_added": 0 })));
+        let all_have_it = sync::outcome(others.values()) == Outcome::Ok;
+        let others = others.iter().map(|(name, report)| (name.clone(), json!(report)));
         Self {
-            status: if behind.is_empty() { report.status() } else { SourceStatus::Partial },
+            status: if all_have_it { report.status() } else { SourceStatus::Partial },
             stack: stack.to_owned(),
             snapshot_id: report.snapshot.to_hex(),
             parent: report.parent.map(repository::Id::to_hex),

@@ -2,14 +2,15 @@
 
 use operations::Fault;
 use operations::config::CopySettings;
+use operations::state::LastCheck;
 use repository::check::{self, ReadData, Report};
-use repository::{FileKind, heal};
+use repository::{Clock as _, FileKind};
 use serde_json::json;
 
 use super::for_each;
 use crate::app::App;
 use crate::arguments;
-use crate::output::{Outcome, bytes, count};
+use crate::output::{Outcome, bytes, complain, count};
 
 pub fn check(app: &App, arguments: &arguments::Check) -> Result<Outcome, Fault> {
     let copies = app.copies(arguments.copy.as_deref(), None)?;
@@ -28,6 +29,18 @@ fn check_one(app: &App, copy: &CopySettings, arguments: &arguments::Check) -> Re
     app.run.progress.finish();
     let report = result?;
     print(app, &report, read_data, &copy.name);
+    let failure = (!report.is_ok()).then(|| {
+        let (findings, total) = (&report.findings, report.findings.len());
+        let first = findings.first().map_or_else(String::new, |first| {
+            let file = first.file.map_or_else(String::new, |file| format!("{file}: "));
+            format!("{file}{}", first.what)
+        });
+        if total > 1 { format!("{first}, and {} more", total - 1) } else { first }
+    });
+    let check = LastCheck { at: app.run.clock.now(), read_data: read_data == ReadData::All, failure };
+    if let Err(fault) = app.state().save_check(&copy.name, &check) {
+        complain(&format!("what it found cannot be kept for `lifeboat status`: {}", fault.text()));
+    }
     Ok(if report.is_ok() { Outcome::Ok } else { Outcome::Bad })
 }
 
@@ -39,8 +52,9 @@ fn print(app: &App, report: &Report, read_data: ReadData, copy: &str) {
         output.json("finding", json!({ "file": finding.file.map(|file| file.path()), "what": finding.what }));
     }
     for affected in &report.affected {
-        let path = affected.path.display();
-        output.text(format!("suffers: {}:{path}", affected.snapshot.short()));
+        let whole = affected.path.as_os_str().is_empty();
+        let path = if whole { "the whole snapshot".into() } else { affected.path.to_string_lossy() };
+        output.text(format!("suffers: {}: {path}", affected.snapshot.short()));
         output.json("affected", json!({ "snapshot": affected.snapshot, "path": affected.path.to_string_lossy() }));
     }
     let listed = report.affected.len();
@@ -61,8 +75,8 @@ fn print(app: &App, report: &Report, read_data: ReadData, copy: &str) {
     if !report.is_ok() {
         let findings = count(report.findings.len() as u64, "damage");
         output.text(format!(
-            "copy {copy} is DAMAGED: {findings} in {looked}; {} suffer",
-            count(report.affected_total as u64, "file")
+            "copy {copy} is DAMAGED: {findings} in {looked}; what suffers: {}",
+            count(report.affected_total as u64, "file or folder")
         ));
         advise(app, report);
         return;
@@ -85,7 +99,7 @@ fn advise(app: &App, report: &Report) {
         |kind: FileKind| report.findings.iter().any(|finding| finding.file.is_some_and(|file| file.kind == kind));
     let output = app.output();
     if hits(FileKind::Snapshot) {
-        output.text("  a damaged snapshot cannot be mended: `lifeboat forget ID` removes it; one that is gone is forgotten by `lifeboat heal`");
+        output.text("  `lifeboat heal` brings snapshots back that another copy has; `lifeboat forget ID` removes a damaged one that none has");
     }
     if hits(FileKind::Index) || report.unused_packs > 0 {
         output.text("  `lifeboat heal` rebuilds the index from the packs, which may bring back all of it");
@@ -99,52 +113,12 @@ fn advise(app: &App, report: &Report) {
     }
     if hits(FileKind::Pack) || report.findings.iter().any(|finding| finding.file.is_none()) {
         output.text(
-            "  `lifeboat heal --read-data` takes what is damaged out of the index; then `lifeboat backup` stores anew what is \
-             still in the sources",
+            "  `lifeboat heal --read-data` mends it from other copies and from what is whole; what no copy has, `lifeboat backup` \
+             stores anew where the sources still have it",
+        );
+        output.text(
+            "  what is lost for good goes with its snapshots: `lifeboat restore ID --to DIR --keep-damaged` saves the rest, then \
+             `lifeboat forget ID`",
         );
     }
-}
-
-pub fn heal(app: &App, arguments: &arguments::Heal) -> Result<Outcome, Fault> {
-    let copy = app.copy(arguments.copy.as_deref())?;
-    let repository = app.open(copy)?;
-    let result = heal::index(&app.cx(), &repository, arguments.read_data);
-    app.run.progress.finish();
-    let healed = result?;
-    let output = app.output();
-    for id in &healed.packs_missing {
-        output.text(format!("lost: {} is named by the index, but not there", repository::File::pack(*id)));
-    }
-    for (id, what) in &healed.packs_unreadable {
-        output.text(format!("lost: {}: {what}", repository::File::pack(*id)));
-    }
-    for id in &healed.packs_damaged {
-        output.text(format!("damaged: {}: what is still whole in it stays in use", repository::File::pack(*id)));
-    }
-    let remains = healed.packs_missing.len() + healed.packs_unreadable.len() + healed.packs_damaged.len();
-    output.summary(json!({
-        "status": if remains == 0 { "ok" } else { "partial" }, "copy": copy.name, "packs_added": healed.packs_added,
-        "packs_missing": healed.packs_missing, "packs_damaged": healed.packs_damaged,
-        "receipts_removed": healed.receipts_removed, "blobs_dropped": healed.blobs_dropped, "index_files_replaced": healed.index_files_replaced,
-        "packs_unreadable": healed.packs_unreadable.iter().map(|(id, _)| id).collect::<Vec<_>>(),
-    }));
-    if healed.changed_anything() {
-        output.text(format!(
-            "the index of copy {} was written anew: {} read from their own headers, {} replaced",
-            copy.name,
-            count(healed.packs_added as u64, "pack"),
-            count(healed.index_files_replaced.len() as u64, "damaged index file")
-        ));
-    } else {
-        output.text(format!("the index of copy {} agrees with its packs; nothing to mend", copy.name));
-    }
-    if healed.receipts_removed > 0 {
-        let receipts = count(healed.receipts_removed as u64, "receipt");
-        output.text(format!("{receipts} removed that cannot be read, or whose snapshots are gone: drill again"));
-    }
-    if remains > 0 {
-        output.text("what is lost is gone from this copy; `lifeboat check --read-data` names the files that suffer");
-        output.text("  back up again: what is still in the sources is then stored anew");
-    }
-    Ok(if remains == 0 { Outcome::Ok } else { Outcome::Partial })
 }

@@ -45,7 +45,10 @@ fn check(app: &App) -> Result<Outcome, Fault> {
         output.json("tried", json!({ "what": what, "ok": ok, "text": text }));
     };
     for copy in &app.settings.copies {
-        let opened = app.open(copy).map(|repository| format!("opened, version {}", repository.config().version));
+        let opened = app.open(copy).and_then(|repository| {
+            repository.check_writable()?;
+            Ok(format!("opened, version {}", repository.config().version))
+        });
         report(&format!("copy {}", copy.name), opened);
     }
     for stack in &app.settings.stacks {

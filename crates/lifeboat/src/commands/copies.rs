@@ -1,13 +1,10 @@
-//! `lifeboat copies`: every copy, what it holds, and how far it lags behind. For monitoring: the exit code is 0 where
-//! all is well and 1 where not.
+//! `lifeboat copies`: every copy, what it holds, how far it lags behind, and what is wrong with it. For monitoring it exits
+//! as `lifeboat status` does.
 
+use operations::Fault;
 use operations::config::StackSettings;
 use operations::copies::{Held, Lag, lag};
-use operations::last_run::LastRun;
-use operations::status::{self, CopyFault, CopyKnown, Health, Known, LastDrill};
-use operations::{Fault, FaultKind, failure_domain};
-use repository::Clock as _;
-use repository::format::receipt::Verdict;
+use operations::status::{self, Health, HealthProblem, LastDrill, Severity};
 use serde_json::{Value, json};
 
 use crate::app::App;
@@ -19,50 +16,40 @@ pub fn run(app: &App) -> Result<Outcome, Fault> {
     let copies = app.copies(None, None)?;
     let looks = look::into(app, &copies, &stacks)?;
     let all: Vec<&Look<'_>> = looks.iter().collect();
+    let mut outcome = Outcome::Ok;
     let mut bad = Vec::new();
     for look in &all {
-        let wrong = show(app, look, &all);
-        if !wrong.is_empty() {
+        let worst = show(app, look, &all).unwrap_or(Severity::Notice);
+        if worst > Severity::Notice {
             bad.push(look.copy.name.clone());
         }
+        outcome = outcome.and(worst.into());
     }
     let status = if bad.is_empty() { "ok" } else { "bad" };
     app.output().summary(json!({ "status": status, "copies": looks.len(), "bad": bad }));
-    Ok(if bad.is_empty() { Outcome::Ok } else { Outcome::Bad })
+    Ok(outcome)
 }
 
-/// Shows a copy; what is wrong with it, in words.
-fn show(app: &App, look: &Look<'_>, all: &[&Look<'_>]) -> Vec<String> {
+/// Shows a copy; the worst that is wrong with it.
+fn show(app: &App, look: &Look<'_>, all: &[&Look<'_>]) -> Option<Severity> {
     let copy = look.copy;
-    let mut wrong = Vec::new();
+    let mut problems: Vec<HealthProblem> = Vec::new();
     let mut lines = Vec::new();
     let mut stacks = serde_json::Map::new();
-    let mut absent = false;
-    match &look.seen {
-        Err(CopyFault { kind, what, .. }) => {
-            // A removable copy that is not there is no news.
-            absent = copy.removable && matches!(kind, FaultKind::Storage | FaultKind::NoRepository);
-            if absent {
-                lines.push(format!("not here, which a removable copy may be: {what}"));
-            } else {
-                wrong.push(what.clone());
-            }
+    for stack in app.settings.stacks.iter().filter(|stack| stack.copies.contains(&copy.name)) {
+        let of_stack: Vec<&Look<'_>> =
+            all.iter().copied().filter(|look| stack.copies.contains(&look.copy.name)).collect();
+        let health = look::health(app, stack, &of_stack);
+        if look.seen.is_ok() {
+            let standing = Standing::of(stack, look, &of_stack, &health);
+            lines.push(standing.line(app, &stack.name));
+            stacks.insert(stack.name.clone(), standing.json());
         }
-        Ok(seen) => {
-            if look::is_other(all, look) {
-                wrong.push("it is a repository of its own, not a copy of the others".to_owned());
-            }
-            if !seen.damaged.is_empty() {
-                wrong.push(format!("{} damaged", count(seen.damaged.len() as u64, "snapshot")));
-            }
-            if seen.glance.packs_lost > 0 {
-                wrong.push(format!("{} lost or cut", count(seen.glance.packs_lost as u64, "pack")));
-            }
-            for stack in app.settings.stacks.iter().filter(|stack| stack.copies.contains(&copy.name)) {
-                let standing = Standing::of(app, stack, look, all);
-                lines.push(standing.line(app, &stack.name));
-                wrong.extend(standing.wrong(&stack.name));
-                stacks.insert(stack.name.clone(), standing.json());
+        let own = health.problems.into_iter().filter(|problem| problem.copy.as_ref() == Some(&copy.name));
+        // What is wrong with the copy as such shows in the health of each stack.
+        for problem in own {
+            if !problems.contains(&problem) {
+                problems.push(problem);
             }
         }
     }
@@ -73,19 +60,19 @@ fn show(app: &App, look: &Look<'_>, all: &[&Look<'_>]) -> Vec<String> {
     for line in &lines {
         output.text(format!("  {line}"));
     }
-    for what in &wrong {
-        output.text(format!("  WRONG: {what}"));
-    }
+    problems.iter().for_each(|problem| super::status::print_problem(output, problem));
+    let fault = look.seen.as_ref().err();
     output.json(
         "copy",
         json!({
             "name": copy.name, "location": copy.location.to_string(), "media": copy.media, "offsite": copy.offsite,
             "immutable": copy.immutable, "removable": copy.removable, "site": copy.site, "provider": copy.provider,
-            "account": copy.account, "region": copy.region, "reachable": look.seen.is_ok(), "absent": absent,
-            "stacks": stacks, "problems": wrong,
+            "account": copy.account, "region": copy.region, "reachable": fault.is_none(),
+            "absent": fault.is_some_and(|fault| copy.removable && fault.is_absence()),
+            "last_seen": app.state().last_seen(&copy.name).map(|seen| seen.at), "stacks": stacks, "problems": problems,
         }),
     );
-    wrong
+    problems.iter().map(|problem| problem.severity).max()
 }
 
 /// How a copy stands with one stack.
@@ -97,21 +84,15 @@ struct Standing {
 }
 
 impl Standing {
-    fn of(app: &App, stack: &StackSettings, look: &Look<'_>, all: &[&Look<'_>]) -> Self {
+    fn of(stack: &StackSettings, look: &Look<'_>, of_stack: &[&Look<'_>], health: &Health) -> Self {
         let held = |look: &Look<'_>| -> Vec<_> {
             let seen = look.seen.as_ref().ok();
             seen.and_then(|seen| seen.stacks.get(&stack.name)).map_or_else(Vec::new, |held| held.snapshots.clone())
         };
         let own = held(look);
-        let others: Vec<_> = all
-            .iter()
-            .filter(|other| other.copy.name != look.copy.name && stack.copies.contains(&other.copy.name))
-            .map(|other| held(other))
-            .collect();
+        let others: Vec<_> =
+            of_stack.iter().filter(|other| other.copy.name != look.copy.name).map(|other| held(other)).collect();
         let others: Vec<&Held> = others.iter().map(|held| &held[..]).collect();
-        let of_stack: Vec<&Look<'_>> =
-            all.iter().copied().filter(|look| stack.copies.contains(&look.copy.name)).collect();
-        let health = health(app, stack, &of_stack);
         Self {
             snapshots: own.len(),
             newest: look.seen.as_ref().ok().and_then(|seen| seen.stacks.get(&stack.name)?.newest.clone()),
@@ -120,21 +101,14 @@ impl Standing {
         }
     }
 
-    fn wrong(&self, stack: &str) -> Vec<String> {
-        let mut wrong = Vec::new();
-        if self.lag.snapshots > 0 {
-            wrong.push(format!("{stack}: it lags behind by {}", count(self.lag.snapshots as u64, "snapshot")));
-        }
-        if self.drill.as_ref().is_some_and(|drill| drill.status == Verdict::Failed) {
-            wrong.push(format!("{stack}: its last drill failed"));
-        }
-        wrong
-    }
-
     fn line(&self, app: &App, stack: &str) -> String {
         let newest = match &self.newest {
             Some(newest) => format!(", newest {}", super::snapshots::minute(app, newest.time)),
             None => String::new(),
+        };
+        let lag = match self.lag.snapshots {
+            0 => String::new(),
+            behind => format!(", {} behind", count(behind as u64, "snapshot")),
         };
         let drill = match &self.drill {
             Some(drill) => {
@@ -143,7 +117,7 @@ impl Standing {
             }
             None => "never drilled".to_owned(),
         };
-        format!("{stack}: {}{newest}; {drill}", count(self.snapshots as u64, "snapshot"))
+        format!("{stack}: {}{newest}{lag}; {drill}", count(self.snapshots as u64, "snapshot"))
     }
 
     fn json(&self) -> Value {
@@ -153,23 +127,4 @@ impl Standing {
             "lag": self.lag, "last_drill": self.drill,
         })
     }
-}
-
-/// The health of a stack, from a look into its copies.
-pub fn health(app: &App, stack: &StackSettings, looks: &[&Look<'_>]) -> Health {
-    let copies: Vec<CopyKnown> = look::known(app, looks, stack);
-    let receipts = look::receipts(looks);
-    let live = failure_domain::live(stack);
-    let (rpo, rto) = (stack.rpo, stack.rto);
-    let last_run = LastRun::load(&app.settings.state_dir, &stack.name);
-    let known = Known {
-        stack: &stack.name,
-        live: &live,
-        receipts: &receipts,
-        copies: &copies,
-        last_run: last_run.as_ref(),
-        rpo,
-        rto,
-    };
-    status::health(&known, app.run.clock.now())
 }

@@ -19,6 +19,7 @@ pub fn run(app: &App, arguments: &arguments::Find) -> Result<Outcome, Fault> {
         None => {
             let repository = app.open_first(&copies)?.repository;
             let found = snapshots::of_stack(repository.snapshots(&app.run.cancel)?, stack);
+            app.check_stack(stack, !found.is_empty())?;
             (repository, found)
         }
     };

@@ -125,6 +125,7 @@ fn by_rules(
     let given = policy(&arguments.keep)?;
     let receipts = drill::receipts(repository)?;
     let snapshots = snapshots::of_stack(repository.snapshots(&app.run.cancel)?, arguments.stack.as_deref());
+    app.check_stack(arguments.stack.as_deref(), !snapshots.is_empty())?;
     let now = app.run.clock.now();
     let mut remove = Vec::new();
     for group in retention::groups(snapshots) {

@@ -5,8 +5,10 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use operations::config::{
-    self, FILE_NAME, NewConfig, NewCopy, NewSource, SecretSource, Settings, SourceKind, StackSettings, Url, WrongUrl,
+    self, CopySettings, FILE_NAME, NewConfig, NewCopy, NewSource, Secret, SecretSource, Settings, SourceKind,
+    StackSettings, Url, WrongUrl,
 };
+use operations::state::State;
 use operations::{Fault, FaultKind, backup};
 use repository::format::crypto;
 use repository::format::key_file::KdfCost;
@@ -16,6 +18,7 @@ use serde_json::json;
 use super::discover;
 use crate::app::Run;
 use crate::arguments;
+use crate::invocation;
 use crate::output::Outcome;
 use crate::wiring;
 
@@ -27,6 +30,13 @@ const COPY_FOLDER: &str = "lifeboat-backups";
 pub fn run(run: &Run, arguments: &arguments::Init) -> Result<Outcome, Fault> {
     let file = config_file(run)?;
     let settings = if file.exists() {
+        let asked = [("--copy", !arguments.copy.is_empty()), ("--stack", arguments.stack.is_some())];
+        if let Some((option, _)) = asked.into_iter().find(|(_, is_asked)| *is_asked) {
+            let what = format!("{} is there already, so {option} changes nothing", file.display());
+            return Err(Fault::new(FaultKind::Usage, what).with_hint(
+                "write it into that file, then run `lifeboat init` again; or name another one with --config",
+            ));
+        }
         run.output.chat(format!("{} is there already and stays as it is", file.display()));
         config::load(&file, &run.environment)?
     } else {
@@ -39,7 +49,7 @@ pub fn run(run: &Run, arguments: &arguments::Init) -> Result<Outcome, Fault> {
         plan.write(run)?
     };
     let created = create_repository(run, &settings)?;
-    let outcome = try_others(run, &settings)?;
+    let outcome = create_others(run, &settings)?;
     let first = settings.copies.first().map_or_else(String::new, |copy| copy.location.to_string());
     run.output.summary(json!({
         "status": "ok", "config": settings.file, "repository": first, "created": created.is_some(),
@@ -51,29 +61,43 @@ pub fn run(run: &Run, arguments: &arguments::Init) -> Result<Outcome, Fault> {
         run.output.text(format!("created a repository in {first}"));
         warn_of_password(run, &settings);
     }
-    run.output.chat("next: lifeboat backup");
+    run.output.chat(format!("next: {} backup", invocation::line(&run.environment, &settings.file)));
     Ok(outcome)
 }
 
-/// Looks at the copies after the first one, which are filled from it and so need not be there yet.
-fn try_others(run: &Run, settings: &Settings) -> Result<Outcome, Fault> {
+/// Makes the copies after the first one that are not there yet: empty ones, which backups and `sync` fill from the others.
+/// One that this host has seen before is not made anew: its disk may only not be mounted.
+pub fn create_others(run: &Run, settings: &Settings) -> Result<Outcome, Fault> {
     let mut outcome = Outcome::Ok;
-    for copy in settings.copies.iter().skip(1) {
-        let opened = copy.password().and_then(|password| {
-            let storage = wiring::storage(copy, run)?;
-            Ok(Repository::open(storage, password.read()?.expose())?)
+    let Some((first, others)) = settings.copies.split_first() else { return Ok(outcome) };
+    if others.is_empty() {
+        return Ok(outcome);
+    }
+    let first = wiring::open(first, &first.password()?.read()?, run)?;
+    let state = State::below(&settings.state_dir);
+    for copy in others {
+        let made = wiring::storage(copy, run).and_then(|storage| {
+            let password = password_for(copy, storage.as_ref())?;
+            match Repository::open(storage.clone(), password.expose()) {
+                Err(repository::Error::NoRepository { .. }) => refuse_half(storage.as_ref())?,
+                opened => return Ok(opened.map(|_| false)?),
+            }
+            if let Some(seen) = state.last_seen(&copy.name) {
+                let what =
+                    format!("{} held it on {}, and nothing is there now", copy.location, seen.at.strftime("%Y-%m-%d"));
+                return Err(Fault::new(FaultKind::NoRepository, what)
+                    .with_hint("mount its disk; a copy that is gone for good gets a new name in lifeboat.yaml"));
+            }
+            let cost = KdfCost::for_password(password.expose());
+            Repository::init_copy(&first, storage, password.expose(), cost, run.clock.now())?;
+            Ok(true)
         });
-        match opened {
-            Ok(_) => {
-                run.output.text(format!("copy {}: there is a repository in {}; it opens", copy.name, copy.location))
+        match made {
+            Ok(true) => run.output.text(format!("created copy {} in {}; backups fill it", copy.name, copy.location)),
+            Ok(false) => {
+                run.output.text(format!("copy {}: there is a repository in {}; it opens", copy.name, copy.location));
             }
             Err(fault) if fault.kind == FaultKind::Cancelled => return Err(fault),
-            Err(fault) if fault.kind == FaultKind::NoRepository => {
-                run.output.text(format!(
-                    "copy {}: nothing is in {} yet; it is filled from the first",
-                    copy.name, copy.location
-                ));
-            }
             Err(fault) => {
                 run.output.passed_over(&copy.name, &fault);
                 outcome = Outcome::Partial;
@@ -194,6 +218,7 @@ impl Plan {
             copies: self.copies.clone(),
             stack: self.stack.clone(),
             sources: self.sources.clone(),
+            program: invocation::path(),
         })?;
         // Understood before it is written: a configuration that cannot be read would help nobody.
         let settings = config::parse(&text, &self.config_file, &run.environment)?;
@@ -239,18 +264,8 @@ fn write_new(file: &Path, content: &[u8], mode: u32) -> Result<(), Fault> {
 /// Creates the first copy's repository; `None` where there is one that opens. A missing password file is made.
 pub fn create_repository(run: &Run, settings: &Settings) -> Result<Option<Repository>, Fault> {
     let Some(copy) = settings.copies.first() else { return Ok(None) };
-    let secret = copy.password()?;
     let storage = wiring::storage(copy, run)?;
-    if let SecretSource::File(file) = secret
-        && !file.exists()
-    {
-        if wiring::holds_repository(storage.as_ref())? {
-            let what = format!("the password file {} is missing, but there is a repository already", file.display());
-            return Err(Fault::new(FaultKind::Config, what).with_hint("put the password of that repository there"));
-        }
-        write_password(file)?;
-    }
-    let password = secret.read()?;
+    let password = password_for(copy, storage.as_ref())?;
     match Repository::open(storage.clone(), password.expose()) {
         Ok(_) => return Ok(None),
         Err(repository::Error::NoRepository { .. }) => refuse_half(storage.as_ref())?,
@@ -259,6 +274,21 @@ pub fn create_repository(run: &Run, settings: &Settings) -> Result<Option<Reposi
     let average = chunk_bytes_average(bytes_source(run, settings));
     let cost = KdfCost::for_password(password.expose());
     Ok(Some(Repository::init(storage, password.expose(), cost, average, run.clock.now())?))
+}
+
+/// The password of a copy that may not be there yet. Where its file is missing, too, one is made up.
+fn password_for(copy: &CopySettings, storage: &dyn Storage) -> Result<Secret, Fault> {
+    let secret = copy.password()?;
+    if let SecretSource::File(file) = secret
+        && !file.exists()
+    {
+        if wiring::holds_repository(storage)? {
+            let what = format!("the password file {} is missing, but there is a repository already", file.display());
+            return Err(Fault::new(FaultKind::Config, what).with_hint("put the password of that repository there"));
+        }
+        write_password(file)?;
+    }
+    secret.read()
 }
 
 /// Key files without a `config` are what an interrupted `init` leaves, or what is left of a repository that was cut down.

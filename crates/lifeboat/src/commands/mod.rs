@@ -11,12 +11,14 @@ mod discover;
 mod drill;
 mod find;
 mod forget;
+mod heal;
 mod init;
 mod key;
 mod protect;
 mod restore;
 mod snapshots;
 mod status;
+mod sync;
 
 use clap::CommandFactory as _;
 use operations::{Fault, FaultKind};
@@ -44,7 +46,8 @@ pub fn run(arguments: Arguments, output: &Output) -> Result<Outcome, Fault> {
         Command::Restore(arguments) => restore::run(run, &arguments),
         Command::Drill(arguments) => drill::run(&run.configured()?, &arguments),
         Command::Check(arguments) => check::check(&run.configured()?, &arguments),
-        Command::Heal(arguments) => check::heal(&run.configured()?, &arguments),
+        Command::Heal(arguments) => heal::run(&run.configured()?, &arguments),
+        Command::Sync(arguments) => sync::run(&run.configured()?, &arguments),
         Command::Forget(arguments) => forget::forget(&run.configured()?, &arguments),
         Command::Prune(arguments) => forget::prune(&run.configured()?, &arguments),
         Command::Key(arguments) => key::run(&run.configured()?, &arguments),

@@ -8,9 +8,10 @@ use operations::{Fault, FaultKind};
 
 use super::backup::Done;
 use super::init::{self, Plan};
-use super::{backup, drill};
+use super::{backup, discover, drill};
 use crate::app::{App, Run};
 use crate::arguments;
+use crate::invocation;
 use crate::output::Outcome;
 
 pub fn run(run: Run, arguments: &arguments::Protect) -> Result<Outcome, Fault> {
@@ -23,7 +24,7 @@ pub fn run(run: Run, arguments: &arguments::Protect) -> Result<Outcome, Fault> {
             .with_hint("name the folder that it lies in"));
     }
     let is_new = !file.exists();
-    let mut gaps = Vec::new();
+    let gaps;
     let settings = if is_new {
         output.chat(format!("looking into {}", dir.display()));
         let mut plan = Plan::look(&run, &dir, None)?;
@@ -38,11 +39,13 @@ pub fn run(run: Run, arguments: &arguments::Protect) -> Result<Outcome, Fault> {
         );
     } else {
         output.chat(format!("using {}", file.display()));
+        gaps = discover::look(&run, &dir)?.gaps();
         config::load(&file, &run.environment)?
     };
     let stack = stack_of(&settings, &dir)?.clone();
     if is_new {
         init::create_repository(&run, &settings)?;
+        init::create_others(&run, &settings)?;
     }
     // Where a configuration was there, so must its repository be: a disk that is not mounted must not be taken for a new one.
     let app = App { run, settings };
@@ -88,16 +91,17 @@ fn say_what_is_next(app: &App, stack: &StackSettings, copy: &CopySettings, gaps:
         );
     }
     if !gaps.is_empty() {
-        output.text(format!("NOT in these backups, as said above: {}", gaps.join(", ")));
+        output.text(format!("NOT in these backups (`lifeboat discover` says why): {}", gaps.join(", ")));
     }
     output.chat("\nnext:");
-    let backup = format!("lifeboat backup {}", stack.name);
+    let lifeboat = invocation::line(&app.run.environment, &app.settings.file);
     for (command, what) in [
-        (backup.as_str(), "the next snapshot; only what changed is stored"),
-        ("lifeboat snapshots", "what there is, and what is proven"),
-        ("lifeboat restore latest --to DIR", "get it back"),
-        ("lifeboat status", "are we safe?"),
+        (format!("backup {}", stack.name), "the next snapshot; only what changed is stored"),
+        ("snapshots".to_owned(), "what there is, and what is proven"),
+        (format!("restore latest --stack {} --to DIR", stack.name), "get it back"),
+        ("status".to_owned(), "are we safe?"),
     ] {
-        output.chat(format!("  {command:<34} {what}"));
+        output.chat(format!("  {lifeboat} {command}"));
+        output.chat(format!("      {what}"));
     }
 }

@@ -29,7 +29,7 @@ pub fn run(app: &App, arguments: &arguments::Snapshots) -> Result<Outcome, Fault
             output.json("damaged", json!({ "id": id, "what": error.to_string() }));
         }
         let whole = manifest.as_ref().map(Manifest::status);
-        let bytes_source = snapshot.summary.as_ref().map_or(0, |summary| summary.total_bytes_processed);
+        let bytes_source = snapshot.summary.as_ref().map(|summary| summary.total_bytes_processed);
         let sources: Vec<&str> = snapshot.paths.iter().map(|path| path.trim_start_matches('/')).collect();
         let drilled: serde_json::Map<String, Value> = drills
             .iter()
@@ -49,8 +49,12 @@ pub fn run(app: &App, arguments: &arguments::Snapshots) -> Result<Outcome, Fault
         let standing = standing(damage.as_ref(), whole, drill);
         let stack = snapshot.stack().unwrap_or("-");
         let time = minute(app, snapshot.time.into());
+        // What other programs made says nothing of its size.
+        let size = bytes_source.map_or_else(|| "-".to_owned(), bytes);
+        let only =
+            if snapshots::is_selection(snapshot) { format!("  only {}", sources.join(", ")) } else { String::new() };
         let places = if several { format!("  [{}]", copies.join(", ")) } else { String::new() };
-        output.text(format!("{}  {time}  {stack:<16}  {:>9}  {standing}{places}", id.short(), bytes(bytes_source)));
+        output.text(format!("{}  {time}  {stack:<16}  {:>9}  {standing}{only}{places}", id.short(), size));
         if arguments.problems {
             for (name, record) in manifest.iter().flat_map(|manifest| &manifest.sources) {
                 for problem in &record.problems {
@@ -102,6 +106,7 @@ struct Collected {
 fn collect(app: &App, arguments: &arguments::Snapshots, opened: &[Opened<'_>]) -> Result<Collected, Fault> {
     let mut all = Collected::default();
     let mut at = BTreeMap::new();
+    let mut any_found = false;
     for Opened { copy, repository } in opened {
         let (found, damaged) = repository.snapshots_readable(&app.run.cancel)?;
         all.damaged.extend(damaged.into_iter().map(|(id, error)| (id, copy.name.clone(), error)));
@@ -110,7 +115,9 @@ fn collect(app: &App, arguments: &arguments::Snapshots, opened: &[Opened<'_>]) -
         receipts.retain(|receipt| opened.len() == 1 || receipt.copy == copy.name);
         let drills = drill::telling_by_snapshot(&receipts);
         let index = app.index(repository)?;
-        for (id, snapshot) in snapshots::of_stack(found, arguments.stack.as_deref()) {
+        let found = snapshots::of_stack(found, arguments.stack.as_deref());
+        any_found |= !found.is_empty();
+        for (id, snapshot) in found {
             let number = *at.entry(id).or_insert_with(|| {
                 let (copies, drills) = (Vec::new(), Vec::new());
                 all.snapshots.push((id, Listed { snapshot, copies, manifest: None, damage: None, drills }));
@@ -129,6 +136,7 @@ fn collect(app: &App, arguments: &arguments::Snapshots, opened: &[Opened<'_>]) -
         }
     }
     all.snapshots.sort_by_key(|(_, listed)| listed.snapshot.time);
+    app.check_stack(arguments.stack.as_deref(), any_found)?;
     Ok(all)
 }
 

@@ -2,12 +2,11 @@
 
 use operations::Fault;
 use operations::config::StackSettings;
-use operations::status::{Health, Severity};
+use operations::status::{Health, HealthProblem, Severity};
 use serde_json::json;
 
-use super::copies::health;
 use crate::app::App;
-use crate::output::Outcome;
+use crate::output::{Outcome, Output};
 use crate::{arguments, look};
 
 pub fn run(app: &App, arguments: &arguments::Status) -> Result<Outcome, Fault> {
@@ -20,16 +19,12 @@ pub fn run(app: &App, arguments: &arguments::Status) -> Result<Outcome, Fault> {
     // A copy that cannot be opened is a problem, not an error.
     let looks = look::into(app, &needed, &asked)?;
     for stack in asked {
-        let health = health(app, stack, &look::of_stack(&looks, stack));
+        let health = look::health(app, stack, &look::of_stack(&looks, stack));
         print(app, stack, &health);
         if let Some(what) = stack.idle_schedules() {
             app.output().text(format!("  {what}"));
         }
-        outcome = outcome.and(match worst(&health) {
-            None | Some(Severity::Notice) => Outcome::Ok,
-            Some(Severity::Warning) => Outcome::Partial,
-            Some(Severity::Critical) => Outcome::Bad,
-        });
+        outcome = outcome.and(worst(&health).map_or(Outcome::Ok, Outcome::from));
         let mut value = serde_json::to_value(&health).unwrap_or_default();
         value["next_run"] = serde_json::Value::Null;
         stacks.insert(stack.name.clone(), value);
@@ -75,15 +70,18 @@ fn print(app: &App, stack: &StackSettings, health: &Health) {
     for loss in &health.losses {
         output.chat(format!("  {}{}", if loss.is_total { "! " } else { "" }, loss.text));
     }
-    for problem in &health.problems {
-        let severity = match problem.severity {
-            Severity::Critical => "critical",
-            Severity::Warning => "warning",
-            // What could be better is for whoever has time to read.
-            Severity::Notice if output.is_quiet() => continue,
-            Severity::Notice => "notice",
-        };
-        output.text(format!("  {severity}: {}", problem.text));
-        output.text(format!("    {}", problem.fix));
-    }
+    health.problems.iter().for_each(|problem| print_problem(output, problem));
+}
+
+/// Shows what is wrong, and what to do.
+pub fn print_problem(output: Output, problem: &HealthProblem) {
+    let severity = match problem.severity {
+        Severity::Critical => "critical",
+        Severity::Warning => "warning",
+        // What could be better is for whoever has time to read.
+        Severity::Notice if output.is_quiet() => return,
+        Severity::Notice => "notice",
+    };
+    output.text(format!("  {severity}: {}", problem.text));
+    output.text(format!("    {}", problem.fix));
 }

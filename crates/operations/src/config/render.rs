@@ -21,6 +21,8 @@ pub struct NewConfig {
     pub stack: String,
     /// What was found.
     pub sources: Vec<NewSource>,
+    /// The path of this program, for the schedule that a comment proposes.
+    pub program: PathBuf,
 }
 
 /// A copy of a new configuration.
@@ -90,8 +92,10 @@ pub fn render(config: &NewConfig) -> Result<String, Fault> {
     page.line(0, "");
     page.line(0, "stacks:");
     page.line(1, &format!("{}:", quote(&config.stack)));
+    let program: String =
+        config.program.display().to_string().chars().map(|c| if is_plain_char(c) { c } else { '?' }).collect();
     page.line(2, "# This version starts nothing by itself: a line of root's crontab does, such as");
-    page.line(2, &format!("#   0 */4 * * *  lifeboat --config /path/of/this/file --quiet backup {}", config.stack));
+    page.line(2, &format!("#   0 */4 * * *  {program} --config /path/of/this/file --quiet backup {}", config.stack));
     page.line(2, "# `lifeboat status` warns where the newest backup is older than this.");
     page.line(2, "rpo: 26h");
     page.line(2, "# The newest snapshot, and the newest that passed a drill, stay in any case.");

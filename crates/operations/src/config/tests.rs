@@ -311,6 +311,7 @@ fn init_writes_a_file_that_people_can_read() {
             ["/srv/backups/cht", "s3://bucket/cht", "sftp://b@nas//srv/cht"].map(|url| Url::parse(url).unwrap()),
         ),
         stack: "cht".into(),
+        program: "/usr/local/bin/lifeboat".into(),
         sources: vec![
             found(
                 "files",
@@ -374,7 +375,7 @@ fn init_writes_a_file_that_people_can_read() {
         stacks:
           cht:
             # This version starts nothing by itself: a line of root's crontab does, such as
-            #   0 */4 * * *  lifeboat --config /path/of/this/file --quiet backup cht
+            #   0 */4 * * *  /usr/local/bin/lifeboat --config /path/of/this/file --quiet backup cht
             # `lifeboat status` warns where the newest backup is older than this.
             rpo: 26h
             # The newest snapshot, and the newest that passed a drill, stay in any case.
@@ -421,7 +422,7 @@ fn a_path_that_yaml_cannot_hold_is_refused_rather_than_changed() {
 
 fn new_config(sources: Vec<NewSource>) -> NewConfig {
     let copies = NewCopy::at([Url::Folder("/b".into())]);
-    NewConfig { password_file: "/pw".into(), copies, stack: "s".into(), sources }
+    NewConfig { password_file: "/pw".into(), copies, stack: "s".into(), sources, program: "/usr/bin/lifeboat".into() }
 }
 
 /// Texts that YAML readers stumble over, and any others.

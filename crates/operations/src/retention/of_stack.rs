@@ -21,9 +21,12 @@ pub struct Group {
     pub snapshots: Vec<(Id, Snapshot)>,
 }
 
+/// What groups snapshots: stack and paths.
+type Key = (String, Vec<String>);
+
 /// Sorts snapshots into groups. Those that belong to no stack are left out: no rule is theirs.
 pub fn groups(snapshots: impl IntoIterator<Item = (Id, Snapshot)>) -> Vec<Group> {
-    let mut groups: BTreeMap<(String, Vec<String>), Vec<(Id, Snapshot)>> = BTreeMap::new();
+    let mut groups: BTreeMap<Key, Vec<(Id, Snapshot)>> = BTreeMap::new();
     for (id, snapshot) in snapshots {
         let Some(stack) = snapshot.stack().map(str::to_owned) else { continue };
         groups.entry((stack, snapshot.paths.clone())).or_default().push((id, snapshot));

@@ -40,6 +40,9 @@ fn copy() -> CopyKnown {
         damaged: Vec::new(),
         glance: Glance::default(),
         snapshots: [Id::of(b"a snapshot")].into(),
+        lost: Vec::new(),
+        check: None,
+        last_seen: None,
     }
 }
 
@@ -239,13 +242,17 @@ fn a_copy_that_lags_behind_is_named_and_does_not_count_as_verified() {
 
 #[test]
 fn a_removable_copy_may_be_absent_and_no_other() {
-    let absent = |removable, kind| {
+    let absent_since = |removable, kind, days: Option<u32>| {
         let fault = Some(Fault::new(kind, "why").into());
-        let copies = [named("disk", Some(0)), CopyKnown { removable, fault, ..named("usb", None) }];
+        let last_seen = days.map(|days| now() - DAY * days);
+        let copies = [named("disk", Some(0)), CopyKnown { removable, fault, last_seen, ..named("usb", None) }];
         let found = with(&copies, &[receipt(1, Verdict::Passed, 3)], None).problems;
         found.iter().find(|problem| problem.text.contains("usb")).unwrap().severity
     };
+    let absent = |removable, kind| absent_since(removable, kind, Some(30));
     assert_eq!(absent(true, FaultKind::NoRepository), Severity::Notice);
+    assert_eq!(absent_since(true, FaultKind::NoRepository, Some(36)), Severity::Warning, "it is overdue");
+    assert_eq!(absent_since(true, FaultKind::NoRepository, None), Severity::Warning, "nobody knows of it");
     assert_eq!(absent(false, FaultKind::NoRepository), Severity::Critical);
     assert_eq!(absent(true, FaultKind::Damaged), Severity::Critical, "it is here, and bad");
 }

@@ -29,7 +29,7 @@ pub(super) fn check_listing(listing: &Listing, index: &Index, report: &mut Repor
     }
     report.unused_packs = listing.len() - indexed;
     report_unusable(listing, index, &unusable, report);
-    lost_with(index, &unusable)
+    lost_with(listing, index, &unusable)
 }
 
 /// Says what is wrong with each of these packs.
@@ -55,15 +55,15 @@ pub(super) fn holds(listing: &Listing, location: &Location) -> bool {
     listing.get(&location.pack).is_some_and(|bytes| end <= *bytes)
 }
 
-/// The blobs of these packs that lie in no other.
-fn lost_with(index: &Index, unusable: &HashSet<Id>) -> Lost {
+/// The blobs of these packs that lie in no other, and not whole in them either, as far as sizes tell.
+fn lost_with(listing: &Listing, index: &Index, unusable: &HashSet<Id>) -> Lost {
     let mut lost = Lost::new();
     if unusable.is_empty() {
         return lost;
     }
     for (_, blobs) in index.packs().into_iter().filter(|(id, _)| unusable.contains(id)) {
         for blob in blobs {
-            if index.locations(blob.kind, &blob.id).all(|location| unusable.contains(&location.pack)) {
+            if !index.locations(blob.kind, &blob.id).any(|location| holds(listing, &location)) {
                 lost.insert((blob.kind, blob.id));
             }
         }

@@ -56,8 +56,16 @@ impl FromCopies {
     }
 }
 
-/// Replaces what is missing or damaged in `repository` by what `others`, which are copies of it, have whole. With
-/// `read_data` every byte is read to find damage; without, what listings, index and trees show. A snapshot that is not
+/// How to look for damage.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct How {
+    /// Read every byte; else what listings, index and trees show is all that is found.
+    pub read_data: bool,
+    /// There are further copies that could not be opened. They may have what the others lack, so what tells of it stays.
+    pub some_away: bool,
+}
+
+/// Replaces what is missing or damaged in `repository` by what `others`, which are copies of it, have whole. A snapshot that is not
 /// listed is not missed: which ones belong into a copy is its retention's business, and `sync` brings them.
 ///
 /// Without `others`, blobs that are whole in damaged packs are packed anew, and the rest is named.
@@ -65,7 +73,7 @@ pub fn from_copies(
     cx: &RunCx<'_>,
     repository: &Arc<Repository>,
     others: &[Arc<Repository>],
-    read_data: bool,
+    how: How,
 ) -> Result<FromCopies, Error> {
     others.iter().try_for_each(|other| repository.check_copy(other))?;
     sync::with_locks(cx, repository, Access::Exclusive, others, |lock, others, left| {
@@ -73,8 +81,8 @@ pub fn from_copies(
         let heal = Heal { cx, repository, sources: &sources, lock };
         let mut done = FromCopies::default();
         heal.small_files(&mut done)?;
-        let mut damaged = heal.packs(read_data, &mut done)?;
-        if !read_data {
+        let mut damaged = heal.packs(how.read_data, &mut done)?;
+        if !how.read_data {
             heal.damaged_trees(&mut damaged, &mut done)?;
         }
         done.index = mend_index(cx, repository, &damaged)?;
@@ -85,7 +93,7 @@ pub fn from_copies(
         (done.damage, done.left) = sources.into_findings();
         done.left.splice(0..0, left);
         // A copy that is away may still have the snapshot that a receipt tells of.
-        if done.left.is_empty() {
+        if done.left.is_empty() && !how.some_away {
             done.index.receipts_removed = receipt::remove_useless(repository)?;
         }
         Ok(done)

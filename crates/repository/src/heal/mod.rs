@@ -5,7 +5,7 @@ mod copies;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
-pub use copies::{FromCopies, from_copies};
+pub use copies::{FromCopies, How, from_copies};
 
 use crate::format::index_file::IndexedPack;
 use crate::format::pack::PackedBlob;

@@ -207,12 +207,27 @@ fn a_heal_from_another_copy_can_be_cancelled() {
         let other = World::on(world.memory.fork());
         let hurt = world.files(FileKind::Pack)[0];
         assert!(world.memory.flip(hurt, 50));
-        let error = heal::from_copies(&world.cx(), &repository, &[other.open()], true).unwrap_err();
+        let error = heal::from_copies(
+            &world.cx(),
+            &repository,
+            &[other.open()],
+            heal::How { read_data: true, some_away: false },
+        )
+        .unwrap_err();
         assert!(matches!(error, Error::Cancelled), "{error:?}");
         assert!(cancelled.get().unwrap().elapsed() < SOON);
         assert_eq!((world.files(FileKind::Lock), other.files(FileKind::Lock)), (vec![], vec![]));
         let fresh = World::on(world.memory.fork());
-        assert!(heal::from_copies(&fresh.cx(), &fresh.open(), &[other.open()], true).unwrap().is_whole());
+        assert!(
+            heal::from_copies(
+                &fresh.cx(),
+                &fresh.open(),
+                &[other.open()],
+                heal::How { read_data: true, some_away: false }
+            )
+            .unwrap()
+            .is_whole()
+        );
         assert_valid(&fresh, 1);
     }
 }

@@ -213,10 +213,21 @@ impl Model {
         let read_data = self.random.below(4) != 0;
         let from: Vec<_> = others.iter().map(|other| self.copies[*other].repository.clone()).collect();
         let went_wrong = self.go_wrong(&(0..self.copies.len()).collect::<Vec<_>>());
-        let first = heal::from_copies(&self.cx(), &self.copies[at].repository, &from, read_data);
+        let first = heal::from_copies(
+            &self.cx(),
+            &self.copies[at].repository,
+            &from,
+            heal::How { read_data, some_away: false },
+        );
         self.settle();
         assert!(went_wrong || first.is_ok(), "{first:?}");
-        let healed = heal::from_copies(&self.cx(), &self.copies[at].repository, &from, true).unwrap();
+        let healed = heal::from_copies(
+            &self.cx(),
+            &self.copies[at].repository,
+            &from,
+            heal::How { read_data: true, some_away: false },
+        )
+        .unwrap();
         assert!(healed.is_whole(), "{healed:?}");
         // A damaged snapshot that was taken away, and then the run ended.
         let lost: Vec<Id> = self.copies[at].acknowledged.difference(&self.copies[at].listed()).copied().collect();

@@ -8,7 +8,7 @@ use repository::format::key_file::KdfCost;
 use repository::format::pack::BlobKind;
 use repository::format::receipt::{Receipt, Verdict};
 use repository::format::time::Time;
-use repository::heal::{self, FromCopies};
+use repository::heal::{self, FromCopies, How};
 use repository::prune::{self, Options};
 use repository::storage::fault::{Effect, Failure, Fault, When};
 use repository::storage::memory::MemoryStorage;
@@ -72,7 +72,7 @@ fn assert_whole(scene: &Scene, world: &World, what: &str) {
 
 fn heal(world: &World, others: &[&World], read_data: bool) -> Result<FromCopies, Error> {
     let others: Vec<_> = others.iter().map(|world| world.open()).collect();
-    heal::from_copies(&world.cx(), &world.open(), &others, read_data)
+    heal::from_copies(&world.cx(), &world.open(), &others, How { read_data, some_away: false })
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -156,7 +156,7 @@ fn a_lost_snapshot_that_a_receipt_tells_of_comes_back_with_all_it_needs() {
     let away = Arc::new(Fault::new(Arc::new(none.memory.clone()), 1));
     let opened = Arc::new(Repository::open(away.clone(), PASSWORD).unwrap());
     away.add(When::After(0), Effect::Fail(Failure::Transient));
-    let healed = heal::from_copies(&bad.cx(), &bad.open(), &[opened, none.open()], false).unwrap();
+    let healed = heal::from_copies(&bad.cx(), &bad.open(), &[opened, none.open()], How::default()).unwrap();
     assert_eq!((healed.unhealed.len(), healed.left.len(), healed.index.receipts_removed), (1, 1, 0), "{healed:?}");
     let healed = heal(&bad, &[&scene.world.fork()], false).unwrap();
     assert_eq!((healed.is_whole(), healed.snapshots_replaced), (true, vec![lost]));
@@ -300,7 +300,8 @@ fn healing_may_end_at_any_call_and_be_repeated() {
                 let fault = Arc::new(Fault::new(Arc::new(world.memory.clone()), calls));
                 let doomed = open(fault.clone()).unwrap();
                 fault.add(When::After(fault.calls() + calls), Effect::Fail(failure));
-                let outcome = heal::from_copies(&world.cx(), &doomed, &[other.open()], true);
+                let outcome =
+                    heal::from_copies(&world.cx(), &doomed, &[other.open()], How { read_data: true, some_away: false });
                 bury_lock_holders(&world.open());
                 bury_lock_holders(&other.open());
                 let what = format!("{failure:?} after {calls} calls: {outcome:?}");
@@ -331,7 +332,7 @@ fn one_bad_read_costs_no_data_that_is_whole() {
         let shaky = open(fault.clone()).unwrap();
         fault.add(When::Nth(fault.calls() + nth), Effect::FlipBit);
         let before = fault.calls();
-        let outcome = heal::from_copies(&world.cx(), &shaky, &[], true);
+        let outcome = heal::from_copies(&world.cx(), &shaky, &[], How { read_data: true, some_away: false });
         let passed = fault.calls() - before < nth;
         bury_lock_holders(&world.open());
         // What was put down for damaged is found whole again.

@@ -109,7 +109,9 @@ fn stock_restic_checks_a_copy_that_was_brought_into_step_and_mended() {
     assert!(copy.memory.remove(pack));
     let away = world.memory.read(pack).unwrap();
     assert!(world.memory.flip(pack, away.len() - 10));
-    let healed = heal::from_copies(&copy.cx(), &copy.open(), &[world.open()], true).unwrap();
+    let healed =
+        heal::from_copies(&copy.cx(), &copy.open(), &[world.open()], heal::How { read_data: true, some_away: false })
+            .unwrap();
     assert!(healed.is_whole() && healed.blobs_repacked > 0, "{healed:?}");
     check();
 }

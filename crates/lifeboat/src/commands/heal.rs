@@ -1,0 +1,135 @@
+//! `lifeboat heal`: mends what can be mended, and says what cannot.
+
+use std::sync::Arc;
+
+use operations::config::CopySettings;
+use operations::state::LastCheck;
+use operations::{Fault, FaultKind};
+use repository::heal::{self, FromCopies, How};
+use repository::{Clock as _, File, Repository};
+use serde_json::json;
+
+use super::for_each;
+use crate::app::{App, Opened};
+use crate::arguments;
+use crate::output::{Outcome, bytes, count};
+use crate::wiring;
+
+pub fn run(app: &App, arguments: &arguments::Heal) -> Result<Outcome, Fault> {
+    let asked = app.copies(arguments.copy.as_deref(), None)?;
+    let all = app.copies(None, None)?;
+    let name = |copy: &&CopySettings| format!("copy {}", copy.name);
+    for_each(app.output(), &asked, name, |copy| {
+        let others: Vec<_> = all.iter().copied().filter(|other| other.name != copy.name).collect();
+        let mut others = app.open_each(&others)?;
+        let repository = open(app, copy, &others.opened)?;
+        // What is no copy of it cannot help.
+        others.opened.retain(|other| other.repository.is_copy_of(&repository));
+        let how = How { read_data: arguments.read_data, some_away: !others.faults.is_empty() };
+        let givers: Vec<_> = others.opened.iter().map(|other| other.repository.clone()).collect();
+        let result = heal::from_copies(&app.cx(), &repository, &givers, how);
+        app.run.progress.finish();
+        let healed = result?;
+        for (other, fault) in &others.faults {
+            app.output().passed_over(&other.name, fault);
+        }
+        say(app, copy, &healed, !givers.is_empty());
+        if arguments.read_data && healed.is_whole() {
+            let check = LastCheck { at: app.run.clock.now(), read_data: true, failure: None };
+            // It would only show an old failure longer than needed.
+            let _ = app.state().save_check(&copy.name, &check);
+        }
+        Ok(if healed.is_whole() { Outcome::Ok } else { Outcome::Partial })
+    })
+}
+
+/// Opens the copy. Where its config file is missing or damaged, another copy gives it back first.
+fn open(app: &App, copy: &CopySettings, others: &[Opened<'_>]) -> Result<Arc<Repository>, Fault> {
+    let fault = match app.open(copy) {
+        Err(fault) if fault.kind == FaultKind::Damaged => fault,
+        opened => return opened,
+    };
+    let storage = wiring::storage(copy, &app.run)?;
+    let password = copy.password()?.read()?;
+    for other in others {
+        if let Ok(true) = heal::config(&other.repository, storage.as_ref(), password.expose()) {
+            app.output().text(format!("the config of copy {} was put back from copy {}", copy.name, other.copy.name));
+            return app.open(copy);
+        }
+    }
+    Err(fault)
+}
+
+fn say(app: &App, copy: &CopySettings, healed: &FromCopies, had_help: bool) {
+    let output = app.output();
+    let name = &copy.name;
+    let FromCopies { index, .. } = healed;
+    let mut lines = vec![
+        (healed.snapshots_replaced.len(), "snapshot", "put back"),
+        (healed.packs_replaced.len(), "pack", "replaced by the same one of another copy"),
+        (healed.packs_moved, "other pack", "brought from another copy"),
+        (index.packs_added, "pack", "read anew for the index"),
+        (index.index_files_replaced.len(), "damaged index file", "replaced"),
+        (healed.packs_removed.len(), "damaged pack", "removed, all that is needed of it being elsewhere"),
+        (index.receipts_removed, "receipt", "removed that cannot be read, or whose snapshot is gone: drill again"),
+    ];
+    lines.retain(|(number, ..)| *number > 0);
+    for (number, thing, what) in &lines {
+        output.text(format!("copy {name}: {} {what}", count(*number as u64, thing)));
+    }
+    if healed.blobs_repacked > 0 {
+        output.text(format!("copy {name}: {} packed anew", count(healed.blobs_repacked, "blob")));
+    }
+    for id in &index.packs_missing {
+        output.text(format!("lost: {}", File::pack(*id)));
+    }
+    let unreadable = index.packs_unreadable.iter().map(|(id, _)| id);
+    let kept = index.packs_damaged.iter().chain(unreadable).filter(|id| !healed.packs_removed.contains(id));
+    for id in kept {
+        output.text(format!("damaged: {}; what is whole in it is used", File::pack(*id)));
+    }
+    for finding in &healed.unhealed {
+        let file = finding.file.map_or_else(String::new, |file| format!("{file}: "));
+        output.text(format!("NOT MENDED: {file}{}", finding.what));
+    }
+    for incomplete in &healed.incomplete {
+        output.text(format!("snapshot {} still LACKS something: {}", incomplete.snapshot.short(), incomplete.what));
+    }
+    for damage in &healed.damage {
+        output.text(format!("damaged: {} in {}: {}", damage.file, damage.location, damage.what));
+    }
+    for left in &healed.left {
+        output.text(format!("{} could not help: {}", left.location, left.what));
+    }
+    output.summary(json!({
+        "status": if healed.is_whole() { "ok" } else { "partial" }, "copy": name,
+        "snapshots_replaced": healed.snapshots_replaced, "packs_replaced": healed.packs_replaced,
+        "packs_moved": healed.packs_moved, "bytes_moved": healed.bytes_moved, "blobs_repacked": healed.blobs_repacked,
+        "packs_removed": healed.packs_removed, "packs_added": index.packs_added, "packs_missing": index.packs_missing,
+        "packs_damaged": index.packs_damaged, "blobs_dropped": index.blobs_dropped,
+        "index_files_replaced": index.index_files_replaced, "receipts_removed": index.receipts_removed,
+        "unhealed": healed.unhealed.iter().map(|finding| json!({ "file": finding.file.map(|file| File::path(&file)), "what": finding.what })).collect::<Vec<_>>(),
+        "incomplete": healed.incomplete.iter().map(|lacking| json!({ "snapshot": lacking.snapshot, "what": lacking.what })).collect::<Vec<_>>(),
+    }));
+    if healed.is_whole() {
+        let moved = if healed.bytes_moved > 0 {
+            format!(", with {} from other copies", bytes(healed.bytes_moved))
+        } else {
+            String::new()
+        };
+        let state =
+            if lines.is_empty() && healed.blobs_repacked == 0 { "is whole; nothing to mend" } else { "is whole now" };
+        output.text(format!("copy {name} {state}{moved}"));
+        return;
+    }
+    if !healed.incomplete.is_empty() {
+        output.text("  what is still in the sources comes back with `lifeboat backup` and one more `lifeboat heal`");
+        if !had_help {
+            output.text("  a copy at another place would have given it back: name one below `copies:`");
+        }
+        output.text(
+            "  what is lost for good goes with its snapshots: `lifeboat restore ID --to DIR --keep-damaged` saves the rest, then \
+             `lifeboat forget ID`",
+        );
+    }
+}

@@ -1,0 +1,239 @@
+//! `lifeboat sync`: brings copies into step. A backup does the same at its end.
+
+use std::collections::BTreeMap;
+
+use operations::config::{CopySettings, StackSettings};
+use operations::status::CopyFault;
+use operations::sync::{self, Member};
+use operations::{Fault, FaultKind};
+use repository::sync::Synced;
+use repository::{Clock as _, Error, Id};
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use crate::app::{App, Each};
+use crate::arguments;
+use crate::output::{Outcome, bytes, count};
+
+pub fn run(app: &App, arguments: &arguments::Sync) -> Result<Outcome, Fault> {
+    let asked = app.stacks(&arguments.stack)?;
+    arguments.copy.iter().try_for_each(|name| app.settings.copy(name).map(drop))?;
+    let copies = app.copies(None, None)?;
+    if copies.len() < 2 {
+        let what = "there is only one copy, so none can be brought into step with it";
+        return Err(Fault::new(FaultKind::Config, what).with_hint("add another one below `copies:` in lifeboat.yaml"));
+    }
+    let each = app.open_each(&copies)?;
+    if each.opened.is_empty() {
+        return Err(app.none_opened(each.faults));
+    }
+    let is_asked = |name: &str| arguments.copy.is_empty() || arguments.copy.iter().any(|asked| asked == name);
+    let step = Step { everything: arguments.all, ..Step::of(app, &asked) };
+    if arguments.dry_run {
+        return step.preview(each, is_asked);
+    }
+    let reports = step.take(each, is_asked, |_| ())?;
+    let outcome = outcome(reports.values());
+    let status = if outcome == Outcome::Ok { "ok" } else { "partial" };
+    app.output().summary(json!({ "status": status, "copies": reports }));
+    Ok(outcome)
+}
+
+/// How a copy stands at the end of a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum CopyStatus {
+    /// It has all that belongs into it.
+    Ok,
+    /// It lacks something.
+    Behind,
+    /// It is a removable copy that is somewhere else.
+    Absent,
+    /// It cannot be reached or opened, or failed on the way.
+    Failed,
+}
+
+/// What a run did for a copy.
+pub struct CopyReport {
+    pub status: CopyStatus,
+    /// What was moved to it.
+    pub synced: Synced,
+    pub error: Option<String>,
+    pub hint: Option<String>,
+}
+
+impl Serialize for CopyReport {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Self { status, synced, error, hint } = self;
+        let incomplete: Vec<Value> = synced
+            .incomplete
+            .iter()
+            .map(|incomplete| json!({ "snapshot": incomplete.snapshot, "what": incomplete.what }))
+            .collect();
+        let mut value = json!({
+            "status": status, "bytes_added": synced.bytes_moved, "packs_moved": synced.packs_moved,
+            "packs_there": synced.packs_there, "blobs_repacked": synced.blobs_repacked, "snapshots": synced.snapshots,
+            "incomplete": incomplete,
+        });
+        if let Some(error) = error {
+            value["error"] = json!(error);
+            value["hint"] = json!(hint);
+        }
+        value.serialize(serializer)
+    }
+}
+
+/// What the reports of all copies make of a run.
+pub fn outcome<'a>(reports: impl IntoIterator<Item = &'a CopyReport>) -> Outcome {
+    let is_fine = |report: &CopyReport| {
+        matches!(report.status, CopyStatus::Ok | CopyStatus::Absent) && report.synced.damage.is_empty()
+    };
+    if reports.into_iter().all(is_fine) { Outcome::Ok } else { Outcome::Partial }
+}
+
+/// Bringing copies into step, of some stacks.
+pub struct Step<'a> {
+    app: &'a App,
+    stacks: Vec<&'a str>,
+    /// Also what belongs to no stack of the configuration.
+    everything: bool,
+}
+
+impl<'a> Step<'a> {
+    pub fn of(app: &'a App, stacks: &[&'a StackSettings]) -> Self {
+        Self { app, stacks: stacks.iter().map(|stack| &*stack.name).collect(), everything: false }
+    }
+
+    /// Brings the copies for which `is_asked` into step with all that were opened, and says what came of each. `ready` is
+    /// told the name of a copy before its turn.
+    pub fn take(
+        &self,
+        each: Each<'_>,
+        is_asked: impl Fn(&str) -> bool,
+        ready: impl Fn(&str) + Sync,
+    ) -> Result<BTreeMap<String, CopyReport>, Fault> {
+        let (members, mut reports) = self.members(each);
+        reports.retain(|name, _| is_asked(name));
+        let all = sync::union(&self.app.cx(), &members)?;
+        let targets: Vec<(usize, Vec<Id>)> = members
+            .iter()
+            .enumerate()
+            .filter(|(_, member)| is_asked(&member.settings.name))
+            .map(|(number, member)| (number, self.wanted(member.settings, &all)))
+            .collect();
+        let done = sync::run(&self.app.cx(), &members, &targets, |number| ready(&members[number].settings.name));
+        self.app.run.progress.finish();
+        for ((number, _), result) in targets.iter().zip(done) {
+            let report = match result {
+                Err(Error::Cancelled) => return Err(Error::Cancelled.into()),
+                Err(error) => failed(error.into()),
+                Ok(synced) => {
+                    let status = if synced.incomplete.is_empty() { CopyStatus::Ok } else { CopyStatus::Behind };
+                    CopyReport { status, synced, error: None, hint: None }
+                }
+            };
+            reports.insert(members[*number].settings.name.clone(), report);
+        }
+        reports.iter().for_each(|(name, report)| self.say(name, report));
+        Ok(reports)
+    }
+
+    fn preview(&self, each: Each<'_>, is_asked: impl Fn(&str) -> bool) -> Result<Outcome, Fault> {
+        let (members, mut reports) = self.members(each);
+        reports.retain(|name, _| is_asked(name));
+        reports.iter().for_each(|(name, report)| self.say(name, report));
+        let all = sync::union(&self.app.cx(), &members)?;
+        let mut plans = serde_json::Map::new();
+        for (number, member) in members.iter().enumerate().filter(|(_, member)| is_asked(&member.settings.name)) {
+            let name = &member.settings.name;
+            let plan = sync::plan(&self.app.cx(), &members, number, &self.wanted(member.settings, &all))?;
+            let (snapshots, packs) = (count(plan.snapshots.len() as u64, "snapshot"), count(plan.packs as u64, "pack"));
+            self.app.output().text(format!("copy {name}: would bring {snapshots}, {} in {packs}", bytes(plan.bytes)));
+            let ids: Vec<&Id> = plan.snapshots.iter().map(|(id, _)| id).collect();
+            plans.insert(
+                name.clone(),
+                json!({ "snapshots": ids, "packs": plan.packs, "bytes": plan.bytes, "blobs": plan.blobs,
+                        "incomplete": plan.incomplete.len() }),
+            );
+        }
+        self.app.run.progress.finish();
+        let outcome = outcome(reports.values());
+        self.app.output().summary(json!({ "status": "ok", "dry_run": true, "copies": plans }));
+        Ok(outcome)
+    }
+
+    fn wanted(&self, copy: &CopySettings, all: &[(Id, repository::format::snapshot::Snapshot)]) -> Vec<Id> {
+        let settings = &self.app.settings;
+        let mut wanted = sync::wanted(settings, copy, &self.stacks, all, self.app.run.clock.now());
+        if self.everything {
+            wanted.extend(sync::foreign(settings, all));
+        }
+        wanted
+    }
+
+    /// The copies of one repository, and what is to be said of those that are none, or cannot be opened.
+    fn members<'b>(&self, each: Each<'b>) -> (Vec<Member<'b>>, BTreeMap<String, CopyReport>) {
+        let mut reports = BTreeMap::new();
+        for (copy, fault) in each.faults {
+            let fault = CopyFault::from(fault);
+            let status = if copy.removable && fault.is_absence() { CopyStatus::Absent } else { CopyStatus::Failed };
+            let CopyFault { what, fix, .. } = fault;
+            reports.insert(
+                copy.name.clone(),
+                CopyReport { status, synced: Synced::default(), error: Some(what), hint: fix },
+            );
+        }
+        let mut members: Vec<Member<'b>> = Vec::new();
+        for opened in each.opened {
+            let member = Member { settings: opened.copy, repository: opened.repository };
+            match members.first() {
+                Some(first) if !member.repository.is_copy_of(&first.repository) => {
+                    let what = format!("it is a repository of its own, not a copy of copy {}", first.settings.name);
+                    let fault = Fault::new(FaultKind::Config, what).with_hint(
+                        "name another place for the copy, or give this repository a configuration of its own",
+                    );
+                    reports.insert(member.settings.name.clone(), failed(fault));
+                }
+                _ => members.push(member),
+            }
+        }
+        (members, reports)
+    }
+
+    fn say(&self, name: &str, report: &CopyReport) {
+        let output = self.app.output();
+        let Synced { snapshots, packs_moved, bytes_moved, incomplete, damage, left, .. } = &report.synced;
+        let what = report.error.as_deref().unwrap_or_default();
+        match report.status {
+            CopyStatus::Absent => {
+                output.chat(format!("copy {name} is not here, which a removable copy may be: {what}"))
+            }
+            CopyStatus::Failed => output.text(format!("copy {name} FAILED: {what}")),
+            CopyStatus::Ok if snapshots.is_empty() => output.chat(format!("copy {name} is in step")),
+            CopyStatus::Ok | CopyStatus::Behind => output.chat(format!(
+                "copy {name} got {}, {} in {}",
+                count(snapshots.len() as u64, "snapshot"),
+                bytes(*bytes_moved),
+                count(*packs_moved as u64, "pack")
+            )),
+        }
+        if let Some(hint) = report.hint.as_ref().filter(|_| report.status == CopyStatus::Failed) {
+            output.text(format!("  {hint}"));
+        }
+        for incomplete in incomplete {
+            output.text(format!("copy {name} LACKS snapshot {}: {}", incomplete.snapshot.short(), incomplete.what));
+        }
+        for damage in damage {
+            output
+                .text(format!("damaged: {} in {}: {}; run `lifeboat heal`", damage.file, damage.location, damage.what));
+        }
+        for left in left {
+            output.text(format!("{} could not help: {}", left.location, left.what));
+        }
+    }
+}
+
+fn failed(fault: Fault) -> CopyReport {
+    let error = Some(fault.text());
+    CopyReport { status: CopyStatus::Failed, synced: Synced::default(), error, hint: fault.hint }
+}

@@ -1,0 +1,149 @@
+//! What this host remembers between runs: how the last backup of each stack ended, what the last check of each copy
+//! found, and when each copy was last seen. A failed run leaves no trace in any copy.
+//!
+//! Small files in the state folder, which may be deleted: what is lost with them is only the memory of a failure.
+
+use std::path::{Path, PathBuf};
+
+use jiff::Timestamp;
+use repository::Id;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::Fault;
+
+/// How the last backup of a stack ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LastRun {
+    /// When.
+    pub at: Timestamp,
+    /// Why it failed, without secrets, as every [`Fault`]; `None` where it took a snapshot.
+    pub failure: Option<String>,
+}
+
+/// What the last check of a copy found.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LastCheck {
+    /// When.
+    pub at: Timestamp,
+    /// Whether every byte was read.
+    pub read_data: bool,
+    /// What was wrong, in short; `None` where nothing was.
+    pub failure: Option<String>,
+}
+
+/// When a copy was last opened.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Seen {
+    /// When.
+    pub at: Timestamp,
+    /// The repository that it was then.
+    pub repository: Id,
+}
+
+/// The memory of this host.
+pub struct State {
+    folder: PathBuf,
+}
+
+impl State {
+    /// What is remembered below `folder`.
+    pub fn below(folder: &Path) -> Self {
+        Self { folder: folder.to_owned() }
+    }
+
+    /// Remembers a run.
+    pub fn save_run(&self, stack: &str, run: &LastRun) -> Result<(), Fault> {
+        self.save("last-run", stack, run)
+    }
+
+    /// The last run of `stack`. `None` where none is known.
+    pub fn last_run(&self, stack: &str) -> Option<LastRun> {
+        self.load("last-run", stack)
+    }
+
+    /// Remembers a check. What a reading of every byte found is not taken back by a check that read less.
+    pub fn save_check(&self, copy: &str, check: &LastCheck) -> Result<(), Fault> {
+        let before = self.last_check(copy).filter(|before| before.failure.is_some() && before.read_data);
+        if before.is_some() && check.failure.is_none() && !check.read_data {
+            return Ok(());
+        }
+        self.save("last-check", copy, check)
+    }
+
+    /// The last check of `copy` that tells something. `None` where none is known.
+    pub fn last_check(&self, copy: &str) -> Option<LastCheck> {
+        self.load("last-check", copy)
+    }
+
+    /// Remembers that a copy was there.
+    pub fn save_seen(&self, copy: &str, seen: &Seen) -> Result<(), Fault> {
+        self.save("last-seen", copy, seen)
+    }
+
+    /// When `copy` was last there. `None` where it is not known ever to have been.
+    pub fn last_seen(&self, copy: &str) -> Option<Seen> {
+        self.load("last-seen", copy)
+    }
+
+    /// Puts a file in the place of the one before. Other programs never see half of it.
+    fn save(&self, kind: &str, name: &str, value: &impl Serialize) -> Result<(), Fault> {
+        let path = self.path(kind, name);
+        let failed = |error| Fault::local(format!("cannot write {}", path.display()), error);
+        let folder = self.folder.join(kind);
+        std::fs::create_dir_all(&folder).map_err(failed)?;
+        let mut file = tempfile::NamedTempFile::new_in(&folder).map_err(failed)?;
+        serde_json::to_writer(&mut file, value).map_err(|error| failed(error.into()))?;
+        file.persist(&path).map_err(|error| failed(error.error))?;
+        Ok(())
+    }
+
+    /// What cannot be read tells nothing.
+    fn load<T: DeserializeOwned>(&self, kind: &str, name: &str) -> Option<T> {
+        serde_json::from_slice(&std::fs::read(self.path(kind, name)).ok()?).ok()
+    }
+
+    /// Named by hash, since a name may hold what a file name cannot.
+    fn path(&self, kind: &str, name: &str) -> PathBuf {
+        self.folder.join(kind).join(format!("{}.json", Id::of(name.as_bytes()).short()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_run_of_each_stack_is_remembered() {
+        let folder = tempfile::tempdir().unwrap();
+        let state = State::below(folder.path());
+        let at = "2026-03-01T12:00:00Z".parse().unwrap();
+        let failed = LastRun { at, failure: Some("the disk is full".to_owned()) };
+        let done = LastRun { at, failure: None };
+        assert_eq!(state.last_run("a/b"), None);
+        state.save_run("a/b", &failed).unwrap();
+        state.save_run("c", &done).unwrap();
+        assert_eq!(state.last_run("a/b"), Some(failed));
+        state.save_run("a/b", &done).unwrap();
+        assert_eq!(state.last_run("a/b"), Some(done));
+        std::fs::write(state.path("last-run", "c"), "{").unwrap();
+        assert_eq!(state.last_run("c"), None);
+    }
+
+    #[test]
+    fn what_a_reading_of_every_byte_found_stays_until_another_one_finds_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let state = State::below(folder.path());
+        let at = "2026-03-01T12:00:00Z".parse().unwrap();
+        let check = |read_data, failure: Option<&str>| {
+            let check = LastCheck { at, read_data, failure: failure.map(str::to_owned) };
+            state.save_check("nas", &check).unwrap();
+            state.last_check("nas").unwrap().failure
+        };
+        assert_eq!(check(false, Some("a pack is gone")).as_deref(), Some("a pack is gone"));
+        assert_eq!(check(false, None), None);
+        assert_eq!(check(true, Some("a bit is wrong")).as_deref(), Some("a bit is wrong"));
+        assert_eq!(check(false, None).as_deref(), Some("a bit is wrong"));
+        assert_eq!(check(true, None), None);
+    }
+}
