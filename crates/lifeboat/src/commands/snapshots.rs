@@ -111,7 +111,7 @@ fn collect(app: &App, arguments: &arguments::Snapshots, opened: &[Opened<'_>]) -
         let (found, damaged) = repository.snapshots_readable(&app.run.cancel)?;
         all.damaged.extend(damaged.into_iter().map(|(id, error)| (id, copy.name.clone(), error)));
         let mut receipts = drill::receipts(repository)?;
-        // What was synchronised names the copy that was drilled, and is counted there.
+        // A folder that was copied as files brings the receipts of the other copy with it.
         receipts.retain(|receipt| opened.len() == 1 || receipt.copy == copy.name);
         let drills = drill::telling_by_snapshot(&receipts);
         let index = app.index(repository)?;
