@@ -15,6 +15,7 @@ mod disks;
 mod killed;
 mod metadata;
 mod mounts;
+mod remote;
 mod restic;
 mod secrets;
 mod sqlite;

@@ -337,6 +337,7 @@ mod tests {
     use std::io::ErrorKind;
     use std::sync::Arc;
     use std::sync::atomic::Ordering;
+    use std::time::Duration;
 
     use repository::events::Recorded;
     use repository::walk;
@@ -369,7 +370,9 @@ mod tests {
         let files = || FixedFiles::new(&[("notes", "text")]).named("files");
         let empty = || FixedFiles::new(&[]).named("files");
         assert_eq!(memory.back_up(&[empty()], &[]).unwrap().status(), SourceStatus::Ok, "it never had any");
+        memory.clock.advance(Duration::from_secs(1));
         assert_eq!(memory.back_up(&[files()], &[]).unwrap().status(), SourceStatus::Ok);
+        memory.clock.advance(Duration::from_secs(1));
         let report = memory.back_up(&[empty()], &[]).unwrap();
         assert_eq!(report.status(), SourceStatus::Partial);
         assert!(report.problems[0].what.contains("is its disk mounted"), "{:?}", report.problems);

@@ -56,6 +56,8 @@ pub const PRUNE_GRACE: Duration = Duration::from_secs(24 * 60 * 60);
 pub const CANCEL_POLL: Duration = Duration::from_millis(100);
 /// How often a storage is asked before a failure that may pass is reported: the first call and its retries.
 pub const STORAGE_TRIES: u32 = 8;
+/// The same where the storage has never answered yet: about eight seconds with the pauses.
+pub const FIRST_CONTACT_TRIES: u32 = 5;
 /// The pause before the first retry; it doubles from one retry to the next.
 pub const RETRY_PAUSE_FIRST: Duration = Duration::from_millis(500);
 /// No pause between two tries is longer.

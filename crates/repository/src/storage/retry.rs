@@ -8,17 +8,19 @@
 
 use std::collections::HashSet;
 use std::ops::Range;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::{File, FileKind, Listed, Storage, StorageError};
-use crate::limits::{RETRY_PAUSE_FIRST, RETRY_PAUSE_MAX, RETRY_PAUSES_TOTAL_MAX, STORAGE_TRIES};
+use crate::limits::{FIRST_CONTACT_TRIES, RETRY_PAUSE_FIRST, RETRY_PAUSE_MAX, RETRY_PAUSES_TOTAL_MAX, STORAGE_TRIES};
 use crate::{Cancel, Clock};
 
 /// A storage that is asked again after [`StorageError::Transient`], with pauses that double and vary at random, so that
 /// several clients of one server do not come back all at once.
 ///
-/// It gives up after [`STORAGE_TRIES`] tries, with pauses of at most [`RETRY_PAUSES_TOTAL_MAX`] in all, or when the run is
+/// It gives up after [`STORAGE_TRIES`] tries ([`FIRST_CONTACT_TRIES`] where the place never answered: it is more likely
+/// away than flaky, and others wait for the news), with pauses of at most [`RETRY_PAUSES_TOTAL_MAX`] in all, or when the run is
 /// cancelled, and then returns the last error. A cancelled run's calls are still tried once: it has a lock to remove. A
 /// `get` that was given up is [`StorageError::Permanent`] where the place can still be listed.
 pub struct Retry {
@@ -28,12 +30,14 @@ pub struct Retry {
     /// Files whose reading was given up though the place answered. Their other parts are asked for once, so that a pack
     /// on dead sectors does not cost all pauses for each of its blobs.
     unreadable: Mutex<HashSet<File>>,
+    /// The place has answered, with whatever.
+    has_answered: AtomicBool,
 }
 
 impl Retry {
     /// Retries what is asked of `inner`.
     pub fn new(inner: Arc<dyn Storage>, clock: Arc<dyn Clock>, cancel: Cancel) -> Self {
-        Self { inner, clock, cancel, unreadable: Mutex::default() }
+        Self { inner, clock, cancel, unreadable: Mutex::default(), has_answered: AtomicBool::new(false) }
     }
 
     /// Calls until there is an answer other than a transient failure. `call` is told whether it is called again.
@@ -51,8 +55,12 @@ impl Retry {
         loop {
             let error = match call(retries > 0) {
                 Err(error @ StorageError::Transient { .. }) => error,
-                answer => return answer,
+                answer => {
+                    self.has_answered.store(true, Ordering::Relaxed);
+                    return answer;
+                }
             };
+            let tries = if self.has_answered.load(Ordering::Relaxed) { tries } else { tries.min(FIRST_CONTACT_TRIES) };
             let pause = pause_after(retries).min(pauses_left);
             retries += 1;
             pauses_left -= pause;
@@ -216,11 +224,22 @@ mod tests {
     #[test]
     fn it_gives_up_after_bounded_tries_and_time() {
         let s = stack();
-        s.fault.add(When::After(0), LOST);
+        s.fault.add(When::After(1), LOST);
+        s.retry.list(FileKind::Key).unwrap();
         assert!(matches!(s.retry.list(FileKind::Key), Err(StorageError::Transient { .. })));
-        assert_eq!(s.fault.calls(), u64::from(STORAGE_TRIES));
+        assert_eq!(s.fault.calls(), 1 + u64::from(STORAGE_TRIES));
         let waited = Duration::try_from(s.clock.now().duration_since(Timestamp::UNIX_EPOCH)).unwrap();
         assert!(waited > RETRY_PAUSE_MAX && waited <= RETRY_PAUSES_TOTAL_MAX, "{waited:?}");
+    }
+
+    #[test]
+    fn a_place_that_never_answered_is_given_up_sooner() {
+        let s = stack();
+        s.fault.add(When::After(0), LOST);
+        assert!(matches!(s.retry.list(FileKind::Key), Err(StorageError::Transient { .. })));
+        assert_eq!(s.fault.calls(), u64::from(FIRST_CONTACT_TRIES));
+        let waited = Duration::try_from(s.clock.now().duration_since(Timestamp::UNIX_EPOCH)).unwrap();
+        assert!(waited <= Duration::from_secs(8), "{waited:?}");
     }
 
     #[test]

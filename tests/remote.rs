@@ -1,0 +1,205 @@
+//! Copies on real servers: Ceph's object gateway, Azurite, a chrooted OpenSSH. The built binary brings them into step, mends
+//! them and restores from each; stock restic opens what it can reach.
+
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+use std::path::PathBuf;
+use std::process::Command;
+
+use serde_json::json;
+use servers::{AzureServer, Line, Proxy, S3Server, SftpServer};
+
+use crate::support::{Dice, Ran, Site, can, program, run, write_secret};
+use crate::tree;
+
+/// A site with a copy in a folder and one on each kind of server.
+struct Remote {
+    site: Site,
+    s3: &'static S3Server,
+    bucket: String,
+    /// The way to the S3 server.
+    line: Proxy,
+    sftp: &'static SftpServer,
+    /// The folder of the copy on the SFTP server.
+    place: String,
+}
+
+const COPIES: [&str; 4] = ["disk", "s3", "azure", "nas"];
+
+impl Remote {
+    /// `None` where a server is not there, which was said then.
+    fn new() -> Option<Self> {
+        let (s3, azure, sftp) = (servers::rgw()?, servers::azurite()?, servers::sftp()?);
+        let site = Site::new();
+        let remote = Self { site, s3, bucket: s3.bucket(), line: Proxy::to(s3.port), sftp, place: sftp.place() };
+        remote.configure(azure, &azure.container());
+        Some(remote)
+    }
+
+    fn configure(&self, azure: &AzureServer, container: &str) {
+        let site = &self.site;
+        write_secret(&site.path("s3-id"), self.s3.access_key);
+        write_secret(&site.path("s3-secret"), self.s3.secret_key);
+        write_secret(&site.path("azure"), &azure.connection_string());
+        let mut text =
+            "version: 1\nstate_dir: state\npassword_file: password\ncopies:\n  disk: { url: repo }\n".to_owned();
+        let (bucket, port, region) = (&self.bucket, self.line.port, S3Server::REGION);
+        let _ = writeln!(
+            text,
+            "  s3: {{ url: \"s3://{bucket}/app\", endpoint: \"http://127.0.0.1:{port}\", region: {region}, \
+             access_key_id_file: s3-id, secret_access_key_file: s3-secret }}"
+        );
+        let _ = writeln!(text, "  azure: {{ url: \"azblob://{container}/app\", connection_string_file: azure }}");
+        let (key, hosts) = (self.sftp.key_file(), self.sftp.known_hosts_file());
+        let (user, port, place) = (SftpServer::USER, self.sftp.port, &self.place);
+        let _ = writeln!(
+            text,
+            "  nas: {{ url: \"sftp://{user}@127.0.0.1:{port}/{place}\", private_key_file: {key:?}, known_hosts_file: {hosts:?} }}"
+        );
+        let _ =
+            writeln!(text, "stacks:\n  app:\n    sources:\n      files: {{ files: {{ paths: [{:?}] }} }}", site.data());
+        std::fs::write(site.config(), text).unwrap();
+    }
+
+    /// The copy on the SFTP server, as this machine sees it.
+    fn nas(&self) -> PathBuf {
+        self.sftp.jail().join(self.place.trim_start_matches('/'))
+    }
+
+    fn lifeboat<const N: usize>(&self, arguments: [&str; N]) -> Ran {
+        self.site.lifeboat(arguments)
+    }
+
+    /// Stock restic on a copy that it can reach.
+    fn restic(&self, copy: &str, arguments: &[&str]) -> Ran {
+        let mut command = Command::new("restic");
+        command.arg("--password-file").arg(self.site.path("password")).arg("--no-cache").args(arguments);
+        match copy {
+            "s3" => {
+                command.args(["-o", "s3.bucket-lookup=path", "--repo"]);
+                command.arg(format!("s3:http://127.0.0.1:{}/{}/app", self.s3.port, self.bucket));
+                command.env("AWS_ACCESS_KEY_ID", self.s3.access_key);
+                command.env("AWS_SECRET_ACCESS_KEY", self.s3.secret_key);
+                command.env("AWS_DEFAULT_REGION", S3Server::REGION);
+            }
+            "nas" => {
+                let ssh = format!(
+                    "ssh -p {} -i {} -o UserKnownHostsFile={} -o BatchMode=yes {}@127.0.0.1 -s sftp",
+                    self.sftp.port,
+                    self.sftp.key_file().display(),
+                    self.sftp.known_hosts_file().display(),
+                    SftpServer::USER
+                );
+                command.arg("-o").arg(format!("sftp.command={ssh}"));
+                command.arg("--repo").arg(format!("sftp:{}@127.0.0.1:{}", SftpServer::USER, self.place));
+            }
+            _ => drop(command.arg("--repo").arg(self.site.repo())),
+        }
+        run(&mut command)
+    }
+
+    fn packs(&self, copy: &str) -> BTreeSet<String> {
+        self.restic(copy, &["list", "packs", "--no-lock"]).ok().text().lines().map(str::to_owned).collect()
+    }
+}
+
+/// Writes files of which some change with `round`.
+fn write_files(site: &Site, round: u64) {
+    for number in 0..4 {
+        let seed = if number < 2 { number } else { number + 10 * round };
+        let folder = site.data().join(format!("folder-{}", number % 2));
+        std::fs::create_dir_all(&folder).unwrap();
+        std::fs::write(folder.join(format!("file-{number}")), Dice::new(seed).bytes(700_000)).unwrap();
+    }
+}
+
+#[test]
+fn four_copies_on_real_servers_are_filled_drilled_mended_forgotten_and_opened_by_restic() {
+    if !can(program("restic")) {
+        return;
+    }
+    let Some(remote) = Remote::new() else { return };
+    write_files(&remote.site, 1);
+    remote.lifeboat(["init"]).ok().says(["created copy s3", "created copy azure", "created copy nas"]);
+    let done = remote.lifeboat(["backup", "--json"]).ok().summary();
+    for copy in COPIES {
+        assert_eq!(done["copies"][copy]["status"], "ok", "{done}");
+    }
+    write_files(&remote.site, 2);
+    remote.lifeboat(["backup"]).ok();
+
+    // The same packs, byte for byte: what is named by its hash and whole is the same.
+    remote.lifeboat(["check", "--read-data"]).ok();
+    let packs = remote.packs("disk");
+    assert!(packs.len() > 2);
+    assert_eq!((remote.packs("s3"), remote.packs("nas")), (packs.clone(), packs));
+    remote.lifeboat(["drill", "--all-copies"]).ok();
+    remote.lifeboat(["copies"]).ok();
+    for copy in COPIES {
+        let target = remote.site.path(format!("from-{copy}"));
+        remote.lifeboat(["restore", "latest", "--copy", copy, "--to", target.to_str().unwrap()]).ok();
+        tree::assert_same_on_disk(&remote.site.data(), &remote.site.restored_data(&target));
+    }
+    for copy in ["s3", "nas"] {
+        remote.restic(copy, &["check", "--read-data"]).ok().says(["no errors were found"]);
+    }
+
+    // Damage on two of the servers is mended from the others.
+    let victim = remote.packs("s3").into_iter().next().unwrap();
+    remote.s3.put(&remote.bucket, &format!("app/data/{}/{victim}", &victim[..2]), b"damaged");
+    let index = remote.restic("s3", &["list", "index", "--no-lock"]).ok().text().lines().next().unwrap().to_owned();
+    remote.s3.put(&remote.bucket, &format!("app/index/{index}"), b"damaged");
+    std::fs::remove_file(remote.nas().join("data").join(&victim[..2]).join(&victim)).unwrap();
+    let snapshot = std::fs::read_dir(remote.nas().join("snapshots")).unwrap().next().unwrap().unwrap().path();
+    std::fs::write(snapshot, "damaged").unwrap();
+    remote.lifeboat(["check", "--read-data"]).exits(1).says(["copy s3 is DAMAGED", "copy nas is DAMAGED"]);
+    remote.lifeboat(["heal", "--read-data"]).ok().says(["copy s3 is whole now", "copy nas is whole now"]);
+    for copy in ["s3", "nas"] {
+        remote.restic(copy, &["check", "--read-data"]).ok().says(["no errors were found"]);
+    }
+
+    remote.lifeboat(["forget", "--keep-last", "1", "--prune"]).ok();
+    remote.lifeboat(["prune", "--grace", "0s"]).ok();
+    remote.lifeboat(["check", "--read-data"]).ok();
+    assert_eq!(remote.packs("s3").len(), remote.packs("disk").len());
+    remote.lifeboat(["sync"]).ok().says(["copy azure is in step"]);
+}
+
+#[test]
+fn a_server_that_is_away_makes_a_run_partial_and_is_filled_when_it_is_back() {
+    let Some(remote) = Remote::new() else { return };
+    write_files(&remote.site, 1);
+    remote.lifeboat(["init"]).ok();
+    remote.line.set(Line::Cut);
+    let done = remote.lifeboat(["backup", "--json"]).exits(3).summary();
+    assert_eq!((&done["status"], &done["copies"]["s3"]["status"]), (&json!("partial"), &json!("failed")));
+    for copy in ["disk", "azure", "nas"] {
+        assert_eq!(done["copies"][copy]["status"], "ok", "{done}");
+    }
+    let error = done["copies"]["s3"]["error"].as_str().unwrap();
+    assert!(error.contains("s3://") && !done["copies"]["s3"]["hint"].is_null(), "{done}");
+    remote.lifeboat(["status"]).exits(1).says(["copy s3 cannot be reached"]);
+    // Every connection breaks after a while, with a pack half sent; what got there counts.
+    remote.line.set(Line::Open);
+    remote.line.cut_after(1_500_000);
+    remote.lifeboat(["sync"]).ok().says(["copy s3 got 1 snapshot"]);
+    remote.line.cut_after(u64::MAX);
+    remote.lifeboat(["check", "--read-data", "--copy", "s3"]).ok();
+}
+
+#[test]
+fn wrong_credentials_are_named_and_no_secret_is_shown() {
+    let Some(remote) = Remote::new() else { return };
+    write_files(&remote.site, 1);
+    remote.lifeboat(["init"]).ok();
+    let secret = "WRONGSECRETWRONGSECRETWRONGSECRETWRONGSEC";
+    write_secret(&remote.site.path("s3-secret"), secret);
+    let ran = remote.lifeboat(["backup"]).exits(3).says(["copy s3 FAILED", "denies access"]);
+    let shown = remote.lifeboat(["config", "show"]).ok();
+    for text in [ran.text(), ran.errors(), shown.text()] {
+        assert!(
+            !text.contains(secret) && !text.contains(remote.s3.access_key) && !text.contains(AzureServer::KEY),
+            "{text}"
+        );
+    }
+}
