@@ -242,6 +242,13 @@ impl From<repository::Error> for Fault {
                      after 30 minutes at most",
                 ),
             ),
+            E::ImplausibleClock { .. } => (
+                FaultKind::Failed,
+                Some(
+                    "set the clock of this machine (`timedatectl`); a snapshot with a wrong time is removed by \
+                     `lifeboat forget ID`, and after a long pause `lifeboat backup` comes first",
+                ),
+            ),
             E::LockLost => (FaultKind::Locked, Some("check that the copy can be reached and run the command again")),
             E::Damaged { file, .. } if file.kind == FileKind::Index => {
                 (FaultKind::Damaged, Some("run `lifeboat heal`: it writes the index anew from the packs themselves"))

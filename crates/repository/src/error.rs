@@ -52,6 +52,12 @@ pub enum Error {
     /// The lock could not be renewed in time, so the run must stop.
     #[error("the lock could not be renewed and may be considered dead by others")]
     LockLost,
+    /// The time cannot be right, so nothing that depends on it may be removed.
+    #[error("the clock cannot be right: {what}; nothing was removed")]
+    ImplausibleClock {
+        /// What it was held against.
+        what: String,
+    },
     /// A stored file is not what it must be.
     #[error("{file} is damaged: {what}")]
     Damaged {

@@ -49,6 +49,12 @@ pub const TREE_DEPTH_MAX: usize = 4096;
 pub const LOCK_REFRESH: Duration = Duration::from_secs(5 * 60);
 /// A lock not renewed for this long is dead, as in restic.
 pub const LOCK_STALE: Duration = Duration::from_secs(30 * 60);
+/// How far the machine's clock and a storage's own may be apart where something is removed by its age.
+pub const CLOCK_BESIDE_STORAGE_MAX: Duration = Duration::from_secs(60 * 60);
+/// How far the newest snapshot may be in the future there: clocks of several hosts differ, and so do their owners.
+pub const CLOCK_BEFORE_SNAPSHOT_MAX: Duration = Duration::from_secs(24 * 60 * 60);
+/// How old it may be: longer than any pause between backups that still are ones.
+pub const CLOCK_BEYOND_SNAPSHOT_MAX: Duration = Duration::from_secs(400 * 24 * 60 * 60);
 /// How long packs that nothing needs any more are kept before `prune` deletes them.
 pub const PRUNE_GRACE: Duration = Duration::from_secs(24 * 60 * 60);
 

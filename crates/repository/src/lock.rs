@@ -14,7 +14,7 @@ use jiff::Timestamp;
 
 use crate::format::lock_file::{LockFile, Process};
 use crate::limits::{LOCK_REFRESH, LOCK_STALE};
-use crate::{Cancel, Clock, Error, File, FileKind, Id, Identity, Repository, RunCx, StorageError};
+use crate::{Cancel, Clock, Error, Event, File, FileKind, Id, Identity, Repository, RunCx, StorageError};
 
 /// How a lock is to be held.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,6 +86,16 @@ impl Lock {
         }
     }
 
+    /// The lock file at the moment.
+    pub(crate) fn file(&self) -> File {
+        File::new(FileKind::Lock, *self.state.id.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// When that was written, by the machine's clock.
+    pub(crate) fn written_at(&self) -> Timestamp {
+        *self.state.renewed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Ends the renewal and removes the lock. A lock that is not released is removed by the next run, since its process
     /// can be seen to be dead.
     pub fn release(mut self) -> Result<(), Error> {
@@ -95,9 +105,14 @@ impl Lock {
             // A refresher that panicked leaves a lock that goes stale by itself.
             let _ = refresher.join();
         }
-        let id = *self.state.id.lock().unwrap_or_else(PoisonError::into_inner);
-        remove(&self.repository, id)
+        remove(&self.repository, self.file().id)
     }
+}
+
+/// A lock that may not be removed, on a copy that can only be added to. Others see its process end, or wait until it is
+/// stale.
+fn is_denied(error: &Error) -> bool {
+    matches!(error, Error::Storage(StorageError::Denied { .. }))
 }
 
 /// Runs `body` under a lock and releases it whatever comes of it.
@@ -128,7 +143,16 @@ pub(crate) fn with_held_lock<T>(
         (Err(Error::Cancelled), Err(lost)) => return Err(lost),
         (result, _) => result?,
     };
-    released?;
+    match released {
+        Err(error) if access == Access::Shared && is_denied(&error) => {
+            let minutes = LOCK_STALE.as_secs() / 60;
+            cx.events.emit(Event::Note(format!(
+                "{}: the lock may not be removed and stays; programs that delete wait for {minutes} minutes",
+                repository.storage().location()
+            )));
+        }
+        released => released?,
+    }
     Ok(value)
 }
 
@@ -169,7 +193,11 @@ fn check_others(cx: &RunCx<'_>, repository: &Repository, access: Access, own: Op
             continue;
         }
         if other.dead {
-            remove(repository, other.id)?;
+            match remove(repository, other.id) {
+                // Who may only add leaves it to those who may delete; it is in nobody's way who adds.
+                Err(error) if access == Access::Shared && is_denied(&error) => {}
+                removed => removed?,
+            }
             continue;
         }
         let conflicts = access == Access::Exclusive || other.file.as_ref().is_none_or(|file| file.exclusive);

@@ -13,6 +13,8 @@ pub mod conformance;
 use std::fmt;
 use std::ops::Range;
 
+use jiff::Timestamp;
+
 use crate::Id;
 
 /// The kinds of file a repository consists of.
@@ -182,6 +184,11 @@ pub trait Storage: Send + Sync {
     /// Lists all files of a kind, in no particular order. Names that are not ids are passed over. A place or folder
     /// that does not exist holds nothing.
     fn list(&self, kind: FileKind) -> Result<Vec<Listed>, StorageError>;
+
+    /// When a file was written, by the place's own clock. `None` where it does not say.
+    fn modified(&self, _file: File) -> Result<Option<Timestamp>, StorageError> {
+        Ok(None)
+    }
 
     /// Removes a file. Removing what is not there is an error, so that a caller learns that somebody else was at work.
     fn delete(&self, file: File) -> Result<(), StorageError>;

@@ -20,6 +20,7 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, OnceLock};
 
+use jiff::Timestamp;
 use repository::storage::Listed;
 use repository::{File, FileKind, Storage, StorageError};
 use rustix::buffer::spare_capacity;
@@ -234,6 +235,13 @@ impl Storage for LocalStorage {
         }
         .map_err(failed)?;
         Ok(listed)
+    }
+
+    fn modified(&self, file: File) -> Result<Option<Timestamp>, StorageError> {
+        let failed = |errno| self.missing_or("look at", file, errno);
+        let root = self.root().and_then(|root| root.ok_or(Errno::NOENT)).map_err(failed)?;
+        let stat = fs::statat(&root.folder, file.path(), AtFlags::SYMLINK_NOFOLLOW).map_err(failed)?;
+        Ok(Timestamp::from_second(stat.st_mtime).ok())
     }
 
     fn delete(&self, file: File) -> Result<(), StorageError> {

@@ -16,6 +16,7 @@ use std::ops::Range;
 use std::time::Duration;
 
 use futures_util::TryStreamExt as _;
+use jiff::Timestamp;
 use opendal::options::{ListOptions, ReadOptions, WriteOptions};
 use opendal::{Buffer, EntryMode, ErrorKind, Operator};
 use repository::limits::CANCEL_POLL;
@@ -286,6 +287,13 @@ impl Storage for ObjectStorage {
             Ok(listed)
         };
         self.wait(None, list).map_err(|failed| self.error(&format!("list {}", kind.folder()), None, failed))
+    }
+
+    fn modified(&self, file: File) -> Result<Option<Timestamp>, StorageError> {
+        let path = file.path();
+        let found = self.wait(None, self.operator.stat(&path));
+        let found = found.map_err(|failed| self.error("look at", Some(file), failed))?;
+        Ok(found.last_modified().map(|time| time.into_inner()))
     }
 
     fn delete(&self, file: File) -> Result<(), StorageError> {

@@ -21,6 +21,7 @@ use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use jiff::Timestamp;
 use repository::storage::Listed;
 use repository::{Cancel, File, FileKind, Id, Storage, StorageError};
 
@@ -265,6 +266,15 @@ impl Storage for SftpStorage {
     fn list(&self, kind: FileKind) -> Result<Vec<Listed>, StorageError> {
         let listed = self.session().and_then(|session| self.list_in(&session, kind));
         listed.map_err(|failed| self.error("list", kind.folder(), failed))
+    }
+
+    fn modified(&self, file: File) -> Result<Option<Timestamp>, StorageError> {
+        let path = self.full_path(&file.path());
+        let found = self
+            .session()
+            .and_then(|session| attributes(session.send(Request::new(Kind::Stat).bytes(path.as_bytes()))?));
+        let found = found.map_err(|failed| self.missing_or("look at", file, failed))?;
+        Ok(found.modified.and_then(|seconds| Timestamp::from_second(seconds.into()).ok()))
     }
 
     fn delete(&self, file: File) -> Result<(), StorageError> {

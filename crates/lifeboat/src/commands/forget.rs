@@ -6,6 +6,7 @@ use std::sync::Arc;
 use operations::config::{CopySettings, duration};
 use operations::retention::{self, Count, Decision, Policy, TagList, Within};
 use operations::{Fault, FaultKind, drill, snapshots};
+use repository::forget::Why;
 use repository::{Clock as _, Id, Repository, forget, prune};
 use serde_json::json;
 
@@ -24,7 +25,7 @@ pub fn forget(app: &App, arguments: &arguments::Forget) -> Result<Outcome, Fault
                 app.output().text(format!("copy {}:", copy.name));
             }
             let remove = by_rules(app, arguments, copy, &repository)?;
-            remove_from(app, arguments, copy, &repository, remove)
+            remove_from(app, arguments, copy, &repository, remove, Why::Rules)
         });
     }
     // Which snapshots are meant is known before the first one goes.
@@ -35,7 +36,7 @@ pub fn forget(app: &App, arguments: &arguments::Forget) -> Result<Outcome, Fault
     }
     let name = |(opened, _): &(&Opened<'_>, Vec<Id>)| format!("copy {}", opened.copy.name);
     for_each(app.output(), &chosen, name, |(Opened { copy, repository }, remove)| {
-        remove_from(app, arguments, copy, repository, remove.clone())
+        remove_from(app, arguments, copy, repository, remove.clone(), Why::Named)
     })
 }
 
@@ -74,9 +75,10 @@ fn remove_from(
     copy: &CopySettings,
     repository: &Arc<Repository>,
     remove: Vec<Id>,
+    why: Why,
 ) -> Result<Outcome, Fault> {
     if !arguments.dry_run && !remove.is_empty() {
-        forget::forget(&app.cx(), repository, &remove)?;
+        forget::forget(&app.cx(), repository, &remove, why)?;
     }
     let removed = count(remove.len() as u64, "snapshot");
     app.output().summary(json!({ "status": "ok", "copy": copy.name, "dry_run": arguments.dry_run, "removed": remove }));

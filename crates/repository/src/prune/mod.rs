@@ -25,6 +25,7 @@ use crate::format::index_file::{IndexFile, IndexedPack};
 use crate::format::time::Time;
 use crate::limits::PACKS_PER_INDEX;
 use crate::lock::{Access, Lock, with_held_lock};
+use crate::plausible::check_clock;
 use crate::{Error, Event, File, FileKind, Id, Index, Repository, RunCx};
 
 /// Packs that are out of the index and wait to be deleted.
@@ -66,6 +67,7 @@ pub fn plan(cx: &RunCx<'_>, repository: &Repository, options: Options) -> Result
 /// Plans and carries out the plan, alone in the repository.
 pub fn prune(cx: &RunCx<'_>, repository: &Arc<Repository>, options: Options) -> Result<(Plan, Pruned), Error> {
     with_held_lock(cx, repository, Access::Exclusive, |lock| {
+        check_clock(cx, repository, lock)?;
         let plan = plan::plan(cx, repository, options)?;
         let pruned = carry_out(cx, repository, &plan, lock)?;
         Ok((plan, pruned))

@@ -6,9 +6,10 @@ use std::fmt::Debug;
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use super::{File, FileKind, Listed, Storage, StorageError};
-use crate::Id;
+use crate::{Clock as _, Id};
 
 /// More than a pack of the usual size, and no round number.
 const LARGE_BYTES: usize = (17 << 20) + 3;
@@ -31,6 +32,7 @@ pub fn run_in_turn(fresh: &dyn Fn() -> Arc<dyn Storage>) {
     nothing_is_ever_overwritten(&*fresh());
     empty_and_large_files_are_kept(&*fresh());
     many_files_are_kept(&*fresh());
+    a_place_that_tells_the_time_tells_it_right(&*fresh());
 }
 
 /// For storages in which others can leave files: `plant` makes a file at a path below the root, with folders as
@@ -248,6 +250,22 @@ fn is_not_found<T: Debug>(file: File, result: Result<T, StorageError>) {
     match result {
         Err(StorageError::NotFound { file: named, .. }) => assert_eq!(named, file),
         other => fail("asking for what is not there", other),
+    }
+}
+
+/// Servers whose clock is wrong by more than this help nobody to find out that ours is.
+const CLOCK_DEVIATION_MAX: Duration = Duration::from_secs(15 * 60);
+
+fn a_place_that_tells_the_time_tells_it_right(storage: &dyn Storage) {
+    let file = at(FileKind::Lock, Id::of(b"timed"));
+    done("put", storage.put(file, b"x"));
+    if let Some(at) = done("modified", storage.modified(file)) {
+        let apart = crate::SystemClock.now().duration_since(at).unsigned_abs();
+        assert!(apart < CLOCK_DEVIATION_MAX, "{file} was written {apart:?} from now");
+        is_not_found(
+            self::at(FileKind::Lock, Id::of(b"absent")),
+            storage.modified(self::at(FileKind::Lock, Id::of(b"absent"))),
+        );
     }
 }
 

@@ -3,6 +3,8 @@
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard};
 
+use jiff::Timestamp;
+
 use super::record::Verb;
 use super::{File, FileKind, Listed, Storage, StorageError};
 
@@ -191,6 +193,10 @@ impl Storage for Fault {
 
     fn list(&self, kind: FileKind) -> Result<Vec<Listed>, StorageError> {
         self.call(Verb::List, kind, || format!("list {}", kind.folder()), |_| self.inner.list(kind))
+    }
+
+    fn modified(&self, file: File) -> Result<Option<Timestamp>, StorageError> {
+        self.inner.modified(file)
     }
 
     fn delete(&self, file: File) -> Result<(), StorageError> {

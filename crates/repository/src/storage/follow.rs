@@ -11,6 +11,8 @@ use std::thread::JoinHandle;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
+use jiff::Timestamp;
+
 use super::{File, FileKind, Listed, Storage, StorageError};
 use crate::limits::PACKS_FOLLOWING;
 use crate::{Cancel, Id};
@@ -157,6 +159,10 @@ impl Storage for Follow {
 
     fn list(&self, kind: FileKind) -> Result<Vec<Listed>, StorageError> {
         self.inner.list(kind)
+    }
+
+    fn modified(&self, file: File) -> Result<Option<Timestamp>, StorageError> {
+        self.inner.modified(file)
     }
 
     fn delete(&self, file: File) -> Result<(), StorageError> {

@@ -95,6 +95,10 @@ impl Storage for Limit {
         self.inner.list(kind)
     }
 
+    fn modified(&self, file: File) -> Result<Option<Timestamp>, StorageError> {
+        self.inner.modified(file)
+    }
+
     fn delete(&self, file: File) -> Result<(), StorageError> {
         self.inner.delete(file)
     }

@@ -3,6 +3,8 @@
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard};
 
+use jiff::Timestamp;
+
 use super::{File, FileKind, Listed, Storage, StorageError};
 
 /// What a storage can be asked for.
@@ -90,6 +92,10 @@ impl Storage for Record {
         let result = self.inner.list(kind);
         self.lock().push(Call { verb: Verb::List, kind, file: None, bytes: 0, ok: result.is_ok() });
         result
+    }
+
+    fn modified(&self, file: File) -> Result<Option<Timestamp>, StorageError> {
+        self.inner.modified(file)
     }
 
     fn delete(&self, file: File) -> Result<(), StorageError> {

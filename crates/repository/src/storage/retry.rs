@@ -12,6 +12,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use jiff::Timestamp;
+
 use super::{File, FileKind, Listed, Storage, StorageError};
 use crate::limits::{FIRST_CONTACT_TRIES, RETRY_PAUSE_FIRST, RETRY_PAUSE_MAX, RETRY_PAUSES_TOTAL_MAX, STORAGE_TRIES};
 use crate::{Cancel, Clock};
@@ -118,6 +120,10 @@ impl Storage for Retry {
 
     fn list(&self, kind: FileKind) -> Result<Vec<Listed>, StorageError> {
         self.until_answered(|_| self.inner.list(kind))
+    }
+
+    fn modified(&self, file: File) -> Result<Option<Timestamp>, StorageError> {
+        self.until_answered(|_| self.inner.modified(file))
     }
 
     fn delete(&self, file: File) -> Result<(), StorageError> {

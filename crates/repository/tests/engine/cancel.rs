@@ -178,7 +178,7 @@ fn a_prune_can_be_cancelled_while_it_packs_anew() {
     let (world, repository, backup, cancelled) = cancelling(20);
     let half = StreamCapture::default().with("a", std::io::Cursor::new(noise(10 << 20, 1)));
     let half = back_up(&world.cx(), &world.open(), half).unwrap();
-    forget::forget(&world.cx(), &world.open(), &[backup.id]).unwrap();
+    forget::forget(&world.cx(), &world.open(), &[backup.id], forget::Why::Named).unwrap();
     let options = Options { grace: Duration::ZERO, unused_percent_max: 0 };
     let error = prune::prune(&world.cx(), &repository, options).unwrap_err();
     assert!(matches!(error, Error::Cancelled), "{error:?}");

@@ -185,7 +185,7 @@ impl Model {
         let Some(id) = self.random.pick(&listed).copied() else { return };
         self.copies[at].acknowledged.remove(&id);
         let went_wrong = self.go_wrong(&[at]);
-        let result = forget::forget(&self.cx(), &self.copies[at].repository, &[id]);
+        let result = forget::forget(&self.cx(), &self.copies[at].repository, &[id], forget::Why::Named);
         self.settle();
         assert!(went_wrong || result.is_ok(), "{result:?}");
     }

@@ -95,13 +95,15 @@ fn a_backup_may_end_at_any_call() {
 #[test]
 fn forget_may_end_at_any_call() {
     let scene = scene();
-    crash_everywhere(&scene, &|scene, cx, repository| forget::forget(cx, repository, &[scene.forget]));
+    crash_everywhere(&scene, &|scene, cx, repository| {
+        forget::forget(cx, repository, &[scene.forget], forget::Why::Named)
+    });
 }
 
 #[test]
 fn prune_may_end_at_any_call() {
     let scene = scene();
-    forget::forget(&scene.world.cx(), &scene.world.open(), &[scene.forget]).unwrap();
+    forget::forget(&scene.world.cx(), &scene.world.open(), &[scene.forget], forget::Why::Named).unwrap();
     crash_everywhere(&scene, &|_, cx, repository| {
         let (plan, pruned) = prune::prune(cx, repository, everything_at_once())?;
         assert!(pruned.packs_deleted > 0 && !plan.repack.is_empty(), "{pruned:?}");
@@ -112,7 +114,7 @@ fn prune_may_end_at_any_call() {
 #[test]
 fn prune_with_a_grace_period_may_end_at_any_call() {
     let scene = scene();
-    forget::forget(&scene.world.cx(), &scene.world.open(), &[scene.forget]).unwrap();
+    forget::forget(&scene.world.cx(), &scene.world.open(), &[scene.forget], forget::Why::Named).unwrap();
     crash_everywhere(&scene, &|_, cx, repository| prune::prune(cx, repository, Options::default()).map(drop));
 }
 

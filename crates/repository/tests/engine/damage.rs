@@ -50,7 +50,7 @@ fn scene() -> Scene {
     write("c", 4);
     let second = back_up();
     let snapshots = [first, second].map(|id| (id, world.contents(id).unwrap().files)).to_vec();
-    forget::forget(&world.cx(), &repository, &[forgotten]).unwrap();
+    forget::forget(&world.cx(), &repository, &[forgotten], forget::Why::Named).unwrap();
     prune::prune(&world.cx(), &repository, Options { unused_percent_max: 0, ..Options::default() }).unwrap();
     assert!(!world.files(FileKind::Condemned).is_empty());
     let receipt = Receipt {

@@ -260,7 +260,7 @@ fn what_no_copy_has_whole_is_named_and_the_rest_is_mended() {
 #[test]
 fn without_other_copies_what_is_whole_in_a_damaged_pack_is_saved() {
     let scene = scene();
-    forget::forget(&scene.world.cx(), &scene.world.open(), &[scene.snapshots[1].0]).unwrap();
+    forget::forget(&scene.world.cx(), &scene.world.open(), &[scene.snapshots[1].0], forget::Why::Named).unwrap();
     let rest = Scene { snapshots: scene.snapshots[..1].to_vec(), ..scene };
     let index = Index::load(&rest.world.cx(), &rest.world.open()).unwrap();
     let (kept, _) = &rest.snapshots[0];

@@ -209,7 +209,7 @@ fn racing(
 #[test]
 fn an_index_that_is_written_anew_while_it_is_read_is_not_taken_for_damaged() {
     let (world, repository, backups) = scene();
-    forget::forget(&world.cx(), &repository, &[backups[0].0.id]).unwrap();
+    forget::forget(&world.cx(), &repository, &[backups[0].0.id], forget::Why::Named).unwrap();
     let before = world.files(FileKind::Index);
     let racing = racing(&world, FileKind::Index, |memory| {
         let (clock, cancel) = (SimulatedClock::new(start()), Cancel::new());
@@ -225,7 +225,7 @@ fn an_index_that_is_written_anew_while_it_is_read_is_not_taken_for_damaged() {
 #[test]
 fn a_condemned_list_that_is_deleted_while_it_is_checked_is_not_taken_for_damaged() {
     let (world, repository, backups) = scene();
-    forget::forget(&world.cx(), &repository, &[backups[0].0.id]).unwrap();
+    forget::forget(&world.cx(), &repository, &[backups[0].0.id], forget::Why::Named).unwrap();
     prune::prune(&world.cx(), &repository, prune::Options::default()).unwrap();
     let list = world.files(FileKind::Condemned)[0];
     let racing = racing(&world, FileKind::Condemned, move |memory| assert!(memory.remove(list)));

@@ -4,9 +4,14 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Barrier};
 use std::time::Duration;
 
+use repository::format::key_file::KdfCost;
 use repository::format::lock_file::{LockFile, Process};
 use repository::lock::{Access, Lock, held, with_lock};
-use repository::{Clock as _, Error, FileKind, Identity, Repository};
+use repository::prune::{self, Options};
+use repository::storage::fault::{Effect, Failure, Fault, When};
+use repository::storage::memory::MemoryStorage;
+use repository::storage::record::Verb;
+use repository::{Clock as _, Error, FileKind, Id, Identity, Repository, StorageError, forget, sync};
 
 use crate::support::*;
 
@@ -183,4 +188,35 @@ fn releasing_what_another_program_removed_is_no_error() {
         assert!(world.memory.remove(file));
     }
     lock.release().unwrap();
+}
+
+#[test]
+fn a_host_that_may_not_delete_backs_up_and_syncs_and_one_that_may_prunes() {
+    let world = World::new();
+    let copy = World::on(MemoryStorage::new());
+    Repository::init_copy(&world.open(), Arc::new(copy.memory.clone()), PASSWORD, KdfCost::FAST, start()).unwrap();
+    let add_only = |world: &World| {
+        let fault = Fault::new(Arc::new(world.memory.clone()), 1);
+        fault.add(When::Calls(Verb::Delete, None), Effect::Fail(Failure::Denied));
+        Arc::new(Repository::open(Arc::new(fault), PASSWORD).unwrap())
+    };
+    let (first, second) = (add_only(&world), add_only(&copy));
+    let capture = |seed| StreamCapture::default().with("a", std::io::Cursor::new(noise(50_000, seed)));
+    let ids: Vec<Id> = (1..4).map(|seed| back_up(&world.cx(), &first, capture(seed)).unwrap().id).collect();
+    assert_eq!(world.files(FileKind::Lock).len(), 3, "they stay");
+    let synced = sync::run(&world.cx(), &[first.clone()], &second, &ids).unwrap();
+    assert_eq!(synced.snapshots, ids);
+    // This process lives, so its locks are held for all that others know; it alone knows better.
+    assert!(matches!(forget::forget(&world.cx(), &first, &ids[..1], forget::Why::Named), Err(Error::Locked { .. })));
+    for file in world.files(FileKind::Lock) {
+        assert!(world.memory.remove(file));
+    }
+    let denied = forget::forget(&world.cx(), &first, &ids[..1], forget::Why::Named).unwrap_err();
+    assert!(matches!(denied, Error::Storage(StorageError::Denied { .. })), "{denied}");
+    for file in world.files(FileKind::Lock) {
+        assert!(world.memory.remove(file));
+    }
+    forget::forget(&world.cx(), &world.open(), &ids[..1], forget::Why::Named).unwrap();
+    prune::prune(&world.cx(), &world.open(), Options { grace: Duration::ZERO, unused_percent_max: 0 }).unwrap();
+    assert!(world.contents(ids[2]).unwrap().problems.is_empty());
 }

@@ -105,7 +105,7 @@ impl Model {
             return;
         }
         let (id, _) = self.snapshots.remove(self.random.below(self.snapshots.len()));
-        forget::forget(&self.world.cx(), &self.repository, &[id]).unwrap();
+        forget::forget(&self.world.cx(), &self.repository, &[id], forget::Why::Named).unwrap();
     }
 
     fn prune(&mut self, grace: Duration) {
@@ -201,7 +201,7 @@ fn run(seed: u64, steps: usize) {
     story.1.prune(Duration::ZERO);
     // Nothing but what is needed is left: the packs of a repository without snapshots are none.
     let ids: Vec<_> = story.1.snapshots.drain(..).map(|(id, _)| id).collect();
-    forget::forget(&story.1.world.cx(), &story.1.repository, &ids).unwrap();
+    forget::forget(&story.1.world.cx(), &story.1.repository, &ids, forget::Why::Named).unwrap();
     story.1.prune(Duration::ZERO);
     for kind in [FileKind::Pack, FileKind::Index, FileKind::Condemned, FileKind::Snapshot] {
         assert_eq!(story.1.world.files(kind), []);

@@ -7,7 +7,7 @@ use repository::check::{self, ReadData};
 use repository::clock::SimulatedClock;
 use repository::format::time::Time;
 use repository::prune::{self, Condemned, Options, Pruned};
-use repository::{FileKind, Id, Index, Repository, RunCx, forget};
+use repository::{Error, FileKind, Id, Index, Repository, RunCx, forget};
 
 use crate::support::*;
 
@@ -24,7 +24,7 @@ fn scene() -> (World, Arc<Repository>, Backup) {
     let gone = back_up(&world.cx(), &repository, one("a", 1)).unwrap();
     world.clock.advance(Duration::from_secs(60));
     let stays = back_up(&world.cx(), &repository, one("b", 2)).unwrap();
-    forget::forget(&world.cx(), &repository, &[gone.id]).unwrap();
+    forget::forget(&world.cx(), &repository, &[gone.id], forget::Why::Named).unwrap();
     (world, repository, stays)
 }
 
@@ -97,7 +97,7 @@ fn a_pack_that_was_taken_back_gets_a_new_grace_period_when_it_is_condemned_again
     let late = back_up_with(&world.cx(), &repository, &old_index, one("a", 1)).unwrap();
     world.clock.advance(Duration::from_secs(3600));
     prune(&world, &repository);
-    forget::forget(&world.cx(), &repository, &[late.id]).unwrap();
+    forget::forget(&world.cx(), &repository, &[late.id], forget::Why::Named).unwrap();
     // The old list's time is up, but a writer may have read the index since.
     world.clock.advance(DAY);
     let index = Index::load(&world.cx(), &repository).unwrap();
@@ -129,7 +129,7 @@ fn condemned_twice() -> (World, Arc<Repository>, Index) {
     assert!(named.iter().all(|pack| !indexed.contains(pack)), "a pack that was taken back stayed in a list");
     named.sort();
     assert!(named.windows(2).all(|pair| pair[0] != pair[1]), "a pack is in two lists");
-    forget::forget(&world.cx(), &repository, &[late.id]).unwrap();
+    forget::forget(&world.cx(), &repository, &[late.id], forget::Why::Named).unwrap();
     world.clock.advance(DAY / 4);
     let index = Index::load(&world.cx(), &repository).unwrap();
     assert!(prune(&world, &repository).packs_condemned > 0);
@@ -175,10 +175,31 @@ fn index_free_packs(world: &World, repository: &Repository) -> Vec<Id> {
 fn a_clock_that_runs_backwards_deletes_nothing_early() {
     let (world, repository, _) = scene();
     let condemned = prune(&world, &repository).packs_condemned;
-    let earlier = SimulatedClock::new(start() - Duration::from_secs(365 * 24 * 3600));
-    let cx = RunCx { clock: &earlier, ..world.cx() };
-    let (_, pruned) = prune::prune(&cx, &repository, Options::default()).unwrap();
+    let at = |clock: &SimulatedClock| {
+        let cx = RunCx { clock, ..world.cx() };
+        prune::prune(&cx, &repository, Options::default())
+    };
+    let (_, pruned) = at(&SimulatedClock::new(start() - Duration::from_secs(23 * 3600))).unwrap();
     assert_eq!((pruned.packs_deleted, pruned.packs_condemned), (0, condemned));
+    // What cannot be right is not acted upon at all, in either direction.
+    let before = world.memory.files();
+    for days in [-365, 500] {
+        let wrong = start() + jiff::SignedDuration::from_hours(24 * days);
+        assert!(matches!(at(&SimulatedClock::new(wrong)), Err(Error::ImplausibleClock { .. })), "{days}");
+        assert_eq!(world.memory.files(), before);
+    }
+}
+
+#[test]
+fn rules_remove_nothing_while_the_clock_cannot_be_right() {
+    let (world, repository, _) = scene();
+    let id = world.files(FileKind::Snapshot)[0].id;
+    let late = SimulatedClock::new(start() + jiff::SignedDuration::from_hours(24 * 500));
+    let cx = RunCx { clock: &late, ..world.cx() };
+    let refused = forget::forget(&cx, &repository, &[id], forget::Why::Rules);
+    assert!(matches!(refused, Err(Error::ImplausibleClock { .. })));
+    // What somebody names goes: it may be what has the wrong time.
+    forget::forget(&cx, &repository, &[id], forget::Why::Named).unwrap();
 }
 
 #[test]
@@ -235,7 +256,7 @@ fn half_needed_packs_are_packed_anew_and_everything_still_restores() {
     };
     let both = back_up(&world.cx(), &repository, capture(&[("a", 1), ("b", 2)])).unwrap();
     let half = back_up(&world.cx(), &repository, capture(&[("b", 2)])).unwrap();
-    forget::forget(&world.cx(), &repository, &[both.id]).unwrap();
+    forget::forget(&world.cx(), &repository, &[both.id], forget::Why::Named).unwrap();
     let options = Options { grace: Duration::ZERO, unused_percent_max: 0 };
     let (plan, pruned) = prune::prune(&world.cx(), &repository, options).unwrap();
     assert!(pruned.packs_repacked > 0 && !plan.repack.is_empty());

@@ -71,7 +71,7 @@ fn stock_restic_checks_and_restores_what_was_written_also_after_prune() {
     };
     compare(first.id);
     compare(second.id);
-    forget::forget(&world.cx(), &repository, &[first.id]).unwrap();
+    forget::forget(&world.cx(), &repository, &[first.id], forget::Why::Named).unwrap();
     prune::prune(&world.cx(), &repository, Options { grace: Duration::ZERO, unused_percent_max: 0 }).unwrap();
     compare(second.id);
 }

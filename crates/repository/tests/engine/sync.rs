@@ -329,9 +329,9 @@ fn copies_that_were_forgotten_and_pruned_differently_are_brought_into_step() {
     sync(&[&world], &copy, &all).unwrap();
     let at_once = prune::Options { grace: Duration::ZERO, unused_percent_max: 0 };
     // Each side forgets something else and packs anew.
-    forget::forget(&world.cx(), &world.open(), &[mixed, ids[0]]).unwrap();
+    forget::forget(&world.cx(), &world.open(), &[mixed, ids[0]], forget::Why::Named).unwrap();
     prune::prune(&world.cx(), &world.open(), at_once).unwrap();
-    forget::forget(&copy.cx(), &copy.open(), &[later, ids[1]]).unwrap();
+    forget::forget(&copy.cx(), &copy.open(), &[later, ids[1]], forget::Why::Named).unwrap();
     prune::prune(&copy.cx(), &copy.open(), at_once).unwrap();
     write("newest", 14);
     let newest = back_up(&world.cx(), &world.open(), FolderCapture::of(folder.path())).unwrap().id;
@@ -511,7 +511,7 @@ fn packs_that_a_prune_takes_from_an_unlocked_source_are_found_where_they_are_now
     let mixed = back_up(&world.cx(), &world.open(), FolderCapture::of(folder.path())).unwrap().id;
     std::fs::remove_file(folder.path().join("gone")).unwrap();
     let kept = back_up(&world.cx(), &world.open(), FolderCapture::of(folder.path())).unwrap().id;
-    forget::forget(&world.cx(), &world.open(), &[mixed]).unwrap();
+    forget::forget(&world.cx(), &world.open(), &[mixed], forget::Why::Named).unwrap();
     let copy = empty_copy(&world);
     // Before the first whole pack is given, a prune that saw no lock packs everything anew and waits for nothing.
     let pruned = std::sync::Once::new();
@@ -644,7 +644,7 @@ fn condemned_packs_are_used_again_only_if_every_byte_is_right_and_get_a_new_grac
         let (world, ids) = scene();
         let copy = empty_copy(&world);
         sync(&[&world], &copy, &ids).unwrap();
-        forget::forget(&copy.cx(), &copy.open(), &ids).unwrap();
+        forget::forget(&copy.cx(), &copy.open(), &ids, forget::Why::Named).unwrap();
         let condemned = prune::prune(&copy.cx(), &copy.open(), prune::Options::default()).unwrap().1.packs_condemned;
         assert_eq!(condemned, world.files(FileKind::Pack).len());
         copy.clock.advance(Duration::from_secs(25 * 3600));
