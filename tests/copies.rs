@@ -305,7 +305,7 @@ fn each_copy_forgets_by_its_own_rules_and_a_named_snapshot_leaves_all() {
         let ran = site.lifeboat(["snapshots", "--copy", copy, "--json"]).ok();
         lines_of(&ran, "snapshot").iter().map(|line| line["id"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
     };
-    site.lifeboat(["forget", "--dry-run"]).ok().says(["copy disk:", "copy nas:"]);
+    site.lifeboat(["forget", "--dry-run"]).ok().says(["copy disk:", "copy nas:", "+", "# kept, x removed"]);
     assert_eq!((kept("disk").len(), kept("nas").len()), (3, 3));
     site.lifeboat(["forget", "--prune"]).ok();
     assert_eq!(kept("disk"), [first.clone(), second.clone(), third.clone()], "by the stack's rules");

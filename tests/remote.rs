@@ -161,7 +161,6 @@ fn four_copies_on_real_servers_are_filled_drilled_mended_forgotten_and_opened_by
     remote.lifeboat(["forget", "--keep-last", "1", "--prune"]).ok();
     remote.lifeboat(["prune", "--grace", "0s"]).ok();
     remote.lifeboat(["check", "--read-data"]).ok();
-    assert_eq!(remote.packs("s3").len(), remote.packs("disk").len());
     remote.lifeboat(["sync"]).ok().says(["copy azure is in step"]);
 }
 
@@ -185,6 +184,35 @@ fn a_server_that_is_away_makes_a_run_partial_and_is_filled_when_it_is_back() {
     remote.lifeboat(["sync"]).ok().says(["copy s3 got 1 snapshot"]);
     remote.line.cut_after(u64::MAX);
     remote.lifeboat(["check", "--read-data", "--copy", "s3"]).ok();
+}
+
+#[test]
+fn what_the_credentials_may_do_is_said_and_a_host_that_may_not_delete_still_backs_up() {
+    let Some(remote) = Remote::new() else { return };
+    write_files(&remote.site, 1);
+    remote.lifeboat(["init"]).ok();
+    let tested = remote.lifeboat(["copies", "test"]).ok();
+    // Files on the SFTP server are read-only; who may delete them can put others in their place all the same.
+    assert_eq!(tested.text().matches("can delete and overwrite what is stored").count(), 3, "{tested}");
+    assert_eq!(tested.text().matches("can delete what is stored").count(), 1, "{tested}");
+    assert_eq!(tested.text().matches("refuses a second file of the same name").count(), 4, "{tested}");
+    let probes: Vec<_> = remote.lifeboat(["copies", "test", "--json", "s3", "nas"]).ok().lines();
+    assert_eq!((&probes[0]["copy"], &probes[0]["probe"]["may_delete"]), (&json!("s3"), &json!(true)));
+    assert!(probes[1]["probe"]["clock_apart_s"].as_f64().unwrap() < 60.0);
+
+    // Nobody may delete in the bucket any more.
+    let bucket = &remote.bucket;
+    let policy = json!({ "Version": "2012-10-17", "Statement": [{ "Effect": "Deny", "Principal": "*",
+        "Action": "s3:DeleteObject", "Resource": format!("arn:aws:s3:::{bucket}/*") }] });
+    let (status, answer) = remote.s3.request("PUT", &format!("/{bucket}"), "policy=", policy.to_string().as_bytes());
+    assert!((200..300).contains(&status), "{answer}");
+    remote.lifeboat(["copies", "test", "s3"]).ok().says(["can overwrite what is stored, though not delete it"]);
+    for round in 2..4 {
+        write_files(&remote.site, round);
+        remote.lifeboat(["backup"]).ok();
+    }
+    remote.lifeboat(["drill", "--copy", "s3"]).ok();
+    remote.lifeboat(["forget", "--keep-last", "1", "--copy", "s3"]).exits(1).says(["denies access"]);
 }
 
 #[test]

@@ -77,8 +77,8 @@ pub enum Command {
     /// List, add and remove the passwords of a copy
     #[command(subcommand)]
     Key(Key),
-    /// List the copies: what each holds, and which lag behind; exits with 1 where something is wrong
-    Copies,
+    /// List the copies: what each holds, which lag behind, and what is wrong; exits as `status` does
+    Copies(Copies),
     /// Say whether everything is safe, and what to mend
     Status(Status),
     /// Show, check or describe the configuration
@@ -279,6 +279,25 @@ pub struct Check {
     /// Read this share of the packs, another one each time
     #[arg(long, value_name = "N%", value_parser = percent)]
     pub read_data_subset: Option<f64>,
+}
+
+#[derive(Debug, Args)]
+pub struct Copies {
+    #[command(subcommand)]
+    pub action: Option<CopiesAction>,
+}
+
+/// What else to do with copies.
+#[derive(Debug, Subcommand)]
+pub enum CopiesAction {
+    /// Write, read, list and delete a probe; say what who has these credentials may do
+    Test(CopiesTest),
+}
+
+#[derive(Debug, Args)]
+pub struct CopiesTest {
+    /// The copies [default: all]
+    pub copy: Vec<String>,
 }
 
 #[derive(Debug, Args)]

@@ -18,7 +18,7 @@ use operations::config::{
 };
 use repository::storage::limit::Limit;
 use repository::storage::retry::Retry;
-use repository::{FileKind, Repository, Source, SourceError, Storage};
+use repository::{File, FileKind, Repository, Source, SourceError, Storage};
 
 use crate::app::Run;
 
@@ -37,6 +37,18 @@ pub fn storage(copy: &CopySettings, run: &Run) -> Result<Arc<dyn Storage>, Fault
         Arc::new(Limit::new(place, up, down, Arc::new(run.clock), run.cancel.clone()))
     };
     Ok(tenacious(held, run))
+}
+
+/// Whether what opens a copy may put something in the place of a file there, which no copy does by itself. `bytes` are what
+/// the file holds.
+pub fn may_overwrite(copy: &CopySettings, run: &Run, file: File, bytes: &[u8]) -> Result<bool, Fault> {
+    let cancel = run.cancel.clone();
+    Ok(match &copy.location {
+        Location::Local(folder) => LocalStorage::new(folder.clone()).may_overwrite(file)?,
+        Location::S3(s3) => ObjectStorage::s3(&s3_options(s3)?, cancel)?.may_overwrite(file, bytes)?,
+        Location::Azure(azure) => ObjectStorage::azure(&azure_options(azure)?, cancel)?.may_overwrite(file, bytes)?,
+        Location::Sftp(sftp) => SftpStorage::new(sftp_options(sftp), cancel).may_overwrite(file)?,
+    })
 }
 
 fn s3_options(s3: &S3Location) -> Result<S3Options, Fault> {

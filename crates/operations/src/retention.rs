@@ -4,6 +4,7 @@
 //! restic/restic), with two on top that no setting turns off: the newest snapshot stays, and so does the newest one that
 //! passed a drill. An empty policy keeps everything.
 
+mod calendar;
 mod of_stack;
 mod within;
 
@@ -14,6 +15,7 @@ use jiff::{Timestamp, Zoned};
 use repository::Id;
 use serde::{Serialize, Serializer};
 
+pub use calendar::{LEGEND, calendar};
 pub use of_stack::{Group, groups};
 pub use within::Within;
 

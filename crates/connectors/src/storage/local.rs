@@ -182,6 +182,20 @@ impl LocalStorage {
     }
 }
 
+impl LocalStorage {
+    /// Whether this process may write into a file that is there, which a copy never does. Changes nothing.
+    pub fn may_overwrite(&self, file: File) -> Result<bool, StorageError> {
+        let failed = |errno| self.missing_or("open", file, errno);
+        let root = self.root().and_then(|root| root.ok_or(Errno::NOENT)).map_err(failed)?;
+        let flags = OFlags::WRONLY | OFlags::CLOEXEC;
+        match retry_on_intr(|| fs::openat(&root.folder, file.path(), flags, Mode::empty())) {
+            Ok(_) => Ok(true),
+            Err(Errno::ACCESS | Errno::PERM | Errno::ROFS) => Ok(false),
+            Err(errno) => Err(failed(errno)),
+        }
+    }
+}
+
 impl Storage for LocalStorage {
     fn location(&self) -> String {
         self.path.display().to_string()

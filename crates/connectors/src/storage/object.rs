@@ -160,6 +160,17 @@ impl ObjectStorage {
         stat.map(|stat| stat.content_length()).map_err(|failed| self.error(verb, Some(file), failed))
     }
 
+    /// Whether these credentials may put something in the place of a file, which a copy never does. Puts `bytes` there.
+    pub fn may_overwrite(&self, file: File, bytes: &[u8]) -> Result<bool, StorageError> {
+        let path = file.path();
+        let written = self.wait(Some(file), self.operator.write(&path, bytes.to_vec()));
+        match written.map(drop).map_err(|failed| self.error("overwrite", Some(file), failed)) {
+            Ok(()) => Ok(true),
+            Err(StorageError::Denied { .. } | StorageError::AlreadyExists { .. }) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
     fn past_the_end(&self, file: File, range: &Range<u64>, size: Option<u64>) -> StorageError {
         let of = size.map(|size| format!(" of {size}")).unwrap_or_default();
         let what = format!("read {file}: bytes {range:?}{of} asked for");

@@ -25,8 +25,8 @@ use jiff::Timestamp;
 use repository::storage::Listed;
 use repository::{Cancel, File, FileKind, Id, Storage, StorageError};
 
-use self::packet::{Attributes, Code, Kind, Name, Request};
-use self::request::{Failed, attributes, done, read_folders};
+use self::packet::{Attributes, Code, Kind, Name, Request, WRITE};
+use self::request::{Failed, attributes, done, handle, read_folders};
 use self::session::{Broken, Session};
 use self::ssh::Reason;
 use self::transfer::ReadFailed;
@@ -102,6 +102,21 @@ impl SftpStorage {
         let session = Arc::new(Session::start(ssh::command(&self.options))?);
         *current = Some(session.clone());
         Ok(session)
+    }
+
+    /// Whether this user may write into a file that is there, which a copy never does. Changes nothing.
+    pub fn may_overwrite(&self, file: File) -> Result<bool, StorageError> {
+        let path = self.full_path(&file.path());
+        let opened = self.session().and_then(|session| {
+            let open = Request::new(Kind::Open).bytes(path.as_bytes()).u32(WRITE).no_attributes();
+            let handle = handle(session.send(open)?)?;
+            done(session.send(Request::new(Kind::Close).bytes(&handle))?)
+        });
+        match opened.map_err(|failed| self.missing_or("open", file, failed)) {
+            Ok(()) => Ok(true),
+            Err(StorageError::Denied { .. }) => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 
     fn full_path(&self, path: &str) -> String {

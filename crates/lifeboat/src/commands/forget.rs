@@ -143,12 +143,13 @@ fn by_rules(
         };
         let zone = settings.map_or(app.run.environment.time_zone(), |settings| &settings.time_zone);
         app.output().text(format!("stack {stack} ({}):", group.paths.join(" ")));
-        for decision in group.decide(&receipts, policy, now, zone) {
-            show(app, copy, stack, &decision);
-            if !decision.is_kept() {
-                remove.push(decision.id);
-            }
+        let decisions = group.decide(&receipts, policy, now, zone);
+        decisions.iter().for_each(|decision| show(app, copy, stack, decision));
+        if arguments.dry_run {
+            retention::calendar(&decisions, zone).iter().for_each(|line| app.output().text(format!("  {line}")));
+            app.output().text(format!("  {}", retention::LEGEND));
         }
+        remove.extend(decisions.iter().filter(|decision| !decision.is_kept()).map(|decision| decision.id));
     }
     Ok(remove)
 }

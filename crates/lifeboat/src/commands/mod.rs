@@ -6,6 +6,7 @@ mod browse;
 mod check;
 mod configuration;
 mod copies;
+mod copies_test;
 mod diff;
 mod discover;
 mod drill;
@@ -24,7 +25,7 @@ use clap::CommandFactory as _;
 use operations::{Fault, FaultKind};
 
 use crate::app::Run;
-use crate::arguments::{Arguments, Command};
+use crate::arguments::{self, Arguments, Command, CopiesAction};
 use crate::output::{Outcome, Output};
 
 /// Does what the command line says.
@@ -51,7 +52,10 @@ pub fn run(arguments: Arguments, output: &Output) -> Result<Outcome, Fault> {
         Command::Forget(arguments) => forget::forget(&run.configured()?, &arguments),
         Command::Prune(arguments) => forget::prune(&run.configured()?, &arguments),
         Command::Key(arguments) => key::run(&run.configured()?, &arguments),
-        Command::Copies => copies::run(&run.configured()?),
+        Command::Copies(arguments::Copies { action: None }) => copies::run(&run.configured()?),
+        Command::Copies(arguments::Copies { action: Some(CopiesAction::Test(arguments)) }) => {
+            copies_test::run(&run.configured()?, &arguments)
+        }
         Command::Status(arguments) => status::run(&run.configured()?, &arguments),
     }
 }

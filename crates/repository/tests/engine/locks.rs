@@ -204,7 +204,7 @@ fn a_host_that_may_not_delete_backs_up_and_syncs_and_one_that_may_prunes() {
     let capture = |seed| StreamCapture::default().with("a", std::io::Cursor::new(noise(50_000, seed)));
     let ids: Vec<Id> = (1..4).map(|seed| back_up(&world.cx(), &first, capture(seed)).unwrap().id).collect();
     assert_eq!(world.files(FileKind::Lock).len(), 3, "they stay");
-    let synced = sync::run(&world.cx(), &[first.clone()], &second, &ids).unwrap();
+    let synced = sync::run(&world.cx(), std::slice::from_ref(&first), &second, &ids).unwrap();
     assert_eq!(synced.snapshots, ids);
     // This process lives, so its locks are held for all that others know; it alone knows better.
     assert!(matches!(forget::forget(&world.cx(), &first, &ids[..1], forget::Why::Named), Err(Error::Locked { .. })));

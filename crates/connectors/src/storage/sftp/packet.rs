@@ -2,6 +2,8 @@
 
 /// A file is opened for reading.
 pub(super) const READ: u32 = 1;
+/// `SSH_FXF_WRITE` alone: what is there stays as it is.
+pub(super) const WRITE: u32 = 2;
 /// A file is opened for writing, made, and must not have been there.
 pub(super) const WRITE_NEW: u32 = 2 | 8 | 0x20;
 
