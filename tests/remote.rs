@@ -216,6 +216,22 @@ fn what_the_credentials_may_do_is_said_and_a_host_that_may_not_delete_still_back
 }
 
 #[test]
+fn a_stack_with_remote_copies_alone_sends_its_packs_twice_and_fetches_none() {
+    let Some(remote) = Remote::new() else { return };
+    write_files(&remote.site, 1);
+    let text = std::fs::read_to_string(remote.site.config()).unwrap();
+    std::fs::write(remote.site.config(), text.replace("    sources:", "    copies: [s3, nas]\n    sources:")).unwrap();
+    remote.lifeboat(["init"]).ok();
+    // Each connection carries little back: no pack could be fetched over this line.
+    let before = remote.line.received();
+    remote.lifeboat(["backup"]).ok().says(["copy nas got 1 snapshot"]);
+    let fetched = remote.line.received() - before;
+    assert!(fetched < 200_000, "{fetched} bytes came back, of 2.8 MB of packs");
+    assert!(std::fs::read_dir(remote.site.path("state/scratch")).unwrap().next().is_none(), "the spool is gone");
+    remote.lifeboat(["check", "--read-data", "--copy", "nas"]).ok();
+}
+
+#[test]
 fn wrong_credentials_are_named_and_no_secret_is_shown() {
     let Some(remote) = Remote::new() else { return };
     write_files(&remote.site, 1);

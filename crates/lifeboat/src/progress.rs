@@ -43,13 +43,14 @@ impl Progress {
         self.bar.reset();
         self.files.store(0, Ordering::Relaxed);
         let template = match bytes_total {
+            // No rate: what is taken over unread would make it absurd.
             Some(total) => {
                 self.bar.set_length(total);
-                "{prefix:12} {wide_bar} {bytes}/{total_bytes} {bytes_per_sec} {msg} {left}"
+                "{prefix:12} {wide_bar} {bytes}/{total_bytes} {msg} {left}"
             }
             None => {
                 self.bar.unset_length();
-                "{prefix:12} {spinner} {bytes} {bytes_per_sec} {msg} {elapsed}"
+                "{prefix:12} {spinner} {bytes} {msg} {elapsed}"
             }
         };
         let left = |state: &ProgressState, text: &mut dyn std::fmt::Write| {

@@ -49,6 +49,10 @@ pub const TREE_DEPTH_MAX: usize = 4096;
 pub const LOCK_REFRESH: Duration = Duration::from_secs(5 * 60);
 /// A lock not renewed for this long is dead, as in restic.
 pub const LOCK_STALE: Duration = Duration::from_secs(30 * 60);
+/// Packs of one run that are kept on this machine until all copies have them, where no copy lies on it.
+pub const SPOOL_BYTES_MAX: u64 = 4 << 30;
+/// What they leave free of the disk.
+pub const SPOOL_BYTES_LEFT_MIN: u64 = 1 << 30;
 /// How far the machine's clock and a storage's own may be apart where something is removed by its age.
 pub const CLOCK_BESIDE_STORAGE_MAX: Duration = Duration::from_secs(60 * 60);
 /// How far the newest snapshot may be in the future there: clocks of several hosts differ, and so do their owners.

@@ -3,6 +3,7 @@
 mod copy;
 
 use std::ops::Range;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -15,8 +16,10 @@ use crate::format::pack::{self, BlobKind, BlobOpener};
 use crate::format::snapshot::Snapshot;
 use crate::format::{go, unpacked};
 use crate::index::{Index, Location};
+use crate::limits::SPOOL_BYTES_MAX;
 use crate::storage::Listed;
 use crate::storage::follow::{Follow, Follower};
+use crate::storage::spool::Spool;
 use crate::{Cancel, Error, File, FileKind, Id, Storage, StorageError};
 
 /// An open repository. Cheap to share; holds no index, so that each operation works on the index of its own moment.
@@ -104,10 +107,15 @@ impl Repository {
         }
     }
 
-    /// The same repository, for a run whose packs are handed on to `copies`; see [`Follow`]. One follower for each.
-    pub fn followed_by(&self, copies: &[&Self], cancel: &Cancel) -> (Self, Vec<Follower>) {
+    /// The same repository, for a run whose packs are handed on to `copies`; see [`Follow`]. One follower for each. Where
+    /// there is a folder as `spool`, packs are kept in it, too; see [`Spool`].
+    pub fn followed_by(&self, copies: &[&Self], spool: Option<PathBuf>, cancel: &Cancel) -> (Self, Vec<Follower>) {
         let places = copies.iter().map(|copy| copy.storage.clone());
-        let (storage, followers) = Follow::start(self.storage.clone(), places, cancel);
+        let storage: Arc<dyn Storage> = match spool {
+            Some(folder) => Arc::new(Spool::new(self.storage.clone(), folder, SPOOL_BYTES_MAX)),
+            None => self.storage.clone(),
+        };
+        let (storage, followers) = Follow::start(storage, places, cancel);
         (self.through(Arc::new(storage)), followers)
     }
 

@@ -6,6 +6,7 @@ pub mod limit;
 pub mod memory;
 pub mod record;
 pub mod retry;
+pub mod spool;
 
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;

@@ -33,6 +33,7 @@ struct Shared {
     /// The bytes after which every connection breaks, counted from the client's side.
     cut_after: AtomicU64,
     connections: AtomicUsize,
+    received: AtomicU64,
     ended: AtomicBool,
 }
 
@@ -49,6 +50,7 @@ impl Proxy {
             line: Mutex::new(Line::Open),
             cut_after: AtomicU64::new(u64::MAX),
             connections: AtomicUsize::new(0),
+            received: AtomicU64::new(0),
             ended: AtomicBool::new(false),
         });
         let for_acceptor = shared.clone();
@@ -87,6 +89,11 @@ impl Proxy {
     /// Every connection breaks once the client has sent so many bytes over it.
     pub fn cut_after(&self, bytes: u64) {
         self.shared.cut_after.store(bytes, Ordering::SeqCst);
+    }
+
+    /// Bytes that came back to the client so far.
+    pub fn received(&self) -> u64 {
+        self.shared.received.load(Ordering::SeqCst)
     }
 
     /// Connections that were made so far.
@@ -133,6 +140,9 @@ impl Shared {
                 Err(_) => break,
             };
             carried += length as u64;
+            if !counts {
+                self.received.fetch_add(length as u64, Ordering::SeqCst);
+            }
             if (counts && carried > self.cut_after.load(Ordering::SeqCst)) || to.write_all(&buffer[..length]).is_err() {
                 break;
             }

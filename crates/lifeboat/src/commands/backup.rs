@@ -10,6 +10,7 @@ use operations::backup::{self, BackupReport, NamedSource, StackBackup};
 use operations::config::{CopySettings, Layout, StackSettings};
 use operations::manifest::SourceStatus;
 use operations::restore_guide::GuideCopy;
+use operations::scratch::Scratch;
 use operations::state::LastRun;
 use operations::{Fault, FaultKind};
 use repository::storage::follow::Follower;
@@ -71,13 +72,18 @@ fn take(app: &App, stack: &StackSettings, only: &[String], tags: &[String]) -> R
     }
     let copies = app.copies(None, Some(stack))?;
     run_before(app, stack)?;
-    let each = app.open_each(&copies)?;
+    let mut each = app.open_each(&copies)?;
     let Some(first) = each.opened.first() else { return Err(app.none_opened(each.faults)) };
     let copy = first.copy;
     let others = each.opened.iter().skip(1).filter(|other| other.repository.is_copy_of(&first.repository));
     let (names, others): (Vec<&str>, Vec<&Repository>) =
         others.map(|other| (&*other.copy.name, &*other.repository)).unzip();
-    let (repository, followers) = first.repository.followed_by(&others, &app.run.cancel);
+    // Where no copy is near, what was sent to the first must not be fetched again for the next.
+    let is_far = each.opened.iter().all(|opened| opened.copy.location.local().is_none());
+    let spool = if is_far && !others.is_empty() { Some(Scratch::create(&app.scratch())?) } else { None };
+    let folder = spool.as_ref().map(|spool| spool.path().to_owned());
+    let (repository, followers) = first.repository.followed_by(&others, folder, &app.run.cancel);
+    let repository = Arc::new(repository);
     let followers: BTreeMap<&str, Mutex<Option<Follower>>> =
         names.into_iter().zip(followers.into_iter().map(|follower| Mutex::new(Some(follower)))).collect();
     // A name that is not there must be an error, and not a backup of nothing.
@@ -93,7 +99,7 @@ fn take(app: &App, stack: &StackSettings, only: &[String], tags: &[String]) -> R
         copies: &guide_copies(&copies),
         count_first: app.run.progress.is_visible(),
     };
-    let result = backup::run(&app.cx(), &Arc::new(repository), &job);
+    let result = backup::run(&app.cx(), &repository, &job);
     app.run.progress.finish();
     let report = result?;
     let written_to = copy.name.clone();
@@ -105,7 +111,13 @@ fn take(app: &App, stack: &StackSettings, only: &[String], tags: &[String]) -> R
             drop(follower.finish());
         }
     };
+    if let Some(first) = each.opened.first_mut() {
+        first.repository = repository;
+    }
     let copies = Step::of(app, &[stack]).take(each, |name| name != written_to, ready)?;
+    if let Some(spool) = spool {
+        spool.remove()?;
+    }
     let duration_s = clock.now().duration_since(started).as_secs_f64();
     let summary = Summary::new(&report, &stack.name, &written_to, &copies, started, duration_s);
     app.output().summary(&summary);
@@ -197,7 +209,7 @@ fn print(app: &App, summary: &Summary, report: &BackupReport) {
             output.text(format!("  source {name} is EMPTY: there is no file in it"));
         }
     }
-    output.chat(format!("  files: {files_new} new, {files_changed} changed, {files_unmodified} unchanged"));
+    output.chat(format!("  files: {files_new} new, {files_changed} read again, {files_unmodified} unchanged"));
     output.chat(format!(
         "  read {}, added {} in {}",
         bytes(summary.bytes_read),

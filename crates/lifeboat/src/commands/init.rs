@@ -38,7 +38,13 @@ pub fn run(run: &Run, arguments: &arguments::Init) -> Result<Outcome, Fault> {
             ));
         }
         run.output.chat(format!("{} is there already and stays as it is", file.display()));
-        config::load(&file, &run.environment)?
+        let settings = config::load(&file, &run.environment)?;
+        if arguments.dir != Path::new(".") {
+            let dir = std::fs::canonicalize(&arguments.dir)
+                .map_err(|error| Fault::local(format!("cannot look into {}", arguments.dir.display()), error))?;
+            stack_of(&settings, &dir)?;
+        }
+        settings
     } else {
         let mut plan = Plan::look(run, &arguments.dir, arguments.stack.as_deref())?;
         plan.go_to(&arguments.copy)?;
@@ -134,6 +140,21 @@ fn confirm(run: &Run) -> Result<(), Fault> {
         None => Err(Fault::new(FaultKind::Usage, "writing a configuration must be confirmed")
             .with_hint("add --yes where nobody can be asked")),
     }
+}
+
+/// The stack that has a source for `dir`.
+pub fn stack_of<'a>(settings: &'a Settings, dir: &Path) -> Result<&'a StackSettings, Fault> {
+    let covers = |stack: &&StackSettings| {
+        stack.sources.iter().any(|source| match &source.kind {
+            SourceKind::Files(files) => files.paths.iter().any(|path| dir.starts_with(path)),
+            _ => false,
+        })
+    };
+    settings.stacks.iter().find(covers).ok_or_else(|| {
+        let what = format!("{} does not protect {}", settings.file.display(), dir.display());
+        Fault::new(FaultKind::Config, what)
+            .with_hint("add a `files` source for it there, or name another configuration with --config")
+    })
 }
 
 /// Where a new configuration goes: `--config`, else the current folder.

@@ -1,8 +1,6 @@
 //! `lifeboat protect`: configure, back up, prove, report, in one go.
 
-use std::path::Path;
-
-use operations::config::{self, CopySettings, Settings, SourceKind, StackSettings};
+use operations::config::{self, CopySettings, StackSettings};
 use operations::drill::LEVEL_MAX;
 use operations::{Fault, FaultKind};
 
@@ -42,7 +40,7 @@ pub fn run(run: Run, arguments: &arguments::Protect) -> Result<Outcome, Fault> {
         gaps = discover::look(&run, &dir)?.gaps();
         config::load(&file, &run.environment)?
     };
-    let stack = stack_of(&settings, &dir)?.clone();
+    let stack = init::stack_of(&settings, &dir)?.clone();
     if is_new {
         init::create_repository(&run, &settings)?;
         init::create_others(&run, &settings)?;
@@ -61,21 +59,6 @@ pub fn run(run: Run, arguments: &arguments::Protect) -> Result<Outcome, Fault> {
         (_, Outcome::Bad) => Outcome::Bad,
         (Outcome::Ok, Outcome::Ok) => Outcome::Ok,
         _ => Outcome::Partial,
-    })
-}
-
-/// The stack that has a source for `dir`.
-fn stack_of<'a>(settings: &'a Settings, dir: &Path) -> Result<&'a StackSettings, Fault> {
-    let covers = |stack: &&StackSettings| {
-        stack.sources.iter().any(|source| match &source.kind {
-            SourceKind::Files(files) => files.paths.iter().any(|path| dir.starts_with(path)),
-            _ => false,
-        })
-    };
-    settings.stacks.iter().find(covers).ok_or_else(|| {
-        let what = format!("{} does not protect {}", settings.file.display(), dir.display());
-        Fault::new(FaultKind::Config, what)
-            .with_hint("add a `files` source for it there, or name another configuration with --config")
     })
 }
 

@@ -42,7 +42,8 @@ pub struct TreeFacts {
 pub struct BackupStats {
     /// Files that the parent snapshot does not have.
     pub files_new: u64,
-    /// Files that differ from the parent's.
+    /// Files that were read anew because something about them differs, or because nothing tells: databases, command outputs.
+    /// Their content may be what it was.
     pub files_changed: u64,
     /// Files taken over from the parent unread.
     pub files_unmodified: u64,
