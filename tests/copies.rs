@@ -1,12 +1,15 @@
 //! Several copies of one repository: each is looked into, checked, forgotten from and opened by itself, and what is asked
 //! for comes from the first in reach that has it.
 
+use std::ffi::OsStr;
 use std::path::Path;
 use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::support::{Ran, Site, can, program, run, write_secret};
+use crate::support::{Dice, Ran, Site, can, program, run, write_secret};
 
 /// A site with a snapshot in two copies, `disk` and `nas`.
 fn two_copies() -> (Site, String) {
@@ -373,4 +376,96 @@ fn init_takes_any_number_of_places_and_refuses_what_is_none() {
     for copy in ["Copy local:", "Copy local-2:", "export RESTIC_REPOSITORY="] {
         assert!(guide.contains(copy), "{guide}");
     }
+}
+
+/// Runs that got through before the test ends.
+const ROUNDS: u64 = 4;
+/// What a run may end with beside others: done, partial since a copy was locked, locked.
+const FINE: [Option<i32>; 3] = [Some(0), Some(3), Some(11)];
+
+#[test]
+fn three_lifeboats_and_a_restic_at_once_on_the_same_copies_lose_nothing() {
+    if !can(program("restic")) {
+        return;
+    }
+    let (shared, _) = two_copies();
+    let sites: Vec<Site> = (0..3u64)
+        .map(|number| {
+            let site = Site::new();
+            let (disk, nas, data) = (shared.repo(), shared.path("nas"), site.data());
+            let text = format!(
+                "version: 1\nstate_dir: state\npassword_file: password\ncopies:\n  disk: {{ url: {disk:?} }}\n  nas: {{ url: {nas:?} }}\n\
+                 stacks:\n  app-{number}:\n    sources:\n      files: {{ files: {{ paths: [{data:?}] }} }}\n"
+            );
+            std::fs::write(site.config(), text).unwrap();
+            std::fs::write(site.data().join("same"), Dice::new(1).bytes(400_000)).unwrap();
+            site
+        })
+        .collect();
+    let ended = AtomicBool::new(false);
+    // Every snapshot that a run said it had taken, with what was in it.
+    let taken: Vec<Vec<(String, Vec<u8>)>> = std::thread::scope(|scope| {
+        let lifeboats: Vec<_> =
+            sites.iter().zip(10..).map(|(site, seed)| scope.spawn(move || back_up_often(site, seed))).collect();
+        let restic = scope.spawn(|| {
+            let folder = shared.path("of-restic");
+            std::fs::create_dir(&folder).unwrap();
+            while !ended.load(Ordering::SeqCst) {
+                std::fs::write(folder.join("x"), Dice::new(99).bytes(300_000)).unwrap();
+                let ran = shared.restic([OsStr::new("backup"), OsStr::new("--quiet"), folder.as_os_str()]);
+                assert!(ran.status.success() || ran.errors().contains("locked"), "{ran}");
+            }
+        });
+        let pruner = scope.spawn(|| {
+            while !ended.load(Ordering::SeqCst) {
+                let ran = shared.lifeboat(["prune", "--max-unused", "0", "--grace", "0s", "--quiet"]);
+                assert!(FINE.contains(&ran.status.code()), "{ran}");
+            }
+        });
+        let taken: Vec<_> = lifeboats.into_iter().map(std::thread::ScopedJoinHandle::join).collect();
+        ended.store(true, Ordering::SeqCst);
+        restic.join().unwrap();
+        pruner.join().unwrap();
+        taken.into_iter().map(Result::unwrap).collect()
+    });
+    for (site, taken) in sites.iter().zip(&taken) {
+        site.lifeboat(["sync"]).ok();
+        for (id, content) in taken {
+            for copy in ["disk", "nas"] {
+                let target = site.path("target");
+                let _ = std::fs::remove_dir_all(&target);
+                let target_text = target.to_str().unwrap();
+                site.lifeboat(["restore", id, "--copy", copy, "--to", target_text]).ok();
+                assert_eq!(std::fs::read(site.restored_data(&target).join("own")).unwrap(), *content, "{id} in {copy}");
+            }
+        }
+    }
+    shared.lifeboat(["check", "--read-data"]).ok();
+    shared.restic(["check", "--read-data"]).ok().says(["no errors were found"]);
+}
+
+/// Backs up until it got through often enough; forgets some of it again.
+fn back_up_often(site: &Site, seed: u64) -> Vec<(String, Vec<u8>)> {
+    let (begun, mut dice, mut taken) = (Instant::now(), Dice::new(seed), Vec::new());
+    let mut done = 0;
+    while done < ROUNDS {
+        assert!(begun.elapsed() < Duration::from_secs(240), "got through only {done} times");
+        let content = dice.bytes(500_000);
+        std::fs::write(site.data().join("own"), &content).unwrap();
+        let ran = site.lifeboat(["backup", "--json"]);
+        assert!(FINE.contains(&ran.status.code()), "{ran}");
+        if ran.status.code() == Some(11) {
+            continue;
+        }
+        done += 1;
+        taken.push((ran.summary()["snapshot_id"].as_str().unwrap().to_owned(), content));
+        if done == 2 {
+            let (first, _) = taken.remove(0);
+            let mut removed = site.lifeboat(["forget", &first]);
+            while removed.status.code() == Some(11) && begun.elapsed() < Duration::from_secs(240) {
+                removed = site.lifeboat(["forget", &first]);
+            }
+        }
+    }
+    taken
 }

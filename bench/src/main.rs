@@ -1,5 +1,6 @@
 //! Compares Lifeboat with its peers: makes data, runs each program on it in turn, and prints what it cost.
 
+mod copies;
 mod data;
 mod folder;
 mod index;
@@ -32,6 +33,13 @@ fn main() -> Result<ExitCode> {
             fs::create_dir_all(&work).with_context(|| format!("create {}", work.display()))?;
             writeln!(io::stdout(), "| blobs | opened in | bytes a blob | peak memory |\n| --- | --- | --- | --- |")?;
             index::measure(&work, blobs)?;
+        }
+        Verb::Copies { data, rounds, work, lifeboat, restic } => {
+            ensure!(rounds > 0, "`--rounds` must be at least 1");
+            fs::create_dir_all(&work).with_context(|| format!("create {}", work.display()))?;
+            let lifeboat = Program::find(Tool::Lifeboat, &lifeboat)?;
+            let restic = Program::find(Tool::Restic, &restic)?;
+            copies::compare(&work.canonicalize()?, &lifeboat, &restic, data.settings()?, rounds)?;
         }
         Verb::IndexOpen { folder } => index::open(&folder)?,
         Verb::Run(arguments) => return compare(&arguments),
@@ -75,6 +83,23 @@ enum Verb {
         /// A folder for the made-up repository; needs about 1 GB
         #[arg(long, value_name = "FOLDER", default_value = "target/bench")]
         work: PathBuf,
+    },
+    /// Three copies beside one, and beside restic run three times
+    Copies {
+        #[command(flatten)]
+        data: DataArguments,
+        /// How often everything is done
+        #[arg(long, default_value_t = 3)]
+        rounds: usize,
+        /// A folder for data and repositories; needs about 30 GB at scale 1
+        #[arg(long, value_name = "FOLDER", default_value = "target/bench-copies")]
+        work: PathBuf,
+        /// The program lifeboat
+        #[arg(long, value_name = "PATH", default_value = "target/release/lifeboat")]
+        lifeboat: PathBuf,
+        /// The program restic
+        #[arg(long, value_name = "PATH", env = "RESTIC", default_value = "restic")]
+        restic: PathBuf,
     },
     /// Open an index (used by `index`)
     #[command(hide = true)]
