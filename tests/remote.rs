@@ -5,6 +5,8 @@ use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use serde_json::json;
 use servers::{AzureServer, Line, Proxy, S3Server, SftpServer};
@@ -178,11 +180,21 @@ fn a_server_that_is_away_makes_a_run_partial_and_is_filled_when_it_is_back() {
     let error = done["copies"]["s3"]["error"].as_str().unwrap();
     assert!(error.contains("s3://") && !done["copies"]["s3"]["hint"].is_null(), "{done}");
     remote.lifeboat(["status"]).exits(1).says(["copy s3 cannot be reached"]);
-    // Every connection breaks after a while, with a pack half sent; what got there counts.
-    remote.line.set(Line::Open);
-    remote.line.cut_after(1_500_000);
-    remote.lifeboat(["sync"]).ok().says(["copy s3 got 1 snapshot"]);
-    remote.line.cut_after(u64::MAX);
+    // Every connection breaks again and again, with a pack half sent; what got there counts.
+    let ended = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !ended.load(Ordering::SeqCst) {
+                for (line, milliseconds) in [(Line::Cut, 100), (Line::Open, 400)] {
+                    remote.line.set(line);
+                    std::thread::sleep(Duration::from_millis(milliseconds));
+                }
+            }
+        });
+        let synced = remote.lifeboat(["sync"]);
+        ended.store(true, Ordering::SeqCst);
+        synced.ok().says(["copy s3 got 1 snapshot"]);
+    });
     remote.lifeboat(["check", "--read-data", "--copy", "s3"]).ok();
 }
 

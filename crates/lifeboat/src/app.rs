@@ -112,18 +112,18 @@ impl App {
 
     fn remember_seen(&self, copy: &CopySettings, repository: &Repository) {
         let (now, repository) = (self.run.clock.now(), repository.config().id);
-        let is_news = self.state().last_seen(&copy.name).is_none_or(|seen| {
+        let is_news = self.state().last_seen(copy).is_none_or(|seen| {
             seen.repository != repository || now.duration_since(seen.at).unsigned_abs() > SEEN_AGAIN_AFTER
         });
         if is_news {
             // Who may read a copy may not always write state; then nobody relies on it.
-            let _ = self.state().save_seen(&copy.name, &Seen { at: now, repository });
+            let _ = self.state().save_seen(copy, &Seen { at: now, repository });
         }
     }
 
     /// What this host remembers.
     pub fn state(&self) -> State {
-        State::below(&self.settings.state_dir)
+        State::below(&self.settings.state_dir, &self.settings.file)
     }
 
     /// Opens the first of `copies` that can be opened. Those before it are passed over and named.

@@ -118,7 +118,7 @@ fn known(app: &App, looks: &[&Look<'_>], stack: &StackSettings) -> Vec<CopyKnown
             glance: seen.map_or_else(Glance::default, |seen| seen.glance),
             lost: seen.map_or_else(Vec::new, |seen| seen.lost.clone()),
             check: state.last_check(&copy.name),
-            last_seen: state.last_seen(&copy.name).map(|seen| seen.at),
+            last_seen: state.last_seen(copy).map(|seen| seen.at),
             snapshots: held.into_iter().flat_map(|held| &held.snapshots).map(|(id, _)| *id).collect(),
         }
     };

@@ -11,6 +11,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::Fault;
+use crate::config::CopySettings;
 
 /// How the last backup of a stack ended.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -41,15 +42,16 @@ pub struct Seen {
     pub repository: Id,
 }
 
-/// The memory of this host.
+/// The memory of this host, as far as one configuration goes: several may share the state folder, and use the same names.
 pub struct State {
     folder: PathBuf,
+    configuration: PathBuf,
 }
 
 impl State {
-    /// What is remembered below `folder`.
-    pub fn below(folder: &Path) -> Self {
-        Self { folder: folder.to_owned() }
+    /// What is remembered below `folder` for the configuration in the file `configuration`.
+    pub fn below(folder: &Path, configuration: &Path) -> Self {
+        Self { folder: folder.to_owned(), configuration: configuration.to_owned() }
     }
 
     /// Remembers a run.
@@ -77,13 +79,13 @@ impl State {
     }
 
     /// Remembers that a copy was there.
-    pub fn save_seen(&self, copy: &str, seen: &Seen) -> Result<(), Fault> {
-        self.save("last-seen", copy, seen)
+    pub fn save_seen(&self, copy: &CopySettings, seen: &Seen) -> Result<(), Fault> {
+        self.save("last-seen", &in_place(copy), seen)
     }
 
-    /// When `copy` was last there. `None` where it is not known ever to have been.
-    pub fn last_seen(&self, copy: &str) -> Option<Seen> {
-        self.load("last-seen", copy)
+    /// When `copy` was last at its place. `None` where it is not known ever to have been.
+    pub fn last_seen(&self, copy: &CopySettings) -> Option<Seen> {
+        self.load("last-seen", &in_place(copy))
     }
 
     /// Puts a file in the place of the one before. Other programs never see half of it.
@@ -105,8 +107,14 @@ impl State {
 
     /// Named by hash, since a name may hold what a file name cannot.
     fn path(&self, kind: &str, name: &str) -> PathBuf {
-        self.folder.join(kind).join(format!("{}.json", Id::of(name.as_bytes()).short()))
+        let whose = [self.configuration.as_os_str().as_encoded_bytes(), b"\0", name.as_bytes()].concat();
+        self.folder.join(kind).join(format!("{}.json", Id::of(&whose).short()))
     }
+}
+
+/// A copy that was given another place is another one.
+fn in_place(copy: &CopySettings) -> String {
+    format!("{} in {}", copy.name, copy.location)
 }
 
 #[cfg(test)]
@@ -116,7 +124,7 @@ mod tests {
     #[test]
     fn the_last_run_of_each_stack_is_remembered() {
         let folder = tempfile::tempdir().unwrap();
-        let state = State::below(folder.path());
+        let state = State::below(folder.path(), Path::new("/lifeboat.yaml"));
         let at = "2026-03-01T12:00:00Z".parse().unwrap();
         let failed = LastRun { at, failure: Some("the disk is full".to_owned()) };
         let done = LastRun { at, failure: None };
@@ -126,6 +134,8 @@ mod tests {
         assert_eq!(state.last_run("a/b"), Some(failed));
         state.save_run("a/b", &done).unwrap();
         assert_eq!(state.last_run("a/b"), Some(done));
+        let other = State::below(folder.path(), Path::new("/other.yaml"));
+        assert_eq!(other.last_run("c"), None, "another configuration's stack of the same name");
         std::fs::write(state.path("last-run", "c"), "{").unwrap();
         assert_eq!(state.last_run("c"), None);
     }
@@ -133,7 +143,7 @@ mod tests {
     #[test]
     fn what_a_reading_of_every_byte_found_stays_until_another_one_finds_nothing() {
         let folder = tempfile::tempdir().unwrap();
-        let state = State::below(folder.path());
+        let state = State::below(folder.path(), Path::new("/lifeboat.yaml"));
         let at = "2026-03-01T12:00:00Z".parse().unwrap();
         let check = |read_data, failure: Option<&str>| {
             let check = LastCheck { at, read_data, failure: failure.map(str::to_owned) };

@@ -20,7 +20,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::for_each;
-use super::sync::{self, CopyReport, Step};
+use super::sync::{self, Brought, CopyReport, CopyStatus, Step};
 use crate::app::App;
 use crate::arguments;
 use crate::output::{Outcome, bytes, complain, count, seconds};
@@ -43,8 +43,8 @@ pub fn run(app: &App, arguments: &arguments::Backup) -> Result<Outcome, Fault> {
 pub struct Done {
     pub report: BackupReport,
     pub outcome: Outcome,
-    /// The name of the copy that was written.
-    pub copy: String,
+    /// The names of the copies that have it, the one that was written first.
+    pub copies: Vec<String>,
 }
 
 /// Takes a snapshot of one stack, reports it, and remembers how that ended.
@@ -107,9 +107,9 @@ fn take(app: &App, stack: &StackSettings, only: &[String], tags: &[String]) -> R
     let ready = |name: &str| {
         let follower =
             followers.get(name).and_then(|follower| follower.lock().unwrap_or_else(PoisonError::into_inner).take());
-        if let Some(follower) = follower {
-            drop(follower.finish());
-        }
+        follower
+            .map(Follower::finish)
+            .map_or_else(Brought::default, |followed| Brought { packs: followed.packs.len(), bytes: followed.bytes })
     };
     if let Some(first) = each.opened.first_mut() {
         first.repository = repository;
@@ -123,7 +123,8 @@ fn take(app: &App, stack: &StackSettings, only: &[String], tags: &[String]) -> R
     app.output().summary(&summary);
     print(app, &summary, &report);
     let outcome = if summary.status == SourceStatus::Ok { Outcome::Ok } else { Outcome::Partial };
-    Ok(Done { report, outcome, copy: written_to })
+    let got_it = copies.into_iter().filter(|(_, report)| report.status == CopyStatus::Ok).map(|(name, _)| name);
+    Ok(Done { report, outcome, copies: std::iter::once(written_to).chain(got_it).collect() })
 }
 
 /// The copies as `RESTORE.md` names them. What is no repository is not for restic.

@@ -69,7 +69,7 @@ fn show(app: &App, look: &Look<'_>, all: &[&Look<'_>]) -> Option<Severity> {
             "immutable": copy.immutable, "removable": copy.removable, "site": copy.site, "provider": copy.provider,
             "account": copy.account, "region": copy.region, "reachable": fault.is_none(),
             "absent": fault.is_some_and(|fault| copy.removable && fault.is_absence()),
-            "last_seen": app.state().last_seen(&copy.name).map(|seen| seen.at), "stacks": stacks, "problems": problems,
+            "last_seen": app.state().last_seen(copy).map(|seen| seen.at), "stacks": stacks, "problems": problems,
         }),
     );
     problems.iter().map(|problem| problem.severity).max()

@@ -80,7 +80,7 @@ pub fn create_others(run: &Run, settings: &Settings) -> Result<Outcome, Fault> {
         return Ok(outcome);
     }
     let first = wiring::open(first, &first.password()?.read()?, run)?;
-    let state = State::below(&settings.state_dir);
+    let state = State::below(&settings.state_dir, &settings.file);
     for copy in others {
         let made = wiring::storage(copy, run).and_then(|storage| {
             let password = password_for(copy, storage.as_ref())?;
@@ -88,7 +88,7 @@ pub fn create_others(run: &Run, settings: &Settings) -> Result<Outcome, Fault> {
                 Err(repository::Error::NoRepository { .. }) => refuse_half(storage.as_ref())?,
                 opened => return Ok(opened.map(|_| false)?),
             }
-            if let Some(seen) = state.last_seen(&copy.name) {
+            if let Some(seen) = state.last_seen(copy) {
                 let what =
                     format!("{} held it on {}, and nothing is there now", copy.location, seen.at.strftime("%Y-%m-%d"));
                 return Err(Fault::new(FaultKind::NoRepository, what)

@@ -49,12 +49,15 @@ pub fn run(run: Run, arguments: &arguments::Protect) -> Result<Outcome, Fault> {
     let app = App { run, settings };
 
     output.chat("\nbacking up");
-    let Done { report, outcome: backed_up, copy } = backup::one(&app, &stack, &[], &[])?;
-    output.chat("\ndrill: restoring the snapshot from its copy to a scratch folder and comparing everything");
-    let copy = app.copy(Some(&copy))?;
-    let drilled = drill::one(&app, &stack, copy, &report.snapshot.to_hex(), LEVEL_MAX)?;
+    let Done { report, outcome: backed_up, copies } = backup::one(&app, &stack, &[], &[])?;
+    output.chat("\ndrill: restoring the snapshot from each copy to a scratch folder and comparing everything");
+    let copies = copies.iter().map(|copy| app.copy(Some(copy))).collect::<Result<Vec<_>, _>>()?;
+    let mut drilled = Outcome::Ok;
+    for copy in &copies {
+        drilled = drilled.and(drill::one(&app, &stack, copy, &report.snapshot.to_hex(), LEVEL_MAX)?);
+    }
 
-    say_what_is_next(&app, &stack, copy, &gaps);
+    say_what_is_next(&app, &stack, &copies, &gaps);
     Ok(match (backed_up, drilled) {
         (_, Outcome::Bad) => Outcome::Bad,
         (Outcome::Ok, Outcome::Ok) => Outcome::Ok,
@@ -62,13 +65,17 @@ pub fn run(run: Run, arguments: &arguments::Protect) -> Result<Outcome, Fault> {
     })
 }
 
-fn say_what_is_next(app: &App, stack: &StackSettings, copy: &CopySettings, gaps: &[String]) {
+fn say_what_is_next(app: &App, stack: &StackSettings, copies: &[&CopySettings], gaps: &[String]) {
     let output = app.output();
     output.chat("");
     init::warn_of_password(&app.run, &app.settings);
     output.chat(format!("configuration: {}", app.settings.file.display()));
-    output.chat(format!("backups: {}, a restic repository; stock restic reads it too", copy.location));
-    if app.settings.copies.len() == 1 && copy.location.local().is_some() {
+    for copy in copies {
+        output.chat(format!("backups: {}, a restic repository; stock restic reads it too", copy.location));
+    }
+    if let [copy] = copies
+        && copy.location.local().is_some()
+    {
         output.chat(
             "  it lies on this machine: a second copy on another disk or site is what saves you from losing both",
         );

@@ -1,6 +1,7 @@
 //! `lifeboat sync`: brings copies into step. A backup does the same at its end.
 
 use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
 
 use operations::config::{CopySettings, StackSettings};
 use operations::status::CopyFault;
@@ -32,7 +33,7 @@ pub fn run(app: &App, arguments: &arguments::Sync) -> Result<Outcome, Fault> {
     if arguments.dry_run {
         return step.preview(each, is_asked);
     }
-    let reports = step.take(each, is_asked, |_| ())?;
+    let reports = step.take(each, is_asked, |_| Brought::default())?;
     let outcome = outcome(reports.values());
     let status = if outcome == Outcome::Ok { "ok" } else { "partial" };
     app.output().summary(json!({ "status": status, "copies": reports }));
@@ -83,6 +84,13 @@ impl Serialize for CopyReport {
     }
 }
 
+/// What a copy got while a backup was running.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Brought {
+    pub packs: usize,
+    pub bytes: u64,
+}
+
 /// What the reports of all copies make of a run.
 pub fn outcome<'a>(reports: impl IntoIterator<Item = &'a CopyReport>) -> Outcome {
     let is_fine = |report: &CopyReport| {
@@ -105,12 +113,12 @@ impl<'a> Step<'a> {
     }
 
     /// Brings the copies for which `is_asked` into step with all that were opened, and says what came of each. `ready` is
-    /// told the name of a copy before its turn.
+    /// asked before the turn of a copy, by its name, for what it got on another way.
     pub fn take(
         &self,
         each: Each<'_>,
         is_asked: impl Fn(&str) -> bool,
-        ready: impl Fn(&str) + Sync,
+        ready: impl Fn(&str) -> Brought + Sync,
     ) -> Result<BTreeMap<String, CopyReport>, Fault> {
         let (members, mut reports) = self.members(each);
         reports.retain(|name, _| is_asked(name));
@@ -121,13 +129,23 @@ impl<'a> Step<'a> {
             .filter(|(_, member)| is_asked(&member.settings.name))
             .map(|(number, member)| (number, self.wanted(member.settings, &all)))
             .collect();
-        let done = sync::run(&self.app.cx(), &members, &targets, |number| ready(&members[number].settings.name));
+        let brought = Mutex::new(BTreeMap::<usize, Brought>::new());
+        let done = sync::run(&self.app.cx(), &members, &targets, |number| {
+            let got = ready(&members[number].settings.name);
+            brought.lock().unwrap_or_else(PoisonError::into_inner).insert(number, got);
+        });
         self.app.run.progress.finish();
+        let mut brought = brought.into_inner().unwrap_or_else(PoisonError::into_inner);
         for ((number, _), result) in targets.iter().zip(done) {
             let report = match result {
                 Err(Error::Cancelled) => return Err(Error::Cancelled.into()),
                 Err(error) => failed(error.into()),
-                Ok(synced) => {
+                Ok(mut synced) => {
+                    // It is all the same to the user when a pack came.
+                    let Brought { packs, bytes } = brought.remove(number).unwrap_or_default();
+                    synced.packs_moved += packs;
+                    synced.bytes_moved += bytes;
+                    synced.packs_there = synced.packs_there.saturating_sub(packs);
                     let status = if synced.incomplete.is_empty() { CopyStatus::Ok } else { CopyStatus::Behind };
                     CopyReport { status, synced, error: None, hint: None }
                 }

@@ -28,14 +28,19 @@ pub struct Follow {
 /// A copy that follows; its worker runs until [`Follower::finish`].
 pub struct Follower {
     lane: Arc<Lane>,
-    worker: JoinHandle<(Vec<Id>, Option<StorageError>)>,
+    worker: JoinHandle<(Put, Option<StorageError>)>,
 }
+
+/// The packs that a copy got, and their bytes.
+type Put = (Vec<Id>, u64);
 
 /// What a copy got.
 #[derive(Debug)]
 pub struct Followed {
     /// Packs that it has now.
     pub packs: Vec<Id>,
+    /// Their bytes.
+    pub bytes: u64,
     /// Packs that it had no room for, or that came after its failure.
     pub dropped: usize,
     /// What ended it early.
@@ -100,8 +105,8 @@ impl Follower {
     /// followers on threads of their own where the others are not to wait.
     pub fn finish(self) -> Followed {
         drop(self.lane.queue().take());
-        let (packs, failure) = self.worker.join().unwrap_or_default();
-        Followed { packs, dropped: self.lane.dropped.load(Ordering::SeqCst), failure }
+        let ((packs, bytes), failure) = self.worker.join().unwrap_or_default();
+        Followed { packs, bytes, dropped: self.lane.dropped.load(Ordering::SeqCst), failure }
     }
 }
 
@@ -111,8 +116,8 @@ fn follow(
     packs: &Receiver<Pack>,
     cancel: &Cancel,
     lane: &Weak<Lane>,
-) -> (Vec<Id>, Option<StorageError>) {
-    let mut put = Vec::new();
+) -> (Put, Option<StorageError>) {
+    let (mut put, mut bytes_put) = (Vec::new(), 0);
     let mut failure = None;
     let count_dropped = || {
         if let Some(lane) = lane.upgrade() {
@@ -126,7 +131,10 @@ fn follow(
         }
         match copy.put(file, &bytes) {
             // The name is the hash of the content, so what is there is the same pack.
-            Ok(()) | Err(StorageError::AlreadyExists { .. }) => put.push(file.id),
+            Ok(()) | Err(StorageError::AlreadyExists { .. }) => {
+                put.push(file.id);
+                bytes_put += bytes.len() as u64;
+            }
             Err(error) => {
                 failure = Some(error);
                 count_dropped();
@@ -137,7 +145,7 @@ fn follow(
             }
         }
     }
-    (put, failure)
+    ((put, bytes_put), failure)
 }
 
 impl Storage for Follow {
