@@ -12,6 +12,7 @@ mod commands;
 mod copies;
 mod damage;
 mod disks;
+mod json;
 mod killed;
 mod metadata;
 mod mounts;

@@ -54,12 +54,20 @@ pub struct Content {
     pub status: SourceStatus,
     /// Sources of which it holds no file.
     pub empty: Vec<String>,
+    /// Docker's volumes that its Compose projects name. No kind of source reads them.
+    pub volumes: Vec<String>,
 }
 
 impl From<&Manifest> for Content {
     fn from(manifest: &Manifest) -> Self {
         let empty = manifest.sources.iter().filter(|(_, record)| record.tree.files == 0);
-        Self { status: manifest.status(), empty: empty.map(|(name, _)| name.clone()).collect() }
+        let volumes = manifest.sources.values().filter_map(|record| record.facts.get("volumes")?.as_object());
+        let name = |volume: &serde_json::Value| Some(volume.get("name")?.as_str()?.to_owned());
+        Self {
+            status: manifest.status(),
+            empty: empty.map(|(name, _)| name.clone()).collect(),
+            volumes: volumes.flat_map(|volumes| volumes.values()).filter_map(name).collect(),
+        }
     }
 }
 
@@ -358,6 +366,18 @@ fn backup_problems(
             severity: Severity::Warning,
             text: format!("source {name} is empty: the newest snapshot holds no file of it"),
             fix: "see whether its disk is mounted and its paths are right, or take it out of lifeboat.yaml".to_owned(),
+        });
+    }
+    if let Some(Content { volumes, .. }) = content.as_ref().filter(|content| !content.volumes.is_empty()) {
+        problems.push(HealthProblem {
+            copy: None,
+            severity: Severity::Notice,
+            text: format!(
+                "not in the backups, unless a command captures them: Docker's volumes {}",
+                volumes.join(", ")
+            ),
+            fix: "add a `command` source for what is in them; `lifeboat discover` says what else is not covered"
+                .to_owned(),
         });
     }
     match content.as_ref().map(|content| content.status) {

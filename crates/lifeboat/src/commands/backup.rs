@@ -133,7 +133,7 @@ fn guide_copies(copies: &[&CopySettings]) -> Vec<GuideCopy> {
     repositories.map(|copy| GuideCopy { name: copy.name.clone(), restic: copy.location.restic() }).collect()
 }
 
-/// The contract's summary of a backup.
+/// The summary of a backup; `tests/json.rs` holds its keys.
 #[derive(Serialize)]
 struct Summary {
     status: SourceStatus,

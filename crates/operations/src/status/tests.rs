@@ -53,7 +53,7 @@ fn taken(days: u32) -> Newest {
         id: Id::of(&days.to_le_bytes()),
         time,
         selection: false,
-        content: Some(Content { status: SourceStatus::Ok, empty: Vec::new() }),
+        content: Some(Content { status: SourceStatus::Ok, empty: Vec::new(), volumes: Vec::new() }),
     }
 }
 
@@ -91,7 +91,7 @@ fn a_glance_at_a_copy_that_lost_packs_is_critical() {
 
 #[test]
 fn a_source_without_a_file_is_said_to_be_empty() {
-    let content = Some(Content { status: SourceStatus::Ok, empty: vec!["uploads".to_owned()] });
+    let content = Some(Content { status: SourceStatus::Ok, empty: vec!["uploads".to_owned()], volumes: Vec::new() });
     let health = of(CopyKnown { newest: Some(Newest { content, ..taken(0) }), ..copy() });
     assert!(says(&health, Severity::Warning, "source uploads is empty"), "{:?}", texts(&health));
 }
@@ -264,4 +264,15 @@ fn rules_that_are_not_kept_are_notices_and_make_nothing_worse() {
     let notices: Vec<&str> = health.problems.iter().map(|problem| problem.text.split(':').next().unwrap()).collect();
     assert_eq!(notices, ["copies", "media", "offsite", "immutable"]);
     assert!(health.problems.iter().all(|problem| !problem.fix.is_empty()));
+}
+
+#[test]
+fn what_lies_in_volumes_is_said_not_to_be_in_the_backups() {
+    let json = br#"{"version":1,"stack":"cht","sources":{"compose":{"kind":"compose","status":"ok",
+        "tree":{"files":1,"dirs":1,"others":0,"bytes":1,"root":"59c0c7c9c864846efd2565d5808de9a229ed2fa1ee872a17f258ec65daf362b1"},
+        "facts":{"volumes":{"db":{"external":false,"name":"cht_db"}}}}}}"#;
+    let content = Content::from(&Manifest::parse(json).unwrap());
+    assert_eq!((&content.volumes[..], content.empty.len()), (&["cht_db".to_owned()][..], 0));
+    let health = of(CopyKnown { newest: Some(Newest { content: Some(content), ..taken(0) }), ..copy() });
+    assert!(says(&health, Severity::Notice, "Docker's volumes cht_db"), "{:?}", health.problems);
 }

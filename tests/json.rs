@@ -1,0 +1,41 @@
+//! The keys of the JSON that scripts read: added freely, never taken away or renamed without a word in the changes.
+
+use crate::support::Site;
+
+/// Commands, each with the keys of its summary (of its error, where it fails).
+const PROMISED: [&str; 21] = [
+    "init: config created password repository status",
+    "backup: bytes_added bytes_read bytes_source copies duration_s files_changed files_new files_unmodified parent problems snapshot_id sources stack started_at status",
+    "backup --dry-run: dry_run sources stack status",
+    "snapshots: snapshots status",
+    "ls: entries status",
+    "find a: matches snapshots status",
+    "diff latest latest: added bytes_added bytes_removed changed metadata removed status",
+    "drill: bytes_fetched copy level receipt remarks rpo_s rto_s snapshot_id sources stack status steps",
+    "check: affected bytes_read copy findings packs packs_read snapshots status unused_packs",
+    "heal: blobs_dropped blobs_repacked bytes_moved copy incomplete index_files_replaced packs_added packs_damaged packs_missing packs_moved packs_removed packs_replaced receipts_removed snapshots_replaced status unhealed",
+    "sync: code hint message",
+    "forget: copy dry_run removed status",
+    "prune: bytes_condemned bytes_freed bytes_unused bytes_used copy packs_condemned packs_deleted packs_repacked packs_taken_back status",
+    "prune --dry-run: bytes_out_of_index bytes_unused bytes_used copy dry_run packs_out_of_index packs_to_condemn packs_to_repack status",
+    "key list: copy damaged keys status",
+    "copies: bad copies status",
+    "copies test: status",
+    "status: stacks status",
+    "config check: failed status",
+    "restore latest --to restored: bytes bytes_fetched copy dirs duration_s files left_out_at_backup problems snapshot_id status target",
+    "restore latest --in-place --dry-run: bytes_staged changes dry_run extras_left findings identical skipped snapshot_id status",
+];
+
+#[test]
+fn the_keys_of_every_summary_are_what_scripts_were_promised() {
+    let site = Site::new();
+    std::fs::write(site.data().join("a"), "one").unwrap();
+    for promised in PROMISED {
+        let (command, _) = promised.split_once(':').unwrap();
+        let ran = site.lifeboat(command.split(' ').chain(["--json"]));
+        let last = ran.lines().pop().unwrap();
+        let keys = last.as_object().unwrap().keys().map(String::as_str).filter(|key| *key != "message_type");
+        assert_eq!(format!("{command}: {}", keys.collect::<Vec<_>>().join(" ")), promised);
+    }
+}
