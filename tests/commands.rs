@@ -7,7 +7,7 @@ use std::process::Command;
 
 use serde_json::{Value, json};
 
-use crate::support::{PASSWORD, Ran, Site, can, program, root, run, write_secret};
+use crate::support::{PASSWORD, Site, can, program, root, run, write_secret};
 use crate::tree;
 
 /// A site whose stack has a source of each kind.
@@ -44,11 +44,6 @@ fn fill(data: &Path) {
              INSERT INTO item (name) VALUES ('one'), ('two'), ('three');",
         )
         .unwrap();
-}
-
-/// The lines of one `message_type`.
-fn lines_of(ran: &Ran, message_type: &str) -> Vec<Value> {
-    ran.lines().into_iter().filter(|line| line["message_type"] == message_type).collect()
 }
 
 /// Where a file of the data lies in a snapshot.
@@ -151,7 +146,7 @@ fn backup_takes_all_sources_or_some_and_a_dry_run_stores_nothing() {
     assert!(!site.lifeboat(["backup", "--quiet"]).ok().text().contains("unchanged"));
 
     let listed = site.lifeboat(["snapshots", "--json"]).ok();
-    let listed = lines_of(&listed, "snapshot");
+    let listed = listed.of_type("snapshot");
     assert_eq!(listed.len(), 5);
     assert!(listed[1]["tags"].as_array().unwrap().contains(&json!("nightly")));
     assert_eq!(listed[2]["sources"], json!(["report"]));
@@ -182,7 +177,7 @@ fn snapshots_are_looked_into_file_by_file() {
     site.lifeboat(["ls", "latest:report"]).ok().says(["report/report.sql"]);
     site.lifeboat(["ls", &first[..10], "--recursive", "--long"]).ok().says(["a.jpg", "300000", "0644"]);
     let nodes = site.lifeboat(["ls", &place(&site, &first, "files", ""), "--json"]).ok();
-    let paths: Vec<_> = lines_of(&nodes, "node").iter().map(|node| node["path"].as_str().unwrap().to_owned()).collect();
+    let paths: Vec<_> = nodes.of_type("node").iter().map(|node| node["path"].as_str().unwrap().to_owned()).collect();
     assert!(paths.iter().any(|path| path.ends_with("/notes.txt")), "{paths:?}");
     assert!(!paths.iter().any(|path| path.ends_with(".tmp")), "{paths:?}");
 
@@ -201,7 +196,7 @@ fn snapshots_are_looked_into_file_by_file() {
 
     site.lifeboat(["find", "?.jpg"]).ok().says([&first[..8], "a.jpg", &second[..8], "b.jpg", "2 found in 2 snapshots"]);
     let found = site.lifeboat(["find", "notes*", "--snapshot", &second, "--json"]).ok();
-    assert_eq!((lines_of(&found, "match").len(), &found.summary()["matches"]), (1, &json!(1)));
+    assert_eq!((found.of_type("match").len(), &found.summary()["matches"]), (1, &json!(1)));
     assert_eq!(site.lifeboat(["find", "nothing", "--json"]).ok().summary()["matches"], 0);
 
     let data = site.data().strip_prefix("/").unwrap().display().to_string();
@@ -215,7 +210,7 @@ fn snapshots_are_looked_into_file_by_file() {
     let diff = site.lifeboat(["diff", &folders[0], &folders[1], "--json"]).ok();
     let totals = diff.summary();
     assert_eq!([&totals["added"], &totals["removed"], &totals["changed"]], [1, 1, 0], "{totals}");
-    assert_eq!(lines_of(&diff, "change").len(), 2);
+    assert_eq!(diff.of_type("change").len(), 2);
 
     for command in ["ls", "cat", "restore"] {
         let missing = site.lifeboat(
@@ -335,7 +330,7 @@ fn drills_of_every_level_prove_the_copy() {
     site.lifeboat(["drill", "--level", "4"]).exits(2).says(["levels 0 to 3"]);
     site.lifeboat(["drill", "--copy", "tape"]).says(["tape", "disk"]);
     let listed = site.lifeboat(["snapshots", "--json"]).ok();
-    assert_eq!(lines_of(&listed, "snapshot")[0]["drilled"]["disk"]["level"], 3);
+    assert_eq!(listed.of_type("snapshot")[0]["drilled"]["disk"]["level"], 3);
     site.lifeboat(["snapshots"]).ok().says(["proven"]);
     assert_eq!(site.lifeboat(["status", "--json"]).ok().summary()["status"], "ok");
     // Drills leave nothing behind.
@@ -364,7 +359,7 @@ fn check_finds_and_heal_mends_a_lost_index() {
     }
     let found = site.lifeboat(["check", "--json"]).exits(1);
     assert_eq!(found.summary()["status"], "damaged");
-    assert!(!lines_of(&found, "finding").is_empty());
+    assert!(!found.of_type("finding").is_empty());
     site.lifeboat(["check"]).exits(1).says(["DAMAGED", "lifeboat heal"]);
     let healed = site.lifeboat(["heal", "--json"]).ok().summary();
     assert_eq!(healed["packs_added"], all["packs"]);
@@ -383,7 +378,7 @@ fn forget_and_prune_show_first_and_remove_then() {
         .collect();
     let preview = site.lifeboat(["forget", "--keep-last", "2", "--dry-run", "--json"]).ok();
     assert_eq!(preview.summary()["removed"].as_array().unwrap().len(), 2);
-    assert_eq!(lines_of(&preview, "verdict").len(), 4);
+    assert_eq!(preview.of_type("verdict").len(), 4);
     site.lifeboat(["forget", "--keep-last", "2", "--dry-run"]).ok().says([
         "keep",
         "remove",
@@ -428,8 +423,8 @@ fn passwords_are_added_changed_and_removed() {
     let site = stack();
     site.backup();
     let listed = site.lifeboat(["key", "list", "--json"]).ok();
-    assert_eq!((lines_of(&listed, "key").len(), &lines_of(&listed, "key")[0]["in_use"]), (1, &json!(true)));
-    let old = lines_of(&listed, "key")[0]["id"].as_str().unwrap().to_owned();
+    assert_eq!((listed.of_type("key").len(), &listed.of_type("key")[0]["in_use"]), (1, &json!(true)));
+    let old = listed.of_type("key")[0]["id"].as_str().unwrap().to_owned();
     site.lifeboat(["key", "add"]).exits(2).says(["--new-password-file"]);
     write_secret(&site.path("second"), "a second password");
     let added = site.lifeboat(["key", "add", "--new-password-file", "second", "--json"]).ok().summary();
@@ -483,7 +478,7 @@ fn the_configuration_is_described_shown_and_tried() {
         assert!(!shown.to_string().contains(PASSWORD), "the password is shown");
     }
     let tried = site.lifeboat(["config", "check", "--json"]).ok();
-    assert_eq!((tried.summary()["failed"].clone(), lines_of(&tried, "tried").len()), (json!(0), 5));
+    assert_eq!((tried.summary()["failed"].clone(), tried.of_type("tried").len()), (json!(0), 5));
     std::fs::rename(site.data().join("compose"), site.path("elsewhere")).unwrap();
     site.lifeboat(["config", "check"]).exits(1).says(["FAILED", "compose"]);
 }

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::support::{Dice, Ran, Site, can, program, run, write_secret};
+use crate::support::{Dice, Site, can, program, run, write_secret};
 
 /// A site with a snapshot in two copies, `disk` and `nas`.
 fn two_copies() -> (Site, String) {
@@ -45,10 +45,6 @@ fn away(site: &Site, name: &str) {
 
 fn back(site: &Site, name: &str) {
     std::fs::rename(site.path(format!("{name}-away")), site.path(name)).unwrap();
-}
-
-fn lines_of(ran: &Ran, message_type: &str) -> Vec<Value> {
-    ran.lines().into_iter().filter(|line| line["message_type"] == message_type).collect()
 }
 
 fn restored(site: &Site, snapshot: &str, name: &str, more: &[&str]) -> String {
@@ -199,7 +195,7 @@ fn every_snapshot_is_listed_once_with_the_copies_that_have_it() {
     let second = backup_without(&site, "nas");
     site.lifeboat(["drill", "--copy", "nas"]).ok();
     let ran = site.lifeboat(["snapshots", "--json"]).ok();
-    let listed = lines_of(&ran, "snapshot");
+    let listed = ran.of_type("snapshot");
     assert_eq!(listed.len(), 2, "{ran}");
     assert_eq!((&listed[0]["id"], &listed[0]["copies"]), (&json!(first), &json!(["disk", "nas"])));
     assert_eq!((&listed[1]["id"], &listed[1]["copies"]), (&json!(second), &json!(["disk"])));
@@ -217,7 +213,7 @@ fn copies_are_listed_with_what_they_hold_and_how_far_they_lag() {
     site.lifeboat(["drill", "--all-copies"]).ok();
     let in_step = site.lifeboat(["copies", "--json"]).ok();
     assert_eq!(in_step.summary()["status"], "ok");
-    let nas = &lines_of(&in_step, "copy")[1];
+    let nas = &in_step.of_type("copy")[1];
     assert_eq!(
         (&nas["name"], &nas["media"], &nas["offsite"], &nas["reachable"]),
         (&json!("nas"), &json!("object"), &json!(true), &json!(true))
@@ -228,7 +224,7 @@ fn copies_are_listed_with_what_they_hold_and_how_far_they_lag() {
     backup_without(&site, "nas");
     let behind = site.lifeboat(["copies", "--json"]).exits(3);
     assert_eq!(behind.summary()["bad"], json!(["nas"]));
-    assert_eq!(lines_of(&behind, "copy")[1]["stacks"]["app"]["lag"]["snapshots"], 1);
+    assert_eq!(behind.of_type("copy")[1]["stacks"]["app"]["lag"]["snapshots"], 1);
     site.lifeboat(["copies"]).exits(3).says(["off-site, immutable", "1 snapshot behind", "copy nas lags behind"]);
 
     site.lifeboat(["sync"]).ok();
@@ -306,7 +302,7 @@ fn each_copy_forgets_by_its_own_rules_and_a_named_snapshot_leaves_all() {
     configure(&site, ", retention: { last: 1 }");
     let kept = |copy: &str| {
         let ran = site.lifeboat(["snapshots", "--copy", copy, "--json"]).ok();
-        lines_of(&ran, "snapshot").iter().map(|line| line["id"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+        ran.of_type("snapshot").iter().map(|line| line["id"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
     };
     site.lifeboat(["forget", "--dry-run"]).ok().says(["copy disk:", "copy nas:", "+", "# kept, x removed"]);
     assert_eq!((kept("disk").len(), kept("nas").len()), (3, 3));

@@ -229,6 +229,11 @@ impl Ran {
         lines
     }
 
+    /// The JSON lines of one type.
+    pub fn of_type(&self, message_type: &str) -> Vec<Value> {
+        self.lines().into_iter().filter(|line| line["message_type"] == message_type).collect()
+    }
+
     /// The last JSON line, which must be a summary.
     pub fn summary(&self) -> Value {
         let last = self.lines().pop().unwrap();

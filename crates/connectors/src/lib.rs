@@ -1,6 +1,6 @@
 //! Everything of Lifeboat that touches the outside: the places copies lie in and the sources data comes from.
 //!
-//! One file each. They implement the seams that `repository` owns and know nothing of schedules, policies or screens.
+//! One file or folder each. They implement the seams that `repository` owns and know nothing of schedules, policies or screens.
 
 pub mod source;
 pub mod storage;

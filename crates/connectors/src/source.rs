@@ -1,4 +1,4 @@
-//! What holds data: folders, databases, compose projects, the output of commands. One file a kind.
+//! What holds data: folders, databases, compose projects, the output of commands. One file or folder a kind.
 //!
 //! All of them lay out what they capture alike: a path of the host, without its leading slash, below the source's folder
 //! in the snapshot. So a restored source can be compared with, and copied back to, where it came from.

@@ -47,7 +47,7 @@ impl Condemned {
 /// What a prune did.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Pruned {
-    /// Packs deleted, and their bytes.
+    /// Packs deleted.
     pub packs_deleted: usize,
     /// Bytes freed.
     pub bytes_freed: u64,

@@ -55,7 +55,7 @@ impl Plan {
         self.reindex
     }
 
-    /// Whether there is nothing to do but to wait.
+    /// Whether nothing leaves or comes back, and nothing waits to be deleted.
     pub fn is_empty(&self) -> bool {
         self.repack.is_empty() && self.condemn.is_empty() && self.taken_back.is_empty() && self.deletable.is_empty()
     }
@@ -237,7 +237,8 @@ fn uses(index: &Index, needed: &Needed) -> Vec<Use> {
 }
 
 /// Packs without a needed blob go; of the others those with the largest share of unneeded bytes are packed anew, until
-/// what stays unneeded is within its bound. Trees are always packed anew, since they are read often and are small.
+/// what stays unneeded is within its bound. Trees are packed anew wherever
+/// they hold any, since they are read often and are small.
 fn choose(plan: &mut Plan, uses: &mut Vec<Use>, options: Options) {
     let share = |u: &Use| u.bytes_unused as f64 / (u.bytes_used + u.bytes_unused).max(1) as f64;
     uses.sort_by(|a, b| share(b).total_cmp(&share(a)).then(a.pack.id.cmp(&b.pack.id)));
