@@ -42,13 +42,18 @@ pub struct Held {
     pub newest: Option<Newest>,
 }
 
-/// Looks into all copies. One that cannot be opened is part of what was found, and no error.
+/// Looks into all copies, at once. One that cannot be opened is part of what was found, and no error.
 pub fn into<'a>(app: &App, copies: &[&'a CopySettings], stacks: &[&StackSettings]) -> Result<Vec<Look<'a>>, Fault> {
     let look = |copy: &&'a CopySettings| match seen(app, copy, stacks) {
         Err(fault) if fault.kind == FaultKind::Cancelled => Err(fault),
         seen => Ok(Look { copy, seen: seen.map_err(CopyFault::from) }),
     };
-    copies.iter().map(look).collect()
+    std::thread::scope(|scope| {
+        let look = &look;
+        let looks: Vec<_> = copies.iter().map(|copy| scope.spawn(move || look(copy))).collect();
+        let panicked = |_| Err(Fault::new(FaultKind::Failed, "looking into a copy panicked"));
+        looks.into_iter().map(|look| look.join().unwrap_or_else(panicked)).collect()
+    })
 }
 
 fn seen(app: &App, copy: &CopySettings, stacks: &[&StackSettings]) -> Result<Seen, Fault> {
