@@ -11,7 +11,7 @@ use std::time::Duration;
 use serde_json::json;
 use servers::{AzureServer, Line, Proxy, S3Server, SftpServer};
 
-use crate::support::{Dice, Ran, Site, can, program, run, write_secret};
+use crate::support::{Dice, Ran, Site, can, program, run, start, wait_until, write_secret};
 use crate::tree;
 
 /// A site with a copy in a folder and one on each kind of server.
@@ -31,7 +31,11 @@ const COPIES: [&str; 4] = ["disk", "s3", "azure", "nas"];
 impl Remote {
     /// `None` where a server is not there, which was said then.
     fn new() -> Option<Self> {
-        let (s3, azure, sftp) = (servers::rgw()?, servers::azurite()?, servers::sftp()?);
+        Self::with(servers::rgw()?)
+    }
+
+    fn with(s3: &'static S3Server) -> Option<Self> {
+        let (azure, sftp) = (servers::azurite()?, servers::sftp()?);
         let site = Site::new();
         let remote = Self { site, s3, bucket: s3.bucket(), line: Proxy::to(s3.port), sftp, place: sftp.place() };
         remote.configure(azure, &azure.container());
@@ -117,10 +121,19 @@ fn write_files(site: &Site, round: u64) {
 
 #[test]
 fn four_copies_on_real_servers_are_filled_drilled_mended_forgotten_and_opened_by_restic() {
+    servers::rgw().and_then(Remote::with).iter().for_each(a_year_in_short);
+}
+
+#[test]
+fn the_same_with_the_s3_server_s3s_fs() {
+    servers::s3s_fs().and_then(Remote::with).iter().for_each(a_year_in_short);
+}
+
+/// Backup, restore, drill, damage, heal, forget and prune.
+fn a_year_in_short(remote: &Remote) {
     if !can(program("restic")) {
         return;
     }
-    let Some(remote) = Remote::new() else { return };
     write_files(&remote.site, 1);
     remote.lifeboat(["init"]).ok().says(["created copy s3", "created copy azure", "created copy nas"]);
     let done = remote.lifeboat(["backup", "--json"]).ok().summary();
@@ -196,6 +209,63 @@ fn a_server_that_is_away_makes_a_run_partial_and_is_filled_when_it_is_back() {
         synced.ok().says(["copy s3 got 1 snapshot"]);
     });
     remote.lifeboat(["check", "--read-data", "--copy", "s3"]).ok();
+}
+
+#[test]
+fn a_copy_at_a_hundredth_of_the_speed_holds_up_no_other_and_a_server_that_dies_loses_nothing() {
+    let Some(remote) = Remote::new() else { return };
+    write_files(&remote.site, 1);
+    remote.lifeboat(["init"]).ok();
+    remote.line.set(Line::Slow(100_000));
+    let done = std::thread::scope(|scope| {
+        let running = scope.spawn(|| remote.lifeboat(["backup", "--json"]));
+        let snapshots = || std::fs::read_dir(remote.nas().join("snapshots")).map_or(0, |folder| folder.count());
+        wait_until("the fast copies have the snapshot", || snapshots() == 1);
+        assert!(!running.is_finished(), "the slow copy is not done yet");
+        // Its server goes away for good in the middle of a pack.
+        remote.line.set(Line::Cut);
+        running.join().unwrap().exits(3).summary()
+    });
+    assert_eq!((&done["copies"]["nas"]["status"], &done["copies"]["azure"]["status"]), (&json!("ok"), &json!("ok")));
+    assert_eq!(done["copies"]["s3"]["status"], "failed");
+    remote.line.set(Line::Open);
+    remote.lifeboat(["sync"]).ok().says(["copy s3 got 1 snapshot"]);
+    remote.lifeboat(["check", "--read-data"]).ok();
+}
+
+#[test]
+fn memory_stays_bounded_with_four_copies_and_slow_uplinks_whatever_the_size() {
+    let Some(remote) = Remote::new() else { return };
+    let text = std::fs::read_to_string(remote.site.config()).unwrap();
+    let limited = text
+        .replace(" }\n  azure", ", upload_limit: 8MiB/s }\n  azure")
+        .replace(" }\n  nas", ", upload_limit: 8MiB/s }\n  nas");
+    let limited = limited.replace(" }\nstacks", ", upload_limit: 8MiB/s }\nstacks");
+    assert_eq!(limited.matches("8MiB/s").count(), 3);
+    std::fs::write(remote.site.config(), limited).unwrap();
+    remote.lifeboat(["init"]).ok();
+    for mebibytes in [60, 180] {
+        std::fs::write(remote.site.data().join("noise"), Dice::new(mebibytes).bytes((mebibytes as usize) << 20))
+            .unwrap();
+        let mut running = start(&mut remote.site.lifeboat_command(["backup"]));
+        let mut peak = 0;
+        let ended = loop {
+            peak = peak.max(memory_peak(running.0.id()).unwrap_or(0));
+            if let Some(status) = running.0.try_wait().unwrap() {
+                break status;
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        };
+        assert!(ended.success(), "{ended}");
+        assert!(peak > 0 && peak < 300 << 20, "{mebibytes} MiB took {} MiB of memory", peak >> 20);
+    }
+}
+
+/// The most memory that a process had, in bytes.
+fn memory_peak(process: u32) -> Option<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status")).ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    line.trim().strip_suffix(" kB")?.parse::<u64>().ok().map(|kibibytes| kibibytes << 10)
 }
 
 #[test]

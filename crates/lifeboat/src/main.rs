@@ -1,5 +1,6 @@
 //! `lifeboat`: the command line, and the one place that wires configuration, sources, storages and operations together.
 
+mod allocator;
 mod app;
 mod archives;
 mod arguments;
@@ -19,6 +20,7 @@ use arguments::Arguments;
 use output::Output;
 
 fn main() -> ExitCode {
+    allocator::give_large_blocks_back();
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
         // Whoever asked for JSON gets it also where nothing else was understood.

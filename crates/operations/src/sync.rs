@@ -75,7 +75,8 @@ pub fn run(
             .map(|(number, wanted)| {
                 scope.spawn(move || {
                     ready(*number);
-                    sync::run(cx, &sources(members, *number), &members[*number].repository, wanted)
+                    let target = &members[*number].repository;
+                    sync::run_beside(cx, &sources(members, *number), target, wanted, targets.len())
                 })
             })
             .collect();

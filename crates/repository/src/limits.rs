@@ -32,10 +32,10 @@ pub const READ_BYTES: usize = 1 << 20;
 pub const RANGE_GAP_BYTES_MAX: u32 = 512 << 10;
 /// Packs that `sync` moves at the same time, each of them whole in memory.
 pub const PACKS_IN_TRANSFER: usize = 3;
-/// Bytes of all packs in transfer together; a larger pack, which no Lifeboat writes, is moved alone.
-pub const PACK_BYTES_IN_TRANSFER: u64 = 64 << 20;
+/// Bytes of all packs in transfer together, to all targets that are filled at once; each may have one pack all the same.
+pub const PACK_BYTES_IN_TRANSFER: u64 = 72 << 20;
 /// Packs that wait for one copy that follows a backup. A copy that is slower gets the others from `sync`.
-pub const PACKS_FOLLOWING: usize = 2;
+pub const PACKS_FOLLOWING: usize = 1;
 /// Blobs planned at once by a restore: bounds its memory to some tens of MiB.
 pub const RESTORE_BLOBS_PLANNED: usize = 1 << 18;
 /// Times a file that changes under the reader is read before it is reported.

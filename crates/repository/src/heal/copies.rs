@@ -11,6 +11,7 @@ use std::sync::Arc;
 use super::{Healed, damaged_packs, mend_index};
 use crate::check::Finding;
 use crate::format::index_file::IndexedPack;
+use crate::limits::PACK_BYTES_IN_TRANSFER;
 use crate::lock::{Access, Lock};
 use crate::sync::{Incomplete, Left, SourceDamage, Sources, Target, View, Work};
 use crate::{Error, Event, File, FileKind, Id, Index, Repository, RunCx, prune, receipt, sync, walk};
@@ -218,7 +219,7 @@ impl Heal<'_> {
         let damaged = damaged.iter().chain(done.index.packs_unreadable.iter().map(|(id, _)| id));
         let target = Target::new(repository, view, damaged.copied().collect())?;
         let work = Work::plan(cx, self.sources, &target, &trees)?;
-        let moved = sync::transfer(cx, self.sources, &target, &work)?;
+        let moved = sync::transfer(cx, self.sources, &target, &work, PACK_BYTES_IN_TRANSFER)?;
         done.packs_moved += moved.packs_moved;
         done.bytes_moved += moved.bytes_moved;
         done.blobs_repacked += moved.blobs_repacked;

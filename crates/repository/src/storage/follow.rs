@@ -266,7 +266,8 @@ mod tests {
         assert_eq!(dropped, 50 - 1 - PACKS_FOLLOWING, "one is under way, few wait");
         drop(go);
         let followed: Vec<_> = followers.into_iter().map(Follower::finish).collect();
-        assert_eq!(followed[0].packs, [pack(0).id, pack(1).id, pack(2).id]);
+        let begun: Vec<Id> = (0..=PACKS_FOLLOWING as u32).map(|name| pack(name).id).collect();
+        assert_eq!(followed[0].packs, begun);
         assert_eq!(followed[1].packs.len() + followed[1].dropped, 50);
         assert_eq!(quick.files().len(), followed[1].packs.len());
     }

@@ -19,6 +19,7 @@ pub(crate) use plan::{Work, incomplete};
 pub(crate) use transfer::{fetch, transfer};
 
 use crate::format::snapshot::Snapshot;
+use crate::limits::PACK_BYTES_IN_TRANSFER;
 use crate::lock::{Access, Lock};
 use crate::{Error, Event, File, FileKind, Id, Repository, RunCx};
 
@@ -116,6 +117,18 @@ pub fn run(
     target: &Arc<Repository>,
     wanted: &[Id],
 ) -> Result<Synced, Error> {
+    run_beside(cx, sources, target, wanted, 1)
+}
+
+/// The same, while `targets` are brought into step at once, this one among them: together they have no more packs in memory
+/// than one has alone.
+pub fn run_beside(
+    cx: &RunCx<'_>,
+    sources: &[Arc<Repository>],
+    target: &Arc<Repository>,
+    wanted: &[Id],
+    targets: usize,
+) -> Result<Synced, Error> {
     target.check_writable()?;
     let missing = missing(sources, target, wanted)?;
     if missing.is_empty() {
@@ -124,7 +137,8 @@ pub fn run(
     with_locks(cx, target, Access::Shared, sources, |lock, usable, left| {
         let sources = Sources::new(usable);
         let decided = Decided::decide(cx, &sources, target, &missing)?;
-        let mut synced = decided.carry_out(cx, &sources, lock)?;
+        let bytes_max = PACK_BYTES_IN_TRANSFER / targets.max(1) as u64;
+        let mut synced = decided.carry_out(cx, &sources, lock, bytes_max)?;
         (synced.damage, synced.left) = sources.into_findings();
         synced.left.splice(0..0, left);
         Ok(synced)
@@ -200,8 +214,8 @@ impl<'a> Decided<'a> {
         Ok(Self { plan, target, work, stored })
     }
 
-    fn carry_out(self, cx: &RunCx<'_>, sources: &Sources<'_>, lock: &Lock) -> Result<Synced, Error> {
-        let done = transfer(cx, sources, &self.target, &self.work)?;
+    fn carry_out(self, cx: &RunCx<'_>, sources: &Sources<'_>, lock: &Lock, bytes_max: u64) -> Result<Synced, Error> {
+        let done = transfer(cx, sources, &self.target, &self.work, bytes_max)?;
         let roots = self.plan.snapshots.iter().map(|(id, snapshot)| (*id, snapshot.tree));
         let mut synced = Synced {
             incomplete: self.plan.incomplete,

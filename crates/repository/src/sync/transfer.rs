@@ -10,7 +10,7 @@ use super::plan::{Blob, Chosen, Work};
 use crate::blob_writer::with_blob_writer;
 use crate::format::index_file::{IndexFile, IndexedPack};
 use crate::format::pack;
-use crate::limits::{CANCEL_POLL, PACK_BYTES_IN_TRANSFER, PACKS_IN_TRANSFER, PACKS_PER_INDEX};
+use crate::limits::{CANCEL_POLL, PACKS_IN_TRANSFER, PACKS_PER_INDEX};
 use crate::prune::Condemned;
 use crate::{Error, Event, File, FileKind, Id, Index, Repository, RunCx};
 
@@ -27,12 +27,14 @@ pub(crate) struct Transferred {
     pub lost: HashSet<Blob>,
 }
 
-/// Carries out `work`. When this returns `Ok`, all of it is stored and named by index files, but for what is lost.
+/// Carries out `work`, with packs of about `bytes_max` in memory. When this returns `Ok`, all of it is stored and named by
+/// index files, but for what is lost.
 pub(crate) fn transfer(
     cx: &RunCx<'_>,
     sources: &Sources<'_>,
     target: &Target<'_>,
     work: &Work,
+    bytes_max: u64,
 ) -> Result<Transferred, Error> {
     renew_condemned(cx, target, work)?;
     let bytes_total = work.bytes_to_move();
@@ -44,7 +46,7 @@ pub(crate) fn transfer(
         work,
         next: AtomicUsize::new(0),
         broken: AtomicBool::new(false),
-        room: Room::default(),
+        room: Room { bytes_max, taken: Mutex::default(), freed: Condvar::new() },
         state: Mutex::default(),
     };
     std::thread::scope(|scope| {
@@ -283,8 +285,8 @@ fn put_index(repository: &Repository, packs: Vec<IndexedPack>) -> Result<(), Err
 }
 
 /// Bounds the bytes of all packs in memory.
-#[derive(Default)]
 struct Room {
+    bytes_max: u64,
     taken: Mutex<u64>,
     freed: Condvar,
 }
@@ -295,7 +297,7 @@ impl Room {
     /// Waits until there is room for `bytes`. A pack that is larger than all room waits until it is alone.
     fn take(&self, cx: &RunCx<'_>, bytes: u64) -> Result<Taken<'_>, Error> {
         let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
-        while *taken > 0 && *taken + bytes > PACK_BYTES_IN_TRANSFER {
+        while *taken > 0 && *taken + bytes > self.bytes_max {
             cx.cancel.check()?;
             taken = self.freed.wait_timeout(taken, CANCEL_POLL).unwrap_or_else(PoisonError::into_inner).0;
         }
