@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
@@ -98,6 +99,16 @@ pub enum Data {
         /// The file only ever grows between rewrites, so its tail alone may be read.
         append_only: bool,
     },
+    /// The first bytes of a file that only ever grows, by the handle that was opened with the view: what it held then is
+    /// read also if the file has grown since, or another took its name. The node says when that was.
+    Prefix {
+        /// The open file.
+        file: File,
+        /// How many bytes.
+        bytes: u64,
+        /// What was read of it before may be relied on, so its tail alone is read.
+        append_only: bool,
+    },
     /// Bytes with no file behind them, such as a dump. The node's size is set by the engine.
     Stream(Box<dyn Read + Send>),
 }
@@ -107,6 +118,7 @@ impl fmt::Debug for Data {
         match self {
             Self::None => f.write_str("None"),
             Self::File { path, append_only } => write!(f, "File({}, {append_only})", path.display()),
+            Self::Prefix { bytes, append_only, .. } => write!(f, "Prefix({bytes}, {append_only})"),
             Self::Stream(_) => f.write_str("Stream"),
         }
     }

@@ -78,6 +78,12 @@ impl Setup {
             };
             let (append_only, is_stream, bytes) = match entry.data {
                 Data::None => (false, false, Vec::new()),
+                Data::Prefix { file, bytes, append_only } => {
+                    use std::os::unix::fs::FileExt as _;
+                    let mut content = vec![0; bytes as usize];
+                    file.read_exact_at(&mut content, 0).unwrap();
+                    (append_only, false, content)
+                }
                 Data::File { path, append_only } => (append_only, false, std::fs::read(path).unwrap_or_default()),
                 Data::Stream(mut stream) => {
                     let mut bytes = Vec::new();

@@ -285,6 +285,9 @@ impl SnapshotWriter<'_> {
         let read = match data {
             Data::None => read_file::Read::without_content(node),
             Data::File { path, append_only } => reader.file(&path, node, parent.as_ref(), append_only)?,
+            Data::Prefix { file, bytes, append_only } => {
+                reader.prefix(file, bytes, &path, node, parent.as_ref(), append_only)?
+            }
             Data::Stream(stream) => reader.stream(stream, node)?,
         };
         let Some(leaf) = read.leaf else { return Ok(read.problem) };

@@ -82,12 +82,7 @@ impl FileReader<'_> {
         parent: Option<&Node>,
         append_only: bool,
     ) -> Result<Read, Error> {
-        if let Some(parent) = parent
-            && node.is_unchanged_since(parent)
-            && parent.content.iter().all(|id| self.blobs.is_known(BlobKind::Data, id))
-        {
-            self.cx.events.emit(Event::Bytes(node.size));
-            let content = parent.content.iter().copied().map(Content::Known).collect();
+        if let Some(content) = self.unchanged(&node, parent) {
             return Ok(Read { reused: true, ..Read::of(node, content) });
         }
         let (mut file, version) = match open(path).and_then(|file| Ok((Version::of(&file)?, file))) {
@@ -111,6 +106,54 @@ impl FileReader<'_> {
                 Ok(Read { problem, ..Read::of(node, read.content) })
             }
             Err(Error::Local { error, .. }) => Ok(Read::failed(path, format!("cannot be read: {error}"))),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// What the parent's file holds, where `node` is surely the same and all of it is stored.
+    fn unchanged(&self, node: &Node, parent: Option<&Node>) -> Option<Vec<Content>> {
+        let parent = parent.filter(|parent| node.is_unchanged_since(parent))?;
+        let is_stored = parent.content.iter().all(|id| self.blobs.is_known(BlobKind::Data, id));
+        is_stored.then(|| {
+            self.cx.events.emit(Event::Bytes(node.size));
+            parent.content.iter().copied().map(Content::Known).collect()
+        })
+    }
+
+    /// Reads the first `bytes` of an open file that only grows. `path` is what it is called in messages.
+    pub fn prefix(
+        &mut self,
+        mut file: File,
+        bytes: u64,
+        path: &Path,
+        mut node: Node,
+        parent: Option<&Node>,
+        append_only: bool,
+    ) -> Result<Read, Error> {
+        node.size = bytes;
+        if let Some(content) = self.unchanged(&node, parent) {
+            return Ok(Read { reused: true, ..Read::of(node, content) });
+        }
+        let failed = |error: io::Error| Read::failed(path, format!("cannot be read: {error}"));
+        let version = match Version::of(&file) {
+            Ok(version) => Version { bytes, ..version },
+            Err(error) => return Ok(failed(error)),
+        };
+        let tail = match parent.filter(|_| append_only) {
+            Some(parent) => self.known_head(&mut file, &version, parent)?,
+            None => None,
+        };
+        let (start, head) = tail.map_or((0, Vec::new()), |tail| (tail.start, tail.head));
+        let mut content = head.into_iter().map(Content::Known).collect();
+        let read = file
+            .seek(SeekFrom::Start(start))
+            .map_err(Error::local(path))
+            .and_then(|_| self.chunks(&mut file, bytes - start, &mut content));
+        match read {
+            Ok(read) if start + read == bytes => Ok(Read::of(node, content)),
+            // What only grows never shrinks: somebody cut it while it was read, and what is left is no state it had.
+            Ok(read) => Ok(Read::failed(path, format!("it ends after {} bytes, and had {bytes}", start + read))),
+            Err(Error::Local { error, .. }) => Ok(failed(error)),
             Err(error) => Err(error),
         }
     }

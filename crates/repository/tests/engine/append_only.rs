@@ -5,7 +5,7 @@ use std::os::unix::fs::FileExt as _;
 use std::path::PathBuf;
 
 use repository::format::pack::BlobKind;
-use repository::{FileKind, Id, Index, walk};
+use repository::{Capture, Data, Entry, Facts, FileKind, Id, Index, Item, SourceError, walk};
 
 use crate::support::*;
 
@@ -197,4 +197,67 @@ fn a_file_cut_while_its_tail_is_read_is_stored_as_it_is_afterwards() {
     let backup = back_up(&cx, &scene.world.open(), capture).unwrap();
     let restored = scene.world.contents(backup.id).unwrap();
     assert!(restored.files["db.couch"] == std::fs::read(&scene.path).unwrap(), "{:?}", backup.problems);
+}
+
+/// The first bytes of a file, as a view opened it.
+struct PrefixCapture {
+    opened: Option<(File, u64)>,
+    path: PathBuf,
+}
+
+impl PrefixCapture {
+    fn of(path: &std::path::Path, bytes: u64) -> Self {
+        Self { opened: Some((File::open(path).unwrap(), bytes)), path: path.to_owned() }
+    }
+}
+
+impl Capture for PrefixCapture {
+    fn next(&mut self) -> Result<Option<Item>, SourceError> {
+        let Some((file, bytes)) = self.opened.take() else { return Ok(None) };
+        let stat = rustix::fs::fstat(&file).unwrap();
+        let mut node = repository::fs::NodeReader::default().from_stat(b"db.couch", &stat);
+        node.device_id = stat.st_dev;
+        let data = Data::Prefix { file, bytes, append_only: true };
+        let path = PathBuf::from(self.path.file_name().unwrap());
+        Ok(Some(Item::Entry(Box::new(Entry { path, node, data }))))
+    }
+
+    fn finish(self: Box<Self>) -> Result<Facts, SourceError> {
+        Ok(Facts::new())
+    }
+}
+
+#[test]
+fn of_a_file_that_grows_or_is_replaced_the_part_that_was_opened_is_stored() {
+    let world = World::new();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("db.couch");
+    let bytes = noise(SIZE, 1);
+    std::fs::write(&path, &bytes).unwrap();
+    let back_up = |capture: PrefixCapture| {
+        let backup = back_up(&world.cx(), &world.open(), capture).unwrap();
+        let_file_times_move_on();
+        let stored = world.contents(backup.id).unwrap().files["db.couch"].clone();
+        (backup, stored)
+    };
+    let cut = SIZE as u64 - 5000;
+    let (first, stored) = back_up(PrefixCapture::of(&path, cut));
+    assert!(stored == bytes[..cut as usize] && first.stats.bytes_read == cut);
+    let (same, stored) = back_up(PrefixCapture::of(&path, cut));
+    assert!(stored == bytes[..cut as usize]);
+    assert_eq!((same.stats.files_unmodified, same.stats.bytes_read), (1, 0));
+    // It grew: the tail is read. While it is read it grows on, and then another file takes its name.
+    let more = noise(1 << 20, 2);
+    std::fs::write(&path, [&bytes[..], &more].concat()).unwrap();
+    let capture = PrefixCapture::of(&path, SIZE as u64 + 100);
+    std::fs::write(folder.path().join("new"), "compacted").unwrap();
+    std::fs::rename(folder.path().join("new"), &path).unwrap();
+    let (grown, stored) = back_up(capture);
+    assert!(stored == [&bytes[..], &more[..100]].concat());
+    assert!(grown.stats.bytes_read < 3 << 20, "{}", grown.stats.bytes_read);
+    // One that was cut meanwhile is named, and not stored short.
+    let capture = PrefixCapture::of(&path, 100);
+    let backup = crate::support::back_up(&world.cx(), &world.open(), capture).unwrap();
+    assert_eq!(backup.problems.len(), 1);
+    assert!(backup.problems[0].what.contains("it ends after 9 bytes"), "{:?}", backup.problems);
 }
