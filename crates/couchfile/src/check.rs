@@ -1,0 +1,408 @@
+//! Checks: is everything there that the header promises, and is it what was written? Document bodies have checksums and
+//! attachments an MD5; trees have neither, so they are held against what they repeat: counts and sizes in every inner
+//! node, the order of keys, and the two trees that both hold every document.
+
+mod finding;
+mod tree;
+
+use std::collections::BTreeSet;
+
+pub use finding::{Finding, Subject, TreeName};
+
+use crate::blocks::Blocks;
+use crate::document::{DocumentInfo, LocalDocument, Purge};
+use crate::header::Purges;
+use crate::limits::FINDINGS_MAX;
+use crate::term::encode::Encoder;
+use crate::view::{ViewHeader, trees};
+use crate::{Checksum, Database, Error, ReadAt};
+use tree::{Tally, check_tree};
+
+/// How deep a check goes. Each level includes those before it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Level {
+    /// The header, and that the roots of its trees can lie where it says.
+    Header,
+    /// Every node of every tree, what they count and their order, and the objects beside the trees.
+    Trees,
+    /// The checksum of every document's every leaf.
+    Documents,
+    /// The MD5 of every attachment.
+    Attachments,
+}
+
+/// What a check saw and what it found wrong.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Report {
+    /// How deep it went.
+    pub level: Level,
+    /// Tree nodes that were read.
+    pub nodes: u64,
+    /// Documents in the tree by id that are not deleted.
+    pub documents: u64,
+    /// Deleted ones.
+    pub deleted_documents: u64,
+    /// Leaves, conflicts and deletions included.
+    pub leaves: u64,
+    /// Bodies whose checksum was right, by kind: MD5, XXH3.
+    pub bodies: (u64, u64),
+    /// Bodies that have no checksum: those of very old files.
+    pub bodies_without_checksum: u64,
+    /// Attachments whose MD5 was right. One that several revisions share counts for each.
+    pub attachments: u64,
+    /// Attachments that have no MD5: those of very old files.
+    pub attachments_without_md5: u64,
+    /// Bytes of attachments as stored.
+    pub attachment_bytes: u64,
+    /// Local documents.
+    pub local_documents: u64,
+    /// Purges that are remembered.
+    pub purges: u64,
+    /// Rows of views, where a view was checked.
+    pub rows: u64,
+    /// What is wrong, the first [`FINDINGS_MAX`] of it.
+    pub findings: Vec<Finding>,
+    /// How much is wrong in all.
+    pub findings_total: u64,
+}
+
+impl Report {
+    fn new(level: Level) -> Self {
+        Self {
+            level,
+            nodes: 0,
+            documents: 0,
+            deleted_documents: 0,
+            leaves: 0,
+            bodies: (0, 0),
+            bodies_without_checksum: 0,
+            attachments: 0,
+            attachments_without_md5: 0,
+            attachment_bytes: 0,
+            local_documents: 0,
+            purges: 0,
+            rows: 0,
+            findings: Vec::new(),
+            findings_total: 0,
+        }
+    }
+
+    /// Whether nothing is wrong.
+    pub fn is_ok(&self) -> bool {
+        self.findings_total == 0
+    }
+
+    /// Ids of documents that are lost or cannot be trusted, in whole or in part, as far as findings name them.
+    pub fn documents_concerned(&self) -> BTreeSet<&str> {
+        self.findings.iter().filter_map(|finding| finding.subject.document()).collect()
+    }
+
+    fn found(&mut self, subject: Subject, error: Error) {
+        self.findings_total += 1;
+        if self.findings.len() < FINDINGS_MAX {
+            self.findings.push(Finding { subject, error });
+        }
+    }
+}
+
+impl<R: ReadAt> Database<R> {
+    /// Checks the file as of its header. What is wrong is in the report, never an error, and the check goes on behind it.
+    pub fn check(&self, level: Level) -> Report {
+        let mut check = Check { database: self, report: Report::new(level), body_bytes: 0 };
+        check.roots();
+        if level >= Level::Trees {
+            check.documents();
+            check.local_documents();
+            check.purges();
+            check.objects();
+        }
+        check.report
+    }
+}
+
+/// A check that is going on.
+struct Check<'d, R> {
+    database: &'d Database<R>,
+    report: Report,
+    /// Bytes of all bodies so far. Together they cannot be longer than the file, unless some lie in each other.
+    body_bytes: u64,
+}
+
+impl<R: ReadAt> Check<'_, R> {
+    fn roots(&mut self) {
+        let header = self.database.header();
+        let purges = match &header.purges {
+            Purges::Trees { by_uuid, by_seq } => [Some(by_uuid), Some(by_seq)],
+            Purges::Last { .. } => [None, None],
+        };
+        let trees = [
+            (TreeName::ById, Some(&header.by_id)),
+            (TreeName::BySeq, Some(&header.by_seq)),
+            (TreeName::Local, Some(&header.local)),
+            (TreeName::PurgesByUuid, purges[0]),
+            (TreeName::PurgesBySeq, purges[1]),
+        ];
+        let end = header.place.offset;
+        for (name, state) in trees {
+            let root = state.and_then(|state| state.root.as_ref());
+            if let Some(root) = root.filter(|root| root.offset >= end) {
+                let error = Error::PastEnd { offset: root.offset, needed: root.offset, end };
+                self.report.found(Subject::Tree(name), error);
+            }
+        }
+    }
+
+    /// Both trees of documents, then each against the other, and what hangs on them.
+    fn documents(&mut self) {
+        let database = self.database;
+        let header = database.header();
+        let findings_before = self.report.findings_total;
+        let mut by_id = Sum::new();
+        let blocks = database.blocks();
+        let mut report = std::mem::replace(&mut self.report, Report::new(Level::Header));
+        check_tree(blocks, TreeName::ById, &header.by_id, &mut report, |report, key, value, offset| {
+            let info = DocumentInfo::of_id_entry(key, value, offset)?;
+            by_id.add(&info);
+            report.leaves += info.revisions.nodes().iter().filter(|node| node.leaf).count() as u64;
+            *(if info.deleted { &mut report.deleted_documents } else { &mut report.documents }) += 1;
+            self.document(report, &info);
+            Ok(Tally::of_document(&info))
+        });
+        let mut by_seq = Sum::new();
+        check_tree(blocks, TreeName::BySeq, &header.by_seq, &mut report, |_, key, value, offset| {
+            let info = DocumentInfo::of_seq_entry(key, value, offset)?;
+            by_seq.add(&info);
+            if info.seq > header.update_seq {
+                return Err(Error::Tree { offset, what: "it holds an update that the header does not know yet" });
+            }
+            Ok(Tally::one())
+        });
+        self.report = report;
+        if !by_id.agrees(&by_seq) || self.report.findings_total > findings_before {
+            self.compare();
+        }
+    }
+
+    /// What one document's entry says, and below it what the level asks for.
+    fn document(&mut self, report: &mut Report, info: &DocumentInfo) {
+        let header = self.database.header();
+        let end = header.place.offset;
+        let about = || Subject::Document { id: info.id.clone() };
+        let leaves = info.leaves();
+        if info.deleted == leaves.iter().any(|leaf| !leaf.deleted()) {
+            report.found(about(), Error::Malformed { offset: end, what: "its deletion contradicts its revisions" });
+        }
+        for leaf in leaves {
+            let Some(body) = leaf.body() else {
+                report.found(about(), Error::Malformed { offset: end, what: "a leaf of it has no content" });
+                continue;
+            };
+            let subject = || Subject::Revision {
+                id: info.id.clone(),
+                revision: leaf.revision().clone(),
+                deleted: leaf.deleted(),
+            };
+            if body.offset >= end {
+                report.found(subject(), Error::PastEnd { offset: body.offset, needed: body.offset, end });
+                continue;
+            }
+            if report.level < Level::Documents {
+                continue;
+            }
+            // Trees that lead to the same long body again and again would make a small file endless.
+            if self.body_bytes > end {
+                let what = "its content is part of more than the file can hold";
+                report.found(subject(), Error::Malformed { offset: body.offset, what });
+                continue;
+            }
+            match self.database.read(&info.id, leaf) {
+                Err(error) => report.found(subject(), error),
+                Ok(None) => {}
+                Ok(Some(document)) => {
+                    self.body_bytes = self.body_bytes.saturating_add(document.stored_length);
+                    match document.checksum {
+                        Some(Checksum::Md5) => report.bodies.0 += 1,
+                        Some(Checksum::Xxh3) => report.bodies.1 += 1,
+                        None => report.bodies_without_checksum += 1,
+                    }
+                    if report.level >= Level::Attachments {
+                        self.attachments(report, &document);
+                    }
+                }
+            }
+        }
+    }
+
+    fn attachments(&self, report: &mut Report, document: &crate::Document) {
+        for attachment in &document.attachments {
+            match attachment.read_stored(self.database.blocks(), &document.id, |_| Ok(())) {
+                Ok(()) => {
+                    report.attachments += 1;
+                    report.attachments_without_md5 += u64::from(attachment.md5.is_none());
+                    report.attachment_bytes = report.attachment_bytes.saturating_add(attachment.stored_length);
+                }
+                Err(error) => {
+                    let (id, revision) = (document.id.clone(), document.revision.clone());
+                    report.found(Subject::Attachment { id, revision, name: attachment.name.clone() }, error);
+                }
+            }
+        }
+    }
+
+    /// Names the documents that the two trees tell differently of, or only one of them. Comes only after damage, since
+    /// it looks each document up.
+    fn compare(&mut self) {
+        let database = self.database;
+        let header = database.header();
+        let offset = header.place.offset;
+        let differs = |what| Error::Malformed { offset, what };
+        for info in database.changes(0).flatten() {
+            match database.document(&info.id) {
+                Ok(Some(found)) if same(&found, &info) => {}
+                Ok(found) => {
+                    let what = match found {
+                        Some(_) => "the trees by id and by update differ about it",
+                        None => "it is missing in the tree by id",
+                    };
+                    self.report.found(Subject::Document { id: info.id }, differs(what));
+                }
+                Err(error) => self.report.found(Subject::Document { id: info.id }, error),
+            }
+        }
+        for info in database.documents().flatten() {
+            let found = database.changes(info.seq.saturating_sub(1)).next();
+            if !matches!(found, Some(Ok(found)) if found.id == info.id) {
+                let what = "it is missing in the tree by update";
+                self.report.found(Subject::Document { id: info.id }, differs(what));
+            }
+        }
+    }
+
+    fn local_documents(&mut self) {
+        let state = &self.database.header().local;
+        check_tree(self.database.blocks(), TreeName::Local, state, &mut self.report, |report, key, value, offset| {
+            LocalDocument::of_entry(key, value, offset)?;
+            report.local_documents += 1;
+            Ok(Tally::one())
+        });
+    }
+
+    fn purges(&mut self) {
+        let Purges::Trees { by_uuid, by_seq } = &self.database.header().purges else { return };
+        let blocks = self.database.blocks();
+        let (mut uuids, mut seqs) = (Sum::new(), Sum::new());
+        check_tree(blocks, TreeName::PurgesByUuid, by_uuid, &mut self.report, |_, key, value, offset| {
+            uuids.add_purge(&Purge::of_uuid_entry(key, value, offset)?);
+            Ok(Tally::one())
+        });
+        check_tree(blocks, TreeName::PurgesBySeq, by_seq, &mut self.report, |report, key, value, offset| {
+            seqs.add_purge(&Purge::of_seq_entry(key, value, offset)?);
+            report.purges += 1;
+            Ok(Tally::one())
+        });
+        if !uuids.agrees(&seqs) {
+            let what = "the two trees of purges differ";
+            let error = Error::Malformed { offset: self.database.header().place.offset, what };
+            self.report.found(Subject::Tree(TreeName::PurgesBySeq), error);
+        }
+    }
+
+    fn objects(&mut self) {
+        if let Err(error) = self.database.security() {
+            self.report.found(Subject::Security, error);
+        }
+        if let Err(error) = self.database.partitioned() {
+            self.report.found(Subject::Properties, error);
+        }
+    }
+}
+
+/// Sums of hashes that are the same for the same entries in any order, so that two trees are compared without keeping
+/// either.
+#[derive(Debug, Default)]
+struct Sum {
+    entries: u64,
+    /// Over leaves, which both trees have in files of any age.
+    leaves: u128,
+    /// Over all revisions; `None` once there was an entry that has leaves only.
+    revisions: Option<u128>,
+}
+
+impl Sum {
+    fn new() -> Self {
+        Self { revisions: Some(0), ..Self::default() }
+    }
+
+    fn add(&mut self, info: &DocumentInfo) {
+        let mut out = Encoder::default();
+        out.binary(info.id.as_bytes()).unsigned(info.seq).unsigned(info.deleted.into());
+        for leaf in info.leaves() {
+            out.unsigned(leaf.revision().position).binary(&leaf.revision().id);
+            if let Some(body) = leaf.body() {
+                out.unsigned(body.deleted.into()).unsigned(body.offset).unsigned(body.seq);
+            }
+        }
+        self.entries += 1;
+        self.leaves = self.leaves.wrapping_add(hash(out));
+        let mut out = Encoder::default();
+        out.binary(info.id.as_bytes());
+        for node in info.revisions.nodes() {
+            out.unsigned(node.revision.position).binary(&node.revision.id);
+            out.unsigned(node.parent.map_or(0, |parent| u64::from(parent) + 1));
+            if let Some(body) = &node.body {
+                out.unsigned(body.deleted.into()).unsigned(body.offset).unsigned(body.seq);
+            }
+        }
+        let all = hash(out);
+        self.revisions = self.revisions.filter(|_| info.complete).map(|sum| sum.wrapping_add(all));
+    }
+
+    fn add_purge(&mut self, purge: &Purge) {
+        let mut out = Encoder::default();
+        out.unsigned(purge.seq).binary(purge.uuid.as_bytes()).binary(purge.id.as_bytes());
+        for revision in &purge.revisions {
+            out.unsigned(revision.position).binary(&revision.id);
+        }
+        self.entries += 1;
+        self.leaves = self.leaves.wrapping_add(hash(out));
+    }
+
+    fn agrees(&self, other: &Self) -> bool {
+        let revisions = self.revisions.zip(other.revisions).is_none_or(|(one, other)| one == other);
+        self.entries == other.entries && self.leaves == other.leaves && revisions
+    }
+}
+
+fn hash(out: Encoder) -> u128 {
+    u128::from_be_bytes(Checksum::Xxh3.of(&out.finish()))
+}
+
+fn same(one: &DocumentInfo, other: &DocumentInfo) -> bool {
+    let sum = |info| {
+        let mut sum = Sum::new();
+        sum.add(info);
+        sum
+    };
+    sum(one).agrees(&sum(other))
+}
+
+pub(crate) fn check_view<R: ReadAt + ?Sized>(blocks: Blocks<'_, R>, header: &ViewHeader, level: Level) -> Report {
+    let mut report = Report::new(level);
+    for (name, state) in trees(header) {
+        if let Some(root) = state.root.as_ref().filter(|root| root.offset >= blocks.end()) {
+            let error = Error::PastEnd { offset: root.offset, needed: root.offset, end: blocks.end() };
+            report.found(Subject::Tree(name), error);
+        } else if level >= Level::Trees {
+            check_tree(blocks, name, state, &mut report, |report, _, value, _| {
+                if name == TreeName::ViewById {
+                    return Ok(Tally::one());
+                }
+                let tally = Tally::of_row(value);
+                report.rows += tally.alive;
+                Ok(tally)
+            });
+        }
+    }
+    report
+}
