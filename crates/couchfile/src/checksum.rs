@@ -19,6 +19,10 @@ pub(crate) const CHECKSUM_BYTES: usize = 16;
 impl Checksum {
     /// Which kind `stored` is over `data`, if it is right.
     pub(crate) fn verify(data: &[u8], stored: &[u8]) -> Option<Self> {
+        // A fuzzer cannot guess checksums; what lies behind them has to bear any bytes.
+        if cfg!(fuzzing) {
+            return Some(Self::Md5);
+        }
         // The cheap one first.
         [Self::Xxh3, Self::Md5].into_iter().find(|kind| kind.of(data) == stored)
     }

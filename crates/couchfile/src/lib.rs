@@ -10,6 +10,9 @@ mod database;
 mod document;
 mod error;
 mod file_name;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod header;
 mod json;
 pub mod limits;

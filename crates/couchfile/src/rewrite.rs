@@ -260,7 +260,7 @@ fn copy_term<R: ReadAt, W: Write>(
 }
 
 /// The body of a shard map with other names; `None` where none of the old ones is in it.
-fn renamed_body(document: &Document, names: &NodeNames) -> Result<Option<Vec<u8>>, Error> {
+pub(crate) fn renamed_body(document: &Document, names: &NodeNames) -> Result<Option<Vec<u8>>, Error> {
     let wrong = |what| Error::Malformed { offset: document.offset, what };
     let root = document.body.root();
     let members = json::members(root).ok_or(wrong("the body of a document is no object"))?;
