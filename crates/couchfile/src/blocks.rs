@@ -3,7 +3,7 @@
 //! chunks of document bodies also have a checksum, nodes of trees and pieces of attachments have none.
 
 use crate::checksum::{CHECKSUM_BYTES, Checksum};
-use crate::limits::{BLOCK_BYTES, CHUNK_BYTES_MAX};
+use crate::limits::{BLOCK_BYTES, CHUNK_BYTES_FIRST, CHUNK_BYTES_MAX};
 use crate::{Error, ReadAt};
 
 /// What was read of a file, up to a certain end: that of the file, or the header through which it is looked at, since
@@ -47,7 +47,7 @@ impl<'r, R: ReadAt + ?Sized> Blocks<'r, R> {
     /// The chunk at `offset`, whole in memory.
     pub(crate) fn chunk(self, offset: u64) -> Result<Chunk, Error> {
         // Most chunks are small: one call fetches head and all.
-        let first = BLOCK_BYTES.min(self.end.saturating_sub(offset));
+        let first = CHUNK_BYTES_FIRST.min(self.end.saturating_sub(offset));
         let raw = self.raw(offset, first)?;
         let plain = without_marks(offset, &raw);
         let head = head_of(offset, &plain, self.end)?;

@@ -21,7 +21,7 @@ pub struct DocumentInfo {
     pub sizes: Option<Sizes>,
     /// Its revisions.
     pub revisions: RevisionTree,
-    /// Whether those are all that the file knows. Before CouchDB 1.2, the tree by update had leaves only, and such entries
+    /// Whether those are all that the file knows. Before CouchDB 2.0, the tree by update had leaves only, and such entries
     /// stay until the next compaction; the tree by id has everything.
     pub complete: bool,
 }

@@ -55,7 +55,7 @@ pub struct Header {
     pub revs_limit: u64,
     /// Purges that are remembered, in disk versions from 7 on.
     pub purge_infos_limit: Option<u64>,
-    /// What makes the file one of its kind; `None` before CouchDB 1.5.
+    /// What makes the file one of its kind; `None` in old files.
     pub uuid: Option<String>,
     /// Owners, the last one first.
     pub epochs: Vec<Epoch>,
@@ -284,5 +284,91 @@ impl<'r, R: ReadAt + ?Sized> FindHeaders<'r, R> {
         let Some(checksum) = Checksum::verify(&data, &stored) else { return Ok(None) };
         let place = HeaderPlace { offset, end, checksum };
         Ok(Some(FoundHeader { place, terms: Terms::of_stored(data, offset)? }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::term::Compression;
+    use crate::writer::{Format, HeaderParts, Tree, Writer};
+    use crate::{Database, View};
+
+    fn file_with(disk_version: u32, elements: usize, checksum: Checksum) -> Vec<u8> {
+        let format = Format { checksum, compression: Compression::None };
+        let mut writer = Writer::new(Vec::new(), 0, format);
+        let older = HeaderParts { disk_version: 8, ..parts(16) };
+        writer.header(older.encode()).unwrap();
+        let mut header = HeaderParts { disk_version, ..parts(elements.min(16)) }.encode().finish();
+        if elements > 16 {
+            // The count stands behind the version byte and the tuple's tag. 106 is an empty list.
+            header[2] = elements as u8;
+            header.extend(std::iter::repeat_n(106, elements - 16));
+        }
+        let mut raw = crate::term::encode::Encoder::default();
+        raw.raw(&header);
+        writer.header(raw).unwrap();
+        writer.into_inner()
+    }
+
+    fn parts(elements: usize) -> HeaderParts<'static> {
+        let nil = Tree::default().encode();
+        HeaderParts {
+            elements,
+            disk_version: 8,
+            update_seq: 7,
+            by_id: Tree::default(),
+            by_seq: Tree::default(),
+            local: Tree::default(),
+            purges: [nil.clone(), nil],
+            security: None,
+            revs_limit: 1000,
+            uuid: Some("0123"),
+            epochs: &[],
+            compacted_seq: 3,
+            purge_infos_limit: 1000,
+            properties: None,
+        }
+    }
+
+    #[test]
+    fn headers_of_every_length_that_was_ever_written_are_read() {
+        for (version, elements) in [(6, 11), (6, 12), (6, 14), (7, 15), (7, 16), (8, 16)] {
+            for checksum in [Checksum::Md5, Checksum::Xxh3] {
+                let database = Database::open(file_with(version, elements, checksum)).unwrap();
+                let header = database.header();
+                assert_eq!((header.disk_version, header.update_seq, header.documents()), (version, 7, 0));
+                assert_eq!(header.uuid.is_some(), elements > 11);
+                assert_eq!(header.compacted_seq, if elements > 13 { 3 } else { 0 });
+                assert_eq!(header.place.checksum, checksum);
+            }
+        }
+    }
+
+    #[test]
+    fn a_newer_version_is_refused_and_no_older_header_used_in_its_place() {
+        for (version, elements) in [(9, 16), (5, 16), (0, 16), (8, 17)] {
+            let file = file_with(version, elements, Checksum::Md5);
+            let refused = Database::open(&file).unwrap_err();
+            assert!(refused.is_unsupported() && !refused.is_damage(), "{refused}");
+            if elements == 16 {
+                let message = format!("the header at 4096 is of disk version {version}; versions 6 to 8 can be read");
+                assert_eq!(refused.to_string(), message);
+            }
+            let mut headers = crate::headers(&file);
+            assert!(headers.next().unwrap().is_err());
+            assert_eq!(headers.next().unwrap().unwrap().place.offset, 0, "but it is still there");
+            assert!(headers.next().is_none());
+        }
+        assert!(matches!(View::open(file_with(9, 16, Checksum::Md5)), Err(Error::OtherKind { .. })));
+    }
+
+    #[test]
+    fn a_header_that_claims_to_be_longer_than_any_is_passed_over() {
+        let mut file = file_with(8, 16, Checksum::Md5);
+        file[4096 + 1..4096 + 5].copy_from_slice(&[0x7f, 0xff, 0xff, 0xff]);
+        assert_eq!(Database::open(&file).unwrap().header().place.offset, 0);
+        file[4096 + 1..4096 + 5].copy_from_slice(&[0, 0, 0, 3]);
+        assert_eq!(Database::open(&file).unwrap().header().place.offset, 0);
     }
 }

@@ -10,6 +10,8 @@ pub const HEADER_BLOCKS_AT_ONCE: u64 = 64;
 /// The largest chunk that is read into memory: a document's body, a node of a tree. Attachments are not among them, they
 /// are read in pieces. CouchDB refuses documents of more than 8 MB unless told otherwise.
 pub const CHUNK_BYTES_MAX: u64 = 256 << 20;
+/// What is read of a chunk before its length is known. Most nodes and documents are no longer.
+pub const CHUNK_BYTES_FIRST: u64 = 1024;
 /// The largest term, decompressed.
 pub const TERM_BYTES_MAX: u64 = 256 << 20;
 /// Values in one term. A value takes 16 bytes of memory, and as little as one of the file.

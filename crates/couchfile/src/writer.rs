@@ -45,7 +45,7 @@ impl<W: Write> Writer<W> {
         Self { out, position, format }
     }
 
-    #[cfg(feature = "writer")]
+    #[cfg(any(test, feature = "writer"))]
     pub(crate) fn into_inner(self) -> W {
         self.out
     }
