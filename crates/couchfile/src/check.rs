@@ -65,6 +65,8 @@ pub struct Report {
     pub findings: Vec<Finding>,
     /// How much is wrong in all.
     pub findings_total: u64,
+    /// How much of it is about trees rather than what hangs on them.
+    tree_findings: u64,
 }
 
 impl Report {
@@ -85,6 +87,7 @@ impl Report {
             rows: 0,
             findings: Vec::new(),
             findings_total: 0,
+            tree_findings: 0,
         }
     }
 
@@ -100,6 +103,7 @@ impl Report {
 
     fn found(&mut self, subject: Subject, error: Error) {
         self.findings_total += 1;
+        self.tree_findings += u64::from(matches!(subject, Subject::Tree(_) | Subject::Entries { .. }));
         if self.findings.len() < FINDINGS_MAX {
             self.findings.push(Finding { subject, error });
         }
@@ -109,28 +113,28 @@ impl Report {
 impl<R: ReadAt> Database<R> {
     /// Checks the file as of its header. What is wrong is in the report, never an error, and the check goes on behind it.
     pub fn check(&self, level: Level) -> Report {
-        let mut check = Check { database: self, report: Report::new(level), body_bytes: 0 };
-        check.roots();
+        let mut report = Report::new(level);
+        let mut check = Check { database: self, body_bytes: 0 };
+        check.roots(&mut report);
         if level >= Level::Trees {
-            check.documents();
-            check.local_documents();
-            check.purges();
-            check.objects();
+            check.documents(&mut report);
+            check.local_documents(&mut report);
+            check.purges(&mut report);
+            check.objects(&mut report);
         }
-        check.report
+        report
     }
 }
 
 /// A check that is going on.
 struct Check<'d, R> {
     database: &'d Database<R>,
-    report: Report,
     /// Bytes of all bodies so far. Together they cannot be longer than the file, unless some lie in each other.
     body_bytes: u64,
 }
 
 impl<R: ReadAt> Check<'_, R> {
-    fn roots(&mut self) {
+    fn roots(&self, report: &mut Report) {
         let header = self.database.header();
         let purges = match &header.purges {
             Purges::Trees { by_uuid, by_seq } => [Some(by_uuid), Some(by_seq)],
@@ -148,20 +152,18 @@ impl<R: ReadAt> Check<'_, R> {
             let root = state.and_then(|state| state.root.as_ref());
             if let Some(root) = root.filter(|root| root.offset >= end) {
                 let error = Error::PastEnd { offset: root.offset, needed: root.offset, end };
-                self.report.found(Subject::Tree(name), error);
+                report.found(Subject::Tree(name), error);
             }
         }
     }
 
     /// Both trees of documents, then each against the other, and what hangs on them.
-    fn documents(&mut self) {
+    fn documents(&mut self, report: &mut Report) {
         let database = self.database;
         let header = database.header();
-        let findings_before = self.report.findings_total;
         let mut by_id = Sum::new();
         let blocks = database.blocks();
-        let mut report = std::mem::replace(&mut self.report, Report::new(Level::Header));
-        check_tree(blocks, TreeName::ById, &header.by_id, &mut report, |report, key, value, offset| {
+        check_tree(blocks, TreeName::ById, &header.by_id, report, |report, key, value, offset| {
             let info = DocumentInfo::of_id_entry(key, value, offset)?;
             by_id.add(&info);
             report.leaves += info.revisions.nodes().iter().filter(|node| node.leaf).count() as u64;
@@ -170,7 +172,7 @@ impl<R: ReadAt> Check<'_, R> {
             Ok(Tally::of_document(&info))
         });
         let mut by_seq = Sum::new();
-        check_tree(blocks, TreeName::BySeq, &header.by_seq, &mut report, |_, key, value, offset| {
+        check_tree(blocks, TreeName::BySeq, &header.by_seq, report, |_, key, value, offset| {
             let info = DocumentInfo::of_seq_entry(key, value, offset)?;
             by_seq.add(&info);
             if info.seq > header.update_seq {
@@ -178,9 +180,8 @@ impl<R: ReadAt> Check<'_, R> {
             }
             Ok(Tally::one())
         });
-        self.report = report;
-        if !by_id.agrees(&by_seq) || self.report.findings_total > findings_before {
-            self.compare();
+        if !by_id.agrees(&by_seq) || report.tree_findings > 0 {
+            self.compare(report);
         }
     }
 
@@ -252,7 +253,7 @@ impl<R: ReadAt> Check<'_, R> {
 
     /// Names the documents that the two trees tell differently of, or only one of them. Comes only after damage, since
     /// it looks each document up.
-    fn compare(&mut self) {
+    fn compare(&self, report: &mut Report) {
         let database = self.database;
         let header = database.header();
         let offset = header.place.offset;
@@ -265,38 +266,38 @@ impl<R: ReadAt> Check<'_, R> {
                         Some(_) => "the trees by id and by update differ about it",
                         None => "it is missing in the tree by id",
                     };
-                    self.report.found(Subject::Document { id: info.id }, differs(what));
+                    report.found(Subject::Document { id: info.id }, differs(what));
                 }
-                Err(error) => self.report.found(Subject::Document { id: info.id }, error),
+                Err(error) => report.found(Subject::Document { id: info.id }, error),
             }
         }
         for info in database.documents().flatten() {
             let found = database.changes(info.seq.saturating_sub(1)).next();
             if !matches!(found, Some(Ok(found)) if found.id == info.id) {
                 let what = "it is missing in the tree by update";
-                self.report.found(Subject::Document { id: info.id }, differs(what));
+                report.found(Subject::Document { id: info.id }, differs(what));
             }
         }
     }
 
-    fn local_documents(&mut self) {
+    fn local_documents(&self, report: &mut Report) {
         let state = &self.database.header().local;
-        check_tree(self.database.blocks(), TreeName::Local, state, &mut self.report, |report, key, value, offset| {
+        check_tree(self.database.blocks(), TreeName::Local, state, report, |report, key, value, offset| {
             LocalDocument::of_entry(key, value, offset)?;
             report.local_documents += 1;
             Ok(Tally::one())
         });
     }
 
-    fn purges(&mut self) {
+    fn purges(&self, report: &mut Report) {
         let Purges::Trees { by_uuid, by_seq } = &self.database.header().purges else { return };
         let blocks = self.database.blocks();
         let (mut uuids, mut seqs) = (Sum::new(), Sum::new());
-        check_tree(blocks, TreeName::PurgesByUuid, by_uuid, &mut self.report, |_, key, value, offset| {
+        check_tree(blocks, TreeName::PurgesByUuid, by_uuid, report, |_, key, value, offset| {
             uuids.add_purge(&Purge::of_uuid_entry(key, value, offset)?);
             Ok(Tally::one())
         });
-        check_tree(blocks, TreeName::PurgesBySeq, by_seq, &mut self.report, |report, key, value, offset| {
+        check_tree(blocks, TreeName::PurgesBySeq, by_seq, report, |report, key, value, offset| {
             seqs.add_purge(&Purge::of_seq_entry(key, value, offset)?);
             report.purges += 1;
             Ok(Tally::one())
@@ -304,16 +305,16 @@ impl<R: ReadAt> Check<'_, R> {
         if !uuids.agrees(&seqs) {
             let what = "the two trees of purges differ";
             let error = Error::Malformed { offset: self.database.header().place.offset, what };
-            self.report.found(Subject::Tree(TreeName::PurgesBySeq), error);
+            report.found(Subject::Tree(TreeName::PurgesBySeq), error);
         }
     }
 
-    fn objects(&mut self) {
+    fn objects(&self, report: &mut Report) {
         if let Err(error) = self.database.security() {
-            self.report.found(Subject::Security, error);
+            report.found(Subject::Security, error);
         }
         if let Err(error) = self.database.partitioned() {
-            self.report.found(Subject::Properties, error);
+            report.found(Subject::Properties, error);
         }
     }
 }

@@ -320,19 +320,19 @@ fn encoded(json: &Value) -> Vec<u8> {
 /// Recursion ends with the nesting that `serde_json` allows.
 fn encode(json: &Value, out: &mut Encoder) {
     match json {
-        Value::Null => drop_ref(out.atom("null")),
-        Value::Bool(true) => drop_ref(out.atom("true")),
-        Value::Bool(false) => drop_ref(out.atom("false")),
+        Value::Null => out.atom("null"),
+        Value::Bool(true) => out.atom("true"),
+        Value::Bool(false) => out.atom("false"),
         Value::Number(number) => match (number.as_i64(), number.as_u64()) {
-            (Some(number), _) => drop_ref(out.integer(number.into())),
-            (None, Some(number)) => drop_ref(out.unsigned(number)),
-            (None, None) => drop_ref(out.float(number.as_f64().unwrap_or_default())),
+            (Some(number), _) => out.integer(number.into()),
+            (None, Some(number)) => out.unsigned(number),
+            (None, None) => out.float(number.as_f64().unwrap_or_default()),
         },
-        Value::String(text) => drop_ref(out.binary(text.as_bytes())),
+        Value::String(text) => out.binary(text.as_bytes()),
         Value::Array(items) => {
             out.list(items.len());
             items.iter().for_each(|item| encode(item, out));
-            out.end_list();
+            out.end_list()
         }
         Value::Object(members) => {
             out.tuple(1).list(members.len());
@@ -340,10 +340,7 @@ fn encode(json: &Value, out: &mut Encoder) {
                 out.tuple(2).binary(name.as_bytes());
                 encode(value, out);
             }
-            out.end_list();
+            out.end_list()
         }
-    }
+    };
 }
-
-/// Ends a chain of calls where nothing is to be returned.
-fn drop_ref(_: &mut Encoder) {}

@@ -179,31 +179,32 @@ pub(crate) struct HeaderParts<'h> {
 impl HeaderParts<'_> {
     pub(crate) fn encode(&self) -> Encoder {
         let mut out = Encoder::term();
-        let uuid = |out: &mut Encoder| match self.uuid {
-            Some(uuid) => drop_ref(out.binary(uuid.as_bytes())),
-            None => drop_ref(out.atom("undefined")),
-        };
         out.tuple(self.elements).atom("db_header").unsigned(self.disk_version.into()).unsigned(self.update_seq);
         out.unsigned(0).raw(&self.by_id.encode()).raw(&self.by_seq.encode()).raw(&self.local.encode());
         out.raw(&self.purges[0]).raw(&self.purges[1]);
         pointer(&mut out, self.security, "nil");
         out.unsigned(self.revs_limit);
-        let later: [&dyn Fn(&mut Encoder); 5] = [
-            &uuid,
-            &|out| epochs(out, self.epochs),
-            &|out| drop_ref(out.unsigned(self.compacted_seq)),
-            &|out| drop_ref(out.unsigned(self.purge_infos_limit)),
-            &|out| pointer(out, self.properties, "undefined"),
-        ];
-        for part in later.iter().take(self.elements.saturating_sub(11)) {
-            part(&mut out);
+        if self.elements > 11 {
+            match self.uuid {
+                Some(uuid) => out.binary(uuid.as_bytes()),
+                None => out.atom("undefined"),
+            };
+        }
+        if self.elements > 12 {
+            epochs(&mut out, self.epochs);
+        }
+        if self.elements > 13 {
+            out.unsigned(self.compacted_seq);
+        }
+        if self.elements > 14 {
+            out.unsigned(self.purge_infos_limit);
+        }
+        if self.elements > 15 {
+            pointer(&mut out, self.properties, "undefined");
         }
         out
     }
 }
-
-/// Ends a chain of calls where a function must return nothing.
-fn drop_ref(_: &mut Encoder) {}
 
 fn epochs(out: &mut Encoder, epochs: &[Epoch]) {
     out.list(epochs.len());
