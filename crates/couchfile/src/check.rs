@@ -3,6 +3,7 @@
 //! node, the order of keys, and the two trees that both hold every document.
 
 mod finding;
+mod sum;
 mod tree;
 
 use std::collections::BTreeSet;
@@ -13,9 +14,9 @@ use crate::blocks::Blocks;
 use crate::document::{DocumentInfo, LocalDocument, Purge};
 use crate::header::Purges;
 use crate::limits::FINDINGS_MAX;
-use crate::term::encode::Encoder;
 use crate::view::{ViewHeader, trees};
 use crate::{Checksum, Database, Error, ReadAt};
+use sum::{Sum, same};
 use tree::{Tally, check_tree};
 
 /// How deep a check goes. Each level includes those before it.
@@ -317,75 +318,6 @@ impl<R: ReadAt> Check<'_, R> {
             report.found(Subject::Properties, error);
         }
     }
-}
-
-/// Sums of hashes that are the same for the same entries in any order, so that two trees are compared without keeping
-/// either.
-#[derive(Debug, Default)]
-struct Sum {
-    entries: u64,
-    /// Over leaves, which both trees have in files of any age.
-    leaves: u128,
-    /// Over all revisions; `None` once there was an entry that has leaves only.
-    revisions: Option<u128>,
-}
-
-impl Sum {
-    fn new() -> Self {
-        Self { revisions: Some(0), ..Self::default() }
-    }
-
-    fn add(&mut self, info: &DocumentInfo) {
-        let mut out = Encoder::default();
-        out.binary(info.id.as_bytes()).unsigned(info.seq).unsigned(info.deleted.into());
-        for leaf in info.leaves() {
-            out.unsigned(leaf.revision().position).binary(&leaf.revision().id);
-            if let Some(body) = leaf.body() {
-                out.unsigned(body.deleted.into()).unsigned(body.offset).unsigned(body.seq);
-            }
-        }
-        self.entries += 1;
-        self.leaves = self.leaves.wrapping_add(hash(out));
-        let mut out = Encoder::default();
-        out.binary(info.id.as_bytes());
-        for node in info.revisions.nodes() {
-            out.unsigned(node.revision.position).binary(&node.revision.id);
-            out.unsigned(node.parent.map_or(0, |parent| u64::from(parent) + 1));
-            if let Some(body) = &node.body {
-                out.unsigned(body.deleted.into()).unsigned(body.offset).unsigned(body.seq);
-            }
-        }
-        let all = hash(out);
-        self.revisions = self.revisions.filter(|_| info.complete).map(|sum| sum.wrapping_add(all));
-    }
-
-    fn add_purge(&mut self, purge: &Purge) {
-        let mut out = Encoder::default();
-        out.unsigned(purge.seq).binary(purge.uuid.as_bytes()).binary(purge.id.as_bytes());
-        for revision in &purge.revisions {
-            out.unsigned(revision.position).binary(&revision.id);
-        }
-        self.entries += 1;
-        self.leaves = self.leaves.wrapping_add(hash(out));
-    }
-
-    fn agrees(&self, other: &Self) -> bool {
-        let revisions = self.revisions.zip(other.revisions).is_none_or(|(one, other)| one == other);
-        self.entries == other.entries && self.leaves == other.leaves && revisions
-    }
-}
-
-fn hash(out: Encoder) -> u128 {
-    u128::from_be_bytes(Checksum::Xxh3.of(&out.finish()))
-}
-
-fn same(one: &DocumentInfo, other: &DocumentInfo) -> bool {
-    let sum = |info| {
-        let mut sum = Sum::new();
-        sum.add(info);
-        sum
-    };
-    sum(one).agrees(&sum(other))
 }
 
 pub(crate) fn check_view<R: ReadAt + ?Sized>(blocks: Blocks<'_, R>, header: &ViewHeader, level: Level) -> Report {

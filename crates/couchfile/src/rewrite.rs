@@ -5,6 +5,8 @@
 //! revisions, local documents, purges, security object, uuid and owners as they were, and only the names changed. A
 //! revision keeps its id though its content changes: all nodes of a cluster have to be given the same names, then they
 //! agree again.
+//!
+//! What was written is to be opened and checked ([`Database::check`]) before it takes the old file's place.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
@@ -18,7 +20,7 @@ use crate::term::encode::Encoder;
 use crate::term::{Compression, Term};
 use crate::tree::{Entries, TreeState};
 use crate::writer::{Entry, Format, HeaderParts, Tally, Tree, TreeKind, Writer};
-use crate::{Database, Error, ReadAt};
+use crate::{Database, Error, Level, ReadAt};
 
 /// New names of nodes by their old ones. Names that are not in it stay.
 pub type NodeNames = BTreeMap<String, String>;
@@ -83,6 +85,10 @@ fn rewrite<R: ReadAt, W: Write>(
     rename: impl Fn(&DocumentInfo, &BTreeSet<String>) -> Result<String, Error>,
     change: impl Fn(&Document) -> Result<Option<Vec<u8>>, Error>,
 ) -> Result<Renamed, Error> {
+    // A file that lacks something must not become one that looks whole.
+    if let Some(finding) = database.check(Level::Documents).findings.into_iter().next() {
+        return Err(finding.error);
+    }
     let header = database.header();
     let format = Format { checksum: header.place.checksum, compression: Compression::default() };
     let mut writer = Writer::new(out, 0, format);
