@@ -224,8 +224,8 @@ fn pointer(out: &mut Encoder, offset: Option<u64>, none: &str) {
 impl StoredBody {
     /// A body as it was just written.
     pub(crate) fn moved(&self, written: &Written, attachments: &[Attachment]) -> Self {
-        let stored: u64 = attachments.iter().map(|attachment| attachment.stored_length).sum();
-        let sizes = self.sizes.map(|sizes| crate::Sizes { active: written.length + stored, ..sizes });
+        // Attachments count for the document, not for its revisions, which may share them.
+        let sizes = self.sizes.map(|sizes| crate::Sizes { active: written.length, ..sizes });
         let attachments = Some(attachments_of_revision(attachments));
         Self { offset: written.offset, sizes, attachments, ..self.clone() }
     }

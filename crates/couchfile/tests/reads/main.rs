@@ -13,6 +13,7 @@ mod bounds;
 mod damage;
 mod fixtures;
 mod headers;
+mod model;
 mod renaming;
 mod truth;
 mod written;
