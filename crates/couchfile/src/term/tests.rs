@@ -77,11 +77,23 @@ fn what_is_cut_off_or_goes_on_is_refused() {
 
 #[test]
 fn lengths_that_the_compressed_form_cannot_hold_are_refused_unread() {
-    for bomb in [&[1, 0xff, 0xff, 0xff, 0x7f, 0][..], &[VERSION, 80, 0x0f, 0xff, 0xff, 0xff, 1, 2, 3]] {
+    for bomb in [&[1, 0xff, 0xff, 0xff, 0x0f, 0][..], &[VERSION, 80, 0x00, 0xff, 0xff, 0xff, 1, 2, 3]] {
         assert!(matches!(decoded(bomb), Err(Error::Term { .. })), "{bomb:?}");
     }
     assert!(matches!(decoded(&[VERSION, 80, 0xff, 0xff, 0xff, 0xff, 1]), Err(Error::TooLarge { .. })));
     assert!(matches!(decoded(&[0x28, 0xb5, 0x2f, 0xfd, 0]), Err(Error::UnsupportedCompression { .. })));
+}
+
+#[test]
+fn a_bomb_of_many_values_is_refused_before_they_fill_the_memory() {
+    // Ten million empty lists deflate to some kilobytes.
+    let count = 10_000_000_u32;
+    let mut plain = vec![VERSION, LIST];
+    plain.extend(count.to_be_bytes());
+    plain.resize(plain.len() + count as usize + 1, NIL);
+    let bomb = compress(plain, Compression::Deflate).unwrap();
+    assert!(bomb.len() < 20_000);
+    assert!(matches!(decoded(&bomb), Err(Error::TooLarge { unit: "values", .. })));
 }
 
 proptest! {
