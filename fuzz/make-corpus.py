@@ -9,6 +9,7 @@ are named by their SHA-1 and kept.
 
 import base64
 import hashlib
+import io
 import json
 import os
 import re
@@ -168,6 +169,20 @@ def edge_cases():
 
     put("condemned", "two", json.dumps({"time": TIME, "packs": [ID, "00" * 32]}))
     put("condemned", "none", json.dumps({"time": TIME, "packs": []}))
+
+    name = f"cht~records~2026-03-01T06-00-07Z~1of3~{ID}.tar.zst.age"
+    put("archive_name", "valid", name)
+    put("archive_name", "beyond", name.replace("1of3", "4of3"))
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w", format=tarfile.PAX_FORMAT) as tar:
+        for kind in [tarfile.DIRTYPE, tarfile.REGTYPE, tarfile.LNKTYPE, tarfile.SYMTYPE, tarfile.CHRTYPE, tarfile.FIFOTYPE]:
+            member = tarfile.TarInfo(f"records/{kind[0]}" if kind != tarfile.DIRTYPE else "records")
+            member.type, member.linkname, member.devmajor, member.devminor = kind, "records/48", 1, 3
+            member.pax_headers = {"SCHILY.xattr.user.text": "value", "mtime": "-1.500000001"}
+            member.size = 5 if kind == tarfile.REGTYPE else 0
+            tar.addfile(member, io.BytesIO(b"bytes"))
+    put("archive_member", "kinds", buffer.getvalue())
+    put("archive_member", "records-only", buffer.getvalue()[:1536])
 
     for name, text in [("utc", "2023-11-14T22:13:20Z"), ("nanoseconds", "2023-11-14T22:13:20.123456789Z"), ("offset", TIME),
                        ("first", "0000-01-01T00:00:00Z"), ("last", "9999-12-31T23:59:59.999999999Z"),

@@ -340,21 +340,6 @@ fn each_copy_has_a_password_of_its_own() {
 }
 
 #[test]
-fn places_that_this_version_does_not_write_to_are_said_and_never_passed_over_in_silence() {
-    let (site, _) = two_copies();
-    let text = std::fs::read_to_string(site.config()).unwrap();
-    let with = |copy: &str| std::fs::write(site.config(), text.replace("nas: { url: nas }", copy)).unwrap();
-    with(
-        "nas: { url: nas, layout: archive, recipients: [age1qqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqq] }",
-    );
-    site.lifeboat(["config", "check"]).exits(1).says(["copy nas: FAILED: archive copies are not in this version"]);
-    site.lifeboat(["backup"]).exits(3).says(["copy nas FAILED: archive copies"]);
-    site.lifeboat(["status"]).exits(1).says(["archive copies are not in this version"]);
-    site.lifeboat(["copies"]).exits(1).says(["archive copies are not in this version"]);
-    site.lifeboat(["snapshots", "--copy", "nas"]).exits(1).says(["archive copies are not in this version"]);
-}
-
-#[test]
 fn init_takes_any_number_of_places_and_refuses_what_is_none() {
     let site = Site::new();
     std::fs::remove_file(site.config()).unwrap();

@@ -7,6 +7,7 @@
     reason = "a test may panic, and says what it leaves out"
 )]
 
+mod archives;
 mod cancelled;
 mod commands;
 mod copies;

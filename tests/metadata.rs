@@ -46,7 +46,7 @@ fn path(folder: &Path, name: &[u8]) -> PathBuf {
 }
 
 /// What any user can make.
-fn grow(root: &Path) {
+pub fn grow(root: &Path) {
     let names = root.join("names");
     std::fs::create_dir(&names).unwrap();
     for (n, name) in awkward_names().into_iter().enumerate() {
@@ -119,7 +119,7 @@ fn grow(root: &Path) {
 }
 
 /// What only root can make, or read.
-fn grow_as_root(root: &Path) {
+pub fn grow_as_root(root: &Path) {
     let only = root.join("only root");
     std::fs::create_dir(&only).unwrap();
     for (name, kind, device) in [

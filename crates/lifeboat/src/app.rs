@@ -71,9 +71,14 @@ impl Run {
 
     /// Reads the configuration.
     pub fn configured(self) -> Result<App, Fault> {
-        let file = config::find(self.config.as_deref(), &self.environment)?;
-        let settings = config::load(&file, &self.environment)?;
+        let settings = self.settings()?;
         Ok(App { run: self, settings })
+    }
+
+    /// The configuration, for what works without one too.
+    pub fn settings(&self) -> Result<Settings, Fault> {
+        let file = config::find(self.config.as_deref(), &self.environment)?;
+        config::load(&file, &self.environment)
     }
 }
 
@@ -86,12 +91,19 @@ impl App {
         self.run.output
     }
 
-    /// The copy called `name`, or the first one.
-    pub fn copy(&self, name: Option<&str>) -> Result<&CopySettings, Fault> {
-        match name {
-            Some(name) => self.settings.copy(name),
-            None => self.settings.copies.first().ok_or_else(no_copies),
+    /// The repository called `name`, or the first one.
+    pub fn repository(&self, name: Option<&str>) -> Result<&CopySettings, Fault> {
+        self.repositories(name, None)?.first().copied().ok_or_else(no_copies)
+    }
+
+    /// As [`App::copies`], of those alone that are repositories. Naming an archive copy is a fault.
+    pub fn repositories(&self, name: Option<&str>, stack: Option<&StackSettings>) -> Result<Vec<&CopySettings>, Fault> {
+        let mut copies = self.copies(name, stack)?;
+        if name.is_some() {
+            copies.iter().try_for_each(|copy| copy.password().map(drop))?;
         }
+        copies.retain(|copy| copy.archives().is_none());
+        Ok(copies)
     }
 
     /// The copy called `name`; without a name, all in the order of preference: that of `stack`, where there is one.

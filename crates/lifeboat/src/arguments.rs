@@ -1,6 +1,7 @@
 //! What the user typed. What it means is decided by the commands.
 
 use std::path::PathBuf;
+use std::str::FromStr;
 
 use clap::{Args, Parser, Subcommand};
 use operations::config::duration;
@@ -210,11 +211,31 @@ pub struct Diff {
     pub copy: Option<String>,
 }
 
+/// What a restore takes its data from.
+#[derive(Clone, Debug)]
+pub enum RestoreFrom {
+    /// A place in a snapshot.
+    Snapshot(Place),
+    /// An archive, by the path of its file or the URL of its object.
+    Archive(String),
+}
+
+impl FromStr for RestoreFrom {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.ends_with(archive::name::EXTENSION) {
+            true => Ok(Self::Archive(text.to_owned())),
+            false => text.parse().map(Self::Snapshot),
+        }
+    }
+}
+
 #[derive(Debug, Args)]
 pub struct Restore {
-    /// SNAPSHOT[:SOURCE[/PATH]]; SNAPSHOT is an id, its first digits, or `latest`
+    /// SNAPSHOT[:SOURCE[/PATH]], where SNAPSHOT is an id, its first digits, or `latest`; or an archive: its file or URL
     #[arg(required_unless_present_any = ["undo", "drop_undo"])]
-    pub place: Option<Place>,
+    pub place: Option<RestoreFrom>,
     /// Restore into this folder, which must be empty or new
     #[arg(long, value_name = "DIR", conflicts_with = "in_place")]
     pub to: Option<PathBuf>,
@@ -242,6 +263,12 @@ pub struct Restore {
     /// The copy to restore from [default: the first in reach that has it]
     #[arg(long, value_name = "NAME")]
     pub copy: Option<String>,
+    /// With an archive: a file with the secret key, as `age -i` takes it
+    #[arg(long, value_name = "FILE", conflicts_with = "in_place")]
+    pub identity: Option<PathBuf>,
+    /// With an archive: a file with the passphrase [default: that of the configuration]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["in_place", "identity"])]
+    pub passphrase_file: Option<PathBuf>,
     /// Put back what an in-place restore replaced; DIR is the undo folder it named
     #[arg(long, value_name = "DIR", conflicts_with_all = ["place", "to", "in_place", "drop_undo"])]
     pub undo: Option<PathBuf>,

@@ -14,6 +14,7 @@ use repository::format::receipt::Receipt;
 use repository::{Clock as _, Id, Index, receipt};
 
 use crate::app::App;
+use crate::archives::{self, OpenArchives};
 
 /// What a look into one copy found.
 pub struct Look<'a> {
@@ -23,8 +24,8 @@ pub struct Look<'a> {
 
 /// What a copy holds.
 pub struct Seen {
-    /// The repository's own id, which all its copies share.
-    repository: Id,
+    /// The repository's own id, which all its copies share. `None` for an archive copy.
+    repository: Option<Id>,
     /// What it holds of each stack that was asked about.
     pub stacks: BTreeMap<String, Held>,
     /// Snapshots, of whatever stack, that cannot be read.
@@ -57,6 +58,9 @@ pub fn into<'a>(app: &App, copies: &[&'a CopySettings], stacks: &[&StackSettings
 }
 
 fn seen(app: &App, copy: &CopySettings, stacks: &[&StackSettings]) -> Result<Seen, Fault> {
+    if let Some(settings) = copy.archives() {
+        return Ok(seen_archives(&archives::open(app, copy, settings)?, stacks));
+    }
     let repository = app.open(copy)?;
     let (mut found, damaged) = repository.snapshots_readable(&app.run.cancel)?;
     let index = Index::load(&app.cx(), &repository)?;
@@ -79,13 +83,39 @@ fn seen(app: &App, copy: &CopySettings, stacks: &[&StackSettings]) -> Result<See
         (stack.name.clone(), Held { snapshots, newest })
     };
     Ok(Seen {
-        repository: repository.config().id,
+        repository: Some(repository.config().id),
         stacks: stacks.iter().map(held).collect(),
         damaged,
         lost: receipt::orphans(&repository)?.into_iter().collect(),
         glance: check::at_a_glance(&app.cx(), &repository, &index)?,
         receipts: drill::receipts(&repository)?,
     })
+}
+
+/// What an archive copy holds, as far as the names of its objects tell. A snapshot that is not whole counts for nothing.
+fn seen_archives(open: &OpenArchives<'_>, stacks: &[&StackSettings]) -> Seen {
+    let held = |stack: &&StackSettings| {
+        let whole: Vec<&archives::Held> =
+            open.contents.snapshots.iter().filter(|held| held.stack == stack.name && held.is_whole()).collect();
+        let is_selection =
+            |held: &archives::Held| stack.sources.iter().any(|source| !held.archives.contains_key(&source.name));
+        let newest = whole.iter().rfind(|held| !is_selection(held)).or(whole.last()).map(|held| Newest {
+            id: held.id,
+            time: held.time,
+            selection: is_selection(held),
+            content: None,
+        });
+        let snapshots = whole.iter().map(|held| (held.id, held.time)).collect();
+        (stack.name.clone(), Held { snapshots, newest })
+    };
+    Seen {
+        repository: None,
+        stacks: stacks.iter().map(held).collect(),
+        damaged: Vec::new(),
+        lost: Vec::new(),
+        glance: Glance::default(),
+        receipts: Vec::new(),
+    }
 }
 
 /// The looks into a stack's copies, in its order of preference.
@@ -95,7 +125,7 @@ pub fn of_stack<'a, 'b>(looks: &'b [Look<'a>], stack: &StackSettings) -> Vec<&'b
 
 /// Whether a copy is of another repository than the first one that could be looked into.
 fn is_other(looks: &[&Look<'_>], look: &Look<'_>) -> bool {
-    let repository = |look: &Look<'_>| look.seen.as_ref().ok().map(|seen| seen.repository);
+    let repository = |look: &Look<'_>| look.seen.as_ref().ok().and_then(|seen| seen.repository);
     let first = looks.iter().find_map(|look| repository(look));
     repository(look).is_some_and(|own| first.is_some_and(|first| first != own))
 }

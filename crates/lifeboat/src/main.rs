@@ -1,6 +1,7 @@
 //! `lifeboat`: the command line, and the one place that wires configuration, sources, storages and operations together.
 
 mod app;
+mod archives;
 mod arguments;
 mod commands;
 mod invocation;

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use archive::Recipients;
 use connectors::source::{
     CommandOptions, CommandSource, ComposeOptions, ComposeSource, FilesOptions, FilesSource, RunLine, SqliteOptions,
     SqliteSource,
@@ -13,10 +14,11 @@ use connectors::storage::{
 use operations::Fault;
 use operations::backup::NamedSource;
 use operations::config::{
-    AzureLocation, AzureLogin, CommandLine, CopySettings, Environment, Location, S3Location, Secret, SecretSource,
-    SftpLocation, SourceKind, SourceSettings, StackSettings,
+    ArchiveKey, AzureLocation, AzureLogin, CommandLine, CopySettings, Environment, Location, S3Location, Secret,
+    SecretSource, SftpLocation, SourceKind, SourceSettings, StackSettings,
 };
 use repository::storage::limit::Limit;
+use repository::storage::objects::{LimitedObjects, ObjectPlace};
 use repository::storage::retry::Retry;
 use repository::{File, FileKind, Repository, Source, SourceError, Storage};
 
@@ -37,6 +39,26 @@ pub fn storage(copy: &CopySettings, run: &Run) -> Result<Arc<dyn Storage>, Fault
         Arc::new(Limit::new(place, up, down, Arc::new(run.clock), run.cancel.clone()))
     };
     Ok(tenacious(held, run))
+}
+
+/// The place an archive copy lies in, held to its bandwidth.
+pub fn objects(copy: &CopySettings, run: &Run) -> Result<Arc<dyn ObjectPlace>, Fault> {
+    let place: Arc<dyn ObjectPlace> = match &copy.location {
+        Location::Local(folder) => Arc::new(LocalStorage::new(folder.clone())),
+        Location::S3(s3) => Arc::new(ObjectStorage::s3(&s3_options(s3)?, run.cancel.clone())?),
+        Location::Azure(azure) => Arc::new(ObjectStorage::azure(&azure_options(azure)?, run.cancel.clone())?),
+        Location::Sftp(sftp) => Arc::new(SftpStorage::new(sftp_options(sftp), run.cancel.clone())),
+    };
+    let (up, down) = (copy.upload_limit, copy.download_limit);
+    Ok(Arc::new(LimitedObjects::new(place, up, down, Arc::new(run.clock), run.cancel.clone())))
+}
+
+/// To whom an archive copy is encrypted.
+pub fn recipients(key: &ArchiveKey) -> Result<Recipients, Fault> {
+    match key {
+        ArchiveKey::Recipients(keys) => Ok(Recipients::keys(keys.iter().map(String::as_str))?),
+        ArchiveKey::Passphrase(source) => Ok(Recipients::passphrase(source.read()?.expose())),
+    }
 }
 
 /// Whether what opens a copy may put something in the place of a file there, which no copy does by itself. `bytes` are what

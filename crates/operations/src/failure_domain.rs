@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::config::{CopySettings, Location, SecretSource, Settings, SourceKind, StackSettings};
+use crate::config::{ArchiveKey, CopySettings, Location, SecretSource, Settings, SourceKind, StackSettings};
 use crate::disk;
 use crate::score::{Live, Password, Place};
 
@@ -48,7 +48,13 @@ pub fn password(settings: &Settings, copy: &CopySettings) -> Password {
             let is_here = !matches!(source, SecretSource::Command { .. });
             Password { whence: source.to_string(), is_here }
         }
-        Err(_) => Password { whence: format!("the keys of copy {}", copy.name), is_here: false },
+        // A passphrase opens it; a secret key is somewhere else, where this machine cannot lose it.
+        Err(_) => match copy.archives().map(|archives| &archives.key) {
+            Some(ArchiveKey::Passphrase(source)) => {
+                Password { whence: source.to_string(), is_here: !matches!(source, SecretSource::Command { .. }) }
+            }
+            _ => Password { whence: format!("the secret keys of copy {}", copy.name), is_here: false },
+        },
     }
 }
 

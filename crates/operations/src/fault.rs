@@ -281,6 +281,24 @@ impl From<repository::Error> for Fault {
     }
 }
 
+impl From<archive::Error> for Fault {
+    fn from(error: archive::Error) -> Self {
+        use archive::Error as E;
+        let (kind, hint) = match error {
+            E::Engine(error) => return error.into(),
+            E::Key { .. } => (FaultKind::Config, None),
+            E::WrongKey => (
+                FaultKind::WrongPassword,
+                Some("give the secret key with --identity FILE, or the passphrase with --passphrase-file FILE"),
+            ),
+            E::Damaged { .. } => {
+                (FaultKind::Damaged, Some("take another archive or copy; `lifeboat sync` writes anew what you delete"))
+            }
+        };
+        hint.into_iter().fold(Self::new(kind, error.to_string()), Self::with_hint)
+    }
+}
+
 impl From<StorageError> for Fault {
     fn from(error: StorageError) -> Self {
         let (kind, hint) = match &error {

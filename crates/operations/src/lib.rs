@@ -1,8 +1,9 @@
 //! What Lifeboat does, and when, and what came of it: everything between the engine and the outside.
 //!
-//! This crate depends on `repository` alone. It knows no terminal, HTTP, SQL or container: sources and storages come in
+//! This crate depends on `repository` and `archive` alone. It knows no terminal, HTTP, SQL or container: sources and storages come in
 //! through the engine's seams, so that a whole year of schedules and outages can be simulated in seconds.
 
+pub mod archives;
 pub mod backup;
 pub mod config;
 pub mod copies;

@@ -23,7 +23,7 @@ pub mod limits;
 pub mod lock;
 pub mod merkle;
 mod packer;
-mod plausible;
+pub mod plausible;
 pub mod prune;
 pub mod receipt;
 pub mod repository;

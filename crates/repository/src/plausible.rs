@@ -28,7 +28,7 @@ pub(crate) fn check_clock(cx: &RunCx<'_>, repository: &Repository, lock: &Lock) 
 
 /// What speaks against `now`: the newest snapshot, by id and time, or a file that the storage says was written at one time
 /// and this machine at another.
-fn doubt(
+pub fn doubt(
     now: Timestamp,
     newest: Option<(String, Timestamp)>,
     stored: Option<(Timestamp, Timestamp)>,

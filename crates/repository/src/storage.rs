@@ -4,6 +4,7 @@ pub mod fault;
 pub mod follow;
 pub mod limit;
 pub mod memory;
+pub mod objects;
 pub mod record;
 pub mod retry;
 pub mod spool;

@@ -22,6 +22,9 @@ pub(super) fn id_of(kind: FileKind, folder: &str, name: &[u8]) -> Option<Id> {
 /// What stands between the name a file will have and the rest of its temporary name; restic's choice.
 pub(super) const TEMP_MARK: &[u8] = b"-tmp-";
 
+/// What stands between the path an archive will have and the rest of its temporary one.
+pub(super) const PART_MARK: &str = ".part-";
+
 /// Whether this is the name of a file that is, or was, about to be written, by us or by restic.
 pub(super) fn is_temporary(name: &[u8]) -> bool {
     let Some(mark) = name.windows(TEMP_MARK.len()).position(|window| window == TEMP_MARK) else { return false };

@@ -7,6 +7,7 @@
 //! up when no byte has moved for a while ([`fetch`]).
 
 mod answer;
+mod archives;
 mod azure;
 mod fetch;
 mod s3;
@@ -50,6 +51,8 @@ pub struct ObjectStorage {
     /// What the bucket is called in messages: `bucket NAME`.
     bucket: String,
     operator: Operator,
+    /// For objects that are sent in parts.
+    in_parts: Operator,
     runtime: Option<Runtime>,
     cancel: Cancel,
 }
@@ -74,7 +77,7 @@ impl ObjectStorage {
     ) -> Result<Self, StorageError> {
         let failed = |what| StorageError::Permanent { location: location.clone(), what };
         fetch::choose_cryptography();
-        let Target { operator, host } = target().map_err(failed)?;
+        let Target { operator, in_parts, host } = target().map_err(failed)?;
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(RUNTIME_THREADS)
             .thread_name("object-storage")
@@ -82,14 +85,21 @@ impl ObjectStorage {
             .build()
             .map_err(|error| failed(format!("start threads: {error}")))?;
         let fetch = Fetch::new(&host).map_err(failed)?;
-        let operator = operator.layer(opendal::layers::HttpClientLayer::new(opendal::raw::HttpClient::with(fetch)));
-        Ok(Self { location, bucket, operator, runtime: Some(runtime), cancel })
+        let client = opendal::raw::HttpClient::with(fetch);
+        let [operator, in_parts] =
+            [operator, in_parts].map(|operator| operator.layer(opendal::layers::HttpClientLayer::new(client.clone())));
+        Ok(Self { location, bucket, operator, in_parts, runtime: Some(runtime), cancel })
     }
 
     /// Waits for `request`. Where `file` is a pack, a run that is cancelled meanwhile does not wait for it to be moved;
     /// all else is small, and is what a cancelled run still needs to leave the repository in order.
     fn wait<T>(&self, file: Option<File>, request: impl Future<Output = opendal::Result<T>>) -> Result<T, Failed> {
-        let may_end = file.is_some_and(|file| file.kind == FileKind::Pack) && !self.cancel.is_cancelled();
+        self.wait_for(file.is_some_and(|file| file.kind == FileKind::Pack), request)
+    }
+
+    /// Waits for `request`; where it `is_large`, not longer than until the run is cancelled.
+    fn wait_for<T>(&self, is_large: bool, request: impl Future<Output = opendal::Result<T>>) -> Result<T, Failed> {
+        let may_end = is_large && !self.cancel.is_cancelled();
         let cancelled = async {
             while !(may_end && self.cancel.is_cancelled()) {
                 tokio::time::sleep(CANCEL_POLL).await;
@@ -181,6 +191,8 @@ impl ObjectStorage {
 /// What options come to.
 struct Target {
     operator: Operator,
+    /// The same place for objects that are sent in parts.
+    in_parts: Operator,
     /// The server's name.
     host: String,
 }

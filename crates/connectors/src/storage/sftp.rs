@@ -9,6 +9,7 @@
 //!
 //! When the connection breaks, what was under way fails, and the next call makes a new one.
 
+mod objects;
 mod packet;
 mod request;
 mod session;
@@ -180,10 +181,10 @@ impl SftpStorage {
         }
     }
 
-    /// Whether waiting for a part of `file` is given up: for packs of a run that was cancelled since. All else is small,
-    /// and is what a cancelled run still needs to leave the repository in order.
-    fn given_up(&self, file: File) -> impl Fn() -> bool {
-        let may_end = file.kind == FileKind::Pack && !self.cancel.is_cancelled();
+    /// Whether waiting for a part of a file is given up: for large files of a run that was cancelled since. All else is
+    /// what a cancelled run still needs to leave the repository in order.
+    fn given_up(&self, is_large: bool) -> impl Fn() -> bool {
+        let may_end = is_large && !self.cancel.is_cancelled();
         let cancel = self.cancel.clone();
         move || may_end && cancel.is_cancelled()
     }
@@ -270,7 +271,8 @@ impl Storage for SftpStorage {
 
     fn get(&self, file: File, range: Option<Range<u64>>) -> Result<Vec<u8>, StorageError> {
         let session = self.session().map_err(|failed| self.error("read", &file.path(), failed))?;
-        self.read(&session, file, range).map_err(|failed| match failed {
+        let (path, given_up) = (self.full_path(&file.path()), self.given_up(file.kind == FileKind::Pack));
+        self.read(&session, &path, range, &given_up).map_err(|failed| match failed {
             ReadFailed::Asking(failed) => self.missing_or("read", file, failed),
             ReadFailed::What(what) => {
                 StorageError::Permanent { location: self.location(), what: format!("read {file}: {what}") }

@@ -40,6 +40,12 @@ fn a_folder_of_openssh_conforms() {
 }
 
 #[test]
+fn archives_in_a_folder_of_openssh_conform() {
+    let Some(server) = servers::sftp() else { return };
+    conformance::objects(&storage(server, &server.place()));
+}
+
+#[test]
 fn foreign_files_are_passed_over() {
     let Some(server) = servers::sftp() else { return };
     let place = server.place();

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use operations::backup::{self, BackupReport, NamedSource, StackBackup};
-use operations::config::{CopySettings, Layout, StackSettings};
+use operations::config::{CopySettings, StackSettings};
 use operations::manifest::SourceStatus;
 use operations::restore_guide::GuideCopy;
 use operations::scratch::Scratch;
@@ -70,7 +70,7 @@ fn take(app: &App, stack: &StackSettings, only: &[String], tags: &[String]) -> R
     if let Some(what) = stack.idle_schedules() {
         app.output().chat(what);
     }
-    let copies = app.copies(None, Some(stack))?;
+    let copies = app.repositories(None, Some(stack))?;
     run_before(app, stack)?;
     let mut each = app.open_each(&copies)?;
     let Some(first) = each.opened.first() else { return Err(app.none_opened(each.faults)) };
@@ -127,10 +127,9 @@ fn take(app: &App, stack: &StackSettings, only: &[String], tags: &[String]) -> R
     Ok(Done { report, outcome, copies: std::iter::once(written_to).chain(got_it).collect() })
 }
 
-/// The copies as `RESTORE.md` names them. What is no repository is not for restic.
+/// The copies as `RESTORE.md` names them.
 fn guide_copies(copies: &[&CopySettings]) -> Vec<GuideCopy> {
-    let repositories = copies.iter().filter(|copy| matches!(copy.layout, Layout::Repository { .. }));
-    repositories.map(|copy| GuideCopy { name: copy.name.clone(), restic: copy.location.restic() }).collect()
+    copies.iter().map(|copy| GuideCopy { name: copy.name.clone(), restic: copy.location.restic() }).collect()
 }
 
 /// The summary of a backup; `tests/json.rs` holds its keys.

@@ -93,7 +93,7 @@ pub fn cat(app: &App, arguments: &arguments::Cat) -> Result<Outcome, Fault> {
 
 /// The snapshot called `name`, and the repository that it was found in.
 fn named(app: &App, copy: Option<&str>, name: &str, stack: Option<&str>) -> Result<(Arc<Repository>, Snapshot), Fault> {
-    let (opened, found) = app.find_snapshot(&app.copies(copy, None)?, name, stack)?;
+    let (opened, found) = app.find_snapshot(&app.repositories(copy, None)?, name, stack)?;
     for doubt in found.doubts {
         app.run.progress.emit(Event::Problem(doubt));
     }

@@ -13,7 +13,7 @@ use crate::arguments;
 use crate::output::{Outcome, bytes, complain, count};
 
 pub fn check(app: &App, arguments: &arguments::Check) -> Result<Outcome, Fault> {
-    let copies = app.copies(arguments.copy.as_deref(), None)?;
+    let copies = app.repositories(arguments.copy.as_deref(), None)?;
     let name = |copy: &&CopySettings| format!("copy {}", copy.name);
     for_each(app.output(), &copies, name, |copy| check_one(app, copy, arguments))
 }

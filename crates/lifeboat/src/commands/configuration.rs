@@ -5,6 +5,7 @@ use operations::{Fault, FaultKind, config};
 use serde_json::json;
 
 use crate::app::{App, Run};
+use crate::archives;
 use crate::arguments::Config;
 use crate::output::{Outcome, bytes, count};
 
@@ -45,10 +46,16 @@ fn check(app: &App) -> Result<Outcome, Fault> {
         output.json("tried", json!({ "what": what, "ok": ok, "text": text }));
     };
     for copy in &app.settings.copies {
-        let opened = app.open(copy).and_then(|repository| {
-            repository.check_writable()?;
-            Ok(format!("opened, version {}", repository.config().version))
-        });
+        let opened = match copy.archives() {
+            Some(settings) => archives::open(app, copy, settings).and_then(|open| {
+                crate::wiring::recipients(&settings.key)?;
+                Ok(format!("listed, {}", count(open.contents.snapshots.len() as u64, "archived snapshot")))
+            }),
+            None => app.open(copy).and_then(|repository| {
+                repository.check_writable()?;
+                Ok(format!("opened, version {}", repository.config().version))
+            }),
+        };
         report(&format!("copy {}", copy.name), opened);
     }
     for stack in &app.settings.stacks {

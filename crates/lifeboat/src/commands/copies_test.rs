@@ -12,6 +12,7 @@ use serde_json::json;
 
 use super::for_each;
 use crate::app::App;
+use crate::archives::{self, OpenArchives};
 use crate::arguments;
 use crate::output::{Outcome, seconds};
 use crate::wiring;
@@ -26,7 +27,10 @@ pub fn run(app: &App, arguments: &arguments::CopiesTest) -> Result<Outcome, Faul
     };
     let name = |copy: &&CopySettings| format!("copy {}", copy.name);
     let outcome = for_each(app.output(), &copies, name, |copy| {
-        let probe = Probe::of(app, copy)?;
+        let probe = match copy.archives() {
+            Some(settings) => Probe::of_archives(app, &archives::open(app, copy, settings)?)?,
+            None => Probe::of(app, copy)?,
+        };
         Ok(probe.report(app, copy))
     })?;
     app.output().summary(json!({ "status": if outcome == Outcome::Ok { "ok" } else { "partial" } }));
@@ -36,8 +40,9 @@ pub fn run(app: &App, arguments: &arguments::CopiesTest) -> Result<Outcome, Faul
 /// What came of it.
 #[derive(Serialize)]
 struct Probe {
-    /// A second file of the same name was refused, and the first one is as it was.
-    keeps_what_is_there: bool,
+    /// A second file of the same name was refused, and the first one is as it was. Archives, which have names of their own
+    /// each, do not need it.
+    keeps_what_is_there: Option<bool>,
     /// These credentials may put something else in the place of a file.
     may_overwrite: bool,
     /// They may delete files.
@@ -82,7 +87,43 @@ impl Probe {
         if may_delete && storage.list(FileKind::Condemned)?.iter().any(|listed| listed.id == id) {
             return Err(broken("what was deleted is still listed"));
         }
+        let keeps_what_is_there = Some(keeps_what_is_there);
         Ok(Self { keeps_what_is_there, may_overwrite, may_delete, clock_apart_s })
+    }
+
+    /// As [`Probe::of`], in an archive copy.
+    fn of_archives(app: &App, open: &OpenArchives<'_>) -> Result<Self, Fault> {
+        let place = &*open.place;
+        // Where the archives will lie, since credentials can be bound to a prefix.
+        let folder = open.settings.prefix.common_folder();
+        let name = format!("lifeboat-probe-{}", app.run.clock.now().as_nanosecond());
+        let path = if folder.is_empty() { name } else { format!("{folder}/{name}") };
+        let write = |bytes: &[u8]| {
+            let mut writer = place.create(&path)?;
+            writer.write(bytes.to_vec())?;
+            writer.finish()
+        };
+        let (first, second) = (b"first", b"other");
+        write(first)?;
+        let broken = |what: &str| {
+            Fault::from(StorageError::Permanent { location: place.location(), what: format!("{path}: {what}") })
+        };
+        let object = place.list(folder)?.into_iter().find(|object| object.path == path);
+        let object = object.ok_or_else(|| broken("what was written is not listed"))?;
+        if object.bytes != first.len() as u64 || place.read(&path, 0..object.bytes)? != first {
+            return Err(broken("what was written does not come back"));
+        }
+        let may_overwrite = match write(second) {
+            Ok(()) => place.read(&path, 0..object.bytes)? != first,
+            Err(StorageError::Denied { .. } | StorageError::AlreadyExists { .. }) => false,
+            Err(error) => return Err(error.into()),
+        };
+        let may_delete = match place.delete(&path) {
+            Ok(()) => !place.list(folder)?.iter().any(|object| object.path == path),
+            Err(StorageError::Denied { .. }) => false,
+            Err(error) => return Err(error.into()),
+        };
+        Ok(Self { keeps_what_is_there: None, may_overwrite, may_delete, clock_apart_s: None })
     }
 
     fn report(&self, app: &App, copy: &CopySettings) -> Outcome {
@@ -90,14 +131,14 @@ impl Probe {
         let mut wrong = Vec::new();
         output.text(format!("{}: {}", copy.name, copy.location));
         output.text("  writes, reads and lists");
-        if self.keeps_what_is_there {
-            output.text("  refuses a second file of the same name");
-        } else {
-            wrong.push(
+        match self.keeps_what_is_there {
+            None => {}
+            Some(true) => output.text("  refuses a second file of the same name"),
+            Some(false) => wrong.push(
                 "takes a second file of the same name, so that of two that write at once one may destroy what the other wrote: \
                  let one host at a time work with it, or choose a server that honours If-None-Match"
                     .to_owned(),
-            );
+            ),
         }
         let may = match (self.may_delete, self.may_overwrite) {
             (true, true) => "delete and overwrite what is stored",

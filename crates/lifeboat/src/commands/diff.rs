@@ -14,7 +14,7 @@ use crate::output::{Outcome, Output, bytes};
 
 pub fn run(app: &App, arguments: &arguments::Diff) -> Result<Outcome, Fault> {
     // Both in one copy: the first that has the newer one.
-    let copies = app.copies(arguments.copy.as_deref(), None)?;
+    let copies = app.repositories(arguments.copy.as_deref(), None)?;
     let (Opened { repository, .. }, _) =
         app.find_snapshot(&copies, &arguments.to.snapshot, arguments.stack.as_deref())?;
     let index = app.index(&repository)?;

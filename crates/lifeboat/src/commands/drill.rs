@@ -26,11 +26,10 @@ pub fn run(app: &App, arguments: &arguments::Drill) -> Result<Outcome, Fault> {
         stacks.truncate(1);
     }
     for stack in stacks {
-        let copies: Vec<&CopySettings> = if arguments.all_copies {
-            stack.copies.iter().map(|name| app.settings.copy(name)).collect::<Result<_, _>>()?
-        } else {
-            vec![app.copy(arguments.copy.as_deref().or(stack.copies.first().map(String::as_str)))?]
-        };
+        let mut copies = app.repositories(arguments.copy.as_deref(), Some(stack))?;
+        if !arguments.all_copies {
+            copies.truncate(1);
+        }
         let level = arguments.level.or(stack.drill.as_ref().map(|drill| drill.level)).unwrap_or(LEVEL_MAX);
         drills.extend(copies.into_iter().map(|copy| (stack, copy, level)));
     }

@@ -10,7 +10,7 @@ use crate::output::{Outcome, bytes, count};
 
 pub fn run(app: &App, arguments: &arguments::Find) -> Result<Outcome, Fault> {
     let stack = arguments.stack.as_deref();
-    let copies = app.copies(arguments.copy.as_deref(), None)?;
+    let copies = app.repositories(arguments.copy.as_deref(), None)?;
     let (repository, found) = match &arguments.snapshot {
         Some(name) => {
             let (opened, found) = app.find_snapshot(&copies, name, stack)?;

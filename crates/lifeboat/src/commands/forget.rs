@@ -1,17 +1,20 @@
-//! `lifeboat forget` and `lifeboat prune`: what stays and why, and what is removed.
+//! `lifeboat forget`: what stays and why, and what is removed.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use operations::config::{CopySettings, duration};
-use operations::retention::{self, Count, Decision, Policy, TagList, Within};
+use operations::archives::Held;
+use operations::config::CopySettings;
+use operations::retention::{self, Count, Decision, Group, Policy, TagList, Within};
 use operations::{Fault, FaultKind, drill, snapshots};
 use repository::forget::Why;
+use repository::format::receipt::Receipt;
 use repository::{Clock as _, Id, Repository, forget, prune};
 use serde_json::json;
 
 use super::for_each;
 use crate::app::{App, Opened};
+use crate::archives::{self, OpenArchives};
 use crate::arguments::{self, Keep};
 use crate::output::{Outcome, bytes, count};
 
@@ -20,24 +23,124 @@ pub fn forget(app: &App, arguments: &arguments::Forget) -> Result<Outcome, Fault
     if arguments.snapshot.is_empty() {
         let name = |copy: &&CopySettings| format!("copy {}", copy.name);
         return for_each(app.output(), &copies, name, |copy| {
-            let repository = app.open(copy)?;
             if copies.len() > 1 {
                 app.output().text(format!("copy {}:", copy.name));
             }
-            let remove = by_rules(app, arguments, copy, &repository)?;
+            if let Some(settings) = copy.archives() {
+                return archives_by_rules(app, arguments, &archives::open(app, copy, settings)?);
+            }
+            let repository = app.open(copy)?;
+            let receipts = drill::receipts(&repository)?;
+            let snapshots = snapshots::of_stack(repository.snapshots(&app.run.cancel)?, arguments.stack.as_deref());
+            let remove = by_rules(app, arguments, copy, &retention::groups(snapshots), &receipts)?;
             remove_from(app, arguments, copy, &repository, remove, Why::Rules)
         });
     }
     // Which snapshots are meant is known before the first one goes.
-    let opened = app.open_all(&copies)?;
-    let chosen = named(app, arguments, &opened)?;
+    let opened = app.open_all(&app.repositories(arguments.copy.as_deref(), None)?)?;
+    let archived = open_archives(app, arguments.copy.as_deref())?;
+    let chosen = named(app, arguments, &opened, &archived)?;
+    let of_archives: Vec<(&OpenArchives<'_>, Vec<Id>)> = archived
+        .iter()
+        .map(|open| Ok((open, named_archives(arguments, open, &chosen)?)))
+        .collect::<Result<_, Fault>>()?;
     if !arguments.force {
         chosen.iter().try_for_each(|(opened, remove)| refuse_the_last_ones(app, &opened.repository, remove))?;
+        of_archives.iter().try_for_each(|(open, remove)| refuse_the_last_archives(open, remove))?;
     }
     let name = |(opened, _): &(&Opened<'_>, Vec<Id>)| format!("copy {}", opened.copy.name);
-    for_each(app.output(), &chosen, name, |(Opened { copy, repository }, remove)| {
+    let outcome = for_each(app.output(), &chosen, name, |(Opened { copy, repository }, remove)| {
         remove_from(app, arguments, copy, repository, remove.clone(), Why::Named)
-    })
+    })?;
+    let of_archives: Vec<_> = of_archives.into_iter().filter(|(_, remove)| !remove.is_empty()).collect();
+    let name = |(open, _): &(&OpenArchives<'_>, Vec<Id>)| format!("copy {}", open.copy.name);
+    let of_archives =
+        for_each(app.output(), &of_archives, name, |(open, remove)| remove_archives(app, arguments, open, remove))?;
+    Ok(outcome.and(of_archives))
+}
+
+/// The archive copies that can be opened: all, or the one that is named.
+fn open_archives<'a>(app: &'a App, copy: Option<&str>) -> Result<Vec<OpenArchives<'a>>, Fault> {
+    let mut opened = Vec::new();
+    for copy in app.copies(copy, None)? {
+        let Some(settings) = copy.archives() else { continue };
+        match archives::open(app, copy, settings) {
+            Ok(open) => opened.push(open),
+            Err(fault) if fault.kind == FaultKind::Cancelled => return Err(fault),
+            Err(fault) => app.output().passed_over(&copy.name, &fault),
+        }
+    }
+    Ok(opened)
+}
+
+/// Whether `name`, the first digits of an id, means this snapshot.
+fn is_meant(name: &str, held: &Held) -> bool {
+    snapshots::check_digits(name).is_ok() && held.id.to_hex().starts_with(&name.to_ascii_lowercase())
+}
+
+/// The snapshots of an archive copy that the user names, or that go from another copy.
+fn named_archives(
+    arguments: &arguments::Forget,
+    open: &OpenArchives<'_>,
+    chosen: &[(&Opened<'_>, Vec<Id>)],
+) -> Result<Vec<Id>, Fault> {
+    let snapshots = &open.contents.snapshots;
+    let gone_elsewhere = |held: &&Held| chosen.iter().any(|(_, ids)| ids.contains(&held.id));
+    let mut named: BTreeSet<Id> = snapshots.iter().filter(gone_elsewhere).map(|held| held.id).collect();
+    for name in &arguments.snapshot {
+        let mut meant = snapshots.iter().filter(|held| is_meant(name, held));
+        named.extend(meant.next().map(|held| held.id));
+        if meant.next().is_some() {
+            let what = format!("several snapshots in copy {} begin with {name}", open.copy.name);
+            return Err(Fault::new(FaultKind::NotFound, what).with_hint("give more digits of the id"));
+        }
+    }
+    Ok(named.into_iter().collect())
+}
+
+fn refuse_the_last_archives(open: &OpenArchives<'_>, named: &[Id]) -> Result<(), Fault> {
+    let snapshots = &open.contents.snapshots;
+    for held in snapshots.iter().filter(|held| named.contains(&held.id)) {
+        if snapshots.iter().rfind(|other| other.stack == held.stack).is_some_and(|newest| newest.id == held.id) {
+            return Err(refused(held.id, "is the newest of its stack"));
+        }
+    }
+    Ok(())
+}
+
+/// Asks the rules which archived snapshots go.
+fn archives_by_rules(app: &App, arguments: &arguments::Forget, open: &OpenArchives<'_>) -> Result<Outcome, Fault> {
+    let mut held = open.contents.snapshots.clone();
+    held.retain(|held| arguments.stack.as_ref().is_none_or(|stack| *stack == held.stack));
+    let mut remove = by_rules(app, arguments, open.copy, &operations::archives::groups(&held), &[])?;
+    let leftovers = operations::archives::leftovers(&held);
+    for id in &leftovers {
+        app.output().text(format!("  remove  {}  not whole, and a newer one is", id.short()));
+    }
+    remove.extend(leftovers);
+    if !arguments.dry_run && !remove.is_empty() {
+        operations::archives::check_clock(&held, app.run.clock.now())?;
+    }
+    remove_archives(app, arguments, open, &remove)
+}
+
+fn remove_archives(
+    app: &App,
+    arguments: &arguments::Forget,
+    open: &OpenArchives<'_>,
+    remove: &[Id],
+) -> Result<Outcome, Fault> {
+    let held = &open.contents.snapshots;
+    let freed = held.iter().filter(|held| remove.contains(&held.id)).map(Held::bytes).sum();
+    if !arguments.dry_run {
+        operations::archives::remove(&app.cx(), &*open.place, held, remove)?;
+    }
+    let output = app.output();
+    output.summary(json!({ "status": "ok", "copy": open.copy.name, "dry_run": arguments.dry_run, "removed": remove }));
+    let (removed, freed) = (count(remove.len() as u64, "snapshot"), bytes(freed));
+    let word = if arguments.dry_run { "would remove" } else { "removed" };
+    output.text(format!("{word} {removed}, {freed}"));
+    Ok(Outcome::Ok)
 }
 
 /// The snapshots that the user names, in each copy that has any of them. A name that no copy knows is an error.
@@ -45,11 +148,12 @@ fn named<'a, 'b>(
     app: &App,
     arguments: &arguments::Forget,
     opened: &'b [Opened<'a>],
+    archived: &[OpenArchives<'_>],
 ) -> Result<Vec<(&'b Opened<'a>, Vec<Id>)>, Fault> {
     let mut chosen: Vec<BTreeSet<Id>> = vec![BTreeSet::new(); opened.len()];
     for name in &arguments.snapshot {
         let mut unknown = None;
-        let mut is_known = false;
+        let mut is_known = archived.iter().any(|open| open.contents.snapshots.iter().any(|held| is_meant(name, held)));
         for (Opened { repository, .. }, chosen) in opened.iter().zip(&mut chosen) {
             match snapshots::resolve_to_remove(&app.cx(), repository, name, arguments.stack.as_deref()) {
                 Ok(id) => {
@@ -86,7 +190,7 @@ fn remove_from(
     app.output().text(text);
     if arguments.prune && !arguments.dry_run {
         let options = prune::Options::default();
-        return run_prune(app, copy, repository, options, false);
+        return super::prune::one(app, copy, repository, options, false);
     }
     if !arguments.dry_run && !remove.is_empty() {
         app.output().chat("their data stays until `lifeboat prune`");
@@ -111,10 +215,14 @@ fn refuse_the_last_ones(app: &App, repository: &Repository, named: &[Id]) -> Res
             (true, _) => "is the newest of its stack",
             (false, true) => "is the newest of its stack that passed a drill",
         };
-        return Err(Fault::new(FaultKind::Usage, format!("snapshot {} {what}; nothing was removed", id.short()))
-            .with_hint("add --force to remove it all the same"));
+        return Err(refused(*id, what));
     }
     Ok(())
+}
+
+fn refused(id: Id, what: &str) -> Fault {
+    Fault::new(FaultKind::Usage, format!("snapshot {} {what}; nothing was removed", id.short()))
+        .with_hint("add --force to remove it all the same")
 }
 
 /// Asks the rules of each stack; prints every snapshot with its decision.
@@ -122,15 +230,14 @@ fn by_rules(
     app: &App,
     arguments: &arguments::Forget,
     copy: &CopySettings,
-    repository: &Repository,
+    groups: &[Group],
+    receipts: &[Receipt],
 ) -> Result<Vec<Id>, Fault> {
     let given = policy(&arguments.keep)?;
-    let receipts = drill::receipts(repository)?;
-    let snapshots = snapshots::of_stack(repository.snapshots(&app.run.cancel)?, arguments.stack.as_deref());
-    app.check_stack(arguments.stack.as_deref(), !snapshots.is_empty())?;
+    app.check_stack(arguments.stack.as_deref(), !groups.is_empty())?;
     let now = app.run.clock.now();
     let mut remove = Vec::new();
-    for group in retention::groups(snapshots) {
+    for group in groups {
         let stack = &group.stack;
         let settings = app.settings.stacks.iter().find(|settings| settings.name == *stack);
         let policy = match (&given, settings) {
@@ -143,7 +250,7 @@ fn by_rules(
         };
         let zone = settings.map_or(app.run.environment.time_zone(), |settings| &settings.time_zone);
         app.output().text(format!("stack {stack} ({}):", group.paths.join(" ")));
-        let decisions = group.decide(&receipts, policy, now, zone);
+        let decisions = group.decide(receipts, policy, now, zone);
         decisions.iter().for_each(|decision| show(app, copy, stack, decision));
         if arguments.dry_run {
             retention::calendar(&decisions, zone).iter().for_each(|line| app.output().text(format!("  {line}")));
@@ -204,65 +311,4 @@ fn number(text: Option<&str>, option: &str) -> Result<Count, Fault> {
 fn within(text: Option<&str>, option: &str) -> Result<Option<Within>, Fault> {
     let parsed = text.map(str::parse::<Within>).transpose();
     parsed.map_err(|error| Fault::new(FaultKind::Usage, format!("{option}: {error}")))
-}
-
-pub fn prune(app: &App, arguments: &arguments::Prune) -> Result<Outcome, Fault> {
-    let copies = app.copies(arguments.copy.as_deref(), None)?;
-    let options = prune::Options {
-        grace: arguments.grace.unwrap_or(repository::limits::PRUNE_GRACE),
-        unused_percent_max: arguments.max_unused,
-    };
-    let name = |copy: &&CopySettings| format!("copy {}", copy.name);
-    for_each(app.output(), &copies, name, |copy| {
-        let repository = app.open(copy)?;
-        if copies.len() > 1 {
-            app.output().text(format!("copy {}:", copy.name));
-        }
-        run_prune(app, copy, &repository, options, arguments.dry_run)
-    })
-}
-
-fn run_prune(
-    app: &App,
-    copy: &CopySettings,
-    repository: &Arc<Repository>,
-    options: prune::Options,
-    dry_run: bool,
-) -> Result<Outcome, Fault> {
-    let output = app.output();
-    if dry_run {
-        let plan = prune::plan(&app.cx(), repository, options)?;
-        let condemned: u64 = plan.deletable.values().sum();
-        output.summary(json!({
-            "status": "ok", "copy": copy.name, "dry_run": true, "bytes_used": plan.bytes_used, "bytes_unused": plan.bytes_unused,
-            "packs_to_repack": plan.repack.len(), "packs_to_condemn": plan.condemn.len(),
-            "packs_out_of_index": plan.deletable.len(), "bytes_out_of_index": condemned,
-        }));
-        output.text(format!(
-            "needed {}, not needed {}; would pack {} anew and take {} out of the index",
-            bytes(plan.bytes_used),
-            bytes(plan.bytes_unused),
-            count(plan.repack.len() as u64, "pack"),
-            count(plan.condemn.len() as u64, "pack")
-        ));
-        return Ok(Outcome::Ok);
-    }
-    let result = prune::prune(&app.cx(), repository, options);
-    app.run.progress.finish();
-    let (plan, pruned) = result?;
-    output.summary(json!({
-        "status": "ok", "copy": copy.name, "bytes_used": plan.bytes_used, "bytes_unused": plan.bytes_unused,
-        "packs_repacked": pruned.packs_repacked, "packs_deleted": pruned.packs_deleted,
-        "bytes_freed": pruned.bytes_freed, "packs_condemned": pruned.packs_condemned,
-        "bytes_condemned": pruned.bytes_condemned, "packs_taken_back": plan.taken_back.len(),
-    }));
-    output.text(format!("freed {} in {}", bytes(pruned.bytes_freed), count(pruned.packs_deleted as u64, "pack")));
-    if pruned.packs_condemned > 0 {
-        output.text(format!(
-            "{} more go with the first prune after a grace period of {}; --grace 0s frees them now",
-            bytes(pruned.bytes_condemned),
-            duration::show(options.grace)
-        ));
-    }
-    Ok(Outcome::Ok)
 }

@@ -16,8 +16,8 @@ use crate::output::{Outcome, bytes, count};
 use crate::wiring;
 
 pub fn run(app: &App, arguments: &arguments::Heal) -> Result<Outcome, Fault> {
-    let asked = app.copies(arguments.copy.as_deref(), None)?;
-    let all = app.copies(None, None)?;
+    let asked = app.repositories(arguments.copy.as_deref(), None)?;
+    let all = app.repositories(None, None)?;
     let name = |copy: &&CopySettings| format!("copy {}", copy.name);
     for_each(app.output(), &asked, name, |copy| {
         let others: Vec<_> = all.iter().copied().filter(|other| other.name != copy.name).collect();

@@ -56,7 +56,7 @@ pub fn run(run: &Run, arguments: &arguments::Init) -> Result<Outcome, Fault> {
     };
     let created = create_repository(run, &settings)?;
     let outcome = create_others(run, &settings)?;
-    let first = settings.copies.first().map_or_else(String::new, |copy| copy.location.to_string());
+    let first = settings.repositories().next().map_or_else(String::new, |copy| copy.location.to_string());
     run.output.summary(json!({
         "status": "ok", "config": settings.file, "repository": first, "created": created.is_some(),
         "password": passwords(&settings).join(", "),
@@ -75,10 +75,8 @@ pub fn run(run: &Run, arguments: &arguments::Init) -> Result<Outcome, Fault> {
 /// One that this host has seen before is not made anew: its disk may only not be mounted.
 pub fn create_others(run: &Run, settings: &Settings) -> Result<Outcome, Fault> {
     let mut outcome = Outcome::Ok;
-    let Some((first, others)) = settings.copies.split_first() else { return Ok(outcome) };
-    if others.is_empty() {
-        return Ok(outcome);
-    }
+    let repositories: Vec<&CopySettings> = settings.repositories().collect();
+    let Some((first, others @ [_, ..])) = repositories.split_first() else { return Ok(outcome) };
     let first = wiring::open(first, &first.password()?.read()?, run)?;
     let state = State::below(&settings.state_dir, &settings.file);
     for copy in others {
@@ -284,7 +282,7 @@ fn write_new(file: &Path, content: &[u8], mode: u32) -> Result<(), Fault> {
 
 /// Creates the first copy's repository; `None` where there is one that opens. A missing password file is made.
 pub fn create_repository(run: &Run, settings: &Settings) -> Result<Option<Repository>, Fault> {
-    let Some(copy) = settings.copies.first() else { return Ok(None) };
+    let Some(copy) = settings.repositories().next() else { return Ok(None) };
     let storage = wiring::storage(copy, run)?;
     let password = password_for(copy, storage.as_ref())?;
     match Repository::open(storage.clone(), password.expose()) {

@@ -17,7 +17,7 @@ use crate::output::{Outcome, count};
 pub fn run(app: &App, arguments: &Key) -> Result<Outcome, Fault> {
     match arguments {
         Key::List(of) => {
-            let copies = app.copies(of.copy.as_deref(), None)?;
+            let copies = app.repositories(of.copy.as_deref(), None)?;
             let name = |copy: &&CopySettings| format!("copy {}", copy.name);
             for_each(app.output(), &copies, name, |copy| {
                 if copies.len() > 1 {
@@ -52,12 +52,12 @@ pub fn run(app: &App, arguments: &Key) -> Result<Outcome, Fault> {
 
 /// The copy that is meant. Each has passwords of its own, so where there are several none is guessed.
 fn the_copy<'a>(app: &'a App, of: &OfCopy) -> Result<&'a CopySettings, Fault> {
-    if of.copy.is_none() && app.settings.copies.len() > 1 {
-        let names: Vec<&str> = app.settings.copies.iter().map(|copy| copy.name.as_str()).collect();
+    let names: Vec<&str> = app.settings.repositories().map(|copy| copy.name.as_str()).collect();
+    if of.copy.is_none() && names.len() > 1 {
         return Err(Fault::new(FaultKind::Usage, "say which copy: each has passwords of its own")
             .with_hint(format!("add --copy with one of: {}", names.join(", "))));
     }
-    app.copy(of.copy.as_deref())
+    app.repository(of.copy.as_deref())
 }
 
 fn list(app: &App, copy: &CopySettings, repository: &Repository) -> Result<Outcome, Fault> {

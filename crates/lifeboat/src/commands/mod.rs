@@ -16,7 +16,9 @@ mod heal;
 mod init;
 mod key;
 mod protect;
+mod prune;
 mod restore;
+mod restore_archive;
 mod snapshots;
 mod status;
 mod sync;
@@ -50,7 +52,7 @@ pub fn run(arguments: Arguments, output: &Output) -> Result<Outcome, Fault> {
         Command::Heal(arguments) => heal::run(&run.configured()?, &arguments),
         Command::Sync(arguments) => sync::run(&run.configured()?, &arguments),
         Command::Forget(arguments) => forget::forget(&run.configured()?, &arguments),
-        Command::Prune(arguments) => forget::prune(&run.configured()?, &arguments),
+        Command::Prune(arguments) => prune::run(&run.configured()?, &arguments),
         Command::Key(arguments) => key::run(&run.configured()?, &arguments),
         Command::Copies(arguments::Copies { action: None }) => copies::run(&run.configured()?),
         Command::Copies(arguments::Copies { action: Some(CopiesAction::Test(arguments)) }) => {

@@ -51,7 +51,7 @@ pub fn run(run: Run, arguments: &arguments::Protect) -> Result<Outcome, Fault> {
     output.chat("\nbacking up");
     let Done { report, outcome: backed_up, copies } = backup::one(&app, &stack, &[], &[])?;
     output.chat("\ndrill: restoring the snapshot from each copy to a scratch folder and comparing everything");
-    let copies = copies.iter().map(|copy| app.copy(Some(copy))).collect::<Result<Vec<_>, _>>()?;
+    let copies = copies.iter().map(|copy| app.settings.copy(copy)).collect::<Result<Vec<_>, _>>()?;
     let mut drilled = Outcome::Ok;
     for copy in &copies {
         drilled = drilled.and(drill::one(&app, &stack, copy, &report.snapshot.to_hex(), LEVEL_MAX)?);

@@ -12,7 +12,7 @@ use repository::{Clock as _, Event, Events as _, Id, Index, Repository, SourceEr
 use serde_json::json;
 
 use crate::app::{App, Opened, Run};
-use crate::arguments;
+use crate::arguments::{self, RestoreFrom};
 use crate::output::{Outcome, bytes, count, seconds};
 
 /// Changes shown one by one by `--dry-run`; `--json` gives all.
@@ -25,13 +25,15 @@ pub fn run(run: Run, arguments: &arguments::Restore) -> Result<Outcome, Fault> {
     if let Some(folder) = &arguments.drop_undo {
         return drop_undo(&run, folder);
     }
-    let app = run.configured()?;
-    let Some(place) = &arguments.place else {
-        return Err(Fault::new(FaultKind::Usage, "name what to restore: SNAPSHOT[:SOURCE[/PATH]]"));
+    let place = match &arguments.place {
+        Some(RestoreFrom::Archive(archive)) => return super::restore_archive::run(run, archive, arguments),
+        Some(RestoreFrom::Snapshot(place)) => place,
+        None => return Err(Fault::new(FaultKind::Usage, "name what to restore: SNAPSHOT[:SOURCE[/PATH]]")),
     };
+    let app = run.configured()?;
     let stack = arguments.stack.as_deref();
     let of_stack = stack.and_then(|name| app.settings.stack(name).ok());
-    let copies = app.copies(arguments.copy.as_deref(), of_stack)?;
+    let copies = app.repositories(arguments.copy.as_deref(), of_stack)?;
     let (Opened { copy, repository }, found) = app.find_snapshot(&copies, &place.snapshot, stack)?;
     let index = app.index(&repository)?;
     let (id, snapshot) = (found.id, &found.snapshot);

@@ -3,27 +3,31 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
+use operations::config::CopySettings;
 use operations::manifest::{Manifest, SourceStatus};
-use operations::{Fault, drill, snapshots};
+use operations::{Fault, FaultKind, drill, snapshots};
 use repository::format::receipt::Receipt;
 use repository::format::snapshot::Snapshot;
 use repository::{Error, Id};
 use serde_json::{Value, json};
 
 use crate::app::{App, Opened};
+use crate::archives::{self, Held, OpenArchives};
 use crate::arguments;
 use crate::output::{Outcome, bytes, count};
 
 pub fn run(app: &App, arguments: &arguments::Snapshots) -> Result<Outcome, Fault> {
     let copies = app.copies(arguments.copy.as_deref(), None)?;
-    let opened = app.open_all(&copies)?;
-    let is_complete = opened.len() == copies.len();
-    let found = collect(app, arguments, &opened)?;
+    let (of_archives, repositories): (Vec<_>, Vec<_>) = copies.iter().partition(|copy| copy.archives().is_some());
+    let opened = if repositories.is_empty() { Vec::new() } else { app.open_all(&repositories)? };
+    let archived = open_archives(app, &of_archives)?;
+    let is_complete = opened.len() + archived.len() == copies.len();
+    let found = collect(app, arguments, &opened, &archived)?;
     let output = app.output();
     let several = copies.len() > 1;
     let mut all_whole = found.damaged.is_empty();
     for (id, listed) in &found.snapshots {
-        let Listed { snapshot, copies, manifest, damage, drills } = listed;
+        let Listed { snapshot, copies, manifest, damage, drills, archived, archives } = listed;
         if let Some(error) = damage {
             all_whole = false;
             output.json("damaged", json!({ "id": id, "what": error.to_string() }));
@@ -41,12 +45,12 @@ pub fn run(app: &App, arguments: &arguments::Snapshots) -> Result<Outcome, Fault
             json!({
                 "id": id, "stack": snapshot.stack(), "time": Timestamp::from(snapshot.time), "sources": sources,
                 "bytes_source": bytes_source, "copies": copies, "status": whole, "hostname": snapshot.hostname,
-                "tags": snapshot.tags, "drilled": drilled,
+                "tags": snapshot.tags, "drilled": drilled, "archives": archives,
             }),
         );
         // A drill that failed, of whichever copy, is worth more words than one that passed.
         let drill = drills.iter().find(|drill| !drill::is_proof(drill)).or(drills.iter().max_by_key(|drill| drill.at));
-        let standing = standing(damage.as_ref(), whole, drill);
+        let standing = if *archived { "archived".to_owned() } else { standing(damage.as_ref(), whole, drill) };
         let stack = snapshot.stack().unwrap_or("-");
         let time = minute(app, snapshot.time.into());
         // What other programs made says nothing of its size.
@@ -55,6 +59,9 @@ pub fn run(app: &App, arguments: &arguments::Snapshots) -> Result<Outcome, Fault
             if snapshots::is_selection(snapshot) { format!("  only {}", sources.join(", ")) } else { String::new() };
         let places = if several { format!("  [{}]", copies.join(", ")) } else { String::new() };
         output.text(format!("{}  {time}  {stack:<16}  {:>9}  {standing}{only}{places}", id.short(), size));
+        if repositories.is_empty() {
+            archives.iter().for_each(|archive| output.text(format!("            {archive}")));
+        }
         if arguments.problems {
             for (name, record) in manifest.iter().flat_map(|manifest| &manifest.sources) {
                 for problem in &record.problems {
@@ -92,6 +99,17 @@ struct Listed {
     damage: Option<Error>,
     /// The telling drill of each copy.
     drills: Vec<Receipt>,
+    /// Only archives have it.
+    archived: bool,
+    /// Its archives, as `restore` takes them.
+    archives: Vec<String>,
+}
+
+impl Listed {
+    fn new(snapshot: Snapshot, archived: bool) -> Self {
+        let (copies, drills, archives) = (Vec::new(), Vec::new(), Vec::new());
+        Self { snapshot, copies, manifest: None, damage: None, drills, archived, archives }
+    }
 }
 
 #[derive(Default)]
@@ -102,8 +120,26 @@ struct Collected {
     damaged: Vec<(Id, String, Error)>,
 }
 
+fn open_archives<'a>(app: &App, copies: &[&'a CopySettings]) -> Result<Vec<OpenArchives<'a>>, Fault> {
+    let mut opened = Vec::new();
+    for copy in copies {
+        let Some(settings) = copy.archives() else { continue };
+        match archives::open(app, copy, settings) {
+            Ok(open) => opened.push(open),
+            Err(fault) if fault.kind == FaultKind::Cancelled || copies.len() == 1 => return Err(fault),
+            Err(fault) => app.output().passed_over(&copy.name, &fault),
+        }
+    }
+    Ok(opened)
+}
+
 /// Every snapshot once, from all copies.
-fn collect(app: &App, arguments: &arguments::Snapshots, opened: &[Opened<'_>]) -> Result<Collected, Fault> {
+fn collect(
+    app: &App,
+    arguments: &arguments::Snapshots,
+    opened: &[Opened<'_>],
+    archived: &[OpenArchives<'_>],
+) -> Result<Collected, Fault> {
     let mut all = Collected::default();
     let mut at = BTreeMap::new();
     let mut any_found = false;
@@ -119,8 +155,7 @@ fn collect(app: &App, arguments: &arguments::Snapshots, opened: &[Opened<'_>]) -
         any_found |= !found.is_empty();
         for (id, snapshot) in found {
             let number = *at.entry(id).or_insert_with(|| {
-                let (copies, drills) = (Vec::new(), Vec::new());
-                all.snapshots.push((id, Listed { snapshot, copies, manifest: None, damage: None, drills }));
+                all.snapshots.push((id, Listed::new(snapshot, false)));
                 all.snapshots.len() - 1
             });
             let (_, listed) = &mut all.snapshots[number];
@@ -133,6 +168,21 @@ fn collect(app: &App, arguments: &arguments::Snapshots, opened: &[Opened<'_>]) -
                     Err(error) => return Err(error.into()),
                 }
             }
+        }
+    }
+    for open in archived {
+        let of_stack = |held: &&Held| arguments.stack.as_ref().is_none_or(|stack| *stack == held.stack);
+        for held in open.contents.snapshots.iter().filter(|held| held.is_whole()).filter(of_stack) {
+            any_found = true;
+            let number = *at.entry(held.id).or_insert_with(|| {
+                all.snapshots.push((held.id, Listed::new(held.described(), true)));
+                all.snapshots.len() - 1
+            });
+            let (_, listed) = &mut all.snapshots[number];
+            listed.copies.push(open.copy.name.clone());
+            let root = open.copy.location.to_string();
+            let paths = held.archives.values().map(|object| format!("{}/{}", root.trim_end_matches('/'), object.path));
+            listed.archives.extend(paths);
         }
     }
     all.snapshots.sort_by_key(|(_, listed)| listed.snapshot.time);

@@ -3,18 +3,21 @@
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
+use operations::archives::{ArchiveCopy, Brought as Archived};
 use operations::config::{CopySettings, StackSettings};
 use operations::status::CopyFault;
 use operations::sync::{self, Member};
 use operations::{Fault, FaultKind};
-use repository::sync::Synced;
+use repository::format::snapshot::Snapshot;
+use repository::sync::{Incomplete, Synced};
 use repository::{Clock as _, Error, Id};
 use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::app::{App, Each};
-use crate::arguments;
+use crate::archives::{self, OpenArchives};
 use crate::output::{Outcome, bytes, count};
+use crate::{arguments, wiring};
 
 pub fn run(app: &App, arguments: &arguments::Sync) -> Result<Outcome, Fault> {
     let asked = app.stacks(&arguments.stack)?;
@@ -24,7 +27,7 @@ pub fn run(app: &App, arguments: &arguments::Sync) -> Result<Outcome, Fault> {
         let what = "there is only one copy, so none can be brought into step with it";
         return Err(Fault::new(FaultKind::Config, what).with_hint("add another one below `copies:` in lifeboat.yaml"));
     }
-    let each = app.open_each(&copies)?;
+    let each = app.open_each(&app.repositories(None, None)?)?;
     if each.opened.is_empty() {
         return Err(app.none_opened(each.faults));
     }
@@ -57,15 +60,17 @@ pub enum CopyStatus {
 /// What a run did for a copy.
 pub struct CopyReport {
     pub status: CopyStatus,
-    /// What was moved to it.
+    /// What was moved to it; of an archive copy snapshots and bytes.
     pub synced: Synced,
+    /// Archives that were written. `None` for a repository.
+    pub archives: Option<usize>,
     pub error: Option<String>,
     pub hint: Option<String>,
 }
 
 impl Serialize for CopyReport {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let Self { status, synced, error, hint } = self;
+        let Self { status, synced, archives, error, hint } = self;
         let incomplete: Vec<Value> = synced
             .incomplete
             .iter()
@@ -76,11 +81,21 @@ impl Serialize for CopyReport {
             "packs_there": synced.packs_there, "blobs_repacked": synced.blobs_repacked, "snapshots": synced.snapshots,
             "incomplete": incomplete,
         });
+        if let Some(archives) = archives {
+            value["archives_written"] = json!(archives);
+        }
         if let Some(error) = error {
             value["error"] = json!(error);
             value["hint"] = json!(hint);
         }
         value.serialize(serializer)
+    }
+}
+
+impl CopyReport {
+    fn of(synced: Synced, archives: Option<usize>) -> Self {
+        let status = if synced.incomplete.is_empty() { CopyStatus::Ok } else { CopyStatus::Behind };
+        Self { status, synced, archives, error: None, hint: None }
     }
 }
 
@@ -146,12 +161,12 @@ impl<'a> Step<'a> {
                     synced.packs_moved += packs;
                     synced.bytes_moved += bytes;
                     synced.packs_there = synced.packs_there.saturating_sub(packs);
-                    let status = if synced.incomplete.is_empty() { CopyStatus::Ok } else { CopyStatus::Behind };
-                    CopyReport { status, synced, error: None, hint: None }
+                    CopyReport::of(synced, None)
                 }
             };
             reports.insert(members[*number].settings.name.clone(), report);
         }
+        reports.extend(self.write_archives(&members, &all, &is_asked)?);
         reports.iter().for_each(|(name, report)| self.say(name, report));
         Ok(reports)
     }
@@ -175,12 +190,76 @@ impl<'a> Step<'a> {
             );
         }
         self.app.run.progress.finish();
+        for copy in self.app.settings.copies.iter().filter(|copy| self.goes_to(copy) && is_asked(&copy.name)) {
+            let Some(settings) = copy.archives() else { continue };
+            let open = archives::open(self.app, copy, settings)?;
+            let mut snapshots = self.wanted(copy, &all);
+            snapshots.retain(|id| !open.contents.snapshots.iter().any(|held| held.id == *id && held.is_whole()));
+            let archives = count(snapshots.len() as u64, "snapshot");
+            self.app.output().text(format!("copy {}: would write archives of {archives}", copy.name));
+            plans.insert(copy.name.clone(), json!({ "snapshots": snapshots }));
+        }
         let outcome = outcome(reports.values());
         self.app.output().summary(json!({ "status": "ok", "dry_run": true, "copies": plans }));
         Ok(outcome)
     }
 
-    fn wanted(&self, copy: &CopySettings, all: &[(Id, repository::format::snapshot::Snapshot)]) -> Vec<Id> {
+    /// Writes what the archive copies lack, out of the copies that were opened.
+    fn write_archives(
+        &self,
+        members: &[Member<'_>],
+        all: &[(Id, Snapshot)],
+        is_asked: &impl Fn(&str) -> bool,
+    ) -> Result<BTreeMap<String, CopyReport>, Fault> {
+        let mut reports = BTreeMap::new();
+        for copy in self.app.settings.copies.iter().filter(|copy| self.goes_to(copy) && is_asked(&copy.name)) {
+            let Some(settings) = copy.archives() else { continue };
+            let opened = archives::open(self.app, copy, settings);
+            let report = match opened.and_then(|open| self.write_to(&open, members, all)) {
+                Ok(report) => report,
+                Err(fault) if fault.kind == FaultKind::Cancelled => return Err(fault),
+                Err(fault) => {
+                    let fault = CopyFault::from(fault);
+                    CopyReport { status: unreachable(copy, &fault), ..failed_copy(fault) }
+                }
+            };
+            self.app.run.progress.finish();
+            reports.insert(copy.name.clone(), report);
+        }
+        Ok(reports)
+    }
+
+    fn write_to(
+        &self,
+        open: &OpenArchives<'_>,
+        members: &[Member<'_>],
+        all: &[(Id, Snapshot)],
+    ) -> Result<CopyReport, Fault> {
+        open.begin(self.app)?;
+        let wanted = self.wanted(open.copy, all);
+        let wanted: Vec<_> = all.iter().filter(|(id, _)| wanted.contains(id)).cloned().collect();
+        let to = ArchiveCopy {
+            place: &*open.place,
+            prefix: &open.settings.prefix,
+            recipients: &wiring::recipients(&open.settings.key)?,
+            held: &open.contents.snapshots,
+        };
+        // All members, those that are near first.
+        let from = sync::sources(members, members.len());
+        let Archived { snapshots, archives, bytes, incomplete } =
+            operations::archives::bring(&self.app.cx(), &from, &to, &wanted)?;
+        let incomplete = incomplete.into_iter().map(|(snapshot, what)| Incomplete { snapshot, what }).collect();
+        let synced = Synced { snapshots, bytes_moved: bytes, incomplete, ..Synced::default() };
+        Ok(CopyReport::of(synced, Some(archives)))
+    }
+
+    /// Whether any of the stacks goes to a copy.
+    fn goes_to(&self, copy: &CopySettings) -> bool {
+        let stacks = self.app.settings.stacks.iter().filter(|stack| self.stacks.contains(&&*stack.name));
+        stacks.into_iter().any(|stack| stack.copies.contains(&copy.name))
+    }
+
+    fn wanted(&self, copy: &CopySettings, all: &[(Id, Snapshot)]) -> Vec<Id> {
         let settings = &self.app.settings;
         let mut wanted = sync::wanted(settings, copy, &self.stacks, all, self.app.run.clock.now());
         if self.everything {
@@ -194,12 +273,8 @@ impl<'a> Step<'a> {
         let mut reports = BTreeMap::new();
         for (copy, fault) in each.faults {
             let fault = CopyFault::from(fault);
-            let status = if copy.removable && fault.is_absence() { CopyStatus::Absent } else { CopyStatus::Failed };
-            let CopyFault { what, fix, .. } = fault;
-            reports.insert(
-                copy.name.clone(),
-                CopyReport { status, synced: Synced::default(), error: Some(what), hint: fix },
-            );
+            let status = unreachable(copy, &fault);
+            reports.insert(copy.name.clone(), CopyReport { status, ..failed_copy(fault) });
         }
         let mut members: Vec<Member<'b>> = Vec::new();
         for opened in each.opened {
@@ -232,7 +307,10 @@ impl<'a> Step<'a> {
                 "copy {name} got {}, {} in {}",
                 count(snapshots.len() as u64, "snapshot"),
                 bytes(*bytes_moved),
-                count(*packs_moved as u64, "pack")
+                match report.archives {
+                    Some(archives) => count(archives as u64, "archive"),
+                    None => count(*packs_moved as u64, "pack"),
+                }
             )),
         }
         if let Some(hint) = report.hint.as_ref().filter(|_| report.status == CopyStatus::Failed) {
@@ -251,7 +329,16 @@ impl<'a> Step<'a> {
     }
 }
 
+/// How a copy stands that cannot be opened.
+fn unreachable(copy: &CopySettings, fault: &CopyFault) -> CopyStatus {
+    if copy.removable && fault.is_absence() { CopyStatus::Absent } else { CopyStatus::Failed }
+}
+
+fn failed_copy(fault: CopyFault) -> CopyReport {
+    let CopyFault { what, fix, .. } = fault;
+    CopyReport { status: CopyStatus::Failed, synced: Synced::default(), archives: None, error: Some(what), hint: fix }
+}
+
 fn failed(fault: Fault) -> CopyReport {
-    let error = Some(fault.text());
-    CopyReport { status: CopyStatus::Failed, synced: Synced::default(), error, hint: fault.hint }
+    failed_copy(fault.into())
 }

@@ -3,6 +3,8 @@
 
 use std::fmt;
 
+use archive::ArchiveName;
+use archive::name::time_in_name;
 use serde::{Serialize, Serializer};
 
 use super::secret::SecretSource;
@@ -102,9 +104,28 @@ impl PrefixTemplate {
         Ok(template)
     }
 
-    /// The parts, in order.
-    pub fn parts(&self) -> &[PrefixPart] {
-        &self.parts
+    /// The folder of an archive of the snapshot that was taken on `host`.
+    pub fn fill(&self, name: &ArchiveName, host: &str) -> String {
+        let fill = |part: &PrefixPart| match part {
+            PrefixPart::Text(text) => text.clone(),
+            PrefixPart::Stack => name.stack.clone(),
+            PrefixPart::Source => name.source.clone(),
+            // What a host calls itself must not lead elsewhere.
+            PrefixPart::Host if matches!(host, "" | "." | "..") => "-".to_owned(),
+            PrefixPart::Host => host.replace(['/', '\0'], "-"),
+            PrefixPart::IsoDate => name.time.strftime("%Y-%m-%d").to_string(),
+            PrefixPart::IsoDateTime => time_in_name(name.time),
+        };
+        self.parts.iter().map(fill).collect()
+    }
+
+    /// The folder that all archives lie below, whatever is filled in; empty where they lie anywhere.
+    pub fn common_folder(&self) -> &str {
+        let text = match self.parts.first() {
+            Some(PrefixPart::Text(text)) => text.as_str(),
+            _ => "",
+        };
+        if self.parts.len() < 2 { text } else { text.rsplit_once('/').map_or("", |(folder, _)| folder) }
     }
 }
 
@@ -166,6 +187,25 @@ mod tests {
         ] {
             assert_eq!(read(bad).unwrap_err().0, what, "{bad}");
         }
+    }
+
+    #[test]
+    fn places_are_filled_in_with_what_the_archive_is() {
+        let name = ArchiveName {
+            stack: "cht".to_owned(),
+            source: "records".to_owned(),
+            time: "2026-03-01T06:00:07Z".parse().unwrap(),
+            number: 1,
+            of: 3,
+            snapshot: repository::Id::ZERO,
+        };
+        let template = |text: &str| PrefixTemplate::parse(text).unwrap();
+        let all = template("db/x-${stack}/${source}.${host}/${iso_date()}/${iso_datetime()}");
+        assert_eq!(all.fill(&name, "h/1"), "db/x-cht/records.h-1/2026-03-01/2026-03-01T06-00-07Z");
+        assert_eq!(all.common_folder(), "db");
+        assert_eq!(template("db/all").common_folder(), "db/all");
+        assert_eq!(template("x-${stack}").common_folder(), "");
+        assert_eq!(PrefixTemplate::preset().common_folder(), "");
     }
 
     proptest! {

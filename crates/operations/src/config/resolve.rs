@@ -84,7 +84,7 @@ impl Resolver<'_> {
                 Some(zone) => self.time_zone(zone)?,
                 None => self.environment.time_zone().clone(),
             },
-            copies: self.copies_of_stack(&stack.copies, copies)?,
+            copies: self.copies_of_stack(name, &stack.copies, copies)?,
             retention: match &stack.retention {
                 Some(retention) => self.retention(retention)?,
                 None => Policy::preset(),
@@ -97,9 +97,24 @@ impl Resolver<'_> {
         })
     }
 
-    fn copies_of_stack(&self, wanted: &Option<OneOrMany>, copies: &[CopySettings]) -> Result<Vec<String>> {
+    fn copies_of_stack(
+        &self,
+        stack: &Text,
+        wanted: &Option<OneOrMany>,
+        copies: &[CopySettings],
+    ) -> Result<Vec<String>> {
         let known: Vec<&str> = copies.iter().map(|copy| copy.name.as_str()).collect();
-        let Some(wanted) = wanted else { return Ok(known.into_iter().map(str::to_owned).collect()) };
+        let is_repository = |name: &str| copies.iter().any(|copy| copy.name == name && copy.archives().is_none());
+        let archives_alone = |place| {
+            Mistake::at(place, "all copies of this stack are archives, which are made out of a repository")
+                .with_hint("add a copy without `layout: archive`, such as a folder of this machine")
+        };
+        let Some(wanted) = wanted else {
+            return match known.iter().any(|name| is_repository(name)) {
+                true => Ok(known.into_iter().map(str::to_owned).collect()),
+                false => Err(archives_alone(stack.place)),
+            };
+        };
         let mut names = Vec::new();
         for text in wanted.texts() {
             let name = self.text(text)?;
@@ -116,6 +131,9 @@ impl Resolver<'_> {
         if names.is_empty() {
             return Err(Mistake::at(wanted.place(), "a stack needs at least one copy")
                 .with_hint("name one, or remove `copies` to write to all"));
+        }
+        if !names.iter().any(|name| is_repository(name)) {
+            return Err(archives_alone(wanted.place()));
         }
         Ok(names)
     }

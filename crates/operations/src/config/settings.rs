@@ -226,6 +226,11 @@ impl Settings {
         self.copies.iter().find(|copy| copy.name == name).ok_or_else(|| unknown("copy", name, &names))
     }
 
+    /// The copies that are repositories, in the order of preference. At least one of each stack's is.
+    pub fn repositories(&self) -> impl Iterator<Item = &CopySettings> {
+        self.copies.iter().filter(|copy| copy.archives().is_none())
+    }
+
     /// Which of a stack's snapshots to keep in a copy.
     pub fn retention<'a>(&self, stack: &'a StackSettings, copy: &'a CopySettings) -> &'a Policy {
         copy.retention.as_ref().unwrap_or(&stack.retention)
@@ -239,13 +244,23 @@ impl Settings {
 }
 
 impl CopySettings {
-    /// Where the password of its repository comes from. The one place that says of archive copies that they are for a
-    /// later version.
+    /// Where the password of its repository comes from. A fault for an archive copy, which is none.
     pub fn password(&self) -> Result<&SecretSource, Fault> {
         match &self.layout {
             Layout::Repository { password } => Ok(password),
-            Layout::Archive(_) => Err(Fault::new(FaultKind::Unsupported, "archive copies are not in this version")
-                .with_hint("they come with a later one; until then remove the copy, or its `layout: archive`")),
+            Layout::Archive(_) => {
+                let what = format!("copy {} keeps archives, which are no repository", self.name);
+                Err(Fault::new(FaultKind::Usage, what)
+                    .with_hint("name another copy; `lifeboat restore` takes the path of an archive as it is"))
+            }
+        }
+    }
+
+    /// How it keeps archives, where it does.
+    pub fn archives(&self) -> Option<&ArchiveSettings> {
+        match &self.layout {
+            Layout::Repository { .. } => None,
+            Layout::Archive(settings) => Some(settings),
         }
     }
 

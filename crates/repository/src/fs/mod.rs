@@ -7,9 +7,8 @@ use std::path::Path;
 
 pub(crate) use read_node::node_of_stat;
 pub use read_node::{NodeReader, ReadNode};
-pub use write_node::apply_metadata;
-pub(crate) use write_node::create_special;
 pub(crate) use write_node::permissions_for;
+pub use write_node::{apply_metadata, create_special};
 
 /// Free bytes for this user below `folder`, or below the nearest folder above it that exists.
 pub fn free_bytes(folder: &Path) -> std::io::Result<u64> {

@@ -10,7 +10,7 @@ use crate::format::go;
 use crate::{Node, NodeKind};
 
 /// Makes what has no content: a link, device or fifo. Sockets are made by their programs, so they are left out.
-pub(crate) fn create_special(path: &Path, node: &Node) -> io::Result<()> {
+pub fn create_special(path: &Path, node: &Node) -> io::Result<()> {
     let file_type = match node.kind {
         NodeKind::Symlink => {
             let target = std::ffi::OsStr::from_bytes(&node.link_target);

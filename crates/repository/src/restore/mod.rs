@@ -59,13 +59,14 @@ pub struct Restored {
 /// What makes two names one file: its number, and what it holds. A number alone is not enough: it may have been given to
 /// another file, or the file may have been changed, between the reading of the two names.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) struct LinkKey {
+pub struct LinkKey {
     device: u64,
     inode: u64,
     content: Id,
 }
 
 impl LinkKey {
+    /// That of a node that a tree holds.
     pub fn of(node: &Node) -> Self {
         let mut bytes = node.link_target.clone();
         node.content.iter().for_each(|id| bytes.extend_from_slice(&id.0));

@@ -2,14 +2,17 @@
 //! put to the test, for the implementations and for each wrapper around them.
 
 use std::collections::BTreeMap;
-use std::fmt::Debug;
+use std::fmt::{Debug, Display};
+use std::io::{Read as _, Write as _};
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use super::objects::{Object, ObjectPlace, ObjectReader, ObjectSink};
 use super::{File, FileKind, Listed, Storage, StorageError};
-use crate::{Clock as _, Id};
+use crate::limits::OBJECT_PART_BYTES;
+use crate::{Cancel, Clock as _, Id};
 
 /// More than a pack of the usual size, and no round number.
 const LARGE_BYTES: usize = (17 << 20) + 3;
@@ -33,6 +36,43 @@ pub fn run_in_turn(fresh: &dyn Fn() -> Arc<dyn Storage>) {
     empty_and_large_files_are_kept(&*fresh());
     many_files_are_kept(&*fresh());
     a_place_that_tells_the_time_tells_it_right(&*fresh());
+}
+
+/// Puts a place of archives, which must be empty, to the test. Panics where it fails it.
+pub fn objects(place: &dyn ObjectPlace) {
+    let cancel = Cancel::new();
+    assert!(done("list", place.list("")).is_empty(), "an empty place");
+    let large: Vec<u8> = (0..OBJECT_PART_BYTES * 2 + 7).map(|number| (number * 31 % 251) as u8).collect();
+    let write = |path: &str, bytes: &[u8]| {
+        let mut sink = done("create", ObjectSink::create(place, path, 0, &cancel));
+        done("write", sink.write_all(bytes));
+        sink
+    };
+    let object = |path: &str, bytes: usize| Object { path: path.to_owned(), bytes: bytes as u64 };
+    let listed = |folder: &str| {
+        let mut objects = done("list", place.list(folder));
+        objects.sort();
+        objects
+    };
+    let sink = write("cht/2026/a~b.age", &large);
+    assert_eq!(listed(""), [], "an object that is not finished");
+    assert_eq!(done("finish", sink.finish()), large.len() as u64);
+    done("finish", write("cht/small", b"text").finish());
+    done("finish", write("chtx/empty", b"").finish());
+    drop(write("cht/given up", &large));
+    let (first, small) = (object("cht/2026/a~b.age", large.len()), object("cht/small", 4));
+    assert_eq!(listed("cht"), [first.clone(), small.clone()]);
+    assert_eq!(listed(""), [first.clone(), small, object("chtx/empty", 0)]);
+    assert_eq!(listed("none"), []);
+    let mut read = Vec::new();
+    done("read", ObjectReader::new(place, &first).read_to_end(&mut read));
+    assert!(read == large, "an object comes back as it was");
+    assert_eq!(done("read", place.read("cht/small", 1..3)), b"ex");
+    assert!(place.read("cht/small", 1..9).is_err(), "past the end");
+    assert!(place.read("cht/none", 0..1).is_err(), "what is not there");
+    done("delete", place.delete("cht/small"));
+    done("delete again", place.delete("cht/small"));
+    assert_eq!(listed("cht"), [first]);
 }
 
 /// For storages in which others can leave files: `plant` makes a file at a path below the root, with folders as
@@ -269,12 +309,12 @@ fn a_place_that_tells_the_time_tells_it_right(storage: &dyn Storage) {
     }
 }
 
-fn done<T: Debug>(what: &str, result: Result<T, StorageError>) -> T {
-    result.unwrap_or_else(|error| fail::<T, T>(what, Err(error)))
+fn done<T>(what: &str, result: Result<T, impl Display>) -> T {
+    result.unwrap_or_else(|error| fail(what, Err::<T, _>(error)))
 }
 
 #[expect(clippy::panic, reason = "a failed assertion, in a suite that only tests call")]
-fn fail<T: Debug, R>(what: &str, result: Result<T, StorageError>) -> R {
+fn fail<T, R>(what: &str, result: Result<T, impl Display>) -> R {
     match result {
         Ok(_) => panic!("{what} succeeded"),
         Err(error) => panic!("{what} failed: {error}"),

@@ -46,19 +46,19 @@ impl Limit {
 }
 
 /// A token bucket that holds one second's worth of bytes and may go into debt, since a file can be larger than that.
-struct Bucket {
+pub(super) struct Bucket {
     bytes_per_second: f64,
     level: Mutex<(f64, Timestamp)>,
 }
 
 impl Bucket {
-    fn full(rate: NonZeroU64, now: Timestamp) -> Self {
+    pub fn full(rate: NonZeroU64, now: Timestamp) -> Self {
         let bytes_per_second = rate.get() as f64;
         Self { bytes_per_second, level: Mutex::new((bytes_per_second, now)) }
     }
 
     /// Takes `bytes` out and says how long to wait before they may pass: until the debts of those before are paid.
-    fn take(&self, bytes: u64, now: Timestamp) -> Duration {
+    pub fn take(&self, bytes: u64, now: Timestamp) -> Duration {
         let mut level = self.level.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         let (tokens, filled_at) = &mut *level;
         let elapsed = now.duration_since(*filled_at).as_secs_f64().max(0.0);

@@ -79,7 +79,8 @@ impl AzureOptions {
         let builder = builder.endpoint(&endpoint).container(&self.container).root(&self.prefix);
         // The message of an error may repeat the key that it finds invalid.
         let operator = Operator::new(builder).map_err(|_| "the container's name or the account's key is not valid")?;
-        Ok(Target { operator: operator.finish(), host })
+        let operator = operator.finish();
+        Ok(Target { in_parts: operator.clone(), operator, host })
     }
 }
 

@@ -36,25 +36,37 @@ impl S3Options {
     }
 
     pub(super) fn target(&self) -> Result<Target, String> {
-        let mut builder = S3::default().bucket(&self.bucket).root(&self.prefix).checksum_algorithm("md5");
-        let endpoint = match (&self.endpoint, &self.region) {
-            (Some(endpoint), region) => {
-                builder = builder.region(region.as_deref().unwrap_or(REGION_ELSEWHERE));
-                super::with_scheme(endpoint)
-            }
-            (None, Some(region)) => {
-                builder = builder.region(region);
-                // The certificate of a bucket's own name holds for one level only.
-                if !self.bucket.contains('.') {
-                    builder = builder.enable_virtual_host_style();
-                }
-                let domain = if region.starts_with("cn-") { "amazonaws.com.cn" } else { "amazonaws.com" };
-                format!("https://s3.{region}.{domain}")
-            }
-            (None, None) => return Err("set `region`, or `endpoint` for a server other than Amazon's".to_owned()),
-        };
+        let endpoint = self.server()?;
         let host = super::host(&endpoint)?;
-        builder = builder.endpoint(&endpoint);
+        // A bucket that locks objects wants a checksum with each request; which ones it takes differs.
+        let (operator, in_parts) = (self.operator(&endpoint, "md5")?, self.operator(&endpoint, "crc32c")?);
+        Ok(Target { operator, in_parts, host })
+    }
+
+    /// The server's address.
+    fn server(&self) -> Result<String, String> {
+        match (&self.endpoint, &self.region) {
+            (Some(endpoint), _) => Ok(super::with_scheme(endpoint)),
+            (None, Some(region)) => {
+                let domain = if region.starts_with("cn-") { "amazonaws.com.cn" } else { "amazonaws.com" };
+                Ok(format!("https://s3.{region}.{domain}"))
+            }
+            (None, None) => Err("set `region`, or `endpoint` for a server other than Amazon's".to_owned()),
+        }
+    }
+
+    fn operator(&self, endpoint: &str, checksum: &str) -> Result<Operator, String> {
+        let region = self.region.as_deref().unwrap_or(REGION_ELSEWHERE);
+        let mut builder = S3::default()
+            .bucket(&self.bucket)
+            .root(&self.prefix)
+            .region(region)
+            .endpoint(endpoint)
+            .checksum_algorithm(checksum);
+        // The certificate of a bucket's own name holds for one level only.
+        if self.endpoint.is_none() && !self.bucket.contains('.') {
+            builder = builder.enable_virtual_host_style();
+        }
         match (&self.access_key_id, &self.secret_access_key) {
             (Some(id), Some(secret)) => {
                 builder = builder.access_key_id(id).secret_access_key(secret);
@@ -67,8 +79,7 @@ impl S3Options {
             (None, None) => {}
             _ => return Err("`access_key_id` and `secret_access_key` go together; one is missing".to_owned()),
         }
-        let operator = Operator::new(builder).map_err(|error| error.message().to_owned())?.finish();
-        Ok(Target { operator, host })
+        Ok(Operator::new(builder).map_err(|error| error.message().to_owned())?.finish())
     }
 }
 

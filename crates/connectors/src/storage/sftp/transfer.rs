@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::hash::{BuildHasher as _, Hasher as _};
 use std::ops::Range;
 
-use repository::File;
+use repository::{File, FileKind};
 
 use super::SftpStorage;
 use super::packet::{Code, Kind, READ, Reply, Request, WRITE_NEW, bytes_free};
@@ -17,7 +17,7 @@ const PIECE_BYTES: usize = 32 << 10;
 /// Requests of one transfer under way at once. With [`PIECE_BYTES`], 2 MiB, as much as OpenSSH has under way itself.
 const PIECES_SENT: usize = 64;
 /// A temporary file untouched for this long, by the server's clock, belongs to a process that is gone.
-const LEFTOVER_SECONDS: u32 = 24 * 60 * 60;
+pub(super) const LEFTOVER_SECONDS: u32 = 24 * 60 * 60;
 /// Files are never changed, so not even their owner may write to them.
 const FILE_MODE: u32 = 0o400;
 const FSYNC: &str = "fsync@openssh.com";
@@ -25,7 +25,7 @@ const STATVFS: &str = "statvfs@openssh.com";
 
 impl SftpStorage {
     /// Opens a new file for writing in a folder, which is made if need be.
-    fn create(&self, session: &Session, folder: &str, path: &str) -> Result<Vec<u8>, Failed> {
+    pub(super) fn create(&self, session: &Session, folder: &str, path: &str) -> Result<Vec<u8>, Failed> {
         let open = || handle(session.send(open_new(path))?);
         match open() {
             Err(failed) if failed.is(Code::NoSuchFile) => {
@@ -36,37 +36,19 @@ impl SftpStorage {
         }
     }
 
-    /// Writes the whole of a new file and closes it.
+    /// Writes the whole of a new file.
     fn fill(&self, session: &Session, file: File, handle: &[u8], bytes: &[u8]) -> Result<(), Failed> {
-        let given_up = self.given_up(file);
-        let mut sent = VecDeque::new();
-        for (number, piece) in bytes.chunks(PIECE_BYTES).enumerate() {
-            if sent.len() == PIECES_SENT
-                && let Some(waiting) = sent.pop_front()
-            {
-                done_unless(waiting, &given_up)?;
-            }
-            let at = (number * PIECE_BYTES) as u64;
-            sent.push_back(session.send(Request::new(Kind::Write).bytes(handle).u64(at).bytes(piece))?);
-        }
-        for waiting in sent {
-            done_unless(waiting, &given_up)?;
-        }
-        if session.has(FSYNC) {
-            done(session.send(Request::new(Kind::Extended).bytes(FSYNC.as_bytes()).bytes(handle))?)?;
-        }
-        Ok(())
+        write_pieces(session, handle, 0, bytes, &self.given_up(file.kind == FileKind::Pack))?;
+        make_durable(session, handle)
     }
 
     /// Writes a file under a temporary name and gives it its own.
     pub(super) fn write(&self, session: &Session, file: File, bytes: &[u8]) -> Result<(), Failed> {
         let (folder, name) = place(file);
         let (folder, path) = (self.full_path(&folder), self.full_path(&file.path()));
-        // Nobody else's: by chance alone, since neither process nor machine has a number that the others know of.
-        let chance = std::hash::RandomState::new().build_hasher().finish();
         let temp = match folder.as_str() {
-            "." => format!("{name}-tmp-{chance:016x}"),
-            folder => format!("{}/{name}-tmp-{chance:016x}", folder.trim_end_matches('/')),
+            "." => format!("{name}-tmp-{:016x}", chance()),
+            folder => format!("{}/{name}-tmp-{:016x}", folder.trim_end_matches('/'), chance()),
         };
         // It saves sending what is there, and is all there is on servers whose rename overwrites.
         match attributes(session.send(Request::new(Kind::Lstat).bytes(path.as_bytes()))?) {
@@ -82,17 +64,7 @@ impl SftpStorage {
             Err(failed) => Err(failed),
         };
         let written = written.map_err(|failed| self.full_or(session, &folder, bytes.len(), failed));
-        let renamed = written.and_then(|()| {
-            let rename = Request::new(Kind::Rename).bytes(temp.as_bytes()).bytes(path.as_bytes());
-            done(session.send(rename)?).map_err(|failed| match failed {
-                Failed::Refused { .. } => {
-                    // Why it failed has no word of its own in version 3.
-                    let there = session.send(Request::new(Kind::Lstat).bytes(path.as_bytes())).map(attributes);
-                    if matches!(there, Ok(Ok(_))) { taken() } else { failed }
-                }
-                failed => failed,
-            })
-        });
+        let renamed = written.and_then(|()| rename(session, &temp, &path));
         match &renamed {
             Ok(()) => self.sweep(session, &path),
             // Nobody is served by a second error; a later run sweeps up what stays.
@@ -102,7 +74,7 @@ impl SftpStorage {
     }
 
     /// A failed write to a place that has no room left is one for that reason: version 3 has no word for it.
-    fn full_or(&self, session: &Session, folder: &str, bytes: usize, failed: Failed) -> Failed {
+    pub(super) fn full_or(&self, session: &Session, folder: &str, bytes: usize, failed: Failed) -> Failed {
         if !failed.is(Code::Failure) || !session.has(STATVFS) {
             return failed;
         }
@@ -136,8 +108,14 @@ impl SftpStorage {
         }
     }
 
-    pub(super) fn read(&self, session: &Session, file: File, range: Option<Range<u64>>) -> Result<Vec<u8>, ReadFailed> {
-        let path = self.full_path(&file.path());
+    /// Reads the file at `path`, in full, or the bytes of `range`.
+    pub(super) fn read(
+        &self,
+        session: &Session,
+        path: &str,
+        range: Option<Range<u64>>,
+        given_up: &dyn Fn() -> bool,
+    ) -> Result<Vec<u8>, ReadFailed> {
         // Both at once, to wait only one time.
         let stat = session.send(Request::new(Kind::Stat).bytes(path.as_bytes())).map_err(Failed::from)?;
         let open = Request::new(Kind::Open).bytes(path.as_bytes()).u32(READ).no_attributes();
@@ -156,55 +134,95 @@ impl SftpStorage {
                 return Err(ReadFailed::What(format!("{size} bytes do not fit in memory")));
             };
             bytes.resize(wanted, 0);
-            self.read_pieces(session, file, &handle, range.start, &mut bytes)?;
+            read_pieces(session, &handle, range.start, &mut bytes, given_up)?;
             Ok(bytes)
         });
         // Nobody waits for it to be closed.
         let _ = session.send(Request::new(Kind::Close).bytes(&handle));
         read
     }
+}
 
-    /// Fills `bytes` with what a file has from `start` on.
-    fn read_pieces(
-        &self,
-        session: &Session,
-        file: File,
-        handle: &[u8],
-        start: u64,
-        bytes: &mut [u8],
-    ) -> Result<(), ReadFailed> {
-        let given_up = self.given_up(file);
-        let ask = |piece: Range<usize>| {
-            let (at, length) = (start + piece.start as u64, piece.len() as u32);
-            let sent = session.send(Request::new(Kind::Read).bytes(handle).u64(at).u32(length));
-            sent.map(|waiting| (piece, waiting))
-        };
-        let length = bytes.len();
-        let mut pieces = (0..length).step_by(PIECE_BYTES).map(|at| at..length.min(at + PIECE_BYTES));
-        let mut sent = VecDeque::new();
-        for piece in pieces.by_ref().take(PIECES_SENT) {
-            sent.push_back(ask(piece).map_err(Failed::from)?);
+/// Writes `bytes` into an open file, from `at` on.
+pub(super) fn write_pieces(
+    session: &Session,
+    handle: &[u8],
+    at: u64,
+    bytes: &[u8],
+    given_up: &dyn Fn() -> bool,
+) -> Result<(), Failed> {
+    let mut sent = VecDeque::new();
+    for (number, piece) in bytes.chunks(PIECE_BYTES).enumerate() {
+        if sent.len() == PIECES_SENT
+            && let Some(waiting) = sent.pop_front()
+        {
+            done_unless(waiting, given_up)?;
         }
-        while let Some((piece, waiting)) = sent.pop_front() {
-            let data = match waiting.wait(&given_up).map_err(Failed::from)? {
-                Reply::Data(data) if !data.is_empty() && data.len() <= piece.len() => data,
-                Reply::Status { code: Code::End, .. } => {
-                    let ended = start + piece.start as u64;
-                    return Err(ReadFailed::What(format!("it ends after {ended} bytes, before its size")));
-                }
-                Reply::Status { code, message } => return Err(Failed::Refused { code, message }.into()),
-                _ => return Err(Failed::Odd.into()),
-            };
-            let filled = piece.start + data.len();
-            bytes[piece.start..filled].copy_from_slice(&data);
-            // A server may give less than was asked for.
-            let next = if filled < piece.end { Some(filled..piece.end) } else { pieces.next() };
-            if let Some(next) = next {
-                sent.push_back(ask(next).map_err(Failed::from)?);
-            }
-        }
-        Ok(())
+        let at = at + (number * PIECE_BYTES) as u64;
+        sent.push_back(session.send(Request::new(Kind::Write).bytes(handle).u64(at).bytes(piece))?);
     }
+    sent.into_iter().try_for_each(|waiting| done_unless(waiting, given_up))
+}
+
+/// Makes what was written into an open file durable, where the server can.
+pub(super) fn make_durable(session: &Session, handle: &[u8]) -> Result<(), Failed> {
+    if session.has(FSYNC) {
+        done(session.send(Request::new(Kind::Extended).bytes(FSYNC.as_bytes()).bytes(handle))?)?;
+    }
+    Ok(())
+}
+
+/// Gives a written file its name; [`Code::Taken`] where another has it.
+pub(super) fn rename(session: &Session, temp: &str, path: &str) -> Result<(), Failed> {
+    let rename = Request::new(Kind::Rename).bytes(temp.as_bytes()).bytes(path.as_bytes());
+    done(session.send(rename)?).map_err(|failed| match failed {
+        Failed::Refused { .. } => {
+            // Why it failed has no word of its own in version 3.
+            let there = session.send(Request::new(Kind::Lstat).bytes(path.as_bytes())).map(attributes);
+            if matches!(there, Ok(Ok(_))) { taken() } else { failed }
+        }
+        failed => failed,
+    })
+}
+
+/// Fills `bytes` with what a file has from `start` on.
+fn read_pieces(
+    session: &Session,
+    handle: &[u8],
+    start: u64,
+    bytes: &mut [u8],
+    given_up: &dyn Fn() -> bool,
+) -> Result<(), ReadFailed> {
+    let ask = |piece: Range<usize>| {
+        let (at, length) = (start + piece.start as u64, piece.len() as u32);
+        let sent = session.send(Request::new(Kind::Read).bytes(handle).u64(at).u32(length));
+        sent.map(|waiting| (piece, waiting))
+    };
+    let length = bytes.len();
+    let mut pieces = (0..length).step_by(PIECE_BYTES).map(|at| at..length.min(at + PIECE_BYTES));
+    let mut sent = VecDeque::new();
+    for piece in pieces.by_ref().take(PIECES_SENT) {
+        sent.push_back(ask(piece).map_err(Failed::from)?);
+    }
+    while let Some((piece, waiting)) = sent.pop_front() {
+        let data = match waiting.wait(given_up).map_err(Failed::from)? {
+            Reply::Data(data) if !data.is_empty() && data.len() <= piece.len() => data,
+            Reply::Status { code: Code::End, .. } => {
+                let ended = start + piece.start as u64;
+                return Err(ReadFailed::What(format!("it ends after {ended} bytes, before its size")));
+            }
+            Reply::Status { code, message } => return Err(Failed::Refused { code, message }.into()),
+            _ => return Err(Failed::Odd.into()),
+        };
+        let filled = piece.start + data.len();
+        bytes[piece.start..filled].copy_from_slice(&data);
+        // A server may give less than was asked for.
+        let next = if filled < piece.end { Some(filled..piece.end) } else { pieces.next() };
+        if let Some(next) = next {
+            sent.push_back(ask(next).map_err(Failed::from)?);
+        }
+    }
+    Ok(())
 }
 
 /// How reading a file failed.
@@ -218,6 +236,11 @@ impl From<Failed> for ReadFailed {
     fn from(failed: Failed) -> Self {
         Self::Asking(failed)
     }
+}
+
+/// What makes a name nobody else's: by chance alone, since neither process nor machine has a number that the others know of.
+pub(super) fn chance() -> u64 {
+    std::hash::RandomState::new().build_hasher().finish()
 }
 
 fn taken() -> Failed {

@@ -218,11 +218,14 @@ fn what_is_shown_of_copies_holds_no_secret_and_is_read_back() {
 }
 
 #[test]
-fn an_archive_copy_is_not_opened_in_this_version() {
+fn an_archive_copy_has_no_password_and_says_what_to_do() {
     let settings = read(EVERY);
-    let fault = settings.copy("bundle").unwrap().password().unwrap_err();
+    let bundle = settings.copy("bundle").unwrap();
+    let fault = bundle.password().unwrap_err();
     assert_eq!(
         (fault.kind, fault.message.as_str()),
-        (FaultKind::Unsupported, "archive copies are not in this version")
+        (FaultKind::Usage, "copy bundle keeps archives, which are no repository")
     );
+    assert!(bundle.archives().is_some());
+    assert!(settings.repositories().all(|copy| copy.archives().is_none()));
 }

@@ -1,0 +1,159 @@
+//! Archives in a folder of this machine.
+
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, ErrorKind, Write as _};
+use std::ops::Range;
+use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, MetadataExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use repository::StorageError;
+use repository::storage::objects::{Object, ObjectPlace, ObjectWriter};
+
+use super::{LEFTOVER_SECONDS, LocalStorage};
+use crate::storage::layout::PART_MARK;
+
+/// A file that is being written under a temporary name.
+struct Writer<'a> {
+    storage: &'a LocalStorage,
+    file: File,
+    temp: PathBuf,
+    path: PathBuf,
+}
+
+impl LocalStorage {
+    fn object_error(&self, verb: &str, path: &Path, error: &io::Error) -> StorageError {
+        let location = self.path.display().to_string();
+        let what = format!("{verb} {}: {error}", path.display());
+        match error.kind() {
+            ErrorKind::StorageFull | ErrorKind::QuotaExceeded => StorageError::Full { location },
+            ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => StorageError::Denied { location, what },
+            _ => StorageError::Permanent { location, what },
+        }
+    }
+
+    fn begin(&self, path: &Path) -> io::Result<(PathBuf, File)> {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        if let Some(folder) = path.parent() {
+            DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+        }
+        let mut temp = path.as_os_str().to_owned();
+        temp.push(format!("{PART_MARK}{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed)));
+        let temp = PathBuf::from(temp);
+        // One that is there is left over from an earlier process of this number.
+        let file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o400).open(&temp)?;
+        Ok((temp, file))
+    }
+}
+
+fn list_below(root: &Path, folder: &Path, objects: &mut Vec<Object>) -> io::Result<()> {
+    let entries = match fs::read_dir(folder) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+        entries => entries?,
+    };
+    for entry in entries {
+        let entry = entry?;
+        let (path, kind) = (entry.path(), entry.file_type()?);
+        if kind.is_dir() {
+            list_below(root, &path, objects)?;
+        } else if kind.is_file()
+            // Ours are text; what is not is somebody else's.
+            && let Some(below) = path.strip_prefix(root).ok().and_then(Path::to_str)
+            && !below.contains(PART_MARK)
+        {
+            match entry.metadata() {
+                // Removed since.
+                Err(error) if error.kind() == ErrorKind::NotFound => {}
+                found => objects.push(Object { path: below.to_owned(), bytes: found?.len() }),
+            }
+        }
+    }
+    Ok(())
+}
+
+impl Writer<'_> {
+    fn publish(&self) -> io::Result<()> {
+        self.file.sync_all()?;
+        // A second name, not a new one, overwrites nothing; the first goes with this writer. Where there are no second
+        // names, nobody else is likely to write the same archive in this moment.
+        match fs::hard_link(&self.temp, &self.path) {
+            // Another process brought the same archive meanwhile.
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => return Ok(()),
+            Err(_) => fs::rename(&self.temp, &self.path)?,
+            Ok(()) => {}
+        }
+        if let Some(folder) = self.path.parent() {
+            File::open(folder)?.sync_all()?;
+            self.sweep(folder);
+        }
+        Ok(())
+    }
+
+    /// Removes what writers that are gone left in the folder: as old, by the file system's clock, as only theirs can be.
+    fn sweep(&self, folder: &Path) {
+        let (Ok(now), Ok(entries)) = (self.file.metadata(), fs::read_dir(folder)) else { return };
+        for entry in entries.flatten() {
+            let is_old = entry.metadata().is_ok_and(|found| now.mtime() - found.mtime() >= LEFTOVER_SECONDS);
+            if entry.file_name().to_string_lossy().contains(PART_MARK) && is_old {
+                // An untidy folder is no reason to fail: the next run tries again.
+                let _ = fs::remove_file(entry.path());
+            }
+        }
+    }
+}
+
+impl Drop for Writer<'_> {
+    fn drop(&mut self) {
+        // If this fails, a later run sweeps up what stays.
+        let _ = fs::remove_file(&self.temp);
+    }
+}
+
+impl ObjectWriter for Writer<'_> {
+    fn write(&mut self, part: Vec<u8>) -> Result<(), StorageError> {
+        self.file.write_all(&part).map_err(|error| self.storage.object_error("write", &self.path, &error))
+    }
+
+    fn finish(self: Box<Self>) -> Result<(), StorageError> {
+        self.publish().map_err(|error| self.storage.object_error("write", &self.path, &error))
+    }
+}
+
+impl ObjectPlace for LocalStorage {
+    fn location(&self) -> String {
+        self.path.display().to_string()
+    }
+
+    fn list(&self, folder: &str) -> Result<Vec<Object>, StorageError> {
+        let mut objects = Vec::new();
+        let folder = self.path.join(folder);
+        let listed = list_below(&self.path, &folder, &mut objects);
+        listed.map(|()| objects).map_err(|error| self.object_error("list", &folder, &error))
+    }
+
+    fn create(&self, path: &str) -> Result<Box<dyn ObjectWriter + '_>, StorageError> {
+        let path = self.path.join(path);
+        match self.begin(&path) {
+            Ok((temp, file)) => Ok(Box::new(Writer { storage: self, file, temp, path })),
+            Err(error) => Err(self.object_error("write", &path, &error)),
+        }
+    }
+
+    fn read(&self, path: &str, range: Range<u64>) -> Result<Vec<u8>, StorageError> {
+        let path = self.path.join(path);
+        let read = || {
+            let mut bytes = vec![0; usize::try_from(range.end.saturating_sub(range.start)).unwrap_or(0)];
+            File::open(&path)?.read_exact_at(&mut bytes, range.start)?;
+            Ok(bytes)
+        };
+        read().map_err(|error: io::Error| self.object_error("read", &path, &error))
+    }
+
+    fn delete(&self, path: &str) -> Result<(), StorageError> {
+        let path = self.path.join(path);
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != ErrorKind::NotFound => Err(self.object_error("delete", &path, &error)),
+            _ => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,283 @@
+//! The seam to a place of archives: a few large objects under names that people read, written and read as streams. A
+//! repository's files go through [`super::Storage`], which holds them in memory whole.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::num::NonZeroU64;
+use std::ops::Range;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::StorageError;
+use super::limit::Bucket;
+use crate::limits::{OBJECT_PART_BYTES, OBJECT_PART_BYTES_MAX, OBJECT_PARTS_MAX};
+use crate::{Cancel, Clock};
+
+/// An object as a listing gives it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Object {
+    /// Its path below the place's root, with `/` between parts.
+    pub path: String,
+    /// Its size in bytes.
+    pub bytes: u64,
+}
+
+/// A place that keeps archives. Calls block, as those of [`super::Storage`] do.
+pub trait ObjectPlace: Send + Sync {
+    /// The name users know the place by, without secrets.
+    fn location(&self) -> String;
+
+    /// All objects below `folder`, at any depth, in no particular order; an empty `folder` is the place's root. What does
+    /// not exist holds nothing.
+    fn list(&self, folder: &str) -> Result<Vec<Object>, StorageError>;
+
+    /// Begins an object. Nothing of it is seen before [`ObjectWriter::finish`], and nothing of it stays where that is not
+    /// reached.
+    fn create(&self, path: &str) -> Result<Box<dyn ObjectWriter + '_>, StorageError>;
+
+    /// Reads the bytes of `range`, all of which the object has.
+    fn read(&self, path: &str, range: Range<u64>) -> Result<Vec<u8>, StorageError>;
+
+    /// Removes an object. That it is not there is no error.
+    fn delete(&self, path: &str) -> Result<(), StorageError>;
+}
+
+/// An object on its way.
+pub trait ObjectWriter {
+    /// Adds bytes: equally many each time but the last, since some servers want parts of one size.
+    fn write(&mut self, part: Vec<u8>) -> Result<(), StorageError>;
+
+    /// Makes the object durable and seen, whole.
+    fn finish(self: Box<Self>) -> Result<(), StorageError>;
+}
+
+/// Reads an object from its start to its end, part by part.
+pub struct ObjectReader<'a> {
+    place: &'a dyn ObjectPlace,
+    path: &'a str,
+    bytes_total: u64,
+    at: u64,
+    part: io::Cursor<Vec<u8>>,
+}
+
+impl<'a> ObjectReader<'a> {
+    /// Reads `object` of `place`.
+    pub fn new(place: &'a dyn ObjectPlace, object: &'a Object) -> Self {
+        Self { place, path: &object.path, bytes_total: object.bytes, at: 0, part: io::Cursor::default() }
+    }
+}
+
+impl io::Read for ObjectReader<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.part.position() == self.part.get_ref().len() as u64 && self.at < self.bytes_total {
+            let end = self.bytes_total.min(self.at + OBJECT_PART_BYTES as u64);
+            let part = self.place.read(self.path, self.at..end).map_err(io::Error::other)?;
+            self.at = end;
+            self.part = io::Cursor::new(part);
+        }
+        self.part.read(buffer)
+    }
+}
+
+/// Writes an object from a stream of bytes: collects them to parts.
+pub struct ObjectSink<'a> {
+    writer: Box<dyn ObjectWriter + 'a>,
+    part: Vec<u8>,
+    part_bytes: usize,
+    cancel: &'a Cancel,
+    bytes: u64,
+}
+
+impl<'a> ObjectSink<'a> {
+    /// Begins the object `path`, of about `bytes_expected`: that many fit into the parts that a server takes.
+    pub fn create(
+        place: &'a dyn ObjectPlace,
+        path: &str,
+        bytes_expected: u64,
+        cancel: &'a Cancel,
+    ) -> Result<Self, StorageError> {
+        let wanted = usize::try_from(bytes_expected / OBJECT_PARTS_MAX).unwrap_or(usize::MAX);
+        let part_bytes = wanted.clamp(OBJECT_PART_BYTES, OBJECT_PART_BYTES_MAX);
+        Ok(Self { writer: place.create(path)?, part: Vec::new(), part_bytes, cancel, bytes: 0 })
+    }
+
+    /// Sends what is left, and makes the object seen. Gives its size in bytes.
+    pub fn finish(mut self) -> Result<u64, StorageError> {
+        if !self.part.is_empty() {
+            self.writer.write(std::mem::take(&mut self.part))?;
+        }
+        self.writer.finish()?;
+        Ok(self.bytes)
+    }
+}
+
+impl io::Write for ObjectSink<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let taken = bytes.len().min(self.part_bytes - self.part.len());
+        self.part.extend_from_slice(&bytes[..taken]);
+        self.bytes += taken as u64;
+        if self.part.len() == self.part_bytes {
+            self.cancel.check().map_err(io::Error::other)?;
+            let part = std::mem::take(&mut self.part);
+            self.writer.write(part).map_err(io::Error::other)?;
+        }
+        Ok(taken)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// A place whose content crosses the line no faster than it may, as [`super::limit::Limit`].
+pub struct LimitedObjects {
+    inner: Arc<dyn ObjectPlace>,
+    up: Option<Bucket>,
+    down: Option<Bucket>,
+    clock: Arc<dyn Clock>,
+    cancel: Cancel,
+}
+
+impl LimitedObjects {
+    /// Limits `inner` to `up` and `down` bytes a second; `None` is as fast as it goes.
+    pub fn new(
+        inner: Arc<dyn ObjectPlace>,
+        up: Option<NonZeroU64>,
+        down: Option<NonZeroU64>,
+        clock: Arc<dyn Clock>,
+        cancel: Cancel,
+    ) -> Self {
+        let bucket = |rate: Option<NonZeroU64>| rate.map(|rate| Bucket::full(rate, clock.now()));
+        Self { inner, up: bucket(up), down: bucket(down), clock, cancel }
+    }
+
+    fn wait(&self, bucket: &Option<Bucket>, bytes: u64) {
+        if let Some(bucket) = bucket {
+            self.cancel.pause(&*self.clock, bucket.take(bytes, self.clock.now()));
+        }
+    }
+}
+
+struct LimitedWriter<'a> {
+    place: &'a LimitedObjects,
+    inner: Box<dyn ObjectWriter + 'a>,
+}
+
+impl ObjectPlace for LimitedObjects {
+    fn location(&self) -> String {
+        self.inner.location()
+    }
+
+    fn list(&self, folder: &str) -> Result<Vec<Object>, StorageError> {
+        self.inner.list(folder)
+    }
+
+    fn create(&self, path: &str) -> Result<Box<dyn ObjectWriter + '_>, StorageError> {
+        Ok(Box::new(LimitedWriter { place: self, inner: self.inner.create(path)? }))
+    }
+
+    fn read(&self, path: &str, range: Range<u64>) -> Result<Vec<u8>, StorageError> {
+        self.wait(&self.down, range.end.saturating_sub(range.start));
+        self.inner.read(path, range)
+    }
+
+    fn delete(&self, path: &str) -> Result<(), StorageError> {
+        self.inner.delete(path)
+    }
+}
+
+impl ObjectWriter for LimitedWriter<'_> {
+    fn write(&mut self, part: Vec<u8>) -> Result<(), StorageError> {
+        self.place.wait(&self.place.up, part.len() as u64);
+        self.inner.write(part)
+    }
+
+    fn finish(self: Box<Self>) -> Result<(), StorageError> {
+        self.inner.finish()
+    }
+}
+
+/// A place in memory, for tests.
+#[derive(Default)]
+pub struct MemoryObjects {
+    objects: Mutex<BTreeMap<String, Vec<u8>>>,
+}
+
+impl MemoryObjects {
+    /// What is in it. Changing it damages the place.
+    pub fn objects(&self) -> MutexGuard<'_, BTreeMap<String, Vec<u8>>> {
+        self.objects.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+struct MemoryWriter<'a> {
+    place: &'a MemoryObjects,
+    path: String,
+    bytes: Vec<u8>,
+}
+
+impl ObjectPlace for MemoryObjects {
+    fn location(&self) -> String {
+        "memory".to_owned()
+    }
+
+    fn list(&self, folder: &str) -> Result<Vec<Object>, StorageError> {
+        let start = if folder.is_empty() { String::new() } else { format!("{folder}/") };
+        let objects = self.objects();
+        let below = objects.iter().filter(|(path, _)| path.starts_with(&start));
+        Ok(below.map(|(path, bytes)| Object { path: path.clone(), bytes: bytes.len() as u64 }).collect())
+    }
+
+    fn create(&self, path: &str) -> Result<Box<dyn ObjectWriter + '_>, StorageError> {
+        Ok(Box::new(MemoryWriter { place: self, path: path.to_owned(), bytes: Vec::new() }))
+    }
+
+    fn read(&self, path: &str, range: Range<u64>) -> Result<Vec<u8>, StorageError> {
+        let objects = self.objects();
+        let bytes = objects.get(path).and_then(|bytes| bytes.get(range.start as usize..range.end as usize));
+        bytes.map(<[u8]>::to_vec).ok_or_else(|| StorageError::Permanent {
+            location: self.location(),
+            what: format!("read {path}: it has no bytes {range:?}"),
+        })
+    }
+
+    fn delete(&self, path: &str) -> Result<(), StorageError> {
+        self.objects().remove(path);
+        Ok(())
+    }
+}
+
+impl ObjectWriter for MemoryWriter<'_> {
+    fn write(&mut self, part: Vec<u8>) -> Result<(), StorageError> {
+        self.bytes.extend(part);
+        Ok(())
+    }
+
+    fn finish(self: Box<Self>) -> Result<(), StorageError> {
+        self.place.objects().insert(self.path, self.bytes);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+
+    use super::*;
+    use crate::SystemClock;
+    use crate::storage::conformance;
+
+    #[test]
+    fn a_place_in_memory_and_a_limited_one_conform() {
+        conformance::objects(&MemoryObjects::default());
+        let (rate, memory) = (NonZeroU64::new(1 << 40), Arc::new(MemoryObjects::default()));
+        conformance::objects(&LimitedObjects::new(memory, rate, rate, Arc::new(SystemClock), Cancel::new()));
+    }
+
+    #[test]
+    fn a_cancelled_run_ends_at_the_next_part() {
+        let (memory, cancel) = (MemoryObjects::default(), Cancel::new());
+        let mut sink = ObjectSink::create(&memory, "a", 0, &cancel).unwrap();
+        cancel.cancel();
+        assert!(sink.write_all(&vec![0; OBJECT_PART_BYTES + 1]).is_err());
+    }
+}

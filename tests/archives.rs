@@ -1,0 +1,276 @@
+//! Archive copies: written beside a repository, read back with `age`, `zstd` and `tar` alone and by Lifeboat, kept by the
+//! same rules as everything else.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use servers::{S3Server, SftpServer};
+
+use crate::metadata::{grow, grow_as_root};
+use crate::support::{Dice, Site, can, program, root, run, write_secret};
+use crate::tree;
+
+/// A pair of keys that opens nothing else.
+const PUBLIC: &str = "age15w6w29yg9vv22n34d98tsndzuqdxll7g0tgfss3dkg9je0d7tghqj53ja6";
+const SECRET: &str = "AGE-SECRET-KEY-19QYGCMMTLU0GAV0GNJW7SD4VWPRLMR0UUFFD096G7SRH09NXKAWS85SQJE\n";
+
+/// A site with a repository and a copy `bundle` with these settings.
+fn site(bundle: &str) -> Site {
+    let site = Site::new();
+    configure(&site, bundle);
+    write_secret(&site.path("key"), SECRET);
+    site.lifeboat(["init"]).ok();
+    site
+}
+
+fn configure(site: &Site, bundle: &str) {
+    let text = format!(
+        "version: 1\nstate_dir: state\npassword_file: password\ncopies:\n  disk: {{ url: repo }}\n  \
+         bundle: {{ layout: archive, {bundle} }}\nstacks:\n  app:\n    sources:\n      \
+         files: {{ files: {{ paths: [{:?}] }} }}\n      more: {{ command: {{ run: \"cat words\", name: words }} }}\n",
+        site.data()
+    );
+    std::fs::write(site.path("words"), "some words").unwrap();
+    std::fs::write(site.config(), text).unwrap();
+}
+
+fn to_recipient() -> String {
+    format!("url: bundles, prefix: \"x/${{stack}}/${{iso_date()}}\", recipients: [{PUBLIC}]")
+}
+
+/// The archives below a folder, by name.
+fn archives(folder: &Path) -> Vec<PathBuf> {
+    let found = run(Command::new("find").arg(folder).args(["-name", "*.tar.zst.age"])).ok().text();
+    let mut found: Vec<PathBuf> = found.lines().map(PathBuf::from).collect();
+    found.sort();
+    found
+}
+
+fn of_source(folder: &Path, source: &str) -> PathBuf {
+    let archives = archives(folder);
+    archives.into_iter().rfind(|path| path.to_str().unwrap().contains(&format!("~{source}~"))).unwrap()
+}
+
+#[test]
+fn age_zstd_and_tar_alone_give_back_what_was_backed_up() {
+    if !["age", "zstd", "tar", "setfacl"].into_iter().all(|name| can(program(name))) || !can(root()) {
+        return;
+    }
+    let site = site(&to_recipient());
+    let tree_root = site.data().join("tree");
+    std::fs::create_dir(&tree_root).unwrap();
+    grow(&tree_root);
+    grow_as_root(&tree_root);
+    let done = site.lifeboat(["backup", "--json"]).ok().summary();
+    let bundle = &done["copies"]["bundle"];
+    assert_eq!((&bundle["status"], &bundle["archives_written"]), (&"ok".into(), &2.into()), "{done}");
+    let all = archives(&site.path("bundles"));
+    assert_eq!(all.len(), 2, "{all:?}");
+    let name = all[0].file_name().unwrap().to_str().unwrap();
+    assert!(name.starts_with("app~files~") && name.contains("~1of2~"), "{name}");
+    let day = all[0].parent().unwrap();
+    assert_eq!(day.parent().unwrap(), site.path("bundles/x/app"));
+    let with_tar = site.path("with-tar");
+    std::fs::create_dir(&with_tar).unwrap();
+    // As HOW-TO-RESTORE.txt has it.
+    let guide = std::fs::read_to_string(site.path("bundles/x/HOW-TO-RESTORE.txt")).unwrap();
+    let line = guide.lines().find(|line| line.contains("| tar")).unwrap().trim();
+    let line = line.replace("KEYFILE", site.path("key").to_str().unwrap());
+    let line = line.replace("FILE", &format!("'{}'", of_source(&site.path("bundles"), "files").display()));
+    run(Command::new("bash").args(["-o", "pipefail", "-c", &line]).current_dir(&with_tar)).ok();
+    assert!(with_tar.join("lifeboat.json").is_file());
+    let found = site.restored_data(&with_tar).join("tree");
+    tree::assert_same(&tree::read(&tree_root), &tree::read(&found), "by tar");
+
+    let path = of_source(&site.path("bundles"), "files");
+    let path = path.to_str().unwrap();
+    let (key, target) = (site.path("key"), site.path("with-lifeboat"));
+    let (key, target) = (key.to_str().unwrap(), target.to_str().unwrap());
+    let restored = site.lifeboat(["restore", path, "--to", target, "--identity", key, "--json"]).ok().summary();
+    assert_eq!((&restored["compared"], &restored["differences"]), (&true.into(), &serde_json::json!([])), "{restored}");
+    let found = site.restored_data(Path::new(target)).join("tree");
+    tree::assert_same(&tree::read(&tree_root), &tree::read(&found), "by Lifeboat");
+}
+
+#[test]
+fn an_archive_is_restored_on_a_machine_that_has_nothing_else() {
+    let site = site(&to_recipient());
+    let bytes = Dice::new(3).bytes(3_000_000);
+    std::fs::write(site.data().join("a"), &bytes).unwrap();
+    site.lifeboat(["backup"]).ok();
+    let path = of_source(&site.path("bundles"), "files");
+    let elsewhere = tempfile::tempdir().unwrap();
+    let file = elsewhere.path().join(path.file_name().unwrap());
+    std::fs::copy(&path, &file).unwrap();
+    let restore = |more: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_lifeboat"));
+        command.current_dir(elsewhere.path()).env("HOME", elsewhere.path()).env_remove("LIFEBOAT_CONFIG");
+        run(command.arg("restore").arg(file.file_name().unwrap()).args(more))
+    };
+    restore(&["--to", "out"]).exits(2).says(["--identity FILE"]);
+    restore(&["--in-place"]).exits(2).says(["--to DIR"]);
+    write_secret(&elsewhere.path().join("wrong"), OTHER);
+    let key = site.path("key");
+    let key = key.to_str().unwrap();
+    restore(&["--to", "out", "--identity", "wrong"]).exits(12).says(["does not open with this key"]);
+    restore(&["--to", "out", "--identity", "no-such-file"]).exits(1).says(["no-such-file"]);
+    restore(&["--to", "out", "--identity", key]).ok().says(["as its manifest says"]);
+    let restored = std::fs::read(site.restored_data(&elsewhere.path().join("out")).join("a")).unwrap();
+    assert!(restored == bytes);
+    restore(&["--to", "out", "--identity", key]).exits(1).says(["files"]);
+    // Cut off at its end, it is found out.
+    let whole = std::fs::read(&file).unwrap();
+    std::fs::write(&file, &whole[..whole.len() - 1]).unwrap();
+    restore(&["--to", "cut", "--identity", key]).exits(1).says(["damaged", "NOT complete"]);
+}
+
+/// Another key.
+const OTHER: &str = "AGE-SECRET-KEY-1GFPYYSJZGFPYYSJZGFPYYSJZGFPYYSJZGFPYYSJZGFPYYSJZGFPQ4EGAEX\n";
+
+#[test]
+fn what_an_archive_copy_lacks_is_written_again_and_old_ones_go_by_its_own_rules() {
+    let site = site(&format!("{}, retention: {{ last: 2 }}", to_recipient()));
+    let mut ids = Vec::new();
+    for text in ["one", "two", "three"] {
+        std::fs::write(site.data().join("a"), text).unwrap();
+        ids.push(site.backup());
+        // Names tell whole seconds.
+        std::thread::sleep(std::time::Duration::from_millis(1100));
+    }
+    let bundles = site.path("bundles");
+    assert_eq!(archives(&bundles).len(), 6);
+    site.lifeboat(["forget", "--copy", "bundle", "--dry-run"]).ok().says(["would remove 1 snapshot"]);
+    assert_eq!(archives(&bundles).len(), 6);
+    site.lifeboat(["forget", "--copy", "bundle"]).ok().says(["removed 1 snapshot"]);
+    assert_eq!(archives(&bundles).len(), 4);
+    std::fs::remove_file(of_source(&bundles, "more")).unwrap();
+    site.lifeboat(["status"]).says(["copy bundle"]);
+    site.lifeboat(["sync", "--copy", "bundle", "--dry-run"]).ok().says(["would write archives of 1 snapshot"]);
+    site.lifeboat(["sync", "--copy", "bundle"]).ok().says(["copy bundle got 1 snapshot", "in 1 archive"]);
+    assert_eq!(archives(&bundles).len(), 4, "what its rules removed does not come back");
+    site.lifeboat(["sync"]).ok().says(["copy bundle is in step"]);
+    let listed = site.lifeboat(["snapshots", "--json"]).ok().of_type("snapshot");
+    let copies: Vec<String> = listed.iter().map(|line| line["copies"].to_string()).collect();
+    assert_eq!(copies, ["[\"disk\"]", "[\"disk\",\"bundle\"]", "[\"disk\",\"bundle\"]"]);
+    site.lifeboat(["snapshots", "--copy", "bundle"]).ok().says([&ids[2][..8], ".tar.zst.age", "archived"]);
+    // By name it goes everywhere, but for the newest.
+    site.lifeboat(["forget", &ids[2]]).exits(2).says(["is the newest of its stack"]);
+    site.lifeboat(["forget", &ids[1]]).ok();
+    assert_eq!(archives(&bundles).len(), 2);
+    for command in
+        [&["ls", "latest", "--copy", "bundle"][..], &["check", "--copy", "bundle"], &["drill", "--copy", "bundle"]]
+    {
+        site.lifeboat(command).exits(2).says(["copy bundle keeps archives"]);
+    }
+    site.lifeboat(["copies", "test", "bundle"]).ok().says(["writes, reads and lists"]);
+    site.lifeboat(["config", "check"]).ok().says(["copy bundle: listed, 1 archived snapshot"]);
+    site.lifeboat(["copies"]).says(["bundle:"]);
+}
+
+#[test]
+fn an_archive_copy_whose_disk_is_not_mounted_is_not_filled_in_its_stead() {
+    let site = site(&to_recipient());
+    std::fs::write(site.data().join("a"), "one").unwrap();
+    site.lifeboat(["backup"]).ok();
+    std::fs::rename(site.path("bundles"), site.path("away")).unwrap();
+    site.lifeboat(["backup"]).exits(3).says(["copy bundle FAILED", "mount its disk"]);
+    assert!(!site.path("bundles").exists());
+    site.lifeboat(["status"]).exits(1).says(["bundle"]);
+    configure(&site, &format!("{}, removable: true", to_recipient()));
+    site.lifeboat(["backup"]).ok().says(["copy bundle is not here"]);
+    std::fs::rename(site.path("away"), site.path("bundles")).unwrap();
+    site.lifeboat(["sync"]).ok().says(["copy bundle got 2 snapshots"]);
+}
+
+#[test]
+fn a_passphrase_opens_archives_too_and_is_never_shown() {
+    if !["age", "zstd"].into_iter().all(|name| can(program(name))) {
+        return;
+    }
+    const PHRASE: &str = "twelve monkeys ate my backup";
+    let site = Site::new();
+    write_secret(&site.path("phrase"), PHRASE);
+    configure(&site, "url: bundles, passphrase_file: phrase");
+    site.lifeboat(["init"]).ok();
+    std::fs::write(site.data().join("a"), "one").unwrap();
+    let ran = site.lifeboat(["backup", "--verbose"]).ok();
+    assert!(!format!("{ran}").contains(PHRASE));
+    let path = of_source(&site.path("bundles"), "files");
+    let path = path.to_str().unwrap();
+    let target = site.path("out");
+    // In the copy's own folder its passphrase is known.
+    site.lifeboat(["restore", path, "--to", target.to_str().unwrap()]).ok();
+    assert_eq!(std::fs::read_to_string(site.restored_data(&target).join("a")).unwrap(), "one");
+    // `age` itself wants a terminal for it.
+    let script = format!(
+        "spawn sh -c {{age -d '{path}' | zstd -d | tar -t}}\nexpect assphrase\nsend {{{PHRASE}}}\nsend \\r\nexpect eof\n"
+    );
+    if can(program("expect")) {
+        run(Command::new("expect").args(["-c", &script])).ok().says(["lifeboat.json", "files/"]);
+    }
+}
+
+#[test]
+fn a_stack_of_archives_alone_is_refused_with_what_to_do() {
+    let site = Site::new();
+    let text = format!(
+        "version: 1\nstate_dir: state\ncopies:\n  bundle: {{ url: bundles, layout: archive, recipients: [{PUBLIC}] }}\n\
+         stacks:\n  app:\n    sources:\n      files: {{ files: {{ paths: [{:?}] }} }}\n",
+        site.data()
+    );
+    std::fs::write(site.config(), text).unwrap();
+    site.lifeboat(["backup"]).exits(2).says(["all copies of this stack are archives", "without `layout: archive`"]);
+}
+
+#[test]
+fn archives_go_to_a_bucket_and_a_server_and_come_back_by_their_url() {
+    let (Some(s3), Some(sftp), Some(azure)) = (servers::rgw(), servers::sftp(), servers::azurite()) else { return };
+    let site = Site::new();
+    write_secret(&site.path("key"), SECRET);
+    write_secret(&site.path("s3-id"), s3.access_key);
+    write_secret(&site.path("s3-secret"), s3.secret_key);
+    write_secret(&site.path("azure"), &azure.connection_string());
+    let (bucket, container, place) = (s3.bucket(), azure.container(), sftp.place());
+    let (user, identity, hosts) = (SftpServer::USER, sftp.key_file(), sftp.known_hosts_file());
+    let layout = format!("layout: archive, recipients: [{PUBLIC}]");
+    let text = format!(
+        "version: 1\nstate_dir: state\npassword_file: password\ncopies:\n  disk: {{ url: repo }}\n  \
+         s3: {{ url: \"s3://{bucket}/deep/er\", endpoint: \"http://127.0.0.1:{}\", region: {}, \
+         access_key_id_file: s3-id, secret_access_key_file: s3-secret, {layout} }}\n  \
+         azure: {{ url: \"azblob://{container}/x\", connection_string_file: azure, {layout} }}\n  \
+         nas: {{ url: \"sftp://{user}@127.0.0.1:{}/{place}\", private_key_file: {identity:?}, known_hosts_file: {hosts:?}, {layout} }}\n\
+         stacks:\n  app:\n    sources:\n      files: {{ files: {{ paths: [{:?}] }} }}\n",
+        s3.port,
+        S3Server::REGION,
+        sftp.port,
+        site.data()
+    );
+    std::fs::write(site.config(), text).unwrap();
+    site.lifeboat(["init"]).ok();
+    // Three parts.
+    let bytes = Dice::new(9).bytes(40 << 20);
+    std::fs::write(site.data().join("a"), &bytes).unwrap();
+    site.lifeboat(["backup"]).ok().says([
+        "copy s3 got 1 snapshot",
+        "copy azure got 1 snapshot",
+        "copy nas got 1 snapshot",
+    ]);
+    site.lifeboat(["copies", "test"]).ok();
+    let listed = site.lifeboat(["snapshots", "--json"]).ok().of_type("snapshot");
+    let urls: Vec<&str> = listed[0]["archives"].as_array().unwrap().iter().map(|url| url.as_str().unwrap()).collect();
+    assert_eq!(urls.len(), 3, "{urls:?}");
+    let key = site.path("key");
+    for (number, url) in urls.into_iter().enumerate() {
+        let target = site.path(format!("out-{number}"));
+        let (target_text, key) = (target.to_str().unwrap(), key.to_str().unwrap());
+        site.lifeboat(["restore", url, "--to", target_text, "--identity", key]).ok().says(["as its manifest says"]);
+        assert!(std::fs::read(site.restored_data(&target).join("a")).unwrap() == bytes, "{url}");
+    }
+    std::fs::write(site.data().join("a"), "small").unwrap();
+    std::thread::sleep(std::time::Duration::from_millis(1100));
+    site.lifeboat(["backup"]).ok();
+    for copy in ["s3", "azure", "nas"] {
+        site.lifeboat(["forget", "--copy", copy, "--keep-last", "1"]).ok().says(["removed 1 snapshot"]);
+        site.lifeboat(["sync", "--copy", copy, "--dry-run"]).ok();
+    }
+}
