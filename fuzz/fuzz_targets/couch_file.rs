@@ -1,7 +1,7 @@
 //! Database files: everything that can be read of one is read. What passes a check can be rewritten, and passes again.
 #![no_main]
 
-use couchfile::rewrite::{NodeNames, rename_in_nodes};
+use couchfile::rewrite::{NodeNames, rename_in_nodes, rename_in_shard_maps};
 use couchfile::{Database, JsonOptions, Level, headers, salvage, shard_maps};
 use libfuzzer_sys::fuzz_target;
 
@@ -32,6 +32,8 @@ fn read(input: &[u8]) {
     let _ = (database.purges().count(), database.purge_seq(), database.security(), database.partitioned());
     let _ = shard_maps(&database).count();
 
+    let names = NodeNames::from([("a@b".to_owned(), "couchdb@127.0.0.1".to_owned())]);
+    let _ = rename_in_shard_maps(&database, &names, std::io::sink());
     let report = database.check(Level::Attachments);
     let _ = report.findings.iter().map(|finding| finding.to_string().len()).sum::<usize>();
     let mut written = Vec::new();

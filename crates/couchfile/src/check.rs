@@ -46,8 +46,10 @@ pub struct Report {
     pub deleted_documents: u64,
     /// Leaves, conflicts and deletions included.
     pub leaves: u64,
-    /// Bodies whose checksum was right, by kind: MD5, XXH3.
-    pub bodies: (u64, u64),
+    /// Bodies whose MD5 was right.
+    pub bodies_md5: u64,
+    /// Bodies whose XXH3 was right: versions before 3.4 would take these for damaged.
+    pub bodies_xxh3: u64,
     /// Bodies that have no checksum: those of very old files.
     pub bodies_without_checksum: u64,
     /// Attachments whose MD5 was right. One that several revisions share counts for each.
@@ -78,7 +80,8 @@ impl Report {
             documents: 0,
             deleted_documents: 0,
             leaves: 0,
-            bodies: (0, 0),
+            bodies_md5: 0,
+            bodies_xxh3: 0,
             bodies_without_checksum: 0,
             attachments: 0,
             attachments_without_md5: 0,
@@ -224,8 +227,8 @@ impl<R: ReadAt> Check<'_, R> {
                 Ok(Some(document)) => {
                     self.body_bytes = self.body_bytes.saturating_add(document.stored_length);
                     match document.checksum {
-                        Some(Checksum::Md5) => report.bodies.0 += 1,
-                        Some(Checksum::Xxh3) => report.bodies.1 += 1,
+                        Some(Checksum::Md5) => report.bodies_md5 += 1,
+                        Some(Checksum::Xxh3) => report.bodies_xxh3 += 1,
                         None => report.bodies_without_checksum += 1,
                     }
                     if report.level >= Level::Attachments {
@@ -311,6 +314,12 @@ impl<R: ReadAt> Check<'_, R> {
     }
 
     fn objects(&self, report: &mut Report) {
+        // Disk version 6 has its last purge as an object.
+        if let Purges::Last { list: Some(offset), .. } = &self.database.header().purges
+            && let Err(error) = self.database.term_at(*offset)
+        {
+            report.found(Subject::Tree(TreeName::PurgesBySeq), error);
+        }
         if let Err(error) = self.database.security() {
             report.found(Subject::Security, error);
         }

@@ -175,7 +175,7 @@ fn copy_document<R: ReadAt, W: Write>(
         if let (Some(sizes), Some(other)) = (&mut moved.sizes, &other) {
             let (before, after) = (document.body.root().raw().len() as u64, other.len() as u64);
             // A name takes as much more room in JSON as it does here.
-            sizes.external = (sizes.external + after).saturating_sub(before);
+            sizes.external = sizes.external.saturating_add(after).saturating_sub(before);
         }
         bodies.insert(leaf.revision().clone(), moved);
     }
@@ -187,8 +187,8 @@ fn copy_document<R: ReadAt, W: Write>(
     }
     let after = sum_of_sizes(&copied);
     if let Some(sizes) = &mut copied.sizes {
-        sizes.active = (sizes.active + after.active).saturating_sub(before.active);
-        sizes.external = (sizes.external + after.external).saturating_sub(before.external);
+        sizes.active = sizes.active.saturating_add(after.active).saturating_sub(before.active);
+        sizes.external = sizes.external.saturating_add(after.external).saturating_sub(before.external);
     }
     Ok((copied, changed))
 }

@@ -55,7 +55,7 @@ fn checksums_of_both_kinds_are_known_apart() {
             .all(|(_, bytes)| { open(bytes).header().place.checksum == Checksum::Md5 })
     );
     let report = open(&CLEAN.files()["_dbs.couch"]).check(Level::Documents);
-    assert!(report.bodies.0 == 0 && report.bodies.1 > 10);
+    assert!(report.bodies_md5 == 0 && report.bodies_xxh3 > 10);
 }
 
 #[test]
