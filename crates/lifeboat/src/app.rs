@@ -122,6 +122,19 @@ impl App {
         Ok(repository)
     }
 
+    /// Opens a copy for a backup, which may rely on what this host has read of it before. Nothing that proves a copy, or
+    /// says how it is, may do so.
+    fn open_cached(&self, copy: &CopySettings) -> Result<Arc<Repository>, Fault> {
+        // What is on this machine is as near as its cache would be.
+        if copy.location.local().is_some() {
+            return self.open(copy);
+        }
+        let folder = self.state().cache_of(copy);
+        let repository = wiring::open_cached(copy, &copy.password()?.read()?, &self.run, folder)?;
+        self.remember_seen(copy, &repository);
+        Ok(repository)
+    }
+
     fn remember_seen(&self, copy: &CopySettings, repository: &Repository) {
         let (now, repository) = (self.run.clock.now(), repository.config().id);
         let is_news = self.state().last_seen(copy).is_none_or(|seen| {
@@ -156,8 +169,21 @@ impl App {
 
     /// Opens all of `copies` that can be opened, at once: each costs a key derivation, and one that is away costs patience.
     pub fn open_each<'a>(&self, copies: &[&'a CopySettings]) -> Result<Each<'a>, Fault> {
+        self.each(copies, &|copy| self.open(copy))
+    }
+
+    /// The same for a backup.
+    pub fn open_each_cached<'a>(&self, copies: &[&'a CopySettings]) -> Result<Each<'a>, Fault> {
+        self.each(copies, &|copy| self.open_cached(copy))
+    }
+
+    fn each<'a>(
+        &self,
+        copies: &[&'a CopySettings],
+        open: &(dyn Fn(&CopySettings) -> Result<Arc<Repository>, Fault> + Sync),
+    ) -> Result<Each<'a>, Fault> {
         let opened: Vec<_> = std::thread::scope(|scope| {
-            let open = |copy: &'a CopySettings| scope.spawn(move || self.open(copy));
+            let open = |copy: &'a CopySettings| scope.spawn(move || open(copy));
             let threads: Vec<_> = copies.iter().map(|copy| (*copy, open(copy))).collect();
             let panicked = |_| Err(Fault::new(FaultKind::Failed, "opening it panicked"));
             threads.into_iter().map(|(copy, thread)| (copy, thread.join().unwrap_or_else(panicked))).collect()

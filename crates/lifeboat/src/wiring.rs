@@ -1,6 +1,6 @@
 //! Settings become storages, repositories and sources. The only file that knows both sides.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use archive::Recipients;
@@ -17,6 +17,8 @@ use operations::config::{
     ArchiveKey, AzureLocation, AzureLogin, CommandLine, CopySettings, Environment, Location, S3Location, Secret,
     SecretSource, SftpLocation, SourceKind, SourceSettings, StackSettings,
 };
+use repository::limits::CACHE_BYTES_MAX;
+use repository::storage::cache::Cache;
 use repository::storage::limit::Limit;
 use repository::storage::objects::{LimitedObjects, ObjectPlace};
 use repository::storage::retry::Retry;
@@ -127,6 +129,17 @@ fn tenacious(storage: Arc<dyn Storage>, run: &Run) -> Arc<dyn Storage> {
 /// Opens a copy with a password.
 pub fn open(copy: &CopySettings, password: &Secret, run: &Run) -> Result<Arc<Repository>, Fault> {
     Ok(Arc::new(Repository::open(storage(copy, run)?, password.expose())?))
+}
+
+/// Opens the repository of a copy with a cache before it, in `folder`.
+pub fn open_cached(
+    copy: &CopySettings,
+    password: &Secret,
+    run: &Run,
+    folder: PathBuf,
+) -> Result<Arc<Repository>, Fault> {
+    let cache = Cache::new(storage(copy, run)?, folder, CACHE_BYTES_MAX);
+    Ok(Arc::new(Repository::open(Arc::new(cache), password.expose())?))
 }
 
 /// Whether a place holds key files, so that a new password would open nothing there.

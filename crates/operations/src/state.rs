@@ -88,6 +88,11 @@ impl State {
         self.load("last-seen", &in_place(copy))
     }
 
+    /// The folder for what is kept near of a copy that is far.
+    pub fn cache_of(&self, copy: &CopySettings) -> PathBuf {
+        self.path("cache", &in_place(copy)).with_extension("")
+    }
+
     /// Puts a file in the place of the one before. Other programs never see half of it.
     fn save(&self, kind: &str, name: &str, value: &impl Serialize) -> Result<(), Fault> {
         let path = self.path(kind, name);

@@ -303,6 +303,10 @@ impl<'a> Shared<'a> {
             Ok(()) | Err(StorageError::AlreadyExists { .. }) => {}
             Err(error) => return Err(error.into()),
         }
+        // The next backup compares with these trees.
+        if pack.listing.blobs.first().is_some_and(|blob| blob.kind == BlobKind::Tree) {
+            self.repository.storage().keep_near(File::pack(pack.listing.id), Some(&pack.bytes));
+        }
         lock(&self.stored).packs += 1;
         let full = {
             let mut listing = lock(&self.listing);

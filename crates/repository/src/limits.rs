@@ -60,6 +60,8 @@ pub const LOCK_STALE: Duration = Duration::from_secs(30 * 60);
 pub const SPOOL_BYTES_MAX: u64 = 4 << 30;
 /// What they leave free of the disk.
 pub const SPOOL_BYTES_LEFT_MIN: u64 = 1 << 30;
+/// Bytes of one copy's cache: indexes, snapshots and trees of some ten million files.
+pub const CACHE_BYTES_MAX: u64 = 2 << 30;
 /// How far the machine's clock and a storage's own may be apart where something is removed by its age.
 pub const CLOCK_BESIDE_STORAGE_MAX: Duration = Duration::from_secs(60 * 60);
 /// How far the newest snapshot may be in the future there: clocks of several hosts differ, and so do their owners.

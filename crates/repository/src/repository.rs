@@ -350,6 +350,9 @@ impl Repository {
         let blob = &location.blob;
         let damaged = |what| Error::BlobDamaged { id: blob.id, kind: blob.kind.name(), pack: location.pack, what };
         let range = u64::from(blob.offset)..u64::from(blob.offset) + u64::from(blob.length);
+        if blob.kind == BlobKind::Tree {
+            self.storage.keep_near(File::pack(location.pack), None);
+        }
         let mut stored = match self.storage.get(File::pack(location.pack), Some(range)) {
             // The pack is shorter than the index says, or lies on a dead sector.
             Err(StorageError::Permanent { what, .. }) => return Err(damaged(what)),

@@ -1,5 +1,6 @@
 //! The seam to a copy's place. A storage is dumb on purpose: it keeps whole, immutable objects under restic's names.
 
+pub mod cache;
 pub mod fault;
 pub mod follow;
 pub mod limit;
@@ -191,6 +192,10 @@ pub trait Storage: Send + Sync {
     fn modified(&self, _file: File) -> Result<Option<Timestamp>, StorageError> {
         Ok(None)
     }
+
+    /// Says that parts of a file will be read again and again, so that a place that is far may be asked for it once.
+    /// `bytes` is its content where the caller has it. A hint: it may do nothing, and it cannot fail.
+    fn keep_near(&self, _file: File, _bytes: Option<&[u8]>) {}
 
     /// Removes a file. Removing what is not there is an error, so that a caller learns that somebody else was at work.
     fn delete(&self, file: File) -> Result<(), StorageError>;

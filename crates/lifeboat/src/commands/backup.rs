@@ -72,7 +72,7 @@ fn take(app: &App, stack: &StackSettings, only: &[String], tags: &[String]) -> R
     }
     let copies = app.repositories(None, Some(stack))?;
     run_before(app, stack)?;
-    let mut each = app.open_each(&copies)?;
+    let mut each = app.open_each_cached(&copies)?;
     let Some(first) = each.opened.first() else { return Err(app.none_opened(each.faults)) };
     let copy = first.copy;
     let others = each.opened.iter().skip(1).filter(|other| other.repository.is_copy_of(&first.repository));

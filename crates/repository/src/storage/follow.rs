@@ -173,6 +173,10 @@ impl Storage for Follow {
         self.inner.modified(file)
     }
 
+    fn keep_near(&self, file: File, bytes: Option<&[u8]>) {
+        self.inner.keep_near(file, bytes);
+    }
+
     fn delete(&self, file: File) -> Result<(), StorageError> {
         self.inner.delete(file)
     }

@@ -98,6 +98,10 @@ impl Storage for Record {
         self.inner.modified(file)
     }
 
+    fn keep_near(&self, file: File, bytes: Option<&[u8]>) {
+        self.inner.keep_near(file, bytes);
+    }
+
     fn delete(&self, file: File) -> Result<(), StorageError> {
         let result = self.inner.delete(file);
         self.note(Verb::Delete, file, 0, result.is_ok());

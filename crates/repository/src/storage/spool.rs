@@ -110,6 +110,10 @@ impl Storage for Spool {
         self.inner.modified(file)
     }
 
+    fn keep_near(&self, file: File, bytes: Option<&[u8]>) {
+        self.inner.keep_near(file, bytes);
+    }
+
     fn delete(&self, file: File) -> Result<(), StorageError> {
         let mut kept = self.kept();
         if let Some(bytes) = kept.packs.remove(&file) {

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use repository::storage::cache::Cache;
 use repository::storage::record::{Call, Record, Verb};
 use repository::{FileKind, Index};
 
@@ -63,6 +64,59 @@ fn an_unchanged_source_costs_one_snapshot_and_reads_trees_alone() {
     // The root, the source and its one folder.
     assert_eq!(gets.len(), 3);
     assert!(gets.iter().map(|call| call.bytes).sum::<u64>() < 10_000);
+}
+
+#[test]
+fn with_a_cache_a_backup_of_p_packs_is_p_puts_and_no_get() {
+    let (folder, cache) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let write = |name: &str, bytes: &[u8]| std::fs::write(folder.path().join(name), bytes).unwrap();
+    for (number, name) in ["a", "b", "c"].into_iter().enumerate() {
+        write(name, &noise(20 << 20, number as u64));
+    }
+    let world = World::new();
+    let record = Arc::new(Record::new(Arc::new(world.memory.clone())));
+    // Each run opens the copy anew, as the program does.
+    let run = || {
+        let near = Cache::new(record.clone(), cache.path().to_owned(), 1 << 30);
+        let repository = open(Arc::new(near)).unwrap();
+        record.take();
+        let backup = back_up(&world.cx(), &repository, FolderCapture::of(folder.path())).unwrap();
+        (backup, record.take())
+    };
+    let gets = |calls: &[Call]| {
+        calls
+            .iter()
+            .filter(|call| call.verb == Verb::Get && call.kind != FileKind::Lock)
+            .map(|call| call.kind)
+            .collect::<Vec<_>>()
+    };
+    let lists = |calls: &[Call]| {
+        let mut kinds: Vec<_> = calls.iter().filter(|call| call.verb == Verb::List).map(|call| call.kind).collect();
+        kinds.sort();
+        kinds.dedup();
+        kinds
+    };
+    run();
+    write("d", &noise(20 << 20, 9));
+    let (backup, calls) = run();
+    let packs = count(&calls, Verb::Put, FileKind::Pack);
+    assert_eq!(backup.stats.stored.packs, packs as u64);
+    assert_eq!(gets(&calls), [], "what others wrote since is all that would be fetched");
+    assert_eq!(lists(&calls), [FileKind::Index, FileKind::Snapshot, FileKind::Lock]);
+    let puts = calls.iter().filter(|call| call.verb == Verb::Put && call.kind != FileKind::Lock).count();
+    assert_eq!(puts, packs + packs.div_ceil(64) + 1);
+    // Unchanged: nothing but the snapshot.
+    let (_, calls) = run();
+    assert_eq!(gets(&calls), []);
+    let puts: Vec<_> = calls.iter().filter(|call| call.verb == Verb::Put).map(|call| call.kind).collect();
+    assert_eq!(puts, [FileKind::Lock, FileKind::Snapshot]);
+    // Without its cache it costs each index, snapshot and pack of trees once.
+    std::fs::remove_dir_all(cache.path()).unwrap();
+    let (_, calls) = run();
+    let packs = count(&calls, Verb::Get, FileKind::Pack);
+    assert!((1..=3).contains(&packs), "{packs}");
+    let (_, calls) = run();
+    assert_eq!(gets(&calls), []);
 }
 
 #[test]
