@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Makes the stored corpus: real files out of the test fixtures that restic and rustic made, and edge cases by hand.
+"""Makes the stored corpus: real files out of the test fixtures that restic, rustic and CouchDB made, and edge cases by hand.
 
     fuzz/make-corpus.py
 
@@ -17,9 +17,11 @@ import struct
 import subprocess
 import tarfile
 import tempfile
+import zlib
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
+COUCH_FIXTURES = HERE.parent / "crates/couchfile/tests/fixtures"
 FIXTURES = HERE.parent / "crates/repository/tests/formats/fixtures"
 PASSWORD = "correct horse battery staple"
 ID = "ab" * 32
@@ -206,7 +208,96 @@ def edge_cases():
     put("unpacked", "run", b"\x02" + bytes.fromhex("28b52ffd0058030010") + b" ")
 
 
+def couch_files():
+    """Small files that CouchDB wrote. `couch_file/attachments-and-conflicts` is by the writer of the crate couchfile."""
+    wanted = {
+        "couchdb-eunit.tar.gz": ["db_v6_with_1_purge_req.couch", "db_v7_with_1_purge_req.couch", "db_non_partitioned.couch",
+                                 "1f2c24bc334d701c2048f85e7438eef1.view", "6cf2c2f766f87b618edf6630b00f8736.view"],
+        "clean.data.tar.gz": ["data/_nodes.couch", "data/shards/00000000-7fffffff/gone.1795229459.couch"],
+    }
+    for archive, paths in wanted.items():
+        with tarfile.open(COUCH_FIXTURES / archive) as files:
+            for path in paths:
+                name = Path(path)
+                target = "couch_view" if name.suffix == ".view" else "couch_file"
+                put(target, name.stem.removeprefix("_"), files.extractfile(path).read())
+
+
+class Atom(str):
+    """Where a string would be a binary."""
+
+
+def term(value):
+    """As Erlang encodes it; a dict is an object of CouchDB's JSON."""
+    match value:
+        case bool():
+            return term(Atom(str(value).lower()))
+        case Atom():
+            return b"d" + struct.pack(">H", len(value)) + value.encode()
+        case int() if 0 <= value < 256:
+            return bytes([97, value])
+        case int() if -(1 << 31) <= value < 1 << 31:
+            return b"b" + struct.pack(">i", value)
+        case int():
+            size = (value.bit_length() + 7) // 8
+            return bytes([110, size, value < 0]) + abs(value).to_bytes(size, "little")
+        case float():
+            return b"F" + struct.pack(">d", value)
+        case str() | bytes():
+            value = value.encode() if isinstance(value, str) else value
+            return b"m" + struct.pack(">I", len(value)) + value
+        case tuple():
+            return bytes([104, len(value)]) + b"".join(map(term, value))
+        case dict():
+            return term(([pair for pair in value.items()],))
+        case []:
+            return b"j"
+        case list() if all(type(item) is int and 0 <= item < 256 for item in value):
+            return b"k" + struct.pack(">H", len(value)) + bytes(value)
+        case list():
+            return b"l" + struct.pack(">I", len(value)) + b"".join(map(term, value)) + b"j"
+
+
+def couch_terms():
+    def leaf(deleted, offset, seq):
+        return (deleted, offset, seq, (40, 50), [([(8192, 4)], 4)])
+    tree = [(1, (b"\1" * 16, [], [(b"\2" * 16, leaf(0, 4242, 7), []), (b"\3" * 16, leaf(1, 5000, 9), [])])),
+            (3, (b"x", (0, 99, 2), []))]
+    attachment = ("a.txt", "text/plain", [(8192, 4), (9000, 5)], 9, 12, 2, b"\5" * 16, Atom("gzip"))
+    terms = {
+        "json": {"a": [1, -1, 1 << 80, 1.5, True, Atom("null")], "b\"\\\n\u00e9": {}, "": []},
+        "revisions": tree,
+        "by-id": ("doc", (9, 0, (40, 50), tree)),
+        "by-seq": (9, ("doc", 0, (40, 50), tree)),
+        "by-seq-old": (9, ("doc", [((2, b"\2" * 16), 7, 4242)], [])),
+        "local": ("_local/x", (3, {"a": 1})),
+        "attachment": attachment,
+        "attachment-extended": (attachment, [(Atom("headers"), [])]),
+        "deep": None,
+    }
+    for name, value in terms.items():
+        encoded = b"\x83" + (term(value) if value is not None else b"l\0\0\0\1" * 300 + b"j" * 301)
+        packed = zlib.compress(encoded[1:])
+        put("couch_term", name, encoded)
+        put("couch_compressed", f"deflated-{name}", b"\2" + struct.pack(">I", len(encoded) - 1) + packed)
+        # Snappy's form of what it could not shrink: a length, then one literal.
+        length = len(encoded)
+        short = bytes([length]) if length < 128 else bytes([length & 127 | 128, length >> 7])
+        put("couch_compressed", f"snappy-{name}", b"\1" + short + b"\xf4" + struct.pack("<H", length - 1) + encoded)
+    put("couch_compressed", "plain", b"\0" + b"some text, some text" * 9)
+
+    a, b = "00000000-7fffffff", "80000000-ffffffff"
+    shard_map = {"shard_suffix": list(b".1795229456"), "changelog": [["add", a, "a@b"], ["split", a, [a, b], "c@d"], ["x", 7]],
+                 "by_node": {"a@b": [a, b], "n@h": [a]}, "by_range": {a: ["a@b", "n@h"], b: ["a@b"]},
+                 "props": {"partitioned": True}}
+    put("couch_shard_map", "two-ranges", b"\x83" + term(shard_map))
+    put("couch_shard_map", "clash", b"\x83" + term({"by_node": {"a@b": [a], "c@d": [b]}, "by_range": {a: ["a@b", "c@d"]}}))
+    put("couch_shard_map", "other", b"\x83" + term({"validate_doc_update": "function"}))
+
+
 if __name__ == "__main__":
+    couch_files()
+    couch_terms()
     for fixture in ["restic-0.14-version-1", "restic-0.14-version-2", "restic-0.14-differing", "rustic-0.11-version-2"]:
         real_files(fixture)
     edge_cases()
