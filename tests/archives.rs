@@ -144,7 +144,7 @@ fn what_an_archive_copy_lacks_is_written_again_and_old_ones_go_by_its_own_rules(
     site.lifeboat(["forget", "--copy", "bundle"]).ok().says(["removed 1 snapshot"]);
     assert_eq!(archives(&bundles).len(), 4);
     std::fs::remove_file(of_source(&bundles, "more")).unwrap();
-    site.lifeboat(["status"]).says(["copy bundle"]);
+    site.lifeboat(["status"]).exits(3).says(["copy bundle"]);
     site.lifeboat(["sync", "--copy", "bundle", "--dry-run"]).ok().says(["would write archives of 1 snapshot"]);
     site.lifeboat(["sync", "--copy", "bundle"]).ok().says(["copy bundle got 1 snapshot", "in 1 archive"]);
     assert_eq!(archives(&bundles).len(), 4, "what its rules removed does not come back");
@@ -155,10 +155,11 @@ fn what_an_archive_copy_lacks_is_written_again_and_old_ones_go_by_its_own_rules(
     site.lifeboat(["snapshots", "--copy", "bundle"]).ok().says([&ids[2][..8], ".tar.zst.age", "archived"]);
     // By name it goes everywhere, but for the newest.
     site.lifeboat(["forget", &ids[2]]).exits(2).says(["is the newest of its stack"]);
-    site.lifeboat(["forget", &ids[1]]).ok();
+    site.lifeboat(["forget", &ids[1], "--copy", "bundle"]).ok();
     assert_eq!(archives(&bundles).len(), 2);
+    site.lifeboat(["forget", "--copy", "bundle", "--keep-tag", "x"]).exits(2).says(["archives carry no tags"]);
     for command in
-        [&["ls", "latest", "--copy", "bundle"][..], &["check", "--copy", "bundle"], &["drill", "--copy", "bundle"]]
+        [&["ls", "latest", "--copy", "bundle"][..], &["prune", "--copy", "bundle"], &["drill", "--copy", "bundle"]]
     {
         site.lifeboat(command).exits(2).says(["copy bundle keeps archives"]);
     }
@@ -168,18 +169,85 @@ fn what_an_archive_copy_lacks_is_written_again_and_old_ones_go_by_its_own_rules(
 }
 
 #[test]
+fn a_damaged_archive_is_found_without_a_key_and_written_anew() {
+    let site = site(&to_recipient());
+    std::fs::write(site.data().join("a"), Dice::new(4).bytes(200_000)).unwrap();
+    site.lifeboat(["backup"]).ok();
+    site.lifeboat(["drill", "--all-copies"]).ok();
+    site.lifeboat(["status"]).exits(3).says(["were not read back", "check --copy bundle --read-data"]);
+    site.lifeboat(["check", "--read-data"]).ok().says(["copy bundle: 1 archived snapshot", "read back and as written"]);
+    site.lifeboat(["status"]).ok().says(["app: safe"]);
+    let path = of_source(&site.path("bundles"), "files");
+    let seal = std::fs::read_to_string(format!("{}.sha256", path.display())).unwrap();
+    run(Command::new("sha256sum")
+        .arg("-c")
+        .arg(format!("{}.sha256", path.display()))
+        .current_dir(path.parent().unwrap()))
+    .ok();
+    assert!(seal.contains("bytes"));
+    let whole = std::fs::read(&path).unwrap();
+    let rewrite = |bytes: &[u8]| {
+        std::fs::remove_file(&path).unwrap();
+        std::fs::write(&path, bytes).unwrap();
+    };
+    rewrite(&whole[..whole.len() - 9]);
+    site.lifeboat(["check", "--copy", "bundle"]).exits(1).says(["copy bundle is DAMAGED", "`lifeboat heal`"]);
+    let mut flipped = whole.clone();
+    flipped[100_000] ^= 1;
+    rewrite(&flipped);
+    site.lifeboat(["check", "--copy", "bundle"]).ok();
+    site.lifeboat(["check", "--copy", "bundle", "--read-data"]).exits(1);
+    site.lifeboat(["status"]).exits(1).says(["the check of copy bundle"]);
+    site.lifeboat(["heal", "--copy", "bundle", "--read-data"]).ok().says(["1 damaged archive written anew"]);
+    site.lifeboat(["check", "--read-data"]).ok();
+    site.lifeboat(["heal"]).ok().says(["copy bundle is whole; nothing to mend"]);
+}
+
+#[test]
+fn the_last_whole_snapshot_of_archives_is_not_forgotten_for_one_that_is_not() {
+    let site = site(&to_recipient());
+    let mut ids = Vec::new();
+    for text in ["one", "two"] {
+        std::fs::write(site.data().join("a"), text).unwrap();
+        ids.push(site.backup());
+        std::thread::sleep(std::time::Duration::from_millis(1100));
+    }
+    std::fs::remove_file(of_source(&site.path("bundles"), "more")).unwrap();
+    site.lifeboat(["forget", &ids[0]]).exits(2).says(["is the newest of its stack"]);
+    assert_eq!(archives(&site.path("bundles")).len(), 3);
+}
+
+#[test]
+fn a_rule_that_archives_cannot_keep_is_refused() {
+    let site = site(&to_recipient());
+    let text = std::fs::read_to_string(site.config()).unwrap();
+    let with_tags = text.replace("    sources:", "    retention: { last: 2, tags: keep }\n    sources:");
+    std::fs::write(site.config(), &with_tags).unwrap();
+    site.lifeboat(["backup"]).exits(2).says(["archives carry no tags", "`retention` of its own"]);
+    let own = with_tags.replace("layout: archive,", "layout: archive, retention: { last: 1 },");
+    std::fs::write(site.config(), own).unwrap();
+    site.lifeboat(["backup"]).ok();
+}
+
+#[test]
 fn an_archive_copy_whose_disk_is_not_mounted_is_not_filled_in_its_stead() {
     let site = site(&to_recipient());
     std::fs::write(site.data().join("a"), "one").unwrap();
     site.lifeboat(["backup"]).ok();
     std::fs::rename(site.path("bundles"), site.path("away")).unwrap();
-    site.lifeboat(["backup"]).exits(3).says(["copy bundle FAILED", "mount its disk"]);
+    site.lifeboat(["backup"]).exits(3).says(["copy bundle FAILED", "mount it"]);
+    assert!(!site.path("bundles").exists());
+    // Also where this host has forgotten that it was ever there, and `init` is asked again.
+    site.lifeboat(["init"]);
+    assert!(!site.path("bundles").exists());
+    std::fs::remove_dir_all(site.path("state")).unwrap();
+    site.lifeboat(["backup"]).exits(3).says(["copy bundle FAILED"]);
     assert!(!site.path("bundles").exists());
     site.lifeboat(["status"]).exits(1).says(["bundle"]);
     configure(&site, &format!("{}, removable: true", to_recipient()));
     site.lifeboat(["backup"]).ok().says(["copy bundle is not here"]);
     std::fs::rename(site.path("away"), site.path("bundles")).unwrap();
-    site.lifeboat(["sync"]).ok().says(["copy bundle got 2 snapshots"]);
+    site.lifeboat(["sync"]).ok().says(["copy bundle got 3 snapshots"]);
 }
 
 #[test]

@@ -7,9 +7,12 @@ use repository::StorageError;
 /// Why an archive was not written or not read.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The repository it comes from, the place it goes to or a folder of this machine; or the run was cancelled.
+    /// The repository it comes from, or a folder of this machine; or the run was cancelled.
     #[error(transparent)]
     Engine(#[from] repository::Error),
+    /// The place that the archive goes to or comes from.
+    #[error(transparent)]
+    Place(#[from] StorageError),
     /// What was given to encrypt or decrypt with is not usable.
     #[error("{what}")]
     Key {
@@ -25,12 +28,6 @@ pub enum Error {
         /// What shows it.
         what: String,
     },
-}
-
-impl From<StorageError> for Error {
-    fn from(error: StorageError) -> Self {
-        Self::Engine(error.into())
-    }
 }
 
 /// What an error of a stream means: what the storage or the repository below it said, else what `otherwise` makes of it.

@@ -12,6 +12,12 @@ use zeroize::Zeroizing;
 use crate::Error;
 use crate::error::{damaged, of_stream};
 
+/// Memory that deriving a key takes is 1 KiB times two to the power of this: 64 MiB. What `age` chooses by itself depends on
+/// the machine's speed, and is 256 MiB or more.
+const WORK_FACTOR: u8 = 16;
+/// Archives that others made may ask for 1 GiB.
+const WORK_FACTOR_MAX: u8 = 20;
+
 /// To whom archives are encrypted.
 pub enum Recipients {
     /// The holders of keys. At least one.
@@ -47,12 +53,16 @@ impl Recipients {
     /// Encrypts what is written into it.
     pub(crate) fn encrypt<W: Write>(&self, to: W) -> Result<StreamWriter<W>, Error> {
         let encryptor = match self {
-            Self::Passphrase(text) => age::Encryptor::with_user_passphrase(text.clone()),
+            Self::Passphrase(text) => {
+                let mut recipient = age::scrypt::Recipient::new(text.clone());
+                recipient.set_work_factor(WORK_FACTOR);
+                age::Encryptor::with_recipients(iter::once(&recipient as &dyn age::Recipient))
+            }
             Self::Keys(keys) => {
-                let keys = keys.iter().map(|key| -> &dyn age::Recipient { &**key });
-                age::Encryptor::with_recipients(keys).map_err(|error| Error::Key { what: error.to_string() })?
+                age::Encryptor::with_recipients(keys.iter().map(|key| -> &dyn age::Recipient { &**key }))
             }
         };
+        let encryptor = encryptor.map_err(|error| Error::Key { what: error.to_string() })?;
         let failed = |error: io::Error| Error::Key { what: format!("encryption cannot begin: {error}") };
         encryptor.wrap_output(to).map_err(|error| of_stream(error, failed))
     }
@@ -122,7 +132,8 @@ impl Identities {
         let decryptor = age::Decryptor::new(from).map_err(of_age)?;
         match self {
             Self::Passphrase(text) => {
-                let identity = age::scrypt::Identity::new(text.clone());
+                let mut identity = age::scrypt::Identity::new(text.clone());
+                identity.set_max_work_factor(WORK_FACTOR_MAX);
                 decryptor.decrypt(iter::once(&identity as &dyn age::Identity))
             }
             Self::Keys(keys) => decryptor.decrypt(keys.iter().map(|key| &**key)),
@@ -137,6 +148,9 @@ fn of_age(error: age::DecryptError) -> Error {
         age::DecryptError::NoMatchingKeys
         | age::DecryptError::DecryptionFailed
         | age::DecryptError::KeyDecryptionFailed => Error::WrongKey,
+        age::DecryptError::ExcessiveWork { .. } => {
+            Error::Key { what: "deriving its key would take more memory than is allowed; `age -d` opens it".to_owned() }
+        }
         other => Error::Damaged { what: other.to_string() },
     }
 }

@@ -1,6 +1,5 @@
 //! Puts an archive back into a folder, and finds out whether it is whole.
 
-use std::collections::HashSet;
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Seek as _, SeekFrom, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
@@ -28,8 +27,8 @@ pub struct Unpacked {
     pub restored: Restored,
     /// The source it holds, as its folder is called.
     pub source: Option<String>,
-    /// The files that stand before the source, by name.
-    pub preface: Vec<(String, Vec<u8>)>,
+    /// The file that stands before the source, with its name: the manifest.
+    pub preface: Option<(String, Vec<u8>)>,
 }
 
 /// Unpacks an archive into `target/SOURCE`, which must not be there. The archive is whole and unchanged if this returns
@@ -44,8 +43,7 @@ pub fn unpack(
     let decrypted = identities.decrypt(archive)?;
     let decompressed = zstd::Decoder::new(decrypted).map_err(read)?;
     let mut tar = tar::Archive::new(decompressed);
-    let mut unpacking =
-        Unpacking { cx, target, options, unpacked: Unpacked::default(), folders: Vec::new(), made: HashSet::new() };
+    let mut unpacking = Unpacking { cx, target, options, unpacked: Unpacked::default(), open: Vec::new() };
     let mut members = MemberReader::default();
     for entry in tar.entries().map_err(read)?.raw(true) {
         cx.cancel.check()?;
@@ -55,11 +53,11 @@ pub fn unpack(
         }
     }
     // Only its very end tells that nothing was cut off.
-    io::copy(&mut tar.into_inner(), &mut io::sink()).map_err(read)?;
-    // Folders get their metadata last, the innermost first: making what they hold changes their times.
-    for (path, node) in std::mem::take(&mut unpacking.folders).into_iter().rev() {
-        unpacking.apply(&path, &node);
+    let (mut rest, mut buffer) = (tar.into_inner(), vec![0; READ_BYTES]);
+    while rest.read(&mut buffer).map_err(read)? > 0 {
+        cx.cancel.check()?;
     }
+    unpacking.leave_until(Path::new(""));
     Ok(unpacking.unpacked)
 }
 
@@ -68,44 +66,34 @@ struct Unpacking<'a> {
     target: &'a Path,
     options: Options,
     unpacked: Unpacked,
-    folders: Vec<(PathBuf, Node)>,
-    /// The folders that were made here. Nothing is put anywhere else, so that no link can lead out of them.
-    made: HashSet<PathBuf>,
+    /// The folders from the source's own down to where we are, all made here. Nothing is put anywhere else, so that no link
+    /// can lead out of them. Each gets its metadata when it is left: making what it holds changes its times.
+    open: Vec<(PathBuf, Node)>,
 }
 
 impl Unpacking<'_> {
     fn take(&mut self, member: Member, content: &mut impl Read) -> Result<(), Error> {
         let Member { path, node, link } = member;
         let parent = path.parent().unwrap_or(Path::new(""));
+        self.leave_until(parent);
         if parent.as_os_str().is_empty() {
             match node.kind {
-                NodeKind::Dir => self.unpacked.source = Some(node.display_name().into_owned()),
+                NodeKind::Dir if self.unpacked.source.is_none() => {
+                    self.unpacked.source = Some(node.display_name().into_owned());
+                }
                 _ => return self.preface(&node, content),
             }
-        } else if !self.made.contains(parent) {
-            return Err(Error::Damaged { what: format!("{} comes before its folder", path.display()) });
+        } else if self.open.last().is_none_or(|(open, _)| open != parent) {
+            return Err(Error::Damaged { what: format!("{} comes outside of its folder", path.display()) });
         }
         let full = self.target.join(&path);
         match (node.kind, link) {
             (NodeKind::Dir, _) => {
                 DirBuilder::new().mode(0o700).create(&full).map_err(repository::Error::local(&full))?;
                 self.unpacked.restored.dirs += 1;
-                self.made.insert(path.clone());
-                self.folders.push((path, node));
+                self.open.push((path, node));
             }
-            (_, Some(first)) => {
-                // A name is a link to what was made here, or to nothing.
-                if !first.parent().is_some_and(|parent| self.made.contains(parent)) {
-                    return Err(Error::Damaged { what: format!("{} links to what is not in it", path.display()) });
-                }
-                let first = self.target.join(first);
-                let found = std::fs::symlink_metadata(&first).map_err(repository::Error::local(&first))?;
-                std::fs::hard_link(&first, &full).map_err(repository::Error::local(&full))?;
-                if found.is_file() {
-                    self.unpacked.restored.files += 1;
-                    self.unpacked.restored.bytes += found.len();
-                }
-            }
+            (_, Some(first)) => self.link(&path, &full, &first)?,
             (NodeKind::File, None) => {
                 self.file(&full, &node, content)?;
                 self.unpacked.restored.files += 1;
@@ -125,13 +113,58 @@ impl Unpacking<'_> {
         Ok(())
     }
 
+    /// Gives the folders their metadata that `path` does not lie in.
+    fn leave_until(&mut self, path: &Path) {
+        while let Some((open, node)) = self.open.pop_if(|(open, _)| !path.starts_with(open)) {
+            self.apply(&open, &node);
+        }
+    }
+
+    /// Gives what came before a second name. Where there are no second names, a copy is better than nothing.
+    fn link(&mut self, path: &Path, full: &Path, first: &Path) -> Result<(), Error> {
+        if !self.is_made_here(first) {
+            return Err(Error::Damaged { what: format!("{} links to what is not in it", path.display()) });
+        }
+        let first = self.target.join(first);
+        let Ok(found) = std::fs::symlink_metadata(&first) else {
+            // A device that only root can make, which was told of.
+            self.problem(path, "not restored: it is another name of what could not be made");
+            return Ok(());
+        };
+        if found.is_dir() {
+            return Err(Error::Damaged { what: format!("{} links to a folder", path.display()) });
+        }
+        if std::fs::hard_link(&first, full).is_err() {
+            if !found.is_file() {
+                self.problem(path, "not restored: no second names can be made here");
+                return Ok(());
+            }
+            std::fs::copy(&first, full).map_err(repository::Error::local(full))?;
+        }
+        if found.is_file() {
+            self.unpacked.restored.files += 1;
+            self.unpacked.restored.bytes += found.len();
+        }
+        Ok(())
+    }
+
+    /// Whether the folders on the way to `path` are folders here, and none of them a link.
+    fn is_made_here(&self, path: &Path) -> bool {
+        let folders = path.ancestors().skip(1).filter(|folder| !folder.as_os_str().is_empty());
+        let is_folder =
+            |folder: &Path| std::fs::symlink_metadata(self.target.join(folder)).is_ok_and(|found| found.is_dir());
+        self.unpacked.source.as_ref().is_some_and(|source| path.starts_with(source))
+            && folders.into_iter().all(is_folder)
+    }
+
     fn preface(&mut self, node: &Node, content: &mut impl Read) -> Result<(), Error> {
-        if node.kind != NodeKind::File || node.size > PREFACE_BYTES_MAX {
+        let is_first = self.unpacked.preface.is_none() && self.unpacked.source.is_none();
+        if node.kind != NodeKind::File || node.size > PREFACE_BYTES_MAX || !is_first {
             return Err(Error::Damaged { what: format!("{} stands beside the source", node.display_name()) });
         }
         let mut bytes = Vec::new();
         content.read_to_end(&mut bytes).map_err(read)?;
-        self.unpacked.preface.push((node.display_name().into_owned(), bytes));
+        self.unpacked.preface = Some((node.display_name().into_owned(), bytes));
         Ok(())
     }
 
@@ -249,7 +282,7 @@ mod tests {
         let target = tempfile::tempdir().unwrap();
         let unpacked = unpack_to(target.path(), &whole(&recipients, &content), &identities).unwrap();
         assert_eq!(unpacked.source.as_deref(), Some("records"));
-        assert_eq!(unpacked.preface, [("lifeboat.json".to_owned(), b"{}".to_vec())]);
+        assert_eq!(unpacked.preface, Some(("lifeboat.json".to_owned(), b"{}".to_vec())));
         let Restored { files, dirs, bytes, problems, .. } = unpacked.restored;
         assert_eq!((files, dirs, bytes), (2, 1, 2 * content.len() as u64));
         assert_eq!(problems, []);

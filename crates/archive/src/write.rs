@@ -6,9 +6,10 @@ use std::path::{Path, PathBuf};
 
 use repository::format::pack::BlobKind;
 use repository::restore::LinkKey;
-use repository::storage::objects::ObjectSink;
+use repository::storage::archives::ArchiveSink;
 use repository::walk::{self, Go, Step};
 use repository::{Event, Id, Index, Node, NodeKind, Repository, RunCx};
+use sha2::{Digest as _, Sha256};
 
 use crate::error::of_stream;
 use crate::key::Recipients;
@@ -25,26 +26,52 @@ pub struct Job<'a> {
     pub index: &'a Index,
     /// The snapshot's root.
     pub tree: &'a Id,
-    /// Files of the root to put before the source, such as the manifest.
-    pub preface: &'a [&'a str],
+    /// A file of the root to put before the source: the manifest.
+    pub preface: &'a str,
     /// The source: a folder of the root.
     pub source: &'a str,
 }
 
-/// Writes the archive and gives its size in bytes. On any error nothing of it is seen. Whatever is damaged in the
+/// An archive that was written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Written {
+    /// Its size.
+    pub bytes: u64,
+    /// The SHA-256 of what is stored.
+    pub sha256: [u8; 32],
+}
+
+/// Writes the archive. On any error nothing of it is seen. Whatever is damaged in the
 /// repository is an error: an archive is whole, or is not.
-pub fn write(cx: &RunCx<'_>, job: &Job<'_>, recipients: &Recipients, sink: ObjectSink<'_>) -> Result<u64, Error> {
-    let encrypted = recipients.encrypt(sink)?;
+pub fn write(cx: &RunCx<'_>, job: &Job<'_>, recipients: &Recipients, sink: ArchiveSink<'_>) -> Result<Written, Error> {
+    let encrypted = recipients.encrypt(Hashed { inner: sink, hash: Sha256::new() })?;
     let mut compressed = zstd::Encoder::new(encrypted, LEVEL).map_err(written)?;
     compressed.include_checksum(true).map_err(written)?;
     let mut writer = Writer { cx, job, tar: tar::Builder::new(compressed), links: HashMap::new() };
-    for name in job.preface {
-        writer.root_member(name)?;
-    }
+    writer.root_member(job.preface)?;
     writer.root_member(job.source)?;
     let compressed = writer.tar.into_inner().map_err(written)?;
     let encrypted = compressed.finish().map_err(written)?;
-    Ok(encrypted.finish().map_err(written)?.finish()?)
+    let Hashed { inner, hash } = encrypted.finish().map_err(written)?;
+    Ok(Written { bytes: inner.finish()?, sha256: hash.finalize().into() })
+}
+
+/// Hashes what goes through.
+struct Hashed<W> {
+    inner: W,
+    hash: Sha256,
+}
+
+impl<W: Write> Write for Hashed<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.inner.write(bytes)?;
+        self.hash.update(&bytes[..written]);
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.inner.flush()
+    }
 }
 
 struct Writer<'a, W: Write> {
@@ -122,13 +149,21 @@ impl Read for Content<'_> {
             self.given += blob.len() as u64;
             self.next += 1;
             self.blob = io::Cursor::new(blob);
-            let is_last = self.next == self.node.content.len();
-            if self.given > self.node.size || (is_last && self.given < self.node.size) {
-                let what = format!("{}: its content is not as long as it says", self.node.display_name());
-                return Err(io::Error::other(repository::Error::Internal(what)));
+            if self.given > self.node.size {
+                return Err(self.other_length());
             }
         }
+        if self.next == self.node.content.len() && self.given != self.node.size {
+            return Err(self.other_length());
+        }
         self.blob.read(buffer)
+    }
+}
+
+impl Content<'_> {
+    fn other_length(&self) -> io::Error {
+        let what = format!("{} has other content than its {} bytes", self.node.display_name(), self.node.size);
+        io::Error::other(repository::Error::MalformedTree { id: *self.job.tree, what })
     }
 }
 

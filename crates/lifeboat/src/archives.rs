@@ -1,70 +1,76 @@
-//! Archive copies as commands use them: open, looked into, written to.
+//! Archive copies as commands use them: open, looked into, begun.
 
-use std::path::Path;
 use std::sync::Arc;
 
-use archive::Identities;
-pub use operations::archives::Held;
 use operations::archives::{self, Contents};
-use operations::config::{ArchiveKey, ArchiveSettings, CopySettings};
+use operations::config::{ArchiveSettings, CopySettings};
 use operations::state::Seen;
 use operations::{Fault, FaultKind};
-use repository::storage::objects::ObjectPlace;
-use repository::{Clock as _, Id};
+use repository::storage::archives::ArchivePlace;
+use repository::{Clock as _, Id, Identity};
 
-use crate::app::App;
+use crate::app::{App, Run};
 use crate::wiring;
+
+pub use operations::archives::Archived;
 
 /// An archive copy whose place was listed.
 pub struct OpenArchives<'a> {
     pub copy: &'a CopySettings,
     pub settings: &'a ArchiveSettings,
-    pub place: Arc<dyn ObjectPlace>,
+    pub place: Arc<dyn ArchivePlace>,
+    /// What this host is called there.
+    pub host: String,
     pub contents: Contents,
 }
 
-/// Lists an archive copy. One that is not where this host saw it last is a fault: its disk may only not be mounted, and an
-/// empty folder must not pass for a copy that lost everything, nor be filled in its stead.
+/// Lists an archive copy. One without a guide and without archives is a fault: its disk may only not be mounted, and an
+/// empty folder must not pass for a copy, nor be filled in its stead.
 pub fn open<'a>(app: &App, copy: &'a CopySettings, settings: &'a ArchiveSettings) -> Result<OpenArchives<'a>, Fault> {
-    let place = wiring::objects(copy, &app.run)?;
-    let contents = archives::contents(&*place, &settings.prefix)?;
-    if contents.has_guide {
-        // Who may read a copy may not always write state; then nobody relies on it.
-        let _ = app.state().save_seen(copy, &Seen { at: app.run.clock.now(), repository: Id::ZERO });
-    } else if let Some(seen) = app.state().last_seen(copy) {
-        let at = seen.at.strftime("%Y-%m-%d");
-        let what = format!("{} held archives on {at}, and {} is not there now", copy.location, archives::GUIDE_NAME);
+    let open = list(&app.run, copy, settings)?;
+    if !open.is_begun() {
+        let held =
+            app.state().last_seen(copy).map(|seen| format!(", which held them on {}", seen.at.strftime("%Y-%m-%d")));
+        let what = format!("there are no archives in {}{}", copy.location, held.unwrap_or_default());
         return Err(Fault::new(FaultKind::NoRepository, what)
-            .with_hint("mount its disk; a copy that is gone for good gets a new name in lifeboat.yaml"));
+            .with_hint("if its disk is not mounted, mount it; else `lifeboat init` begins an archive copy there"));
     }
-    Ok(OpenArchives { copy, settings, place, contents })
+    // Who may read a copy may not always write state; then nobody relies on it.
+    let _ = app.state().save_seen(copy, &Seen { at: app.run.clock.now(), repository: Id::ZERO });
+    Ok(open)
+}
+
+/// Opens those of `copies` that keep archives and can be opened; the others are passed over and named.
+pub fn open_all<'a>(app: &App, copies: &[&'a CopySettings]) -> Result<Vec<OpenArchives<'a>>, Fault> {
+    let mut opened = Vec::new();
+    for copy in copies {
+        let Some(settings) = copy.archives() else { continue };
+        match open(app, copy, settings) {
+            Ok(open) => opened.push(open),
+            Err(fault) if fault.kind == FaultKind::Cancelled || copies.len() == 1 => return Err(fault),
+            Err(fault) => app.output().passed_over(&copy.name, &fault),
+        }
+    }
+    Ok(opened)
+}
+
+/// Begins an archive copy, as `init` does a repository. False where there is one.
+pub fn begin(run: &Run, copy: &CopySettings, settings: &ArchiveSettings) -> Result<bool, Fault> {
+    let open = list(run, copy, settings)?;
+    if !open.contents.has_guide {
+        archives::write_guide(&run.cx(), &*open.place, &settings.prefix)?;
+    }
+    Ok(!open.is_begun())
+}
+
+fn list<'a>(run: &Run, copy: &'a CopySettings, settings: &'a ArchiveSettings) -> Result<OpenArchives<'a>, Fault> {
+    let (place, host) = (wiring::archives(copy, run)?, Identity::of_process().hostname);
+    let contents = archives::contents(&*place, &settings.prefix, &host)?;
+    Ok(OpenArchives { copy, settings, place, host, contents })
 }
 
 impl OpenArchives<'_> {
-    /// Makes a new place one of archives.
-    pub fn begin(&self, app: &App) -> Result<(), Fault> {
-        if !self.contents.has_guide {
-            archives::write_guide(&app.cx(), &*self.place, &self.settings.prefix)?;
-            let _ = app.state().save_seen(self.copy, &Seen { at: app.run.clock.now(), repository: Id::ZERO });
-        }
-        Ok(())
-    }
-}
-
-/// What opens archives: a file with a key, a file with a passphrase, or what the configuration has.
-pub fn identities(
-    key: Option<&Path>,
-    passphrase: Option<&Path>,
-    settings: Option<&ArchiveSettings>,
-) -> Result<Identities, Fault> {
-    match (key, passphrase, settings.map(|settings| &settings.key)) {
-        (Some(file), _, _) => Ok(Identities::from_file(file)?),
-        (None, Some(file), _) => {
-            let passphrase = operations::config::SecretSource::File(file.to_owned()).read()?;
-            Ok(Identities::passphrase(passphrase.expose()))
-        }
-        (None, None, Some(ArchiveKey::Passphrase(source))) => Ok(Identities::passphrase(source.read()?.expose())),
-        (None, None, _) => Err(Fault::new(FaultKind::Usage, "an archive is opened with a key, and none is given")
-            .with_hint("add --identity FILE with the secret key, or --passphrase-file FILE")),
+    fn is_begun(&self) -> bool {
+        self.contents.has_guide || !self.contents.snapshots.is_empty()
     }
 }

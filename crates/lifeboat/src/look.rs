@@ -95,10 +95,10 @@ fn seen(app: &App, copy: &CopySettings, stacks: &[&StackSettings]) -> Result<See
 /// What an archive copy holds, as far as the names of its objects tell. A snapshot that is not whole counts for nothing.
 fn seen_archives(open: &OpenArchives<'_>, stacks: &[&StackSettings]) -> Seen {
     let held = |stack: &&StackSettings| {
-        let whole: Vec<&archives::Held> =
+        let whole: Vec<&archives::Archived> =
             open.contents.snapshots.iter().filter(|held| held.stack == stack.name && held.is_whole()).collect();
         let is_selection =
-            |held: &archives::Held| stack.sources.iter().any(|source| !held.archives.contains_key(&source.name));
+            |held: &archives::Archived| stack.sources.iter().any(|source| !held.archives.contains_key(&source.name));
         let newest = whole.iter().rfind(|held| !is_selection(held)).or(whole.last()).map(|held| Newest {
             id: held.id,
             time: held.time,
@@ -153,6 +153,7 @@ fn known(app: &App, looks: &[&Look<'_>], stack: &StackSettings) -> Vec<CopyKnown
             glance: seen.map_or_else(Glance::default, |seen| seen.glance),
             lost: seen.map_or_else(Vec::new, |seen| seen.lost.clone()),
             check: state.last_check(&copy.name),
+            keeps_archives: copy.archives().is_some(),
             last_seen: state.last_seen(copy).map(|seen| seen.at),
             snapshots: held.into_iter().flat_map(|held| &held.snapshots).map(|(id, _)| *id).collect(),
         }

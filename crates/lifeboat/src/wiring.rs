@@ -18,9 +18,9 @@ use operations::config::{
     SecretSource, SftpLocation, SourceKind, SourceSettings, StackSettings,
 };
 use repository::limits::CACHE_BYTES_MAX;
+use repository::storage::archives::{ArchivePlace, LimitedArchives};
 use repository::storage::cache::Cache;
 use repository::storage::limit::Limit;
-use repository::storage::objects::{LimitedObjects, ObjectPlace};
 use repository::storage::retry::Retry;
 use repository::{File, FileKind, Repository, Source, SourceError, Storage};
 
@@ -44,15 +44,15 @@ pub fn storage(copy: &CopySettings, run: &Run) -> Result<Arc<dyn Storage>, Fault
 }
 
 /// The place an archive copy lies in, held to its bandwidth.
-pub fn objects(copy: &CopySettings, run: &Run) -> Result<Arc<dyn ObjectPlace>, Fault> {
-    let place: Arc<dyn ObjectPlace> = match &copy.location {
+pub fn archives(copy: &CopySettings, run: &Run) -> Result<Arc<dyn ArchivePlace>, Fault> {
+    let place: Arc<dyn ArchivePlace> = match &copy.location {
         Location::Local(folder) => Arc::new(LocalStorage::new(folder.clone())),
         Location::S3(s3) => Arc::new(ObjectStorage::s3(&s3_options(s3)?, run.cancel.clone())?),
         Location::Azure(azure) => Arc::new(ObjectStorage::azure(&azure_options(azure)?, run.cancel.clone())?),
         Location::Sftp(sftp) => Arc::new(SftpStorage::new(sftp_options(sftp), run.cancel.clone())),
     };
     let (up, down) = (copy.upload_limit, copy.download_limit);
-    Ok(Arc::new(LimitedObjects::new(place, up, down, Arc::new(run.clock), run.cancel.clone())))
+    Ok(Arc::new(LimitedArchives::new(place, up, down, Arc::new(run.clock), run.cancel.clone())))
 }
 
 /// To whom an archive copy is encrypted.

@@ -286,6 +286,7 @@ impl From<archive::Error> for Fault {
         use archive::Error as E;
         let (kind, hint) = match error {
             E::Engine(error) => return error.into(),
+            E::Place(error) => return error.into(),
             E::Key { .. } => (FaultKind::Config, None),
             E::WrongKey => (
                 FaultKind::WrongPassword,

@@ -32,6 +32,8 @@ pub struct CopyFacts {
     pub offsite: bool,
     /// Nobody can change or delete what is in it for a time.
     pub immutable: bool,
+    /// It keeps archives, which are proven by reading them back.
+    pub keeps_archives: bool,
     /// What drills say.
     pub proof: Proof,
     /// What opens it.
@@ -280,6 +282,10 @@ impl View<'_> {
                 _ if copy.holds == Holds::Older => {
                     ("lacks the newest snapshot".to_owned(), "run `lifeboat sync`".to_owned())
                 }
+                CopyFacts { keeps_archives: true, .. } => (
+                    "keeps archives that were not read back of late".to_owned(),
+                    format!("run `lifeboat check --copy {name} --read-data`"),
+                ),
                 CopyFacts { proof: Proof::Failed, .. } => ("failed its last drill".to_owned(), drill),
                 CopyFacts { proof: Proof::Old(days), .. } => (format!("was last drilled {days} days ago"), drill),
                 _ => ("is not proven by a drill".to_owned(), drill),
@@ -289,7 +295,7 @@ impl View<'_> {
         }
         let kept = wrong.is_empty() && !self.copies.is_empty();
         let text = match (kept, wrong.is_empty()) {
-            (true, _) => format!("proven by drills: {}", names(self.copies.iter().copied())),
+            (true, _) => format!("proven: {}", names(self.copies.iter().copied())),
             (false, true) => "there is no copy".to_owned(),
             (false, false) => wrong.join("; "),
         };

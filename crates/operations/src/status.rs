@@ -106,6 +106,9 @@ pub struct CopyKnown {
     pub lost: Vec<Id>,
     /// The last check of it that tells something.
     pub check: Option<LastCheck>,
+    /// It keeps archives. No drill restores them, since the key is better kept elsewhere: what is asked of them is that every
+    /// byte was read back.
+    pub keeps_archives: bool,
     /// When it was last there.
     pub last_seen: Option<Timestamp>,
 }
@@ -261,6 +264,7 @@ fn facts(copy: &CopyKnown, newest: Option<&Newest>, drill: Option<&LastDrill>, n
         (None, _) => Holds::Nothing,
     };
     let proof = match drill {
+        _ if copy.keeps_archives => archives_proof(copy, now),
         Some(LastDrill { status: Verdict::Passed, at, .. }) if age(*at, now) > DRILL_AGE_MAX => {
             Proof::Old(age(*at, now).as_secs() / (24 * 60 * 60))
         }
@@ -269,6 +273,7 @@ fn facts(copy: &CopyKnown, newest: Option<&Newest>, drill: Option<&LastDrill>, n
         Some(LastDrill { status: Verdict::Unknown, .. }) | None => Proof::Never,
     };
     CopyFacts {
+        keeps_archives: copy.keeps_archives,
         name: copy.name.clone(),
         in_reach: copy.fault.is_none(),
         holds,
@@ -482,6 +487,14 @@ fn copy_problems(
         let fix = format!("run `lifeboat check --copy {name}`; where it finds nothing, `lifeboat prune` removes them");
         add(Severity::Warning, text, &fix);
     }
+    if copy.keeps_archives {
+        if archives_proof(copy, now) != Proof::Passed {
+            let days = DRILL_AGE_MAX.as_secs() / (24 * 60 * 60);
+            let text = format!("the archives of copy {name} were not read back in the last {days} days");
+            add(Severity::Warning, text, &format!("run `lifeboat check --copy {name} --read-data`"));
+        }
+        return;
+    }
     match drill {
         None => add(
             Severity::Warning,
@@ -502,6 +515,16 @@ fn copy_problems(
             }
             Verdict::Passed => {}
         },
+    }
+}
+
+/// What proves archives: that every byte was read back and is what was written.
+fn archives_proof(copy: &CopyKnown, now: Timestamp) -> Proof {
+    match &copy.check {
+        Some(LastCheck { failure: Some(_), .. }) => Proof::Failed,
+        Some(LastCheck { at, read_data: true, .. }) if age(*at, now) <= DRILL_AGE_MAX => Proof::Passed,
+        Some(LastCheck { at, read_data: true, .. }) => Proof::Old(age(*at, now).as_secs() / (24 * 60 * 60)),
+        _ => Proof::Never,
     }
 }
 

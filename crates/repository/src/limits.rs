@@ -46,11 +46,11 @@ pub const APPEND_ONLY_SAMPLES: usize = 4;
 pub const TREE_DEPTH_MAX: usize = 4096;
 
 /// Bytes of an archive that are sent or fetched with one request.
-pub const OBJECT_PART_BYTES: usize = 16 << 20;
+pub const ARCHIVE_PART_BYTES: usize = 16 << 20;
 /// Larger archives are sent in larger parts, up to this, since S3 takes 10,000 parts of an object: 1.2 TB.
-pub const OBJECT_PART_BYTES_MAX: usize = 128 << 20;
+pub const ARCHIVE_PART_BYTES_MAX: usize = 128 << 20;
 /// Parts that an archive should come in, for what compression and `tar` may add to stay below the 10,000.
-pub const OBJECT_PARTS_MAX: u64 = 9_000;
+pub const ARCHIVE_PARTS_MAX: u64 = 9_000;
 
 /// How often a held lock is renewed, as restic does.
 pub const LOCK_REFRESH: Duration = Duration::from_secs(5 * 60);

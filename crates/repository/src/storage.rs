@@ -1,11 +1,11 @@
 //! The seam to a copy's place. A storage is dumb on purpose: it keeps whole, immutable objects under restic's names.
 
+pub mod archives;
 pub mod cache;
 pub mod fault;
 pub mod follow;
 pub mod limit;
 pub mod memory;
-pub mod objects;
 pub mod record;
 pub mod retry;
 pub mod spool;

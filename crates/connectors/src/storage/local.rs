@@ -9,7 +9,7 @@
 //! The root folder is opened once and everything is reached from there: when a disk is unmounted or a folder replaced
 //! under a running backup, the rest must fail, and not quietly fill the empty mount point.
 
-mod objects;
+mod archives;
 #[cfg(test)]
 mod tests;
 mod write_once;

@@ -9,7 +9,7 @@
 //!
 //! When the connection breaks, what was under way fails, and the next call makes a new one.
 
-mod objects;
+mod archives;
 mod packet;
 mod request;
 mod session;

@@ -69,13 +69,13 @@ fn a_container_of_azurite_conforms() {
 #[test]
 fn archives_in_a_bucket_and_a_container_conform() {
     if let Some(server) = servers::rgw() {
-        conformance::objects(&s3(server, &server.bucket()));
+        conformance::archives(&s3(server, &server.bucket()));
     }
     if let Some(server) = servers::s3s_fs() {
-        conformance::objects(&s3(server, &server.bucket()));
+        conformance::archives(&s3(server, &server.bucket()));
     }
     if let Some(server) = servers::azurite() {
-        conformance::objects(&azure(server, &server.container()));
+        conformance::archives(&azure(server, &server.container()));
     }
 }
 

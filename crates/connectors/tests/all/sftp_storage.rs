@@ -42,7 +42,7 @@ fn a_folder_of_openssh_conforms() {
 #[test]
 fn archives_in_a_folder_of_openssh_conform() {
     let Some(server) = servers::sftp() else { return };
-    conformance::objects(&storage(server, &server.place()));
+    conformance::archives(&storage(server, &server.place()));
 }
 
 #[test]

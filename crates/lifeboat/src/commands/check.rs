@@ -1,21 +1,66 @@
-//! `lifeboat check` and `lifeboat heal`: what is damaged, who suffers, and what can be mended.
+//! `lifeboat check`: what is damaged, and who suffers.
 
 use operations::Fault;
+use operations::archives as archiving;
 use operations::config::CopySettings;
 use operations::state::LastCheck;
 use repository::check::{self, ReadData, Report};
-use repository::{Clock as _, FileKind};
+use repository::{Clock as _, Event, FileKind};
 use serde_json::json;
 
 use super::for_each;
 use crate::app::App;
+use crate::archives::{self, Archived, OpenArchives};
 use crate::arguments;
 use crate::output::{Outcome, bytes, complain, count};
 
 pub fn check(app: &App, arguments: &arguments::Check) -> Result<Outcome, Fault> {
-    let copies = app.repositories(arguments.copy.as_deref(), None)?;
+    let copies = app.copies(arguments.copy.as_deref(), None)?;
     let name = |copy: &&CopySettings| format!("copy {}", copy.name);
-    for_each(app.output(), &copies, name, |copy| check_one(app, copy, arguments))
+    for_each(app.output(), &copies, name, |copy| match copy.archives() {
+        // A part of the bytes of an archive proves none of it.
+        Some(settings) => check_archives(app, &archives::open(app, copy, settings)?, arguments.read_data),
+        None => check_one(app, copy, arguments),
+    })
+}
+
+/// Holds the archives of a copy against their seals.
+fn check_archives(app: &App, open: &OpenArchives<'_>, read_data: bool) -> Result<Outcome, Fault> {
+    let (name, snapshots) = (&open.copy.name, &open.contents.snapshots);
+    let bytes_total = snapshots.iter().map(Archived::bytes).sum();
+    if read_data {
+        let step = Event::StepStarted { name: "reading archives".to_owned(), bytes_total: Some(bytes_total) };
+        app.cx().events.emit(step);
+    }
+    let result = archiving::check(&app.cx(), &*open.place, snapshots, read_data);
+    app.run.progress.finish();
+    let damaged = result?;
+    let output = app.output();
+    for damage in &damaged {
+        output.text(format!("damaged: {}: {}", damage.path, damage.what));
+        output.json("finding", json!({ "file": damage.path, "what": damage.what }));
+    }
+    let partly = snapshots.iter().filter(|held| !held.is_whole()).count();
+    let failure = damaged.first().map(|first| format!("{}: {}", first.path, first.what));
+    let is_ok = failure.is_none();
+    let check = LastCheck { at: app.run.clock.now(), read_data, failure };
+    if let Err(fault) = app.state().save_check(name, &check) {
+        complain(&format!("what it found cannot be kept for `lifeboat status`: {}", fault.text()));
+    }
+    output.summary(json!({
+        "status": if is_ok { "ok" } else { "damaged" }, "copy": name, "snapshots": snapshots.len() - partly,
+        "snapshots_not_whole": partly, "bytes_read": if read_data { bytes_total } else { 0 }, "findings": damaged.len(),
+    }));
+    let looked = count((snapshots.len() - partly) as u64, "archived snapshot");
+    if !is_ok {
+        output.text(format!("copy {name} is DAMAGED: {} in {looked}", count(damaged.len() as u64, "archive")));
+        output.text("  `lifeboat heal` writes them anew out of a repository");
+        return Ok(Outcome::Bad);
+    }
+    let (how, size) =
+        if read_data { ("read back and as written", bytes_total) } else { ("of the right size", bytes_total) };
+    output.text(format!("copy {name}: {looked}, {}, all {how}", bytes(size)));
+    Ok(Outcome::Ok)
 }
 
 fn check_one(app: &App, copy: &CopySettings, arguments: &arguments::Check) -> Result<Outcome, Fault> {

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use operations::Fault;
-use operations::config::CopySettings;
+use operations::config::{CopySettings, Location};
 use repository::prune::Condemned;
 use repository::{Clock as _, File, FileKind, Id, StorageError};
 use serde::Serialize;
@@ -115,7 +115,7 @@ impl Probe {
         }
         let may_overwrite = match write(second) {
             Ok(()) => place.read(&path, 0..object.bytes)? != first,
-            Err(StorageError::Denied { .. } | StorageError::AlreadyExists { .. }) => false,
+            Err(StorageError::Denied { .. } | StorageError::Permanent { .. }) => false,
             Err(error) => return Err(error.into()),
         };
         let may_delete = match place.delete(&path) {
@@ -123,6 +123,9 @@ impl Probe {
             Err(StorageError::Denied { .. }) => false,
             Err(error) => return Err(error.into()),
         };
+        // Our own writer overwrites nothing in a folder; whoever may delete there may put another file in its place.
+        let is_folder = !matches!(open.copy.location, Location::S3(_) | Location::Azure(_));
+        let may_overwrite = may_overwrite || (is_folder && may_delete);
         Ok(Self { keeps_what_is_there: None, may_overwrite, may_delete, clock_apart_s: None })
     }
 

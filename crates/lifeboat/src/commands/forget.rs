@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use operations::archives::Held;
+use operations::archives::{self as archiving, Archived};
 use operations::config::CopySettings;
 use operations::retention::{self, Count, Decision, Group, Policy, TagList, Within};
 use operations::{Fault, FaultKind, drill, snapshots};
@@ -37,8 +37,9 @@ pub fn forget(app: &App, arguments: &arguments::Forget) -> Result<Outcome, Fault
         });
     }
     // Which snapshots are meant is known before the first one goes.
-    let opened = app.open_all(&app.repositories(arguments.copy.as_deref(), None)?)?;
-    let archived = open_archives(app, arguments.copy.as_deref())?;
+    let (of_archives, repositories): (Vec<_>, Vec<_>) = copies.iter().partition(|copy| copy.archives().is_some());
+    let opened = if repositories.is_empty() { Vec::new() } else { app.open_all(&repositories)? };
+    let archived = archives::open_all(app, &of_archives)?;
     let chosen = named(app, arguments, &opened, &archived)?;
     let of_archives: Vec<(&OpenArchives<'_>, Vec<Id>)> = archived
         .iter()
@@ -59,22 +60,8 @@ pub fn forget(app: &App, arguments: &arguments::Forget) -> Result<Outcome, Fault
     Ok(outcome.and(of_archives))
 }
 
-/// The archive copies that can be opened: all, or the one that is named.
-fn open_archives<'a>(app: &'a App, copy: Option<&str>) -> Result<Vec<OpenArchives<'a>>, Fault> {
-    let mut opened = Vec::new();
-    for copy in app.copies(copy, None)? {
-        let Some(settings) = copy.archives() else { continue };
-        match archives::open(app, copy, settings) {
-            Ok(open) => opened.push(open),
-            Err(fault) if fault.kind == FaultKind::Cancelled => return Err(fault),
-            Err(fault) => app.output().passed_over(&copy.name, &fault),
-        }
-    }
-    Ok(opened)
-}
-
 /// Whether `name`, the first digits of an id, means this snapshot.
-fn is_meant(name: &str, held: &Held) -> bool {
+fn is_meant(name: &str, held: &Archived) -> bool {
     snapshots::check_digits(name).is_ok() && held.id.to_hex().starts_with(&name.to_ascii_lowercase())
 }
 
@@ -85,10 +72,11 @@ fn named_archives(
     chosen: &[(&Opened<'_>, Vec<Id>)],
 ) -> Result<Vec<Id>, Fault> {
     let snapshots = &open.contents.snapshots;
-    let gone_elsewhere = |held: &&Held| chosen.iter().any(|(_, ids)| ids.contains(&held.id));
+    let gone_elsewhere = |held: &&Archived| chosen.iter().any(|(_, ids)| ids.contains(&held.id));
     let mut named: BTreeSet<Id> = snapshots.iter().filter(gone_elsewhere).map(|held| held.id).collect();
     for name in &arguments.snapshot {
-        let mut meant = snapshots.iter().filter(|held| is_meant(name, held));
+        let is_of_stack = |held: &&Archived| arguments.stack.as_ref().is_none_or(|stack| *stack == held.stack);
+        let mut meant = snapshots.iter().filter(is_of_stack).filter(|held| is_meant(name, held));
         named.extend(meant.next().map(|held| held.id));
         if meant.next().is_some() {
             let what = format!("several snapshots in copy {} begin with {name}", open.copy.name);
@@ -101,7 +89,8 @@ fn named_archives(
 fn refuse_the_last_archives(open: &OpenArchives<'_>, named: &[Id]) -> Result<(), Fault> {
     let snapshots = &open.contents.snapshots;
     for held in snapshots.iter().filter(|held| named.contains(&held.id)) {
-        if snapshots.iter().rfind(|other| other.stack == held.stack).is_some_and(|newest| newest.id == held.id) {
+        let newest = snapshots.iter().rfind(|other| other.stack == held.stack && other.is_whole());
+        if newest.is_some_and(|newest| newest.id == held.id) {
             return Err(refused(held.id, "is the newest of its stack"));
         }
     }
@@ -112,14 +101,23 @@ fn refuse_the_last_archives(open: &OpenArchives<'_>, named: &[Id]) -> Result<(),
 fn archives_by_rules(app: &App, arguments: &arguments::Forget, open: &OpenArchives<'_>) -> Result<Outcome, Fault> {
     let mut held = open.contents.snapshots.clone();
     held.retain(|held| arguments.stack.as_ref().is_none_or(|stack| *stack == held.stack));
-    let mut remove = by_rules(app, arguments, open.copy, &operations::archives::groups(&held), &[])?;
-    let leftovers = operations::archives::leftovers(&held);
-    for id in &leftovers {
-        app.output().text(format!("  remove  {}  not whole, and a newer one is", id.short()));
+    if !arguments.keep.keep_tag.is_empty() {
+        return Err(Fault::new(FaultKind::Usage, "archives carry no tags, so --keep-tag cannot be kept there")
+            .with_hint(format!(
+                "leave it out, or name the other copies with --copy; copy {} keeps archives",
+                open.copy.name
+            )));
     }
-    remove.extend(leftovers);
+    let mut remove = by_rules(app, arguments, open.copy, &archiving::groups(&held), &[])?;
+    // What is not whole pushes nothing out, and goes where it would not be kept if it were.
+    let parts: Vec<Id> = held.iter().filter(|held| !held.is_whole()).map(|held| held.id).collect();
+    if !parts.is_empty() {
+        app.output().text("not whole; `lifeboat sync` completes what is kept:");
+        let decided = by_rules(app, arguments, open.copy, &archiving::groups_with_parts(&held), &[])?;
+        remove.extend(decided.into_iter().filter(|id| parts.contains(id)));
+    }
     if !arguments.dry_run && !remove.is_empty() {
-        operations::archives::check_clock(&held, app.run.clock.now())?;
+        archiving::check_clock(&held, app.run.clock.now())?;
     }
     remove_archives(app, arguments, open, &remove)
 }
@@ -131,9 +129,9 @@ fn remove_archives(
     remove: &[Id],
 ) -> Result<Outcome, Fault> {
     let held = &open.contents.snapshots;
-    let freed = held.iter().filter(|held| remove.contains(&held.id)).map(Held::bytes).sum();
+    let freed = held.iter().filter(|held| remove.contains(&held.id)).map(Archived::bytes).sum();
     if !arguments.dry_run {
-        operations::archives::remove(&app.cx(), &*open.place, held, remove)?;
+        archiving::remove(&app.cx(), &*open.place, held, remove)?;
     }
     let output = app.output();
     output.summary(json!({ "status": "ok", "copy": open.copy.name, "dry_run": arguments.dry_run, "removed": remove }));

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use operations::archives as archiving;
 use operations::config::CopySettings;
 use operations::state::LastCheck;
 use operations::{Fault, FaultKind};
@@ -10,16 +11,21 @@ use repository::{Clock as _, File, Repository};
 use serde_json::json;
 
 use super::for_each;
+use super::sync::{self, Brought, Step};
 use crate::app::{App, Opened};
+use crate::archives::{self, OpenArchives};
 use crate::arguments;
 use crate::output::{Outcome, bytes, count};
 use crate::wiring;
 
 pub fn run(app: &App, arguments: &arguments::Heal) -> Result<Outcome, Fault> {
-    let asked = app.repositories(arguments.copy.as_deref(), None)?;
+    let asked = app.copies(arguments.copy.as_deref(), None)?;
     let all = app.repositories(None, None)?;
     let name = |copy: &&CopySettings| format!("copy {}", copy.name);
     for_each(app.output(), &asked, name, |copy| {
+        if let Some(settings) = copy.archives() {
+            return heal_archives(app, &archives::open(app, copy, settings)?, arguments.read_data);
+        }
         let others: Vec<_> = all.iter().copied().filter(|other| other.name != copy.name).collect();
         let mut others = app.open_each(&others)?;
         let repository = open(app, copy, &others.opened)?;
@@ -41,6 +47,39 @@ pub fn run(app: &App, arguments: &arguments::Heal) -> Result<Outcome, Fault> {
         }
         Ok(if healed.is_whole() { Outcome::Ok } else { Outcome::Partial })
     })
+}
+
+/// Removes the archives that are damaged, and writes them and whatever else is lacking anew.
+fn heal_archives(app: &App, open: &OpenArchives<'_>, read_data: bool) -> Result<Outcome, Fault> {
+    let result = archiving::check(&app.cx(), &*open.place, &open.contents.snapshots, read_data);
+    app.run.progress.finish();
+    let damaged = result?;
+    archiving::remove_damaged(&app.cx(), &*open.place, &damaged)?;
+    let name = &open.copy.name;
+    let stacks: Vec<_> = app.settings.stacks.iter().filter(|stack| stack.copies.contains(name)).collect();
+    let each = app.open_each(&app.repositories(None, None)?)?;
+    let reports = Step::of(app, &stacks).take(each, |asked| asked == name, |_| Brought::default())?;
+    let lacking: usize = reports.values().map(|report| report.synced.incomplete.len()).sum();
+    let is_whole = sync::outcome(reports.values()) == Outcome::Ok;
+    let output = app.output();
+    output.summary(json!({
+        "status": if is_whole { "ok" } else { "partial" }, "copy": name, "archives_removed": damaged.len(),
+        "incomplete": lacking,
+    }));
+    let mended = count(damaged.len() as u64, "damaged archive");
+    match (is_whole, damaged.is_empty()) {
+        (true, true) => output.text(format!("copy {name} is whole; nothing to mend")),
+        (true, false) => output.text(format!("copy {name} is whole now: {mended} written anew")),
+        (false, _) => {
+            output.text(format!("copy {name} is NOT whole: {mended} removed, and not all could be written anew"))
+        }
+    }
+    if is_whole && (read_data || !damaged.is_empty()) {
+        let check = LastCheck { at: app.run.clock.now(), read_data, failure: None };
+        // It would only show an old failure longer than needed.
+        let _ = app.state().save_check(name, &check);
+    }
+    Ok(if is_whole { Outcome::Ok } else { Outcome::Partial })
 }
 
 /// Opens the copy. Where its config file is missing or damaged, another copy gives it back first.

@@ -74,7 +74,7 @@ pub fn run(run: &Run, arguments: &arguments::Init) -> Result<Outcome, Fault> {
 /// Makes the copies after the first one that are not there yet: empty ones, which backups and `sync` fill from the others.
 /// One that this host has seen before is not made anew: its disk may only not be mounted.
 pub fn create_others(run: &Run, settings: &Settings) -> Result<Outcome, Fault> {
-    let mut outcome = Outcome::Ok;
+    let mut outcome = begin_archives(run, settings)?;
     let repositories: Vec<&CopySettings> = settings.repositories().collect();
     let Some((first, others @ [_, ..])) = repositories.split_first() else { return Ok(outcome) };
     let first = wiring::open(first, &first.password()?.read()?, run)?;
@@ -101,6 +101,29 @@ pub fn create_others(run: &Run, settings: &Settings) -> Result<Outcome, Fault> {
             Ok(false) => {
                 run.output.text(format!("copy {}: there is a repository in {}; it opens", copy.name, copy.location));
             }
+            Err(fault) if fault.kind == FaultKind::Cancelled => return Err(fault),
+            Err(fault) => {
+                run.output.passed_over(&copy.name, &fault);
+                outcome = Outcome::Partial;
+            }
+        }
+    }
+    Ok(outcome)
+}
+
+/// Begins the archive copies that are not there yet; see [`create_others`].
+fn begin_archives(run: &Run, settings: &Settings) -> Result<Outcome, Fault> {
+    let mut outcome = Outcome::Ok;
+    let state = State::below(&settings.state_dir, &settings.file);
+    for copy in &settings.copies {
+        let Some(archives) = copy.archives() else { continue };
+        let begun = match state.last_seen(copy) {
+            Some(_) => Ok(false),
+            None => crate::archives::begin(run, copy, archives),
+        };
+        match begun {
+            Ok(true) => run.output.text(format!("began copy {} in {}; backups fill it", copy.name, copy.location)),
+            Ok(false) => {}
             Err(fault) if fault.kind == FaultKind::Cancelled => return Err(fault),
             Err(fault) => {
                 run.output.passed_over(&copy.name, &fault);

@@ -4,20 +4,21 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use archive::Identities;
 use archive::read::Unpacked;
 use connectors::storage::LocalStorage;
-use operations::config::{ArchiveSettings, Settings};
+use operations::config::{ArchiveKey, ArchiveSettings, SecretSource, Settings};
 use operations::manifest::{MANIFEST_NAME, Manifest};
 use operations::{Fault, FaultKind};
 use repository::Clock as _;
 use repository::restore::Options;
-use repository::storage::objects::{Object, ObjectPlace, ObjectReader};
+use repository::storage::archives::{ArchivePlace, ArchiveReader, StoredArchive};
 use serde_json::json;
 
 use crate::app::Run;
 use crate::arguments;
 use crate::output::{Outcome, bytes, count, seconds};
-use crate::{archives, wiring};
+use crate::wiring;
 
 pub fn run(run: Run, name: &str, arguments: &arguments::Restore) -> Result<Outcome, Fault> {
     let Some(target) = &arguments.to else {
@@ -25,7 +26,8 @@ pub fn run(run: Run, name: &str, arguments: &arguments::Restore) -> Result<Outco
             .with_hint("--in-place works with snapshots of a repository"));
     };
     // On an empty machine there is none; then the archive has to be a file.
-    let settings = if name.contains("://") { Some(run.settings()?) } else { run.settings().ok() };
+    let settings =
+        if name.contains("://") && !name.starts_with("file://") { Some(run.settings()?) } else { run.settings().ok() };
     let found = Found::by_name(&run, settings.as_ref(), name)?;
     let Found { place, object, .. } = &found;
     if arguments.dry_run {
@@ -35,16 +37,31 @@ pub fn run(run: Run, name: &str, arguments: &arguments::Restore) -> Result<Outco
         return Ok(Outcome::Ok);
     }
     let key = (arguments.identity.as_deref(), arguments.passphrase_file.as_deref());
-    let identities = archives::identities(key.0, key.1, found.settings)?;
+    let identities = identities(key.0, key.1, found.settings)?;
     std::fs::create_dir_all(target)
         .map_err(|error| Fault::local(format!("cannot make {}", target.display()), error))?;
     let started = run.clock.now();
     let options = Options::for_this_process();
-    let unpacked = archive::read::unpack(&run.cx(), ObjectReader::new(&**place, object), &identities, target, options);
+    let unpacked = archive::read::unpack(&run.cx(), ArchiveReader::new(&**place, object), &identities, target, options);
     run.progress.finish();
     let unpacked = unpacked.map_err(|error| incomplete(error, target))?;
     let took = run.clock.now().duration_since(started).as_secs_f64();
     report(&run, name, target, &unpacked, took)
+}
+
+/// What opens the archive: a file with a key, a file with a passphrase, or what the configuration has.
+fn identities(
+    key: Option<&Path>,
+    passphrase: Option<&Path>,
+    settings: Option<&ArchiveSettings>,
+) -> Result<Identities, Fault> {
+    match (key, passphrase, settings.map(|settings| &settings.key)) {
+        (Some(file), _, _) => Ok(Identities::from_file(file)?),
+        (None, Some(file), _) => Ok(Identities::passphrase(SecretSource::File(file.to_owned()).read()?.expose())),
+        (None, None, Some(ArchiveKey::Passphrase(source))) => Ok(Identities::passphrase(source.read()?.expose())),
+        (None, None, _) => Err(Fault::new(FaultKind::Usage, "an archive is opened with a key, and none is given")
+            .with_hint("add --identity FILE with the secret key, or --passphrase-file FILE")),
+    }
 }
 
 fn incomplete(error: archive::Error, target: &Path) -> Fault {
@@ -58,8 +75,8 @@ fn incomplete(error: archive::Error, target: &Path) -> Fault {
 
 /// An archive and where it lies.
 struct Found<'a> {
-    place: Arc<dyn ObjectPlace>,
-    object: Object,
+    place: Arc<dyn ArchivePlace>,
+    object: StoredArchive,
     /// Of the archive copy it is in.
     settings: Option<&'a ArchiveSettings>,
 }
@@ -69,12 +86,13 @@ impl<'a> Found<'a> {
     fn by_name(run: &Run, settings: Option<&'a Settings>, name: &str) -> Result<Self, Fault> {
         let copies = settings.iter().flat_map(|settings| &settings.copies);
         let archives = copies.filter_map(|copy| Some((copy, copy.archives()?)));
+        let name = name.strip_prefix("file://").unwrap_or(name);
         let file = if name.contains("://") { None } else { std::path::absolute(name).ok() };
         let name = file.as_deref().map_or_else(|| name.to_owned(), |file| file.to_string_lossy().into_owned());
         for (copy, settings) in archives {
             let below = format!("{}/", copy.location.to_string().trim_end_matches('/'));
             let Some(path) = name.strip_prefix(&below) else { continue };
-            let place = wiring::objects(copy, run)?;
+            let place = wiring::archives(copy, run)?;
             let folder = path.rsplit_once('/').map_or("", |(folder, _)| folder);
             let listed = place.list(folder)?;
             let Some(object) = listed.into_iter().find(|object| object.path == path) else { continue };
@@ -98,14 +116,14 @@ impl<'a> Found<'a> {
             .map_err(|error| Fault::local(format!("cannot read {}", file.display()), error))?
             .len();
         let place = Arc::new(LocalStorage::new(folder.to_owned()));
-        Ok(Self { place, object: Object { path: name.to_owned(), bytes }, settings: None })
+        Ok(Self { place, object: StoredArchive { path: name.to_owned(), bytes }, settings: None })
     }
 }
 
 /// Holds what came back against the manifest that was packed with it.
 fn report(run: &Run, name: &str, target: &Path, unpacked: &Unpacked, took: f64) -> Result<Outcome, Fault> {
     let Unpacked { restored, source, preface } = unpacked;
-    let manifest = preface.iter().find(|(name, _)| name == MANIFEST_NAME);
+    let manifest = preface.as_ref().filter(|(name, _)| name == MANIFEST_NAME);
     let manifest = manifest.and_then(|(_, json)| Manifest::parse(json).ok());
     let record = source.as_ref().zip(manifest.as_ref()).and_then(|(source, manifest)| manifest.sources.get(source));
     let mut differences = Vec::new();

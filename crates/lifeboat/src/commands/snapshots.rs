@@ -3,16 +3,15 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use operations::config::CopySettings;
 use operations::manifest::{Manifest, SourceStatus};
-use operations::{Fault, FaultKind, drill, snapshots};
+use operations::{Fault, drill, snapshots};
 use repository::format::receipt::Receipt;
 use repository::format::snapshot::Snapshot;
 use repository::{Error, Id};
 use serde_json::{Value, json};
 
 use crate::app::{App, Opened};
-use crate::archives::{self, Held, OpenArchives};
+use crate::archives::{self, Archived, OpenArchives};
 use crate::arguments;
 use crate::output::{Outcome, bytes, count};
 
@@ -20,7 +19,7 @@ pub fn run(app: &App, arguments: &arguments::Snapshots) -> Result<Outcome, Fault
     let copies = app.copies(arguments.copy.as_deref(), None)?;
     let (of_archives, repositories): (Vec<_>, Vec<_>) = copies.iter().partition(|copy| copy.archives().is_some());
     let opened = if repositories.is_empty() { Vec::new() } else { app.open_all(&repositories)? };
-    let archived = open_archives(app, &of_archives)?;
+    let archived = archives::open_all(app, &of_archives)?;
     let is_complete = opened.len() + archived.len() == copies.len();
     let found = collect(app, arguments, &opened, &archived)?;
     let output = app.output();
@@ -120,19 +119,6 @@ struct Collected {
     damaged: Vec<(Id, String, Error)>,
 }
 
-fn open_archives<'a>(app: &App, copies: &[&'a CopySettings]) -> Result<Vec<OpenArchives<'a>>, Fault> {
-    let mut opened = Vec::new();
-    for copy in copies {
-        let Some(settings) = copy.archives() else { continue };
-        match archives::open(app, copy, settings) {
-            Ok(open) => opened.push(open),
-            Err(fault) if fault.kind == FaultKind::Cancelled || copies.len() == 1 => return Err(fault),
-            Err(fault) => app.output().passed_over(&copy.name, &fault),
-        }
-    }
-    Ok(opened)
-}
-
 /// Every snapshot once, from all copies.
 fn collect(
     app: &App,
@@ -171,7 +157,7 @@ fn collect(
         }
     }
     for open in archived {
-        let of_stack = |held: &&Held| arguments.stack.as_ref().is_none_or(|stack| *stack == held.stack);
+        let of_stack = |held: &&Archived| arguments.stack.as_ref().is_none_or(|stack| *stack == held.stack);
         for held in open.contents.snapshots.iter().filter(|held| held.is_whole()).filter(of_stack) {
             any_found = true;
             let number = *at.entry(held.id).or_insert_with(|| {

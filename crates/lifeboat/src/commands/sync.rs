@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
-use operations::archives::{ArchiveCopy, Brought as Archived};
+use operations::archives::{self as archiving, ArchiveCopy};
 use operations::config::{CopySettings, StackSettings};
 use operations::status::CopyFault;
 use operations::sync::{self, Member};
@@ -192,7 +192,14 @@ impl<'a> Step<'a> {
         self.app.run.progress.finish();
         for copy in self.app.settings.copies.iter().filter(|copy| self.goes_to(copy) && is_asked(&copy.name)) {
             let Some(settings) = copy.archives() else { continue };
-            let open = archives::open(self.app, copy, settings)?;
+            let open = match archives::open(self.app, copy, settings) {
+                Ok(open) => open,
+                Err(fault) if fault.kind == FaultKind::Cancelled => return Err(fault),
+                Err(fault) => {
+                    self.app.output().passed_over(&copy.name, &fault);
+                    continue;
+                }
+            };
             let mut snapshots = self.wanted(copy, &all);
             snapshots.retain(|id| !open.contents.snapshots.iter().any(|held| held.id == *id && held.is_whole()));
             let archives = count(snapshots.len() as u64, "snapshot");
@@ -235,19 +242,21 @@ impl<'a> Step<'a> {
         members: &[Member<'_>],
         all: &[(Id, Snapshot)],
     ) -> Result<CopyReport, Fault> {
-        open.begin(self.app)?;
         let wanted = self.wanted(open.copy, all);
-        let wanted: Vec<_> = all.iter().filter(|(id, _)| wanted.contains(id)).cloned().collect();
+        // What belongs to no stack was made by other programs, and has no name here.
+        let is_wanted = |(id, snapshot): &&(Id, Snapshot)| wanted.contains(id) && snapshot.stack().is_some();
+        let wanted: Vec<_> = all.iter().filter(is_wanted).cloned().collect();
         let to = ArchiveCopy {
             place: &*open.place,
             prefix: &open.settings.prefix,
+            host: &open.host,
             recipients: &wiring::recipients(&open.settings.key)?,
             held: &open.contents.snapshots,
         };
         // All members, those that are near first.
         let from = sync::sources(members, members.len());
-        let Archived { snapshots, archives, bytes, incomplete } =
-            operations::archives::bring(&self.app.cx(), &from, &to, &wanted)?;
+        let archiving::Brought { snapshots, archives, bytes, incomplete } =
+            archiving::bring(&self.app.cx(), &from, &to, &wanted)?;
         let incomplete = incomplete.into_iter().map(|(snapshot, what)| Incomplete { snapshot, what }).collect();
         let synced = Synced { snapshots, bytes_moved: bytes, incomplete, ..Synced::default() };
         Ok(CopyReport::of(synced, Some(archives)))

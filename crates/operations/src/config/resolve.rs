@@ -77,6 +77,12 @@ impl Resolver<'_> {
         if sources.0.is_empty() {
             return Err(Mistake::at(name.place, "a stack needs at least one source").with_hint(hint));
         }
+        let names = self.copies_of_stack(name, &stack.copies, copies)?;
+        let retention = match &stack.retention {
+            Some(retention) => self.retention(retention)?,
+            None => Policy::preset(),
+        };
+        self.check_tags(name, &retention, &names, copies)?;
         Ok(StackSettings {
             name: self.name(name)?,
             schedule: self.schedule(&stack.schedule)?,
@@ -84,17 +90,27 @@ impl Resolver<'_> {
                 Some(zone) => self.time_zone(zone)?,
                 None => self.environment.time_zone().clone(),
             },
-            copies: self.copies_of_stack(name, &stack.copies, copies)?,
-            retention: match &stack.retention {
-                Some(retention) => self.retention(retention)?,
-                None => Policy::preset(),
-            },
+            copies: names,
+            retention,
             drill: stack.drill.as_ref().map(|drill| self.drill(drill)).transpose()?,
             rpo: stack.rpo.as_ref().map(|span| self.duration(span)).transpose()?,
             rto: stack.rto.as_ref().map(|span| self.duration(span)).transpose()?,
             before: stack.before.iter().flatten().map(|command| self.command_line(command)).collect::<Result<_>>()?,
             sources: sources.0.iter().map(|(name, source)| self.source(name, source)).collect::<Result<_>>()?,
         })
+    }
+
+    /// Archives carry no tags, so a rule that keeps snapshots by their tags could not be kept there.
+    fn check_tags(&self, stack: &Text, policy: &Policy, names: &[String], copies: &[CopySettings]) -> Result<()> {
+        let archives = copies.iter().filter(|copy| copy.archives().is_some() && names.contains(&copy.name));
+        for copy in archives {
+            if !copy.retention.as_ref().unwrap_or(policy).tags.is_empty() {
+                let what = format!("`retention: tags` cannot be kept in copy {}: archives carry no tags", copy.name);
+                return Err(Mistake::at(stack.place, what)
+                    .with_hint(format!("give copy {} a `retention` of its own, without tags", copy.name)));
+            }
+        }
+        Ok(())
     }
 
     fn copies_of_stack(

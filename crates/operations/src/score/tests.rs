@@ -20,6 +20,7 @@ fn on_disk(name: &str, disk: &str) -> CopyFacts {
         media: "disk".to_owned(),
         offsite: false,
         immutable: false,
+        keeps_archives: false,
         proof: Proof::Passed,
         password: Password { whence: "the file /etc/lifeboat/password".to_owned(), is_here: true },
     }
@@ -120,7 +121,7 @@ fn a_well_kept_rule_names_what_keeps_it() {
         + media: 2 of 2 media that are wanted: disk, object
         + offsite: off-site: vault
         + immutable: immutable: vault
-        + verified: proven by drills: disk, nas, vault
+        + verified: proven: disk, nas, vault
           without the disk sda: the data gone; copies disk, nas, vault stay
           without the site office: the data and copies disk, nas gone; copy vault stays
           without this host: the data and copy disk gone; copies nas, vault stay, if the password is kept elsewhere, too: it comes from the file /etc/lifeboat/password

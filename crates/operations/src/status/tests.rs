@@ -26,6 +26,7 @@ fn receipt(days: u32, verdict: Verdict, level: u8) -> Receipt {
 
 fn copy() -> CopyKnown {
     CopyKnown {
+        keeps_archives: false,
         name: "disk".to_owned(),
         media: "disk".to_owned(),
         offsite: false,
@@ -275,4 +276,16 @@ fn what_lies_in_volumes_is_said_not_to_be_in_the_backups() {
     assert_eq!((&content.volumes[..], content.empty.len()), (&["cht_db".to_owned()][..], 0));
     let health = of(CopyKnown { newest: Some(Newest { content: Some(content), ..taken(0) }), ..copy() });
     assert!(says(&health, Severity::Notice, "Docker's volumes cht_db"), "{:?}", health.problems);
+}
+
+#[test]
+fn archives_are_proven_by_reading_them_back_and_never_asked_for_a_drill() {
+    let archives = || CopyKnown { keeps_archives: true, newest: Some(taken(0)), ..copy() };
+    let health = of(archives());
+    let texts: Vec<&str> = health.problems.iter().map(|problem| problem.text.as_str()).collect();
+    assert!(texts.iter().any(|text| text.contains("were not read back")), "{texts:?}");
+    assert!(texts.iter().all(|text| !text.contains("drilled")), "{texts:?}");
+    let check = Some(LastCheck { at: now(), read_data: true, failure: None });
+    let health = of(CopyKnown { check, ..archives() });
+    assert!(health.problems.iter().all(|problem| problem.severity == Severity::Notice), "{:?}", health.problems);
 }

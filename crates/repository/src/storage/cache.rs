@@ -10,12 +10,15 @@ use std::io;
 use std::ops::Range;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use jiff::Timestamp;
 
 use super::{File, FileKind, Listed, Storage, StorageError};
 use crate::Id;
+use crate::fs::free_bytes;
+use crate::limits::SPOOL_BYTES_LEFT_MIN;
 
 /// What is kept whenever it comes by. Packs are kept where somebody says that they are read often.
 const KINDS: [FileKind; 2] = [FileKind::Index, FileKind::Snapshot];
@@ -28,6 +31,10 @@ pub struct Cache {
     folder: PathBuf,
     /// Files of the cache whose bytes were held against their names in this run.
     verified: Mutex<BTreeSet<File>>,
+    /// Bytes that may still be kept.
+    room: Mutex<u64>,
+    /// Files that could not be kept: they are not fetched whole again.
+    declined: Mutex<BTreeSet<File>>,
 }
 
 impl Cache {
@@ -35,8 +42,9 @@ impl Cache {
     /// was kept longest goes first.
     pub fn new(inner: Arc<dyn Storage>, folder: PathBuf, bytes_max: u64) -> Self {
         // What cannot be tidied up now will be the next time.
-        let _ = trim(&folder, bytes_max);
-        Self { inner, folder, verified: Mutex::default() }
+        let kept = trim(&folder, bytes_max).unwrap_or(bytes_max);
+        let room = Mutex::new(bytes_max.saturating_sub(kept));
+        Self { inner, folder, verified: Mutex::default(), room, declined: Mutex::default() }
     }
 
     fn verified(&self) -> MutexGuard<'_, BTreeSet<File>> {
@@ -49,17 +57,45 @@ impl Cache {
 
     /// Puts a file into the cache, whole or not at all.
     fn keep(&self, file: File, bytes: &[u8]) {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
         let path = self.path(file);
+        if !self.take_room(bytes.len() as u64) {
+            self.decline(file);
+            return;
+        }
         let write = || -> io::Result<()> {
             let folder = path.parent().unwrap_or(Path::new("."));
             fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
-            let temp = path.with_extension(format!("tmp-{}", std::process::id()));
+            let unique = (std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+            let temp = path.with_extension(format!("tmp-{}-{}", unique.0, unique.1));
             fs::write(&temp, bytes)?;
             fs::rename(&temp, &path)
         };
-        if write().is_ok() {
-            self.verified().insert(file);
+        match write() {
+            Ok(()) => {
+                self.verified().insert(file);
+            }
+            Err(_) => self.decline(file),
         }
+    }
+
+    fn decline(&self, file: File) {
+        self.declined.lock().unwrap_or_else(PoisonError::into_inner).insert(file);
+    }
+
+    fn is_declined(&self, file: File) -> bool {
+        self.declined.lock().unwrap_or_else(PoisonError::into_inner).contains(&file)
+    }
+
+    /// Takes room for `bytes`, if there is: of what may be kept, and on the disk, which others need too.
+    fn take_room(&self, bytes: u64) -> bool {
+        let mut room = self.room.lock().unwrap_or_else(PoisonError::into_inner);
+        let has_room =
+            *room >= bytes && free_bytes(&self.folder).is_ok_and(|free| free >= SPOOL_BYTES_LEFT_MIN + bytes);
+        if has_room {
+            *room -= bytes;
+        }
+        has_room
     }
 
     /// The bytes of a cached file, or of `range` in it. A disk can spoil them: that is no damage of the copy, so what is
@@ -97,8 +133,8 @@ impl Cache {
     }
 }
 
-/// Removes the files that were kept longest until the others have `bytes_max` at most.
-fn trim(folder: &Path, bytes_max: u64) -> io::Result<()> {
+/// Removes the files that were kept longest until the others have `bytes_max` at most. Gives the bytes of those.
+fn trim(folder: &Path, bytes_max: u64) -> io::Result<u64> {
     let mut files = Vec::new();
     for kind in KINDS.into_iter().chain([FileKind::Pack]) {
         for entry in fs::read_dir(folder.join(kind.folder())).into_iter().flatten() {
@@ -116,7 +152,7 @@ fn trim(folder: &Path, bytes_max: u64) -> io::Result<()> {
         fs::remove_file(path)?;
         bytes -= length;
     }
-    Ok(())
+    Ok(bytes)
 }
 
 impl Storage for Cache {
@@ -164,16 +200,13 @@ impl Storage for Cache {
 
     fn keep_near(&self, file: File, bytes: Option<&[u8]>) {
         match bytes {
-            _ if self.path(file).exists() => {}
+            _ if self.path(file).exists() || self.is_declined(file) => {}
             Some(bytes) => self.keep(file, bytes),
             // That it cannot be fetched now shows when it is read.
-            None => {
-                if let Ok(bytes) = self.inner.get(file, None)
-                    && Id::of(&bytes) == file.id
-                {
-                    self.keep(file, &bytes);
-                }
-            }
+            None => match self.inner.get(file, None) {
+                Ok(bytes) if Id::of(&bytes) == file.id => self.keep(file, &bytes),
+                _ => self.decline(file),
+            },
         }
     }
 }
@@ -207,7 +240,7 @@ mod tests {
         let around = tempfile::tempdir().unwrap();
         let next = std::sync::atomic::AtomicUsize::new(0);
         conformance::run(&|| {
-            let number = next.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            let number = next.fetch_add(1, Ordering::Relaxed);
             Arc::new(Cache::new(Arc::new(MemoryStorage::new()), around.path().join(number.to_string()), 1 << 30))
         });
     }
@@ -237,6 +270,22 @@ mod tests {
         s.record.delete(file(FileKind::Index, index)).unwrap();
         again.list(FileKind::Index).unwrap();
         assert!(again.get(file(FileKind::Index, index), None).is_err());
+    }
+
+    #[test]
+    fn what_cannot_be_kept_is_not_fetched_whole_again_and_again() {
+        let s = setup();
+        let bytes = vec![7; 5000];
+        let pack = file(FileKind::Pack, &bytes);
+        s.record.put(pack, &bytes).unwrap();
+        let full = Cache::new(s.record.clone(), s.folder.path().to_owned(), 100);
+        s.record.take();
+        for _ in 0..5 {
+            full.keep_near(pack, None);
+            assert_eq!(full.get(pack, Some(0..3)).unwrap(), [7; 3]);
+        }
+        let whole = s.record.calls().iter().filter(|call| call.bytes == 5000).count();
+        assert_eq!((whole, s.record.count(Verb::Get, FileKind::Pack)), (1, 6));
     }
 
     #[test]

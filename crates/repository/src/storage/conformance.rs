@@ -9,9 +9,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use super::objects::{Object, ObjectPlace, ObjectReader, ObjectSink};
+use super::archives::{ArchivePlace, ArchiveReader, ArchiveSink, StoredArchive};
 use super::{File, FileKind, Listed, Storage, StorageError};
-use crate::limits::OBJECT_PART_BYTES;
+use crate::limits::ARCHIVE_PART_BYTES;
 use crate::{Cancel, Clock as _, Id};
 
 /// More than a pack of the usual size, and no round number.
@@ -39,16 +39,16 @@ pub fn run_in_turn(fresh: &dyn Fn() -> Arc<dyn Storage>) {
 }
 
 /// Puts a place of archives, which must be empty, to the test. Panics where it fails it.
-pub fn objects(place: &dyn ObjectPlace) {
+pub fn archives(place: &dyn ArchivePlace) {
     let cancel = Cancel::new();
     assert!(done("list", place.list("")).is_empty(), "an empty place");
-    let large: Vec<u8> = (0..OBJECT_PART_BYTES * 2 + 7).map(|number| (number * 31 % 251) as u8).collect();
+    let large: Vec<u8> = (0..ARCHIVE_PART_BYTES * 2 + 7).map(|number| (number * 31 % 251) as u8).collect();
     let write = |path: &str, bytes: &[u8]| {
-        let mut sink = done("create", ObjectSink::create(place, path, 0, &cancel));
+        let mut sink = done("create", ArchiveSink::create(place, path, 0, &cancel));
         done("write", sink.write_all(bytes));
         sink
     };
-    let object = |path: &str, bytes: usize| Object { path: path.to_owned(), bytes: bytes as u64 };
+    let object = |path: &str, bytes: usize| StoredArchive { path: path.to_owned(), bytes: bytes as u64 };
     let listed = |folder: &str| {
         let mut objects = done("list", place.list(folder));
         objects.sort();
@@ -65,7 +65,7 @@ pub fn objects(place: &dyn ObjectPlace) {
     assert_eq!(listed(""), [first.clone(), small, object("chtx/empty", 0)]);
     assert_eq!(listed("none"), []);
     let mut read = Vec::new();
-    done("read", ObjectReader::new(place, &first).read_to_end(&mut read));
+    done("read", ArchiveReader::new(place, &first).read_to_end(&mut read));
     assert!(read == large, "an object comes back as it was");
     assert_eq!(done("read", place.read("cht/small", 1..3)), b"ex");
     assert!(place.read("cht/small", 1..9).is_err(), "past the end");

@@ -62,12 +62,12 @@ fn as_plain_user(deed: impl FnOnce() + Send) {
 fn archives_in_a_folder_conform_and_what_the_dead_left_is_swept_up() {
     let around = tempfile::tempdir().unwrap();
     let storage = LocalStorage::new(around.path().join("archives"));
-    conformance::objects(&storage);
+    conformance::archives(&storage);
     let folder = around.path().join("archives/cht");
     let old = FileTimes::new().set_modified(std::time::UNIX_EPOCH);
     StdFile::create(folder.join("x.part-1-1")).unwrap().set_times(old).unwrap();
     fs::write(folder.join("y.part-1-2"), "just now").unwrap();
-    repository::storage::objects::ObjectPlace::create(&storage, "cht/new").unwrap().finish().unwrap();
+    repository::storage::archives::ArchivePlace::create(&storage, "cht/new").unwrap().finish().unwrap();
     let mut left: Vec<_> = fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     left.sort();
     assert_eq!(left, ["2026", "new", "y.part-1-2"]);

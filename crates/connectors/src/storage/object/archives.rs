@@ -11,7 +11,7 @@ use opendal::options::{ListOptions, ReadOptions};
 use opendal::{Buffer, EntryMode, Operator};
 use repository::StorageError;
 use repository::limits::{FIRST_CONTACT_TRIES, RETRY_PAUSE_FIRST, RETRY_PAUSE_MAX, STORAGE_TRIES};
-use repository::storage::objects::{Object, ObjectPlace, ObjectWriter};
+use repository::storage::archives::{ArchivePlace, ArchiveWriter, StoredArchive};
 
 use super::ObjectStorage;
 
@@ -43,7 +43,7 @@ impl Drop for Writer<'_> {
     }
 }
 
-impl ObjectWriter for Writer<'_> {
+impl ArchiveWriter for Writer<'_> {
     fn write(&mut self, part: Vec<u8>) -> Result<(), StorageError> {
         let Some(writer) = &mut self.writer else { return Ok(()) };
         let written = self.storage.wait_for(true, writer.write(Buffer::from(part)));
@@ -51,18 +51,22 @@ impl ObjectWriter for Writer<'_> {
     }
 
     fn finish(mut self: Box<Self>) -> Result<(), StorageError> {
-        let Some(mut writer) = self.writer.take() else { return Ok(()) };
-        let closed = self.storage.wait_for(false, writer.close());
-        closed.map(drop).map_err(|failed| self.storage.error(&format!("write {}", self.path), None, failed))
+        let Some(writer) = &mut self.writer else { return Ok(()) };
+        // The last part goes with it.
+        let closed = self.storage.wait_for(true, writer.close());
+        closed.map_err(|failed| self.storage.error(&format!("write {}", self.path), None, failed))?;
+        // What is closed is not to be given up.
+        self.writer = None;
+        Ok(())
     }
 }
 
-impl ObjectPlace for ObjectStorage {
+impl ArchivePlace for ObjectStorage {
     fn location(&self) -> String {
         self.location.clone()
     }
 
-    fn list(&self, folder: &str) -> Result<Vec<Object>, StorageError> {
+    fn list(&self, folder: &str) -> Result<Vec<StoredArchive>, StorageError> {
         let operator = self.asking_again(FIRST_CONTACT_TRIES);
         let path = if folder.is_empty() { String::new() } else { format!("{folder}/") };
         let list = async {
@@ -71,7 +75,10 @@ impl ObjectPlace for ObjectStorage {
             let mut entries = operator.lister_options(&path, options).await?;
             while let Some(entry) = entries.try_next().await? {
                 if entry.metadata().mode() == EntryMode::FILE {
-                    objects.push(Object { path: entry.path().to_owned(), bytes: entry.metadata().content_length() });
+                    objects.push(StoredArchive {
+                        path: entry.path().to_owned(),
+                        bytes: entry.metadata().content_length(),
+                    });
                 }
             }
             Ok(objects)
@@ -79,7 +86,7 @@ impl ObjectPlace for ObjectStorage {
         self.wait_for(false, list).map_err(|failed| self.error(&format!("list {folder}"), None, failed))
     }
 
-    fn create(&self, path: &str) -> Result<Box<dyn ObjectWriter + '_>, StorageError> {
+    fn create(&self, path: &str) -> Result<Box<dyn ArchiveWriter + '_>, StorageError> {
         let operator = self.asking_again(STORAGE_TRIES);
         let writer = self.wait_for(false, operator.writer(path));
         let writer = writer.map_err(|failed| self.error(&format!("write {path}"), None, failed))?;

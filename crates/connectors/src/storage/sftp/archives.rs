@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use repository::StorageError;
-use repository::storage::objects::{Object, ObjectPlace, ObjectWriter};
+use repository::storage::archives::{ArchivePlace, ArchiveWriter, StoredArchive};
 
 use super::packet::{Code, Kind, Name, Request};
 use super::request::{Failed, attributes, done, read_folders};
@@ -36,7 +36,7 @@ impl SftpStorage {
         Ok(Writer { storage: self, session, handle, folder, temp, path, bytes: 0, is_named: false })
     }
 
-    fn list_below(&self, folder: &str) -> Result<Vec<Object>, Failed> {
+    fn list_below(&self, folder: &str) -> Result<Vec<StoredArchive>, Failed> {
         let session = self.session()?;
         let mut objects = Vec::new();
         let mut folders = vec![folder.to_owned()];
@@ -49,10 +49,10 @@ impl SftpStorage {
                     // Ours are text; what is not is somebody else's.
                     let Ok(name) = String::from_utf8(name) else { continue };
                     let path = if folder.is_empty() { name.clone() } else { format!("{folder}/{name}") };
-                    if attributes.is_folder() && !matches!(name.as_str(), "." | "..") {
+                    if attributes.is_folder() && !matches!(name.as_str(), "." | ".." | "lost+found") {
                         folders.push(path);
                     } else if attributes.may_be_file() && !name.contains(PART_MARK) {
-                        objects.push(Object { path, bytes: attributes.size.unwrap_or(0) });
+                        objects.push(StoredArchive { path, bytes: attributes.size.unwrap_or(0) });
                     }
                 }
             }
@@ -65,11 +65,7 @@ impl Writer<'_> {
     fn publish(&mut self) -> Result<(), Failed> {
         make_durable(&self.session, &self.handle)?;
         done(self.session.send(Request::new(Kind::Close).bytes(&self.handle))?)?;
-        match rename(&self.session, &self.temp, &self.path) {
-            // Another host brought the same archive meanwhile.
-            Err(failed) if failed.is(Code::Taken) => return Ok(()),
-            renamed => renamed?,
-        }
+        rename(&self.session, &self.temp, &self.path)?;
         self.is_named = true;
         self.sweep();
         Ok(())
@@ -106,7 +102,7 @@ impl Drop for Writer<'_> {
     }
 }
 
-impl ObjectWriter for Writer<'_> {
+impl ArchiveWriter for Writer<'_> {
     fn write(&mut self, part: Vec<u8>) -> Result<(), StorageError> {
         let given_up = self.storage.given_up(true);
         let written = write_pieces(&self.session, &self.handle, self.bytes, &part, &given_up);
@@ -121,16 +117,16 @@ impl ObjectWriter for Writer<'_> {
     }
 }
 
-impl ObjectPlace for SftpStorage {
+impl ArchivePlace for SftpStorage {
     fn location(&self) -> String {
         self.options.location()
     }
 
-    fn list(&self, folder: &str) -> Result<Vec<Object>, StorageError> {
+    fn list(&self, folder: &str) -> Result<Vec<StoredArchive>, StorageError> {
         self.list_below(folder).map_err(|failed| self.error("list", folder, failed))
     }
 
-    fn create(&self, path: &str) -> Result<Box<dyn ObjectWriter + '_>, StorageError> {
+    fn create(&self, path: &str) -> Result<Box<dyn ArchiveWriter + '_>, StorageError> {
         match self.begin(path) {
             Ok(writer) => Ok(Box::new(writer)),
             Err(failed) => Err(self.error("write", path, failed)),

@@ -3,20 +3,24 @@
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, ErrorKind, Write as _};
 use std::ops::Range;
-use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, MetadataExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use repository::StorageError;
-use repository::storage::objects::{Object, ObjectPlace, ObjectWriter};
+use repository::storage::archives::{ArchivePlace, ArchiveWriter, StoredArchive};
 
 use super::{LEFTOVER_SECONDS, LocalStorage};
 use crate::storage::layout::PART_MARK;
 
+/// What a new disk has in its root, for its owner alone.
+const LOST_AND_FOUND: &str = "lost+found";
+
 /// A file that is being written under a temporary name.
 struct Writer<'a> {
     storage: &'a LocalStorage,
-    file: File,
+    /// `None` once it is closed.
+    file: Option<File>,
     temp: PathBuf,
     path: PathBuf,
 }
@@ -32,23 +36,38 @@ impl LocalStorage {
         }
     }
 
+    /// Fails where the root is another folder than the one that was found first: its disk was unmounted, and what is
+    /// written now would fill the one below.
+    fn check_root(&self) -> io::Result<()> {
+        let Some(root) = self.root()? else { return Ok(()) };
+        let (found, now) = (rustix::fs::fstat(&root.folder)?, rustix::fs::stat(&self.path)?);
+        match (found.st_dev, found.st_ino) == (now.st_dev, now.st_ino) {
+            true => Ok(()),
+            false => Err(io::Error::other("another folder took its place; was its disk unmounted?")),
+        }
+    }
+
     fn begin(&self, path: &Path) -> io::Result<(PathBuf, File)> {
         static NEXT: AtomicU64 = AtomicU64::new(0);
+        self.check_root()?;
         if let Some(folder) = path.parent() {
             DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
         }
-        let mut temp = path.as_os_str().to_owned();
-        temp.push(format!("{PART_MARK}{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed)));
-        let temp = PathBuf::from(temp);
-        // One that is there is left over from an earlier process of this number.
-        let file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o400).open(&temp)?;
-        Ok((temp, file))
+        loop {
+            let mut temp = path.as_os_str().to_owned();
+            temp.push(format!("{PART_MARK}{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed)));
+            match OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temp) {
+                // Left by an earlier process of this number.
+                Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+                opened => return Ok((PathBuf::from(temp), opened?)),
+            }
+        }
     }
 }
 
-fn list_below(root: &Path, folder: &Path, objects: &mut Vec<Object>) -> io::Result<()> {
+fn list_below(root: &Path, folder: &Path, objects: &mut Vec<StoredArchive>) -> io::Result<()> {
     let entries = match fs::read_dir(folder) {
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+        Err(error) if error.kind() == ErrorKind::NotFound || folder.ends_with(LOST_AND_FOUND) => return Ok(()),
         entries => entries?,
     };
     for entry in entries {
@@ -64,7 +83,7 @@ fn list_below(root: &Path, folder: &Path, objects: &mut Vec<Object>) -> io::Resu
             match entry.metadata() {
                 // Removed since.
                 Err(error) if error.kind() == ErrorKind::NotFound => {}
-                found => objects.push(Object { path: below.to_owned(), bytes: found?.len() }),
+                found => objects.push(StoredArchive { path: below.to_owned(), bytes: found?.len() }),
             }
         }
     }
@@ -72,32 +91,38 @@ fn list_below(root: &Path, folder: &Path, objects: &mut Vec<Object>) -> io::Resu
 }
 
 impl Writer<'_> {
-    fn publish(&self) -> io::Result<()> {
-        self.file.sync_all()?;
+    fn publish(&mut self) -> io::Result<()> {
+        let Some(file) = self.file.take() else { return Ok(()) };
+        file.sync_all()?;
+        let written = file.metadata()?;
+        // Against accidents only, and some file systems have no modes.
+        let _ = file.set_permissions(fs::Permissions::from_mode(0o400));
+        // Closed first, since some network file systems do not rename an open file.
+        drop(file);
+        self.storage.check_root()?;
         // A second name, not a new one, overwrites nothing; the first goes with this writer. Where there are no second
         // names, nobody else is likely to write the same archive in this moment.
         match fs::hard_link(&self.temp, &self.path) {
-            // Another process brought the same archive meanwhile.
-            Err(error) if error.kind() == ErrorKind::AlreadyExists => return Ok(()),
+            // Another process writes the same archive; its seal is not ours.
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => return Err(error),
             Err(_) => fs::rename(&self.temp, &self.path)?,
             Ok(()) => {}
         }
         if let Some(folder) = self.path.parent() {
             File::open(folder)?.sync_all()?;
-            self.sweep(folder);
+            sweep(folder, written.mtime());
         }
         Ok(())
     }
+}
 
-    /// Removes what writers that are gone left in the folder: as old, by the file system's clock, as only theirs can be.
-    fn sweep(&self, folder: &Path) {
-        let (Ok(now), Ok(entries)) = (self.file.metadata(), fs::read_dir(folder)) else { return };
-        for entry in entries.flatten() {
-            let is_old = entry.metadata().is_ok_and(|found| now.mtime() - found.mtime() >= LEFTOVER_SECONDS);
-            if entry.file_name().to_string_lossy().contains(PART_MARK) && is_old {
-                // An untidy folder is no reason to fail: the next run tries again.
-                let _ = fs::remove_file(entry.path());
-            }
+/// Removes what writers that are gone left in a folder: as old, by the file system's clock, as only theirs can be.
+fn sweep(folder: &Path, now: i64) {
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        let is_old = entry.metadata().is_ok_and(|found| now - found.mtime() >= LEFTOVER_SECONDS);
+        if entry.file_name().to_string_lossy().contains(PART_MARK) && is_old {
+            // An untidy folder is no reason to fail: the next run tries again.
+            let _ = fs::remove_file(entry.path());
         }
     }
 }
@@ -109,32 +134,35 @@ impl Drop for Writer<'_> {
     }
 }
 
-impl ObjectWriter for Writer<'_> {
+impl ArchiveWriter for Writer<'_> {
     fn write(&mut self, part: Vec<u8>) -> Result<(), StorageError> {
-        self.file.write_all(&part).map_err(|error| self.storage.object_error("write", &self.path, &error))
+        let Some(file) = &mut self.file else { return Ok(()) };
+        file.write_all(&part).map_err(|error| self.storage.object_error("write", &self.path, &error))
     }
 
-    fn finish(self: Box<Self>) -> Result<(), StorageError> {
+    fn finish(mut self: Box<Self>) -> Result<(), StorageError> {
         self.publish().map_err(|error| self.storage.object_error("write", &self.path, &error))
     }
 }
 
-impl ObjectPlace for LocalStorage {
+impl ArchivePlace for LocalStorage {
     fn location(&self) -> String {
         self.path.display().to_string()
     }
 
-    fn list(&self, folder: &str) -> Result<Vec<Object>, StorageError> {
+    fn list(&self, folder: &str) -> Result<Vec<StoredArchive>, StorageError> {
         let mut objects = Vec::new();
+        // The root that is found first is the one that all of the run works with.
+        self.root().map_err(|error| self.object_error("list", &self.path, &error.into()))?;
         let folder = self.path.join(folder);
         let listed = list_below(&self.path, &folder, &mut objects);
         listed.map(|()| objects).map_err(|error| self.object_error("list", &folder, &error))
     }
 
-    fn create(&self, path: &str) -> Result<Box<dyn ObjectWriter + '_>, StorageError> {
+    fn create(&self, path: &str) -> Result<Box<dyn ArchiveWriter + '_>, StorageError> {
         let path = self.path.join(path);
         match self.begin(&path) {
-            Ok((temp, file)) => Ok(Box::new(Writer { storage: self, file, temp, path })),
+            Ok((temp, file)) => Ok(Box::new(Writer { storage: self, file: Some(file), temp, path })),
             Err(error) => Err(self.object_error("write", &path, &error)),
         }
     }

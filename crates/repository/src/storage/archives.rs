@@ -9,12 +9,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::StorageError;
 use super::limit::Bucket;
-use crate::limits::{OBJECT_PART_BYTES, OBJECT_PART_BYTES_MAX, OBJECT_PARTS_MAX};
+use crate::limits::{ARCHIVE_PART_BYTES, ARCHIVE_PART_BYTES_MAX, ARCHIVE_PARTS_MAX};
 use crate::{Cancel, Clock};
 
 /// An object as a listing gives it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Object {
+pub struct StoredArchive {
     /// Its path below the place's root, with `/` between parts.
     pub path: String,
     /// Its size in bytes.
@@ -22,17 +22,17 @@ pub struct Object {
 }
 
 /// A place that keeps archives. Calls block, as those of [`super::Storage`] do.
-pub trait ObjectPlace: Send + Sync {
+pub trait ArchivePlace: Send + Sync {
     /// The name users know the place by, without secrets.
     fn location(&self) -> String;
 
     /// All objects below `folder`, at any depth, in no particular order; an empty `folder` is the place's root. What does
     /// not exist holds nothing.
-    fn list(&self, folder: &str) -> Result<Vec<Object>, StorageError>;
+    fn list(&self, folder: &str) -> Result<Vec<StoredArchive>, StorageError>;
 
-    /// Begins an object. Nothing of it is seen before [`ObjectWriter::finish`], and nothing of it stays where that is not
+    /// Begins an object. Nothing of it is seen before [`ArchiveWriter::finish`], and nothing of it stays where that is not
     /// reached.
-    fn create(&self, path: &str) -> Result<Box<dyn ObjectWriter + '_>, StorageError>;
+    fn create(&self, path: &str) -> Result<Box<dyn ArchiveWriter + '_>, StorageError>;
 
     /// Reads the bytes of `range`, all of which the object has.
     fn read(&self, path: &str, range: Range<u64>) -> Result<Vec<u8>, StorageError>;
@@ -42,7 +42,7 @@ pub trait ObjectPlace: Send + Sync {
 }
 
 /// An object on its way.
-pub trait ObjectWriter {
+pub trait ArchiveWriter {
     /// Adds bytes: equally many each time but the last, since some servers want parts of one size.
     fn write(&mut self, part: Vec<u8>) -> Result<(), StorageError>;
 
@@ -51,25 +51,25 @@ pub trait ObjectWriter {
 }
 
 /// Reads an object from its start to its end, part by part.
-pub struct ObjectReader<'a> {
-    place: &'a dyn ObjectPlace,
+pub struct ArchiveReader<'a> {
+    place: &'a dyn ArchivePlace,
     path: &'a str,
     bytes_total: u64,
     at: u64,
     part: io::Cursor<Vec<u8>>,
 }
 
-impl<'a> ObjectReader<'a> {
+impl<'a> ArchiveReader<'a> {
     /// Reads `object` of `place`.
-    pub fn new(place: &'a dyn ObjectPlace, object: &'a Object) -> Self {
+    pub fn new(place: &'a dyn ArchivePlace, object: &'a StoredArchive) -> Self {
         Self { place, path: &object.path, bytes_total: object.bytes, at: 0, part: io::Cursor::default() }
     }
 }
 
-impl io::Read for ObjectReader<'_> {
+impl io::Read for ArchiveReader<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         if self.part.position() == self.part.get_ref().len() as u64 && self.at < self.bytes_total {
-            let end = self.bytes_total.min(self.at + OBJECT_PART_BYTES as u64);
+            let end = self.bytes_total.min(self.at + ARCHIVE_PART_BYTES as u64);
             let part = self.place.read(self.path, self.at..end).map_err(io::Error::other)?;
             self.at = end;
             self.part = io::Cursor::new(part);
@@ -79,24 +79,24 @@ impl io::Read for ObjectReader<'_> {
 }
 
 /// Writes an object from a stream of bytes: collects them to parts.
-pub struct ObjectSink<'a> {
-    writer: Box<dyn ObjectWriter + 'a>,
+pub struct ArchiveSink<'a> {
+    writer: Box<dyn ArchiveWriter + 'a>,
     part: Vec<u8>,
     part_bytes: usize,
     cancel: &'a Cancel,
     bytes: u64,
 }
 
-impl<'a> ObjectSink<'a> {
+impl<'a> ArchiveSink<'a> {
     /// Begins the object `path`, of about `bytes_expected`: that many fit into the parts that a server takes.
     pub fn create(
-        place: &'a dyn ObjectPlace,
+        place: &'a dyn ArchivePlace,
         path: &str,
         bytes_expected: u64,
         cancel: &'a Cancel,
     ) -> Result<Self, StorageError> {
-        let wanted = usize::try_from(bytes_expected / OBJECT_PARTS_MAX).unwrap_or(usize::MAX);
-        let part_bytes = wanted.clamp(OBJECT_PART_BYTES, OBJECT_PART_BYTES_MAX);
+        let wanted = usize::try_from(bytes_expected / ARCHIVE_PARTS_MAX).unwrap_or(usize::MAX);
+        let part_bytes = wanted.clamp(ARCHIVE_PART_BYTES, ARCHIVE_PART_BYTES_MAX);
         Ok(Self { writer: place.create(path)?, part: Vec::new(), part_bytes, cancel, bytes: 0 })
     }
 
@@ -110,7 +110,7 @@ impl<'a> ObjectSink<'a> {
     }
 }
 
-impl io::Write for ObjectSink<'_> {
+impl io::Write for ArchiveSink<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let taken = bytes.len().min(self.part_bytes - self.part.len());
         self.part.extend_from_slice(&bytes[..taken]);
@@ -129,18 +129,18 @@ impl io::Write for ObjectSink<'_> {
 }
 
 /// A place whose content crosses the line no faster than it may, as [`super::limit::Limit`].
-pub struct LimitedObjects {
-    inner: Arc<dyn ObjectPlace>,
+pub struct LimitedArchives {
+    inner: Arc<dyn ArchivePlace>,
     up: Option<Bucket>,
     down: Option<Bucket>,
     clock: Arc<dyn Clock>,
     cancel: Cancel,
 }
 
-impl LimitedObjects {
+impl LimitedArchives {
     /// Limits `inner` to `up` and `down` bytes a second; `None` is as fast as it goes.
     pub fn new(
-        inner: Arc<dyn ObjectPlace>,
+        inner: Arc<dyn ArchivePlace>,
         up: Option<NonZeroU64>,
         down: Option<NonZeroU64>,
         clock: Arc<dyn Clock>,
@@ -158,20 +158,20 @@ impl LimitedObjects {
 }
 
 struct LimitedWriter<'a> {
-    place: &'a LimitedObjects,
-    inner: Box<dyn ObjectWriter + 'a>,
+    place: &'a LimitedArchives,
+    inner: Box<dyn ArchiveWriter + 'a>,
 }
 
-impl ObjectPlace for LimitedObjects {
+impl ArchivePlace for LimitedArchives {
     fn location(&self) -> String {
         self.inner.location()
     }
 
-    fn list(&self, folder: &str) -> Result<Vec<Object>, StorageError> {
+    fn list(&self, folder: &str) -> Result<Vec<StoredArchive>, StorageError> {
         self.inner.list(folder)
     }
 
-    fn create(&self, path: &str) -> Result<Box<dyn ObjectWriter + '_>, StorageError> {
+    fn create(&self, path: &str) -> Result<Box<dyn ArchiveWriter + '_>, StorageError> {
         Ok(Box::new(LimitedWriter { place: self, inner: self.inner.create(path)? }))
     }
 
@@ -185,7 +185,7 @@ impl ObjectPlace for LimitedObjects {
     }
 }
 
-impl ObjectWriter for LimitedWriter<'_> {
+impl ArchiveWriter for LimitedWriter<'_> {
     fn write(&mut self, part: Vec<u8>) -> Result<(), StorageError> {
         self.place.wait(&self.place.up, part.len() as u64);
         self.inner.write(part)
@@ -198,11 +198,11 @@ impl ObjectWriter for LimitedWriter<'_> {
 
 /// A place in memory, for tests.
 #[derive(Default)]
-pub struct MemoryObjects {
+pub struct MemoryArchives {
     objects: Mutex<BTreeMap<String, Vec<u8>>>,
 }
 
-impl MemoryObjects {
+impl MemoryArchives {
     /// What is in it. Changing it damages the place.
     pub fn objects(&self) -> MutexGuard<'_, BTreeMap<String, Vec<u8>>> {
         self.objects.lock().unwrap_or_else(PoisonError::into_inner)
@@ -210,24 +210,24 @@ impl MemoryObjects {
 }
 
 struct MemoryWriter<'a> {
-    place: &'a MemoryObjects,
+    place: &'a MemoryArchives,
     path: String,
     bytes: Vec<u8>,
 }
 
-impl ObjectPlace for MemoryObjects {
+impl ArchivePlace for MemoryArchives {
     fn location(&self) -> String {
         "memory".to_owned()
     }
 
-    fn list(&self, folder: &str) -> Result<Vec<Object>, StorageError> {
+    fn list(&self, folder: &str) -> Result<Vec<StoredArchive>, StorageError> {
         let start = if folder.is_empty() { String::new() } else { format!("{folder}/") };
         let objects = self.objects();
         let below = objects.iter().filter(|(path, _)| path.starts_with(&start));
-        Ok(below.map(|(path, bytes)| Object { path: path.clone(), bytes: bytes.len() as u64 }).collect())
+        Ok(below.map(|(path, bytes)| StoredArchive { path: path.clone(), bytes: bytes.len() as u64 }).collect())
     }
 
-    fn create(&self, path: &str) -> Result<Box<dyn ObjectWriter + '_>, StorageError> {
+    fn create(&self, path: &str) -> Result<Box<dyn ArchiveWriter + '_>, StorageError> {
         Ok(Box::new(MemoryWriter { place: self, path: path.to_owned(), bytes: Vec::new() }))
     }
 
@@ -246,7 +246,7 @@ impl ObjectPlace for MemoryObjects {
     }
 }
 
-impl ObjectWriter for MemoryWriter<'_> {
+impl ArchiveWriter for MemoryWriter<'_> {
     fn write(&mut self, part: Vec<u8>) -> Result<(), StorageError> {
         self.bytes.extend(part);
         Ok(())
@@ -268,16 +268,16 @@ mod tests {
 
     #[test]
     fn a_place_in_memory_and_a_limited_one_conform() {
-        conformance::objects(&MemoryObjects::default());
-        let (rate, memory) = (NonZeroU64::new(1 << 40), Arc::new(MemoryObjects::default()));
-        conformance::objects(&LimitedObjects::new(memory, rate, rate, Arc::new(SystemClock), Cancel::new()));
+        conformance::archives(&MemoryArchives::default());
+        let (rate, memory) = (NonZeroU64::new(1 << 40), Arc::new(MemoryArchives::default()));
+        conformance::archives(&LimitedArchives::new(memory, rate, rate, Arc::new(SystemClock), Cancel::new()));
     }
 
     #[test]
     fn a_cancelled_run_ends_at_the_next_part() {
-        let (memory, cancel) = (MemoryObjects::default(), Cancel::new());
-        let mut sink = ObjectSink::create(&memory, "a", 0, &cancel).unwrap();
+        let (memory, cancel) = (MemoryArchives::default(), Cancel::new());
+        let mut sink = ArchiveSink::create(&memory, "a", 0, &cancel).unwrap();
         cancel.cancel();
-        assert!(sink.write_all(&vec![0; OBJECT_PART_BYTES + 1]).is_err());
+        assert!(sink.write_all(&vec![0; ARCHIVE_PART_BYTES + 1]).is_err());
     }
 }
