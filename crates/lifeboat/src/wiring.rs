@@ -21,7 +21,7 @@ use repository::limits::CACHE_BYTES_MAX;
 use repository::storage::archives::{ArchivePlace, LimitedArchives};
 use repository::storage::cache::Cache;
 use repository::storage::limit::Limit;
-use repository::storage::retry::Retry;
+use repository::storage::retry::{Retry, RetryArchives};
 use repository::{File, FileKind, Repository, Source, SourceError, Storage};
 
 use crate::app::Run;
@@ -49,7 +49,10 @@ pub fn archives(copy: &CopySettings, run: &Run) -> Result<Arc<dyn ArchivePlace>,
         Location::Local(folder) => Arc::new(LocalStorage::new(folder.clone())),
         Location::S3(s3) => Arc::new(ObjectStorage::s3(&s3_options(s3)?, run.cancel.clone())?),
         Location::Azure(azure) => Arc::new(ObjectStorage::azure(&azure_options(azure)?, run.cancel.clone())?),
-        Location::Sftp(sftp) => Arc::new(SftpStorage::new(sftp_options(sftp), run.cancel.clone())),
+        Location::Sftp(sftp) => {
+            let server = Arc::new(SftpStorage::new(sftp_options(sftp), run.cancel.clone()));
+            Arc::new(RetryArchives::new(server, Arc::new(run.clock), run.cancel.clone()))
+        }
     };
     let (up, down) = (copy.upload_limit, copy.download_limit);
     Ok(Arc::new(LimitedArchives::new(place, up, down, Arc::new(run.clock), run.cancel.clone())))

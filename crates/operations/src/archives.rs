@@ -83,6 +83,7 @@ one source of one snapshot, whole in itself. To get it back without Lifeboat:
 
 (as root, in an empty folder; without `-i KEYFILE` where a passphrase was used).
 A snapshot is complete where all its files are there: 1of3, 2of3 and 3of3.
+`sha256sum -c FILE.sha256` tells whether a file is as it was written.
 With Lifeboat: lifeboat restore FILE --to DIR --identity KEYFILE
 ";
 

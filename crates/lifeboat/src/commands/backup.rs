@@ -218,6 +218,9 @@ fn print(app: &App, summary: &Summary, report: &BackupReport) {
     ));
     let short = report.snapshot.short();
     match summary.problems {
+        0 if summary.status == SourceStatus::Partial => {
+            output.text(format!("snapshot {short} of {stack} is complete, but NOT in every copy: see above"));
+        }
         0 => output.text(format!("snapshot {short} of {stack} is complete")),
         problems => output.text(format!(
             "snapshot {short} of {stack} is PARTIAL: {} left out or doubtful, named above",

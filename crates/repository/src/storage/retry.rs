@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use super::archives::{ArchivePlace, ArchiveWriter, StoredArchive};
 use super::{File, FileKind, Listed, Storage, StorageError};
 use crate::limits::{FIRST_CONTACT_TRIES, RETRY_PAUSE_FIRST, RETRY_PAUSE_MAX, RETRY_PAUSES_TOTAL_MAX, STORAGE_TRIES};
 use crate::{Cancel, Clock};
@@ -134,6 +135,63 @@ impl Storage for Retry {
     }
 }
 
+/// The same for a place of archives: listings, readings and removals are asked again. A part that is written is not, since
+/// what came before it is gone with its connection.
+pub struct RetryArchives {
+    inner: Arc<dyn ArchivePlace>,
+    clock: Arc<dyn Clock>,
+    cancel: Cancel,
+    has_answered: AtomicBool,
+}
+
+impl RetryArchives {
+    /// Retries what is asked of `inner`.
+    pub fn new(inner: Arc<dyn ArchivePlace>, clock: Arc<dyn Clock>, cancel: Cancel) -> Self {
+        Self { inner, clock, cancel, has_answered: AtomicBool::new(false) }
+    }
+
+    fn until_answered<T>(&self, mut call: impl FnMut() -> Result<T, StorageError>) -> Result<T, StorageError> {
+        let mut retries = 0;
+        loop {
+            let error = match call() {
+                Err(error @ StorageError::Transient { .. }) => error,
+                answer => {
+                    self.has_answered.store(true, Ordering::Relaxed);
+                    return answer;
+                }
+            };
+            let tries = if self.has_answered.load(Ordering::Relaxed) { STORAGE_TRIES } else { FIRST_CONTACT_TRIES };
+            let pause = pause_after(retries);
+            retries += 1;
+            if retries >= tries || !self.cancel.pause(&*self.clock, pause) {
+                return Err(error);
+            }
+        }
+    }
+}
+
+impl ArchivePlace for RetryArchives {
+    fn location(&self) -> String {
+        self.inner.location()
+    }
+
+    fn list(&self, folder: &str) -> Result<Vec<StoredArchive>, StorageError> {
+        self.until_answered(|| self.inner.list(folder))
+    }
+
+    fn create(&self, path: &str) -> Result<Box<dyn ArchiveWriter + '_>, StorageError> {
+        self.until_answered(|| self.inner.create(path))
+    }
+
+    fn read(&self, path: &str, range: Range<u64>) -> Result<Vec<u8>, StorageError> {
+        self.until_answered(|| self.inner.read(path, range.clone()))
+    }
+
+    fn delete(&self, path: &str) -> Result<(), StorageError> {
+        self.until_answered(|| self.inner.delete(path))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use jiff::Timestamp;
@@ -171,6 +229,38 @@ mod tests {
 
     fn file() -> File {
         File::pack(Id::of(b"file"))
+    }
+
+    #[test]
+    fn what_is_asked_of_archives_is_asked_again_until_it_is_answered() {
+        struct Flaky(std::sync::atomic::AtomicU32);
+        impl ArchivePlace for Flaky {
+            fn location(&self) -> String {
+                "flaky".to_owned()
+            }
+            fn list(&self, _: &str) -> Result<Vec<StoredArchive>, StorageError> {
+                match self.0.fetch_add(1, Ordering::Relaxed) {
+                    2 => Ok(Vec::new()),
+                    _ => Err(StorageError::Transient { location: self.location(), what: "list".to_owned() }),
+                }
+            }
+            fn create(&self, path: &str) -> Result<Box<dyn ArchiveWriter + '_>, StorageError> {
+                Err(StorageError::Permanent { location: self.location(), what: path.to_owned() })
+            }
+            fn read(&self, path: &str, _: Range<u64>) -> Result<Vec<u8>, StorageError> {
+                self.create(path).map(|_| Vec::new())
+            }
+            fn delete(&self, path: &str) -> Result<(), StorageError> {
+                self.create(path).map(drop)
+            }
+        }
+        let clock = Arc::new(SimulatedClock::new(Timestamp::UNIX_EPOCH));
+        let flaky = Arc::new(Flaky(std::sync::atomic::AtomicU32::new(0)));
+        let place = RetryArchives::new(flaky.clone(), clock, Cancel::new());
+        assert_eq!(place.list("").unwrap(), []);
+        assert!(place.read("a", 0..1).is_err() && place.delete("a").is_err() && place.create("a").is_err());
+        assert!(place.list("").is_err(), "it gives up in the end");
+        assert_eq!(flaky.0.load(Ordering::Relaxed), 3 + STORAGE_TRIES);
     }
 
     #[test]
