@@ -32,6 +32,8 @@ pub enum Effect {
     LoseAnswer(Failure),
     /// A get returns its bytes with one bit flipped. Other calls pass.
     FlipBit,
+    /// A get returns a part of its bytes, from the first on. Other calls pass.
+    CutShort,
 }
 
 /// The kinds of error a fault reports.
@@ -99,13 +101,13 @@ impl Fault {
         self.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
-    /// Does `deed`, or not, as the rules say. It is told which bit of what it returns to flip, if any.
+    /// Does `deed`, or not, as the rules say. It is told how to spoil what it returns, if at all.
     fn call<T>(
         &self,
         verb: Verb,
         kind: FileKind,
         what: impl FnOnce() -> String,
-        deed: impl FnOnce(Option<u64>) -> Result<T, StorageError>,
+        deed: impl FnOnce(Option<(Effect, u64)>) -> Result<T, StorageError>,
     ) -> Result<T, StorageError> {
         let (effect, random) = self.lock().next(verb, kind);
         match effect {
@@ -114,7 +116,7 @@ impl Fault {
                 deed(None)?;
                 Err(self.error(failure, what()))
             }
-            Some(Effect::FlipBit) => deed(Some(random)),
+            Some(spoil @ (Effect::FlipBit | Effect::CutShort)) => deed(Some((spoil, random))),
             None => deed(None),
         }
     }
@@ -179,13 +181,15 @@ impl Storage for Fault {
 
     fn get(&self, file: File, range: Option<Range<u64>>) -> Result<Vec<u8>, StorageError> {
         let what = || format!("read {file}");
-        self.call(Verb::Get, file.kind, what, |flip| {
+        self.call(Verb::Get, file.kind, what, |spoil| {
             let mut bytes = self.inner.get(file, range)?;
-            if let Some(random) = flip
-                && !bytes.is_empty()
-            {
-                let bit = random % (bytes.len() as u64 * 8);
-                bytes[(bit / 8) as usize] ^= 1 << (bit % 8);
+            match spoil.filter(|_| !bytes.is_empty()) {
+                Some((Effect::CutShort, random)) => bytes.truncate((random % bytes.len() as u64) as usize),
+                Some((_, random)) => {
+                    let bit = random % (bytes.len() as u64 * 8);
+                    bytes[(bit / 8) as usize] ^= 1 << (bit % 8);
+                }
+                None => {}
             }
             Ok(bytes)
         })
