@@ -6,5 +6,11 @@ pub mod object;
 pub mod sftp;
 
 pub use local::LocalStorage;
+#[cfg(feature = "b2")]
+pub use object::B2Options;
+#[cfg(feature = "gcs")]
+pub use object::GcsOptions;
+#[cfg(feature = "webdav")]
+pub use object::WebdavOptions;
 pub use object::{AzureCredentials, AzureOptions, ObjectStorage, S3Options};
 pub use sftp::{SftpOptions, SftpStorage};

@@ -93,7 +93,7 @@ pub enum Command {
 pub struct Protect {
     /// The folder to protect
     pub dir: PathBuf,
-    /// Where the backups go: a folder, s3://…, azblob://… or sftp://…; may be repeated [default: ./lifeboat-backups]
+    /// Where the backups go: a folder, s3://…, azblob://…, sftp://… or another; may be repeated [default: ./lifeboat-backups]
     #[arg(long, value_name = "URL")]
     pub to: Vec<String>,
 }
@@ -106,7 +106,7 @@ pub struct Init {
     /// The stack's name [default: the folder's]
     #[arg(long, value_name = "NAME")]
     pub stack: Option<String>,
-    /// Where the backups go: a folder, s3://…, azblob://… or sftp://…; may be repeated [default: ./lifeboat-backups]
+    /// Where the backups go: a folder, s3://…, azblob://…, sftp://… or another; may be repeated [default: ./lifeboat-backups]
     #[arg(long, value_name = "URL")]
     pub copy: Vec<String>,
     /// Do not ask

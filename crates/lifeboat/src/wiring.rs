@@ -1,5 +1,7 @@
 //! Settings become storages, repositories and sources. The only file that knows both sides.
 
+mod buckets;
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -8,14 +10,12 @@ use connectors::source::{
     CommandOptions, CommandSource, ComposeOptions, ComposeSource, FilesOptions, FilesSource, RunLine, SqliteOptions,
     SqliteSource,
 };
-use connectors::storage::{
-    AzureCredentials, AzureOptions, LocalStorage, ObjectStorage, S3Options, SftpOptions, SftpStorage,
-};
+use connectors::storage::{LocalStorage, SftpOptions, SftpStorage};
 use operations::Fault;
 use operations::backup::NamedSource;
 use operations::config::{
-    ArchiveKey, AzureLocation, AzureLogin, CommandLine, CopySettings, Environment, Location, S3Location, Secret,
-    SecretSource, SftpLocation, SourceKind, SourceSettings, StackSettings,
+    ArchiveKey, CommandLine, CopySettings, Environment, Location, Secret, SftpLocation, SourceKind, SourceSettings,
+    StackSettings,
 };
 use repository::limits::CACHE_BYTES_MAX;
 use repository::storage::archives::{ArchivePlace, LimitedArchives};
@@ -30,9 +30,8 @@ use crate::app::Run;
 pub fn storage(copy: &CopySettings, run: &Run) -> Result<Arc<dyn Storage>, Fault> {
     let place: Arc<dyn Storage> = match &copy.location {
         Location::Local(folder) => Arc::new(LocalStorage::new(folder.clone())),
-        Location::S3(s3) => Arc::new(ObjectStorage::s3(&s3_options(s3)?, run.cancel.clone())?),
-        Location::Azure(azure) => Arc::new(ObjectStorage::azure(&azure_options(azure)?, run.cancel.clone())?),
         Location::Sftp(sftp) => Arc::new(SftpStorage::new(sftp_options(sftp), run.cancel.clone())),
+        other => Arc::new(buckets::open(other, run.cancel.clone())?),
     };
     let (up, down) = (copy.upload_limit, copy.download_limit);
     let held: Arc<dyn Storage> = if up.is_none() && down.is_none() {
@@ -47,12 +46,11 @@ pub fn storage(copy: &CopySettings, run: &Run) -> Result<Arc<dyn Storage>, Fault
 pub fn archives(copy: &CopySettings, run: &Run) -> Result<Arc<dyn ArchivePlace>, Fault> {
     let place: Arc<dyn ArchivePlace> = match &copy.location {
         Location::Local(folder) => Arc::new(LocalStorage::new(folder.clone())),
-        Location::S3(s3) => Arc::new(ObjectStorage::s3(&s3_options(s3)?, run.cancel.clone())?),
-        Location::Azure(azure) => Arc::new(ObjectStorage::azure(&azure_options(azure)?, run.cancel.clone())?),
         Location::Sftp(sftp) => {
             let server = Arc::new(SftpStorage::new(sftp_options(sftp), run.cancel.clone()));
             Arc::new(RetryArchives::new(server, Arc::new(run.clock), run.cancel.clone()))
         }
+        other => Arc::new(buckets::open(other, run.cancel.clone())?),
     };
     let (up, down) = (copy.upload_limit, copy.download_limit);
     Ok(Arc::new(LimitedArchives::new(place, up, down, Arc::new(run.clock), run.cancel.clone())))
@@ -72,40 +70,9 @@ pub fn may_overwrite(copy: &CopySettings, run: &Run, file: File, bytes: &[u8]) -
     let cancel = run.cancel.clone();
     Ok(match &copy.location {
         Location::Local(folder) => LocalStorage::new(folder.clone()).may_overwrite(file)?,
-        Location::S3(s3) => ObjectStorage::s3(&s3_options(s3)?, cancel)?.may_overwrite(file, bytes)?,
-        Location::Azure(azure) => ObjectStorage::azure(&azure_options(azure)?, cancel)?.may_overwrite(file, bytes)?,
         Location::Sftp(sftp) => SftpStorage::new(sftp_options(sftp), cancel).may_overwrite(file)?,
+        other => buckets::open(other, cancel)?.may_overwrite(file, bytes)?,
     })
-}
-
-fn s3_options(s3: &S3Location) -> Result<S3Options, Fault> {
-    let read = |secret: &SecretSource| Ok::<_, Fault>(secret.read()?.expose().to_owned());
-    let key = s3.access_key.as_ref();
-    Ok(S3Options {
-        bucket: s3.bucket.clone(),
-        prefix: s3.prefix.clone(),
-        endpoint: s3.endpoint.clone(),
-        region: s3.region.clone(),
-        access_key_id: key.map(|key| read(&key.id)).transpose()?,
-        secret_access_key: key.map(|key| read(&key.secret)).transpose()?,
-        session_token: key.and_then(|key| key.session_token.as_ref()).map(read).transpose()?,
-    })
-}
-
-fn azure_options(azure: &AzureLocation) -> Result<AzureOptions, Fault> {
-    let read = |secret: &SecretSource| Ok::<_, Fault>(secret.read()?.expose().to_owned());
-    let endpoint = None;
-    let credentials = match &azure.login {
-        AzureLogin::ConnectionString(text) => AzureCredentials::ConnectionString(read(text)?),
-        AzureLogin::Key { account, key } => {
-            AzureCredentials::Key { account: account.clone(), key: read(key)?, endpoint }
-        }
-        AzureLogin::Sas { account, token } => {
-            AzureCredentials::Signature { account: account.clone(), sas: read(token)?, endpoint }
-        }
-        AzureLogin::Platform { account } => AzureCredentials::Platform { account: account.clone(), endpoint },
-    };
-    Ok(AzureOptions { container: azure.container.clone(), prefix: azure.prefix.clone(), credentials })
 }
 
 fn sftp_options(sftp: &SftpLocation) -> SftpOptions {

@@ -31,7 +31,10 @@ use resolve::Resolver;
 
 pub use archive::{ArchiveKey, ArchiveSettings, PrefixPart, PrefixTemplate};
 pub use environment::Environment;
-pub use location::{AzureLocation, AzureLogin, Location, ResticLocation, S3AccessKey, S3Location, SftpLocation};
+pub use location::{
+    AzureLocation, AzureLogin, B2Location, GcsLocation, Location, ResticLocation, S3AccessKey, S3Location,
+    SftpLocation, WebdavLocation, WebdavLogin,
+};
 pub use render::{NewConfig, NewCopy, NewSource, render};
 pub use secret::{CommandLine, Secret, SecretSource, Typed};
 pub use settings::{

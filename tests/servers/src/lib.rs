@@ -76,6 +76,33 @@ pub fn sftp() -> Option<&'static SftpServer> {
     there(SERVER.get_or_init(|| SftpServer::start(free_port())))
 }
 
+/// rclone, as a WebDAV server of a folder. `None` as for [`rgw`].
+pub fn webdav() -> Option<&'static WebdavServer> {
+    static SERVER: OnceLock<Result<WebdavServer, String>> = OnceLock::new();
+    there(SERVER.get_or_init(|| {
+        program("rclone")?;
+        let port = free_port();
+        let (script, folder) = Script::start("webdav.sh", &[&port.to_string()])?;
+        Ok(WebdavServer { port, folder: folder.into(), _script: script })
+    }))
+}
+
+/// A running WebDAV server.
+pub struct WebdavServer {
+    /// Its port on this machine.
+    pub port: u16,
+    /// What it serves, as this machine sees it.
+    pub folder: PathBuf,
+    _script: Script,
+}
+
+impl WebdavServer {
+    /// The one user's name.
+    pub const USER: &str = "me";
+    /// The one user's password.
+    pub const PASSWORD: &str = "secret";
+}
+
 /// An SFTP server of OpenSSH.
 pub struct SftpServer {
     /// Its port on this machine.

@@ -1,4 +1,5 @@
-//! A copy in a bucket: S3 and what is compatible with it, Azure Blob Storage.
+//! A copy in a bucket: S3 and what is compatible with it, Azure Blob Storage; and where the program was built with them,
+//! Google Cloud Storage, Backblaze B2, and WebDAV, whose folders are near enough to a bucket.
 //!
 //! The layout is restic's, so that stock restic opens an S3 bucket as it is. One request carries one whole object; the
 //! server shows it once it has all of it, so no reader sees a part.
@@ -9,17 +10,26 @@
 mod answer;
 mod archives;
 mod azure;
+#[cfg(feature = "b2")]
+mod b2;
 mod fetch;
+#[cfg(feature = "gcs")]
+mod gcs;
 mod s3;
+#[cfg(feature = "webdav")]
+mod stream;
+#[cfg(feature = "webdav")]
+mod webdav;
 
 use std::future::Future;
 use std::ops::Range;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
 use futures_util::TryStreamExt as _;
 use jiff::Timestamp;
 use opendal::options::{ListOptions, ReadOptions, WriteOptions};
-use opendal::{Buffer, EntryMode, ErrorKind, Operator};
+use opendal::{Buffer, EntryMode, ErrorKind, Metadata, Operator};
 use repository::limits::CANCEL_POLL;
 use repository::storage::Listed;
 use repository::{Cancel, File, FileKind, Storage, StorageError};
@@ -30,7 +40,13 @@ use self::fetch::{Fetch, Heard};
 use super::layout::id_of;
 
 pub use self::azure::{AzureCredentials, AzureOptions};
+#[cfg(feature = "b2")]
+pub use self::b2::B2Options;
+#[cfg(feature = "gcs")]
+pub use self::gcs::GcsOptions;
 pub use self::s3::S3Options;
+#[cfg(feature = "webdav")]
+pub use self::webdav::WebdavOptions;
 
 /// Threads that move bytes and encrypt connections. The engine's own threads wait for them.
 const RUNTIME_THREADS: usize = 2;
@@ -53,6 +69,12 @@ pub struct ObjectStorage {
     operator: Operator,
     /// For objects that are sent in parts.
     in_parts: Operator,
+    manner: Manner,
+    /// What is said where there are no credentials.
+    no_credentials: &'static str,
+    /// For archives, which go past `opendal`.
+    #[cfg(feature = "webdav")]
+    client: reqwest::Client,
     runtime: Option<Runtime>,
     cancel: Cancel,
 }
@@ -69,6 +91,27 @@ impl ObjectStorage {
         Self::build(options.location(), format!("container {}", options.container), cancel, || options.target())
     }
 
+    /// The copy in a bucket of Google Cloud Storage. Asks the server nothing yet. Transfers of packs end soon after
+    /// `cancel` is set.
+    #[cfg(feature = "gcs")]
+    pub fn gcs(options: &GcsOptions, cancel: Cancel) -> Result<Self, StorageError> {
+        Self::build(options.location(), format!("bucket {}", options.bucket), cancel, || options.target())
+    }
+
+    /// The copy in a bucket of Backblaze B2. Asks the server nothing yet. Transfers of packs end soon after `cancel` is
+    /// set.
+    #[cfg(feature = "b2")]
+    pub fn b2(options: &B2Options, cancel: Cancel) -> Result<Self, StorageError> {
+        Self::build(options.location(), format!("bucket {}", options.bucket), cancel, || options.target())
+    }
+
+    /// The copy in a folder of a WebDAV server. Asks the server nothing yet. Transfers of packs end soon after `cancel`
+    /// is set.
+    #[cfg(feature = "webdav")]
+    pub fn webdav(options: &WebdavOptions, cancel: Cancel) -> Result<Self, StorageError> {
+        Self::build(options.location(), format!("folder {}", options.address), cancel, || options.target())
+    }
+
     fn build(
         location: String,
         bucket: String,
@@ -77,18 +120,31 @@ impl ObjectStorage {
     ) -> Result<Self, StorageError> {
         let failed = |what| StorageError::Permanent { location: location.clone(), what };
         fetch::choose_cryptography();
-        let Target { operator, in_parts, host } = target().map_err(failed)?;
+        let Target { operator, in_parts, hosts, manner, no_credentials } = target().map_err(failed)?;
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(RUNTIME_THREADS)
             .thread_name("object-storage")
             .enable_all()
             .build()
             .map_err(|error| failed(format!("start threads: {error}")))?;
-        let fetch = Fetch::new(&host).map_err(failed)?;
+        let fetch = Fetch::new(hosts).map_err(failed)?;
+        #[cfg(feature = "webdav")]
+        let plain_client = fetch.client();
         let client = opendal::raw::HttpClient::with(fetch);
         let [operator, in_parts] =
             [operator, in_parts].map(|operator| operator.layer(opendal::layers::HttpClientLayer::new(client.clone())));
-        Ok(Self { location, bucket, operator, in_parts, runtime: Some(runtime), cancel })
+        Ok(Self {
+            location,
+            bucket,
+            operator,
+            in_parts,
+            manner,
+            no_credentials,
+            #[cfg(feature = "webdav")]
+            client: plain_client,
+            runtime: Some(runtime),
+            cancel,
+        })
     }
 
     /// Waits for `request`. Where `file` is a pack, a run that is cancelled meanwhile does not wait for it to be moved;
@@ -112,7 +168,9 @@ impl ObjectStorage {
             }
         });
         let runtime = self.runtime.as_ref().ok_or(Failed::Cancelled)?;
-        let (result, heard) = runtime.block_on(watched);
+        // Some of `opendal`'s services panic over an answer that they do not understand.
+        let (result, heard) = catch_unwind(AssertUnwindSafe(|| runtime.block_on(watched)))
+            .unwrap_or_else(|_| (Err(Some(opendal::Error::new(ErrorKind::Unexpected, "a panic"))), Heard::Success));
         result.map_err(|error| match error {
             Some(error) => Failed::Asking { kind: error.kind(), may_pass: error.is_temporary(), heard },
             None => Failed::Cancelled,
@@ -138,6 +196,8 @@ impl ObjectStorage {
             Heard::Failure { what, may_pass: false } => {
                 return StorageError::Permanent { location, what: tried(&what) };
             }
+            // B2 says yes to a search that finds nothing, and so does WebDAV.
+            Heard::Success if kind == ErrorKind::NotFound && file.is_some() => Answer::absent(),
             // It said yes, and what then came made no sense: a proxy's own page, or a list that is cut off.
             Heard::Success => {
                 let what = tried(&format!("the answer is not understood ({kind})"));
@@ -146,10 +206,15 @@ impl ObjectStorage {
             Heard::Nothing if may_pass => {
                 return StorageError::Transient { location, what: tried("the credentials could not be loaded") };
             }
-            Heard::Nothing => return StorageError::Denied { location, what: tried(NO_CREDENTIALS) },
+            Heard::Nothing => return StorageError::Denied { location, what: tried(self.no_credentials) },
         };
         let what = tried(&answer.to_string());
         match (answer.meaning(), file) {
+            // Nothing has to be there for a file to be put, but the bucket.
+            (Meaning::Absent, Some(_)) if verb == "write" => {
+                let what = tried(&format!("there is no {}; make it first, or correct its name", self.bucket));
+                StorageError::Permanent { location, what }
+            }
             (Meaning::Absent, Some(file)) => StorageError::NotFound { file, location },
             (Meaning::Taken, Some(file)) if verb == "write" => StorageError::AlreadyExists { file, location },
             (Meaning::NoBucket, _) => {
@@ -165,9 +230,49 @@ impl ObjectStorage {
 
     /// A file's size.
     fn size(&self, verb: &str, file: File) -> Result<u64, StorageError> {
+        self.stat(verb, file).map(|stat| stat.content_length())
+    }
+
+    fn stat(&self, verb: &str, file: File) -> Result<Metadata, StorageError> {
         let path = file.path();
-        let stat = self.wait(None, self.operator.stat(&path));
-        stat.map(|stat| stat.content_length()).map_err(|failed| self.error(verb, Some(file), failed))
+        let stat = match &self.manner {
+            #[cfg(feature = "b2")]
+            Manner::Overwrites => self.wait(None, b2::stat(&self.operator, &path)),
+            _ => self.wait(None, self.operator.stat(&path)),
+        };
+        stat.map_err(|failed| self.error(verb, Some(file), failed))
+    }
+
+    /// Fails where a file is there already.
+    fn look_first(&self, file: File) -> Result<(), StorageError> {
+        match self.size("look for", file) {
+            Ok(_) => Err(StorageError::AlreadyExists { file, location: self.location.clone() }),
+            Err(StorageError::NotFound { .. }) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The files of `kind` in the folder at `path`, which ends with a slash; or the one at `path`.
+    async fn list_in(&self, kind: FileKind, path: &str) -> opendal::Result<Vec<Listed>> {
+        let recursive = kind == FileKind::Pack && self.manner.lists_trees();
+        let options = ListOptions { recursive, limit: self.manner.list_limit(), ..ListOptions::default() };
+        let mut listed = Vec::new();
+        let mut entries = self.operator.lister_options(path, options).await?;
+        while let Some(entry) = entries.try_next().await? {
+            if !entry.path().starts_with(path) {
+                let what = "the server lists what was not asked for";
+                return Err(opendal::Error::new(ErrorKind::Unexpected, what));
+            }
+            #[cfg(feature = "webdav")]
+            self.manner.notice(&entry);
+            let (folder, name) = entry.path().rsplit_once('/').unwrap_or((".", entry.path()));
+            if entry.metadata().mode() == EntryMode::FILE
+                && let Some(id) = id_of(kind, folder, name.as_bytes())
+            {
+                listed.push(Listed { id, bytes: entry.metadata().content_length() });
+            }
+        }
+        Ok(listed)
     }
 
     /// Whether these credentials may put something in the place of a file, which a copy never does. Puts `bytes` there.
@@ -193,8 +298,54 @@ struct Target {
     operator: Operator,
     /// The same place for objects that are sent in parts.
     in_parts: Operator,
-    /// The server's name.
-    host: String,
+    /// The server's name; where there are several, the domains they are in.
+    hosts: Vec<String>,
+    manner: Manner,
+    /// What is said where there are no credentials.
+    no_credentials: &'static str,
+}
+
+/// How a kind of place keeps files from being overwritten, and what else it does in a way of its own.
+enum Manner {
+    /// A put is made on condition that nothing is there. Trees are listed at once.
+    Conditions,
+    /// There are no conditions. The server keeps what was overwritten as an old version.
+    #[cfg(feature = "b2")]
+    Overwrites,
+    /// A file is put elsewhere and renamed on condition that nothing is there. Folders are listed one by one.
+    #[cfg(feature = "webdav")]
+    Renames(Box<webdav::Dav>),
+}
+
+impl Manner {
+    fn lists_trees(&self) -> bool {
+        match self {
+            #[cfg(feature = "webdav")]
+            Self::Renames(_) => false,
+            _ => true,
+        }
+    }
+
+    /// Entries to ask for at once, where what the server gives by itself is too few.
+    fn list_limit(&self) -> Option<usize> {
+        match self {
+            // By itself it gives a hundred. More than a thousand are charged as several requests.
+            #[cfg(feature = "b2")]
+            Self::Overwrites => Some(1000),
+            _ => None,
+        }
+    }
+
+    /// Keeps temporary files in mind, and says whether `entry` is one.
+    #[cfg(feature = "webdav")]
+    fn notice(&self, entry: &opendal::Entry) -> bool {
+        match self {
+            Self::Renames(dav) => {
+                dav.is_leftover(entry.path(), entry.metadata().last_modified().map(|time| time.into_inner()))
+            }
+            _ => false,
+        }
+    }
 }
 
 /// The name users know a place by.
@@ -236,6 +387,14 @@ enum Failed {
     },
 }
 
+#[cfg(feature = "webdav")]
+impl Failed {
+    /// Whether it failed because something is there already.
+    fn is_taken(&self) -> bool {
+        matches!(self, Self::Asking { heard: Heard::Refusal(answer), .. } if answer.meaning() == Meaning::Taken)
+    }
+}
+
 impl Storage for ObjectStorage {
     fn location(&self) -> String {
         self.location.clone()
@@ -243,14 +402,22 @@ impl Storage for ObjectStorage {
 
     fn put(&self, file: File, bytes: &[u8]) -> Result<(), StorageError> {
         let path = file.path();
-        if file == File::CONFIG {
-            match self.size("write", file) {
-                Ok(_) => return Err(StorageError::AlreadyExists { file, location: self.location() }),
-                Err(StorageError::NotFound { .. }) => {}
-                Err(error) => return Err(error),
+        let options = match &self.manner {
+            Manner::Conditions => {
+                // Some servers ignore conditions.
+                if file == File::CONFIG {
+                    self.look_first(file)?;
+                }
+                WriteOptions { if_not_exists: true, ..WriteOptions::default() }
             }
-        }
-        let options = WriteOptions { if_not_exists: true, ..WriteOptions::default() };
+            #[cfg(feature = "b2")]
+            Manner::Overwrites => {
+                self.look_first(file)?;
+                WriteOptions::default()
+            }
+            #[cfg(feature = "webdav")]
+            Manner::Renames(dav) => return self.put_renamed(dav, file, bytes),
+        };
         let written = self.wait(Some(file), self.operator.write_options(&path, bytes.to_vec(), options));
         written.map(drop).map_err(|failed| self.error("write", Some(file), failed))
     }
@@ -295,28 +462,25 @@ impl Storage for ObjectStorage {
         // The config file is looked for by a listing, too: asked for a single file, a server need not say that it is the
         // bucket that is not there.
         let path = if kind == FileKind::Config { "config".to_owned() } else { format!("{}/", kind.folder()) };
-        let options = ListOptions { recursive: kind == FileKind::Pack, ..ListOptions::default() };
-        let list = async {
-            let mut listed = Vec::new();
-            let mut entries = self.operator.lister_options(&path, options).await?;
-            while let Some(entry) = entries.try_next().await? {
-                let (folder, name) = entry.path().rsplit_once('/').unwrap_or((".", entry.path()));
-                if entry.metadata().mode() == EntryMode::FILE
-                    && let Some(id) = id_of(kind, folder, name.as_bytes())
-                {
-                    listed.push(Listed { id, bytes: entry.metadata().content_length() });
-                }
+        let listed = match (&self.manner, kind) {
+            #[cfg(feature = "webdav")]
+            (Manner::Renames(_), FileKind::Pack) => self.wait(None, self.list_packs()),
+            // Asked for the listing of a file that is not there, it says so.
+            #[cfg(feature = "webdav")]
+            (Manner::Renames(_), FileKind::Config) => {
+                return match self.size("list", File::CONFIG) {
+                    Ok(bytes) => Ok(vec![Listed { id: File::CONFIG.id, bytes }]),
+                    Err(StorageError::NotFound { .. }) => Ok(Vec::new()),
+                    Err(error) => Err(error),
+                };
             }
-            Ok(listed)
+            _ => self.wait(None, self.list_in(kind, &path)),
         };
-        self.wait(None, list).map_err(|failed| self.error(&format!("list {}", kind.folder()), None, failed))
+        listed.map_err(|failed| self.error(&format!("list {}", kind.folder()), None, failed))
     }
 
     fn modified(&self, file: File) -> Result<Option<Timestamp>, StorageError> {
-        let path = file.path();
-        let found = self.wait(None, self.operator.stat(&path));
-        let found = found.map_err(|failed| self.error("look at", Some(file), failed))?;
-        Ok(found.last_modified().map(|time| time.into_inner()))
+        Ok(self.stat("look at", file)?.last_modified().map(|time| time.into_inner()))
     }
 
     fn delete(&self, file: File) -> Result<(), StorageError> {

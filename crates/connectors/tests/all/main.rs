@@ -8,3 +8,6 @@ mod object_storage;
 mod restic;
 #[cfg(test)]
 mod sftp_storage;
+#[cfg(feature = "webdav")]
+#[cfg(test)]
+mod webdav;

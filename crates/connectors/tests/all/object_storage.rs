@@ -406,6 +406,39 @@ fn whatever_a_server_answers_becomes_an_error_that_callers_branch_on() {
     assert!(error.to_string().contains("the connection broke"), "{error:?}");
 }
 
+#[cfg(feature = "gcs")]
+#[test]
+fn a_bucket_of_google_is_written_on_condition_and_its_refusals_are_understood() {
+    let server = |refuses_conditions: bool| {
+        Server::new(move |head, _| {
+            // Paths come in small letters, as all of the head does.
+            let is_conditional =
+                head.starts_with("post /upload/storage/v1/b/b/o?") && head.contains("ifgenerationmatch=0");
+            let (status, reason, message) = match is_conditional && refuses_conditions {
+                true => ("412 Precondition Failed", "conditionNotMet", "At least one condition did not hold."),
+                false => ("404 Not Found", "notFound", "The specified bucket does not exist."),
+            };
+            let body = format!(r#"{{"error": {{"message": "{message}", "errors": [{{"reason": "{reason}"}}]}}}}"#);
+            format!("HTTP/1.1 {status}\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{body}", body.len())
+        })
+    };
+    let storage = |server: &Server| {
+        let endpoint = Some(format!("http://127.0.0.1:{}", server.port));
+        let options = connectors::storage::GcsOptions { bucket: "b".into(), endpoint, ..Default::default() };
+        ObjectStorage::gcs(&options, Cancel::new()).unwrap()
+    };
+    let taken = server(true);
+    let error = storage(&taken).put(pack("a"), b"content").unwrap_err();
+    assert!(matches!(error, StorageError::AlreadyExists { .. }), "{error:?}");
+    let nothing = server(false);
+    let storage = storage(&nothing);
+    assert!(matches!(storage.get(pack("a"), None), Err(StorageError::NotFound { .. })));
+    let error = storage.put(File::CONFIG, b"content").unwrap_err();
+    assert!(error.to_string().contains("there is no bucket b; make it first"), "{error}");
+    let error = Storage::list(&storage, FileKind::Key).unwrap_err();
+    assert!(error.to_string().contains("404 notFound: The specified bucket does not exist."), "{error}");
+}
+
 /// A made-up server. What it answers depends on a request's head, in small letters, and body.
 struct Server {
     port: u16,

@@ -124,7 +124,7 @@ impl Probe {
             Err(error) => return Err(error.into()),
         };
         // Our own writer overwrites nothing in a folder; whoever may delete there may put another file in its place.
-        let is_folder = !matches!(open.copy.location, Location::S3(_) | Location::Azure(_));
+        let is_folder = matches!(open.copy.location, Location::Local(_) | Location::Sftp(_));
         let may_overwrite = may_overwrite || (is_folder && may_delete);
         Ok(Self { keeps_what_is_there: None, may_overwrite, may_delete, clock_apart_s: None })
     }

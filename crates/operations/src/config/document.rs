@@ -35,12 +35,13 @@ pub struct Document {
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "copy", extend("required" = ["url"]))]
 pub struct CopyDocument {
-    /// A folder, as a path or a `file://` URL; `s3://bucket/prefix`; `azblob://container/prefix`; or
-    /// `sftp://user@host:port/path`, where a path that begins with two slashes begins at the root, and any other where a
+    /// A folder, as a path or a `file://` URL; `s3://bucket/prefix`; `azblob://container/prefix`; `gs://bucket/prefix`
+    /// (Google Cloud Storage); `b2://bucket/prefix` (Backblaze B2); `webdavs://host:port/path` (WebDAV over HTTPS;
+    /// `webdav://` goes over HTTP, which encrypts nothing on the way); or `sftp://user@host:port/path`, where a path that begins with two slashes begins at the root, and any other where a
     /// login starts. Never holds a secret.
     pub url: Option<Text>,
     /// What it lies on, such as `disk`, `object` or `tape`: copies on different media count more. Default: `object` for
-    /// `s3://` and `azblob://`, else `disk`.
+    /// `s3://`, `azblob://`, `gs://` and `b2://`, else `disk`.
     pub media: Option<Text>,
     /// Whether it is at another site than the data. Default: false.
     #[schemars(schema_with = "boolean")]
@@ -99,6 +100,31 @@ pub struct CopyDocument {
     pub sas_token_file: Option<Text>,
     /// A command that prints the shared access signature.
     pub sas_token_command: Option<OneOrMany>,
+    /// With `gs://`: a file with the key of a service account that only its owner may read. Default: what the platform
+    /// says, such as a machine's service account.
+    pub credential_file: Option<Text>,
+    /// With `b2://`: the bucket's id, which stands beside its name on Backblaze's page of buckets.
+    pub bucket_id: Option<Text>,
+    /// With `b2://`: the id of the application key.
+    pub application_key_id: Option<Text>,
+    /// A file that holds the id of the application key.
+    pub application_key_id_file: Option<Text>,
+    /// A command that prints the id of the application key.
+    pub application_key_id_command: Option<OneOrMany>,
+    /// With `b2://`: the application key. Better: `application_key_file`.
+    pub application_key: Option<Text>,
+    /// A file that holds the application key and that only its owner may read.
+    pub application_key_file: Option<Text>,
+    /// A command that prints the application key.
+    pub application_key_command: Option<OneOrMany>,
+    /// With `webdavs://`: who logs in. Default: nobody, for a server that asks for no login.
+    pub login_user: Option<Text>,
+    /// With `webdavs://`: the password of `login_user`. Better: `login_password_file`.
+    pub login_password: Option<Text>,
+    /// A file that holds the password of `login_user` and that only its owner may read.
+    pub login_password_file: Option<Text>,
+    /// A command that prints the password of `login_user`.
+    pub login_password_command: Option<OneOrMany>,
     /// With `sftp://`: the private key. Default: the keys of an ssh-agent, or those in `~/.ssh`.
     pub private_key_file: Option<Text>,
     /// With `sftp://`: the keys of known hosts. Default: `~/.ssh/known_hosts`.

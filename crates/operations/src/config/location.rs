@@ -15,6 +15,12 @@ pub enum Location {
     S3(S3Location),
     /// A container of Azure Blob Storage.
     Azure(AzureLocation),
+    /// A bucket of Google Cloud Storage.
+    Gcs(GcsLocation),
+    /// A bucket of Backblaze B2.
+    B2(B2Location),
+    /// A folder of a WebDAV server.
+    Webdav(WebdavLocation),
     /// A folder of another machine, over SSH.
     Sftp(SftpLocation),
 }
@@ -82,6 +88,57 @@ pub enum AzureLogin {
     },
 }
 
+/// A place in a bucket of Google Cloud Storage.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GcsLocation {
+    /// The bucket.
+    pub bucket: String,
+    /// The prefix of every name, without `/` at its ends; may be empty.
+    pub prefix: String,
+    /// A file with the key of a service account, or another that Google's own programs take. `None`: whoever the
+    /// platform's own chain says, such as a machine's service account.
+    pub credential_file: Option<PathBuf>,
+}
+
+/// A place in a bucket of Backblaze B2.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct B2Location {
+    /// The bucket.
+    pub bucket: String,
+    /// The prefix of every name, without `/` at its ends; may be empty.
+    pub prefix: String,
+    /// The bucket's id, which B2 wants beside its name.
+    pub bucket_id: String,
+    /// The application key's id.
+    pub key_id: SecretSource,
+    /// The application key.
+    pub key: SecretSource,
+}
+
+/// A folder of a WebDAV server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WebdavLocation {
+    /// Whether the way there is encrypted.
+    pub tls: bool,
+    /// The machine's name or address; an IPv6 address without brackets.
+    pub host: String,
+    /// The port.
+    pub port: u16,
+    /// The folder, from the server's root, without `/` at its ends; may be empty.
+    pub path: String,
+    /// Who logs in. `None`: nobody is asked for.
+    pub login: Option<WebdavLogin>,
+}
+
+/// Who logs in to a WebDAV server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WebdavLogin {
+    /// The user's name.
+    pub user: String,
+    /// The user's password there.
+    pub password: SecretSource,
+}
+
 /// A folder of another machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SftpLocation {
@@ -127,6 +184,9 @@ impl Location {
             Self::Local(path) => Url::Folder(path),
             Self::S3(S3Location { bucket, prefix, .. }) => Url::S3 { bucket, prefix },
             Self::Azure(AzureLocation { container, prefix, .. }) => Url::Azure { container, prefix },
+            Self::Gcs(GcsLocation { bucket, prefix, .. }) => Url::Gcs { bucket, prefix },
+            Self::B2(B2Location { bucket, prefix, .. }) => Url::B2 { bucket, prefix },
+            Self::Webdav(WebdavLocation { tls, host, port, path, .. }) => Url::Webdav { tls, host, port, path },
             Self::Sftp(SftpLocation { user, host, port, path, .. }) => Url::Sftp { user, host, port, path },
         }
     }
@@ -157,6 +217,9 @@ impl Location {
                 | AzureLogin::Sas { token: secret, .. } => vec![secret],
                 AzureLogin::Platform { .. } => Vec::new(),
             },
+            Self::Gcs(gcs) => return gcs.credential_file.iter().map(PathBuf::as_path).collect(),
+            Self::B2(b2) => vec![&b2.key_id, &b2.key],
+            Self::Webdav(webdav) => webdav.login.iter().map(|login| &login.password).collect(),
             Self::Sftp(sftp) => return sftp.private_key_file.iter().map(PathBuf::as_path).collect(),
         };
         sources.into_iter().filter_map(SecretSource::file).collect()
@@ -171,6 +234,9 @@ impl Location {
             }
             Self::S3(s3) => s3.restic(),
             Self::Azure(azure) => azure.restic(),
+            Self::Gcs(gcs) => gcs.restic(),
+            Self::B2(b2) => b2.restic(),
+            Self::Webdav(webdav) => webdav.restic(),
             Self::Sftp(sftp) => sftp.restic(),
         }
     }
@@ -233,6 +299,52 @@ impl AzureLogin {
     }
 }
 
+impl GcsLocation {
+    fn restic(&self) -> ResticLocation {
+        let file = "the name of a file with the key of a service account".to_owned();
+        ResticLocation {
+            repository: format!("gs:{}:/{}", self.bucket, self.prefix),
+            variables: Vec::new(),
+            secrets: vec![("GOOGLE_APPLICATION_CREDENTIALS", file)],
+            note: None,
+        }
+    }
+}
+
+impl B2Location {
+    fn restic(&self) -> ResticLocation {
+        let secrets = vec![
+            ("B2_ACCOUNT_ID", "the id of an application key".to_owned()),
+            ("B2_ACCOUNT_KEY", "the application key itself".to_owned()),
+        ];
+        let repository = format!("b2:{}:{}", self.bucket, self.prefix);
+        ResticLocation { repository, variables: Vec::new(), secrets, note: None }
+    }
+}
+
+impl WebdavLocation {
+    /// The folder's address, as programs that speak HTTP take it.
+    pub fn address(&self) -> String {
+        // What `webdav` and `webdavs` stand for.
+        format!("http{}", Location::Webdav(self.clone()).to_string().trim_start_matches("webdav"))
+    }
+
+    fn restic(&self) -> ResticLocation {
+        let mut variables = vec![
+            ("RCLONE_CONFIG_LIFEBOAT_TYPE", "webdav".to_owned()),
+            ("RCLONE_CONFIG_LIFEBOAT_URL", self.address()),
+            ("RCLONE_CONFIG_LIFEBOAT_VENDOR", "other".to_owned()),
+        ];
+        let mut secrets = Vec::new();
+        if let Some(login) = &self.login {
+            variables.push(("RCLONE_CONFIG_LIFEBOAT_USER", login.user.clone()));
+            secrets.push(("RCLONE_CONFIG_LIFEBOAT_PASS", "what `rclone obscure` prints for the password".to_owned()));
+        }
+        let note = "restic knows no WebDAV and starts `rclone`, which must be installed".to_owned();
+        ResticLocation { repository: "rclone:lifeboat:".to_owned(), variables, secrets, note: Some(note) }
+    }
+}
+
 impl SftpLocation {
     fn restic(&self) -> ResticLocation {
         // The short form has no place for a port, nor for the colons of an address.
@@ -276,6 +388,11 @@ mod tests {
         Location::Sftp(SftpLocation { user, host, port, path, private_key_file: key, known_hosts_file: None })
     }
 
+    fn webdav(login: Option<WebdavLogin>) -> Location {
+        let (host, path) = ("cloud".to_owned(), "dav/files".to_owned());
+        Location::Webdav(WebdavLocation { tls: login.is_some(), host, port: 443, path, login })
+    }
+
     fn every() -> Vec<Location> {
         let account = || "acme".to_owned();
         vec![
@@ -292,6 +409,20 @@ mod tests {
             azure(AzureLogin::Key { account: account(), key: secret() }),
             azure(AzureLogin::Sas { account: account(), token: secret() }),
             azure(AzureLogin::Platform { account: account() }),
+            Location::Gcs(GcsLocation {
+                bucket: "bucket".into(),
+                prefix: "a".into(),
+                credential_file: Some("/etc/lifeboat/google.json".into()),
+            }),
+            Location::B2(B2Location {
+                bucket: "bucket".into(),
+                prefix: "a/b".into(),
+                bucket_id: "e73ede9969c64887".into(),
+                key_id: secret(),
+                key: secret(),
+            }),
+            webdav(Some(WebdavLogin { user: "me".into(), password: secret() })),
+            webdav(None),
             sftp("nas", 22, "lifeboat"),
             sftp("nas", 2222, "/srv/x"),
             sftp("::1", 22, "/srv/x"),
@@ -344,6 +475,25 @@ mod tests {
                 azure:box:/
                 AZURE_ACCOUNT_NAME=acme
                 AZURE_ACCOUNT_KEY: a key of it
+            gs://bucket/a
+                gs:bucket:/a
+                GOOGLE_APPLICATION_CREDENTIALS: the name of a file with the key of a service account
+            b2://bucket/a/b
+                b2:bucket:a/b
+                B2_ACCOUNT_ID: the id of an application key
+                B2_ACCOUNT_KEY: the application key itself
+            webdavs://cloud/dav/files
+                rclone:lifeboat:
+                RCLONE_CONFIG_LIFEBOAT_TYPE=webdav
+                RCLONE_CONFIG_LIFEBOAT_URL=https://cloud/dav/files
+                RCLONE_CONFIG_LIFEBOAT_VENDOR=other
+                RCLONE_CONFIG_LIFEBOAT_USER=me
+                RCLONE_CONFIG_LIFEBOAT_PASS: what `rclone obscure` prints for the password
+            webdav://cloud:443/dav/files
+                rclone:lifeboat:
+                RCLONE_CONFIG_LIFEBOAT_TYPE=webdav
+                RCLONE_CONFIG_LIFEBOAT_URL=http://cloud:443/dav/files
+                RCLONE_CONFIG_LIFEBOAT_VENDOR=other
             sftp://backup@nas/lifeboat
                 sftp:backup@nas:lifeboat
             sftp://backup@nas:2222//srv/x

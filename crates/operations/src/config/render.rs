@@ -43,6 +43,9 @@ impl NewCopy {
                 Url::Folder(_) => "local",
                 Url::S3 { .. } => "s3",
                 Url::Azure { .. } => "azure",
+                Url::Gcs { .. } => "google",
+                Url::B2 { .. } => "b2",
+                Url::Webdav { .. } => "webdav",
                 Url::Sftp { .. } => "sftp",
             };
             let is_alike = |copy: &&Self| std::mem::discriminant(&copy.url) == std::mem::discriminant(&url);
@@ -149,6 +152,20 @@ impl Page {
             Url::Azure { .. } => &[
                 "# Or `account:` alone, with what the platform says, such as a managed identity.",
                 "connection_string_file: /etc/lifeboat/azure-connection-string",
+            ],
+            Url::Gcs { .. } => &[
+                "# Without a key, what the platform says is used, such as the machine's service account.",
+                "# credential_file: /etc/lifeboat/google.json",
+            ],
+            Url::B2 { .. } => &[
+                "bucket_id: \"\"    # it stands beside the bucket's name",
+                "application_key_id_file: /etc/lifeboat/b2-key-id",
+                "application_key_file: /etc/lifeboat/b2-key",
+            ],
+            Url::Webdav { .. } => &[
+                "# Without these, nobody logs in.",
+                "# login_user: me",
+                "# login_password_file: /etc/lifeboat/webdav-password",
             ],
             Url::Sftp { .. } => &[
                 "# Without these, an ssh-agent and ~/.ssh are asked.",

@@ -63,6 +63,18 @@ impl Serialize for CopySettings {
                 AzureLogin::Sas { token, .. } => secret(&mut map, "sas_token", Some(token))?,
                 AzureLogin::Platform { .. } => {}
             },
+            Location::Gcs(gcs) => maybe(&mut map, "credential_file", gcs.credential_file.as_ref())?,
+            Location::B2(b2) => {
+                map.serialize_entry("bucket_id", &b2.bucket_id)?;
+                secret(&mut map, "application_key_id", Some(&b2.key_id))?;
+                secret(&mut map, "application_key", Some(&b2.key))?;
+            }
+            Location::Webdav(webdav) => {
+                if let Some(login) = &webdav.login {
+                    map.serialize_entry("login_user", &login.user)?;
+                    secret(&mut map, "login_password", Some(&login.password))?;
+                }
+            }
             Location::Sftp(sftp) => {
                 maybe(&mut map, "private_key_file", sftp.private_key_file.as_ref())?;
                 maybe(&mut map, "known_hosts_file", sftp.known_hosts_file.as_ref())?;

@@ -4,6 +4,10 @@
 //! /srv/backups, ./backups, file:///srv/backups    a folder
 //! s3://BUCKET[/PREFIX]                             S3, or what speaks its protocol (with `endpoint`)
 //! azblob://CONTAINER[/PREFIX]                      Azure Blob Storage
+//! gs://BUCKET[/PREFIX]                             Google Cloud Storage
+//! b2://BUCKET[/PREFIX]                             Backblaze B2
+//! webdavs://HOST[:PORT][/PATH]                     WebDAV over HTTPS
+//! webdav://HOST[:PORT][/PATH]                      WebDAV over HTTP, which encrypts nothing on the way
 //! sftp://USER@HOST[:PORT]/PATH                     SFTP; PATH begins in the folder that a login starts in
 //! sftp://USER@HOST[:PORT]//PATH                    SFTP; PATH begins at the root, as in restic's urls
 //! ```
@@ -32,6 +36,31 @@ pub enum Url {
         /// The prefix of every name, without `/` at its ends; may be empty.
         prefix: String,
     },
+    /// A place in a bucket of Google Cloud Storage.
+    Gcs {
+        /// The bucket.
+        bucket: String,
+        /// The prefix of every name, without `/` at its ends; may be empty.
+        prefix: String,
+    },
+    /// A place in a bucket of Backblaze B2.
+    B2 {
+        /// The bucket.
+        bucket: String,
+        /// The prefix of every name, without `/` at its ends; may be empty.
+        prefix: String,
+    },
+    /// A folder of a WebDAV server.
+    Webdav {
+        /// Whether the way there is encrypted.
+        tls: bool,
+        /// The machine's name or address; an IPv6 address without brackets.
+        host: String,
+        /// The port.
+        port: u16,
+        /// The folder, from the server's root, without `/` at its ends; may be empty.
+        path: String,
+    },
     /// A folder on another machine.
     Sftp {
         /// Who logs in.
@@ -59,7 +88,8 @@ pub const SSH_PORT: u16 = 22;
 /// A scheme longer than this is surely none, and not repeated.
 const SCHEME_CHARS_MAX: usize = 12;
 /// Every form there is.
-const FORMS: &str = "write a folder, s3://bucket/prefix, azblob://container/prefix or sftp://user@host:port/path";
+const FORMS: &str = "write a folder, s3://bucket/prefix, azblob://container/prefix, gs://bucket/prefix, \
+                     b2://bucket/prefix, webdavs://host/path or sftp://user@host:port/path";
 
 type Result<T> = std::result::Result<T, WrongUrl>;
 
@@ -88,6 +118,15 @@ impl Url {
                 let (container, prefix) = authority_and_prefix(rest, "container")?;
                 Ok(Self::Azure { container, prefix })
             }
+            ("gs", Some(rest)) => {
+                let (bucket, prefix) = authority_and_prefix(rest, "bucket")?;
+                Ok(Self::Gcs { bucket, prefix })
+            }
+            ("b2", Some(rest)) => {
+                let (bucket, prefix) = authority_and_prefix(rest, "bucket")?;
+                Ok(Self::B2 { bucket, prefix })
+            }
+            ("webdav" | "webdavs", Some(rest)) => webdav(scheme == "webdavs", rest),
             ("sftp", Some(rest)) => sftp(rest),
             ("s3", None) => Err(wrong(
                 "`s3:` must be followed by `//`",
@@ -95,6 +134,13 @@ impl Url {
             )),
             ("azblob" | "azure", _) => {
                 Err(wrong("this is not how a container of Azure is written", "write azblob://container/prefix"))
+            }
+            ("gs" | "b2", None) => Err(wrong(
+                format!("`{scheme}:` must be followed by `//`"),
+                format!("write {scheme}://bucket/prefix; a colon behind the bucket is restic's way"),
+            )),
+            ("webdav" | "webdavs", None) => {
+                Err(wrong(format!("`{scheme}:` must be followed by `//`"), "write webdavs://host/path"))
             }
             ("sftp", None) => Err(wrong(
                 "`sftp:` must be followed by `//`",
@@ -151,28 +197,11 @@ fn sftp(rest: &str) -> Result<Url> {
         let hint = "remove it; Lifeboat logs in by `private_key_file`, or by the keys of an ssh-agent";
         return Err(wrong("a password does not belong into a url", hint));
     }
-    let (host, port) = match host.strip_prefix('[').and_then(|host| host.split_once(']')) {
-        Some((address, "")) => (address, None),
-        Some((address, port)) => (address, Some(port.strip_prefix(':').unwrap_or(port))),
-        None => host.split_once(':').map_or((host, None), |(host, port)| (host, Some(port))),
-    };
-    let port = match port {
-        None => SSH_PORT,
-        Some(port) => port.parse().ok().filter(|port| *port != 0).ok_or_else(|| {
-            wrong("a port is a number from 1 to 65535", format!("{form}; an IPv6 address needs brackets: [::1]"))
-        })?,
-    };
     // What begins with a dash would be an option to programs that it is given to.
-    let is_name = |text: &str, others: &[char]| {
-        let is_fine = |c: char| c.is_alphanumeric() || matches!(c, '.' | '_' | '-') || others.contains(&c);
-        !text.is_empty() && !text.starts_with('-') && text.chars().all(is_fine)
-    };
     if !is_name(user, &['@', '+', '$', '\\']) {
         return Err(wrong("this cannot be a user's name", form));
     }
-    if !is_name(host, &[':', '%']) {
-        return Err(wrong("this cannot be a host's name", form));
-    }
+    let (host, port) = host_and_port(host, SSH_PORT, form)?;
     let (root, path) = path.strip_prefix('/').map_or(("", path), |absolute| ("/", absolute));
     let path = plain_path(path)?;
     if path.is_empty() || path == "~" || path.starts_with("~/") {
@@ -181,7 +210,59 @@ fn sftp(rest: &str) -> Result<Url> {
         let what = if path.is_empty() { "the folder is missing" } else { "`~` is not replaced here" };
         return Err(wrong(what, hint));
     }
-    Ok(Url::Sftp { user: user.to_owned(), host: host.to_owned(), port, path: format!("{root}{path}") })
+    Ok(Url::Sftp { user: user.to_owned(), host, port, path: format!("{root}{path}") })
+}
+
+/// `HOST[:PORT][/PATH]`.
+fn webdav(tls: bool, rest: &str) -> Result<Url> {
+    let form = "write webdavs://host:port/path";
+    let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
+    if authority.contains('@') {
+        return Err(wrong(
+            "only the name of the server stands between the slashes",
+            "who logs in has keys of its own: `login_user` and `login_password_file`",
+        ));
+    }
+    if path.contains(['?', '#']) {
+        return Err(wrong("a path without `?` and `#` is expected", "settings have keys of their own, beside `url`"));
+    }
+    let (host, port) = host_and_port(authority, default_port(tls), form)?;
+    Ok(Url::Webdav { tls, host, port, path: plain_path(path)? })
+}
+
+/// The port of HTTPS or HTTP.
+fn default_port(tls: bool) -> u16 {
+    if tls { 443 } else { 80 }
+}
+
+/// `HOST[:PORT]`; the host without brackets.
+fn host_and_port(text: &str, default_port: u16, form: &str) -> Result<(String, u16)> {
+    let (host, port) = match text.strip_prefix('[').and_then(|host| host.split_once(']')) {
+        Some((address, "")) => (address, None),
+        Some((address, port)) => (address, Some(port.strip_prefix(':').unwrap_or(port))),
+        None => text.split_once(':').map_or((text, None), |(host, port)| (host, Some(port))),
+    };
+    let port = match port {
+        None => default_port,
+        Some(port) => port.parse().ok().filter(|port| *port != 0).ok_or_else(|| {
+            wrong("a port is a number from 1 to 65535", format!("{form}; an IPv6 address needs brackets: [::1]"))
+        })?,
+    };
+    if !is_name(host, &[':', '%']) {
+        return Err(wrong("this cannot be a host's name", form));
+    }
+    Ok((host.to_owned(), port))
+}
+
+fn is_name(text: &str, others: &[char]) -> bool {
+    let is_fine = |c: char| c.is_alphanumeric() || matches!(c, '.' | '_' | '-') || others.contains(&c);
+    !text.is_empty() && !text.starts_with('-') && text.chars().all(is_fine)
+}
+
+/// A host as it stands in a url, and its port where that is not the usual one.
+fn shown(host: &str, port: u16, default_port: u16) -> String {
+    let host = if host.contains(':') { format!("[{host}]") } else { host.to_owned() };
+    if port == default_port { host } else { format!("{host}:{port}") }
 }
 
 /// A path without slashes at its ends, of which no part leads elsewhere.
@@ -201,11 +282,13 @@ impl fmt::Display for Url {
             Self::Folder(path) => write!(f, "{}", path.display()),
             Self::S3 { bucket, prefix } => write!(f, "s3://{}", joined(bucket, prefix)),
             Self::Azure { container, prefix } => write!(f, "azblob://{}", joined(container, prefix)),
-            Self::Sftp { user, host, port, path } => {
-                let host = if host.contains(':') { format!("[{host}]") } else { host.clone() };
-                let port = if *port == SSH_PORT { String::new() } else { format!(":{port}") };
-                write!(f, "sftp://{user}@{host}{port}/{path}")
+            Self::Gcs { bucket, prefix } => write!(f, "gs://{}", joined(bucket, prefix)),
+            Self::B2 { bucket, prefix } => write!(f, "b2://{}", joined(bucket, prefix)),
+            Self::Webdav { tls, host, port, path } => {
+                let scheme = if *tls { "webdavs" } else { "webdav" };
+                write!(f, "{scheme}://{}", joined(&shown(host, *port, default_port(*tls)), path))
             }
+            Self::Sftp { user, host, port, path } => write!(f, "sftp://{user}@{}/{path}", shown(host, *port, SSH_PORT)),
         }
     }
 }
@@ -233,6 +316,8 @@ mod tests {
             path: path.into(),
         };
         let s3 = |bucket: &str, prefix: &str| Url::S3 { bucket: bucket.into(), prefix: prefix.into() };
+        let webdav =
+            |tls, host: &str, port, path: &str| Url::Webdav { tls, host: host.into(), port, path: path.into() };
         for (text, url, shown) in [
             ("/srv/b", Url::Folder("/srv/b".into()), "/srv/b"),
             ("file:///srv/b", Url::Folder("/srv/b".into()), "/srv/b"),
@@ -249,6 +334,10 @@ mod tests {
             ("sftp://b@nas:2222/a/b/", sftp("b", "nas", 2222, "a/b"), "sftp://b@nas:2222/a/b"),
             ("sftp://b@nas//srv/x", sftp("b", "nas", 22, "/srv/x"), "sftp://b@nas//srv/x"),
             ("sftp://b@[::1]:2222/x", sftp("b", "::1", 2222, "x"), "sftp://b@[::1]:2222/x"),
+            ("gs://bucket/a", Url::Gcs { bucket: "bucket".into(), prefix: "a".into() }, "gs://bucket/a"),
+            ("b2://my-bucket/", Url::B2 { bucket: "my-bucket".into(), prefix: String::new() }, "b2://my-bucket"),
+            ("webdavs://cloud:443/a/b%20/", webdav(true, "cloud", 443, "a/b%20"), "webdavs://cloud/a/b%20"),
+            ("webdav://[::1]:8080", webdav(false, "::1", 8080, ""), "webdav://[::1]:8080"),
             ("sftp://b@[fe80::1]/x", sftp("b", "fe80::1", 22, "x"), "sftp://b@[fe80::1]/x"),
         ] {
             let read = Url::parse(text).unwrap();
@@ -282,6 +371,13 @@ mod tests {
             "sftp://user@host//",
             "sftp://user@host/~/x",
             "sftp://user@host/x/../y",
+            "gs:bucket:/x",
+            "b2://keyid:hunter2@bucket",
+            "https://cloud.example.org/remote.php/dav",
+            "webdav:host/x",
+            "webdavs://me:hunter2@host/x",
+            "webdavs:///x",
+            "webdavs://host/x?token=hunter2",
         ] {
             let WrongUrl { what, hint } = Url::parse(text).expect_err(text);
             assert!(!format!("{what} {hint}").contains("hunter2"), "{text}");
@@ -290,10 +386,10 @@ mod tests {
         expect![[r#"
             ftp://SECRET@host/x
                 `ftp:` is no kind of place that Lifeboat knows
-                write a folder, s3://bucket/prefix, azblob://container/prefix or sftp://user@host:port/path; a folder with a colon in its name: write ./ before it
+                write a folder, s3://bucket/prefix, azblob://container/prefix, gs://bucket/prefix, b2://bucket/prefix, webdavs://host/path or sftp://user@host:port/path; a folder with a colon in its name: write ./ before it
             SECRETSECRETSECRET:x
                 this is no kind of place that Lifeboat knows
-                write a folder, s3://bucket/prefix, azblob://container/prefix or sftp://user@host:port/path; a folder with a colon in its name: write ./ before it
+                write a folder, s3://bucket/prefix, azblob://container/prefix, gs://bucket/prefix, b2://bucket/prefix, webdavs://host/path or sftp://user@host:port/path; a folder with a colon in its name: write ./ before it
             s3:bucket/x
                 `s3:` must be followed by `//`
                 write s3://bucket/prefix, and the server's address as `endpoint: https://…`
@@ -351,12 +447,33 @@ mod tests {
             sftp://user@host/x/../y
                 no part of the path may be empty, `.` or `..`
                 write the path out
+            gs:bucket:/x
+                `gs:` must be followed by `//`
+                write gs://bucket/prefix; a colon behind the bucket is restic's way
+            b2://keyid:SECRET@bucket
+                only the name of the bucket stands between the slashes
+                keys and passwords have settings of their own, and so has the server's address
+            https://cloud.example.org/remote.php/dav
+                `https:` is no kind of place that Lifeboat knows
+                write a folder, s3://bucket/prefix, azblob://container/prefix, gs://bucket/prefix, b2://bucket/prefix, webdavs://host/path or sftp://user@host:port/path; a folder with a colon in its name: write ./ before it
+            webdav:host/x
+                `webdav:` must be followed by `//`
+                write webdavs://host/path
+            webdavs://me:SECRET@host/x
+                only the name of the server stands between the slashes
+                who logs in has keys of its own: `login_user` and `login_password_file`
+            webdavs:///x
+                this cannot be a host's name
+                write webdavs://host:port/path
+            webdavs://host/x?token=SECRET
+                a path without `?` and `#` is expected
+                settings have keys of their own, beside `url`
         "#]].assert_eq(&said);
     }
 
     proptest! {
         #[test]
-        fn whatever_is_read_is_shown_so_that_it_reads_the_same(text in "(s3|azblob|sftp|ftp)?(://)?[a-z@:/.~%\\[\\]0-9-]{0,24}") {
+        fn whatever_is_read_is_shown_so_that_it_reads_the_same(text in "(s3|azblob|gs|b2|webdavs?|sftp|ftp)?(://)?[a-z@:/.~%\\[\\]0-9-]{0,24}") {
             if let Ok(url) = Url::parse(&text) {
                 prop_assert_eq!(Url::parse(&url.to_string()), Ok(url));
             }

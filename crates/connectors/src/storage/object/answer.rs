@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use serde_json::Value;
+
 /// More of a server's words than this is not repeated.
 const MESSAGE_CHARS_MAX: usize = 200;
 
@@ -35,22 +37,36 @@ pub(super) enum Meaning {
 impl Answer {
     /// Reads an answer's body, and Azure's header for answers that have none.
     pub(super) fn read(status: u16, code_header: Option<&str>, body: &[u8]) -> Self {
+        let json: Option<Value> = serde_json::from_slice(body).ok();
         let body = String::from_utf8_lossy(body);
-        let code = element(&body, "Code").or(code_header).unwrap_or_default().trim();
+        let (code, message) = match &json {
+            Some(json) => json_error(json),
+            None => (element(&body, "Code"), element(&body, "Message")),
+        };
+        let code = code.or(code_header).unwrap_or_default().trim();
         // A code is a word; anything else is somebody else's page.
-        let code = if code.len() <= 64 && code.bytes().all(|byte| byte.is_ascii_alphanumeric()) { code } else { "" };
-        let message = element(&body, "Message").unwrap_or_default().lines().next().unwrap_or_default();
+        let is_word = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
+        let code = if code.len() <= 64 && code.bytes().all(is_word) { code } else { "" };
+        let message = message.unwrap_or_default().lines().next().unwrap_or_default();
         let message = message.trim().chars().filter(|char| !char.is_control()).take(MESSAGE_CHARS_MAX).collect();
         Self { status, code: code.to_owned(), message }
     }
 
+    /// What a server says of a file that is not there.
+    pub(super) fn absent() -> Self {
+        Self { status: 404, code: String::new(), message: String::new() }
+    }
+
     pub(super) fn meaning(&self) -> Meaning {
         match self.code.as_str() {
-            "NoSuchBucket" | "ContainerNotFound" => Meaning::NoBucket,
+            "NoSuchBucket" | "ContainerNotFound" | "bad_bucket_id" => Meaning::NoBucket,
             "PreconditionFailed" | "BlobAlreadyExists" | "ConditionNotMet" => Meaning::Taken,
-            "QuotaExceeded" | "XMinioStorageFull" | "XMinioAdminBucketQuotaExceeded" | "InsufficientCapacity" => {
-                Meaning::Full
-            }
+            "QuotaExceeded"
+            | "XMinioStorageFull"
+            | "XMinioAdminBucketQuotaExceeded"
+            | "InsufficientCapacity"
+            | "cap_exceeded"
+            | "storage_cap_exceeded" => Meaning::Full,
             "ExpiredToken" | "InvalidToken" | "TokenRefreshRequired" => Meaning::Denied,
             "ConditionalRequestConflict"
             | "OperationAborted"
@@ -59,14 +75,17 @@ impl Answer {
             | "InternalError"
             | "ServerBusy"
             | "OperationTimedOut"
-            | "ContainerBeingDeleted" => Meaning::MayPass,
+            | "ContainerBeingDeleted"
+            | "rateLimitExceeded"
+            | "userRateLimitExceeded"
+            | "expired_auth_token" => Meaning::MayPass,
             _ => match self.status {
                 401 | 403 => Meaning::Denied,
                 404 => Meaning::Absent,
                 412 => Meaning::Taken,
                 507 => Meaning::Full,
                 // 499 and 52x are those of proxies and content networks.
-                408 | 425 | 429 | 499 | 500 | 502..=504 | 520..=529 => Meaning::MayPass,
+                408 | 423 | 425 | 429 | 499 | 500 | 502..=504 | 520..=529 => Meaning::MayPass,
                 _ => Meaning::Final,
             },
         }
@@ -83,6 +102,9 @@ impl Answer {
             "AuthorizationHeaderMalformed" | "PermanentRedirect" | "TemporaryRedirect" => {
                 "set `region` to the one the bucket is in"
             }
+            "bad_auth_token" | "unauthorized" => "the application key is wrong, or may not do this",
+            "bad_bucket_id" => "`bucket_id` is not the bucket's",
+            _ if self.status == 401 => "it wants a login, or another one",
             _ if matches!(self.status, 301 | 307 | 308) => "set `region` to the one the bucket is in, or the endpoint",
             _ => return None,
         })
@@ -101,6 +123,13 @@ impl fmt::Display for Answer {
             None => write!(f, ": {}", self.message),
         }
     }
+}
+
+/// Code and message of an error of Google's (`error.errors[0].reason`) or of B2's (`code`).
+fn json_error(json: &Value) -> (Option<&str>, Option<&str>) {
+    let error = json.get("error").unwrap_or(json);
+    let code = error["errors"][0]["reason"].as_str().or(error["code"].as_str());
+    (code, error["message"].as_str())
 }
 
 /// The text of the first XML element called `name`.
@@ -140,6 +169,30 @@ mod tests {
             for (status, code) in answers {
                 assert_eq!(answer(*status, code).meaning(), meaning, "{status} {code}");
             }
+        }
+    }
+
+    #[test]
+    fn errors_in_json_are_read_as_those_in_xml_are() {
+        let google =
+            r#"{"error": {"code": 412, "message": "At least one\nS3CRET", "errors": [{"reason": "conditionNotMet"}]}}"#;
+        let b2 = |status: u16, code: &str| {
+            let text = format!(r#"{{"status": {status}, "code": "{code}", "message": "Says B2"}}"#);
+            Answer::read(status, None, text.as_bytes())
+        };
+        let answer = Answer::read(412, None, google.as_bytes());
+        assert_eq!(answer.to_string(), "the server answered 412 conditionNotMet: At least one");
+        assert_eq!(answer.meaning(), Meaning::Taken);
+        assert_eq!(b2(400, "odd").to_string(), "the server answered 400 odd: Says B2");
+        for (meaning, status, code) in [
+            (Meaning::MayPass, 401, "expired_auth_token"),
+            (Meaning::Denied, 401, "unauthorized"),
+            (Meaning::Full, 403, "storage_cap_exceeded"),
+            (Meaning::NoBucket, 400, "bad_bucket_id"),
+            (Meaning::Absent, 404, "not_found"),
+            (Meaning::MayPass, 429, "too_many_requests"),
+        ] {
+            assert_eq!(b2(status, code).meaning(), meaning, "{code}");
         }
     }
 

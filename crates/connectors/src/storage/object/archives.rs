@@ -71,9 +71,13 @@ impl ArchivePlace for ObjectStorage {
         let path = if folder.is_empty() { String::new() } else { format!("{folder}/") };
         let list = async {
             let mut objects = Vec::new();
-            let options = ListOptions { recursive: true, ..ListOptions::default() };
+            let options = ListOptions { recursive: true, limit: self.manner.list_limit(), ..ListOptions::default() };
             let mut entries = operator.lister_options(&path, options).await?;
             while let Some(entry) = entries.try_next().await? {
+                #[cfg(feature = "webdav")]
+                if self.manner.notice(&entry) {
+                    continue;
+                }
                 if entry.metadata().mode() == EntryMode::FILE {
                     objects.push(StoredArchive {
                         path: entry.path().to_owned(),
@@ -87,6 +91,10 @@ impl ArchivePlace for ObjectStorage {
     }
 
     fn create(&self, path: &str) -> Result<Box<dyn ArchiveWriter + '_>, StorageError> {
+        #[cfg(feature = "webdav")]
+        if let super::Manner::Renames(dav) = &self.manner {
+            return self.stream(dav, path);
+        }
         let operator = self.asking_again(STORAGE_TRIES);
         let writer = self.wait_for(false, operator.writer(path));
         let writer = writer.map_err(|failed| self.error(&format!("write {path}"), None, failed))?;

@@ -5,7 +5,7 @@ use std::fmt;
 use opendal::Operator;
 use opendal::services::Azblob;
 
-use super::Target;
+use super::{Manner, NO_CREDENTIALS, Target};
 
 /// A container of Azure Blob Storage.
 #[derive(Clone)]
@@ -75,12 +75,18 @@ impl AzureOptions {
                 (Azblob::default().account_name(account), address(account, endpoint.as_deref()))
             }
         };
-        let host = super::host(&endpoint)?;
+        let hosts = vec![super::host(&endpoint)?];
         let builder = builder.endpoint(&endpoint).container(&self.container).root(&self.prefix);
         // The message of an error may repeat the key that it finds invalid.
         let operator = Operator::new(builder).map_err(|_| "the container's name or the account's key is not valid")?;
         let operator = operator.finish();
-        Ok(Target { in_parts: operator.clone(), operator, host })
+        Ok(Target {
+            in_parts: operator.clone(),
+            operator,
+            hosts,
+            manner: Manner::Conditions,
+            no_credentials: NO_CREDENTIALS,
+        })
     }
 }
 

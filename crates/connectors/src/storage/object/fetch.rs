@@ -34,7 +34,7 @@ use super::answer::Answer;
 /// A line on which nothing has moved for so long is given up.
 pub(super) const STALL: Duration = Duration::from_secs(60);
 /// The longest wait for an answer after a body was handed over.
-const ANSWER_AFTER_BODY: Duration = Duration::from_secs(180);
+pub(super) const ANSWER_AFTER_BODY: Duration = Duration::from_secs(180);
 /// The longest wait for a connection.
 const CONNECT: Duration = Duration::from_secs(20);
 /// How often an idle connection is asked whether its peer is still there.
@@ -42,7 +42,7 @@ const KEEPALIVE: Duration = Duration::from_secs(15);
 /// How often it is looked at whether bytes move.
 const LOOK: Duration = Duration::from_millis(500);
 /// The body is handed over in pieces of this size, so that a slow line still shows movement.
-const PIECE_BYTES: usize = 64 << 10;
+pub(super) const PIECE_BYTES: usize = 64 << 10;
 /// A refusal longer than this is no error document.
 const REFUSAL_BYTES_MAX: usize = 64 << 10;
 
@@ -74,6 +74,22 @@ pub(super) async fn listening<T>(work: impl Future<Output = T>) -> (T, Heard) {
     HEARD.scope(RefCell::default(), heard).await
 }
 
+/// Sets what came of the last request, for one that was not sent through [`Fetch`].
+#[cfg(feature = "webdav")]
+pub(super) fn hear(heard: Heard) {
+    // Fails outside of `listening`, where nobody asks.
+    let _ = HEARD.try_with(|last| last.replace(heard));
+}
+
+#[cfg(feature = "webdav")]
+impl Heard {
+    /// A request without an answer.
+    pub(super) fn of(error: reqwest::Error) -> Self {
+        let Failure { what, may_pass } = Failure::of(error);
+        Self::Failure { what, may_pass }
+    }
+}
+
 /// Encrypted connections use `ring`. To be called before anything of `opendal` or `reqwest` is made.
 pub(super) fn choose_cryptography() {
     // Fails where it was chosen before.
@@ -83,15 +99,15 @@ pub(super) fn choose_cryptography() {
 /// The client of one storage.
 pub(super) struct Fetch {
     client: reqwest::Client,
-    /// The storage's server. Requests to others are about credentials.
-    host: String,
+    /// The storage's servers. Requests to others are about credentials.
+    hosts: Vec<String>,
     stall: Duration,
     answer_after_body: Duration,
 }
 
 impl Fetch {
-    /// A client for the server `host`; also for names below it, where the bucket is a part of the name.
-    pub(super) fn new(host: &str) -> Result<Self, String> {
+    /// A client for the servers `hosts`; also for names below them, where the bucket is a part of the name.
+    pub(super) fn new(hosts: Vec<String>) -> Result<Self, String> {
         let client = reqwest::Client::builder()
             .connect_timeout(CONNECT)
             .tcp_user_timeout(STALL)
@@ -100,8 +116,14 @@ impl Fetch {
             .tcp_keepalive_retries(3)
             .build()
             .map_err(|error| format!("set up connections: {}", root_cause(&error)))?;
-        let host = host.to_ascii_lowercase();
-        Ok(Self { client, host, stall: STALL, answer_after_body: ANSWER_AFTER_BODY })
+        let hosts = hosts.iter().map(|host| host.to_ascii_lowercase()).collect();
+        Ok(Self { client, hosts, stall: STALL, answer_after_body: ANSWER_AFTER_BODY })
+    }
+
+    /// What sends requests, for one that does not fit in memory.
+    #[cfg(feature = "webdav")]
+    pub(super) fn client(&self) -> reqwest::Client {
+        self.client.clone()
     }
 
     /// The same, with less patience.
@@ -159,7 +181,10 @@ impl Fetch {
 
     fn is_ours(&self, host: &str) -> bool {
         let host = host.to_ascii_lowercase();
-        host.strip_suffix(&self.host).is_some_and(|bucket| bucket.is_empty() || bucket.ends_with('.'))
+        let is_in = |ours: &String| {
+            host.strip_suffix(ours.as_str()).is_some_and(|bucket| bucket.is_empty() || bucket.ends_with('.'))
+        };
+        self.hosts.iter().any(is_in)
     }
 }
 
@@ -179,7 +204,16 @@ async fn stalled(moved: &AtomicU64, total: u64, patience: Duration, patience_aft
 }
 
 impl HttpFetch for Fetch {
-    async fn fetch(&self, request: http::Request<Buffer>) -> opendal::Result<http::Response<HttpBody>> {
+    async fn fetch(
+        &self,
+        #[cfg_attr(not(feature = "webdav"), expect(unused_mut, reason = "WebDAV's alone are changed"))]
+        mut request: http::Request<Buffer>,
+    ) -> opendal::Result<http::Response<HttpBody>> {
+        // `opendal` would have what is there overwritten.
+        #[cfg(feature = "webdav")]
+        if request.method().as_str() == "MOVE" {
+            request.headers_mut().insert("overwrite", http::HeaderValue::from_static("F"));
+        }
         let ours = self.is_ours(request.uri().host().unwrap_or_default());
         let hear = |heard| {
             if ours {
@@ -321,7 +355,7 @@ mod tests {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let started = Instant::now();
         let (_, heard) = runtime.block_on(listening(async {
-            let fetch = Fetch::new("127.0.0.1").unwrap().with_patience(PATIENCE);
+            let fetch = Fetch::new(vec!["127.0.0.1".to_owned()]).unwrap().with_patience(PATIENCE);
             let request = http::Request::put(format!("http://127.0.0.1:{port}/x?sig=S3CRET"));
             fetch.fetch(request.body(Buffer::from(vec![1; bytes])).unwrap()).await.map(drop)
         }));
@@ -411,7 +445,7 @@ mod tests {
     #[test]
     fn requests_about_credentials_are_told_from_those_to_the_bucket() {
         choose_cryptography();
-        let fetch = Fetch::new("s3.eu-1.amazonaws.com").unwrap();
+        let fetch = Fetch::new(vec!["s3.eu-1.amazonaws.com".to_owned()]).unwrap();
         for (host, ours) in [
             ("s3.eu-1.amazonaws.com", true),
             ("bucket.S3.eu-1.amazonaws.com", true),

@@ -5,7 +5,7 @@ use std::fmt;
 use opendal::Operator;
 use opendal::services::S3;
 
-use super::Target;
+use super::{Manner, NO_CREDENTIALS, Target};
 
 /// The region that servers other than Amazon's take for granted.
 const REGION_ELSEWHERE: &str = "us-east-1";
@@ -37,10 +37,10 @@ impl S3Options {
 
     pub(super) fn target(&self) -> Result<Target, String> {
         let endpoint = self.server()?;
-        let host = super::host(&endpoint)?;
+        let hosts = vec![super::host(&endpoint)?];
         // A bucket that locks objects wants a checksum with each request; which ones it takes differs.
         let (operator, in_parts) = (self.operator(&endpoint, "md5")?, self.operator(&endpoint, "crc32c")?);
-        Ok(Target { operator, in_parts, host })
+        Ok(Target { operator, in_parts, hosts, manner: Manner::Conditions, no_credentials: NO_CREDENTIALS })
     }
 
     /// The server's address.

@@ -5,7 +5,10 @@ use std::num::NonZeroU64;
 
 use super::super::archive::{ArchiveKey, ArchiveSettings, PrefixTemplate};
 use super::super::document::CopyDocument;
-use super::super::location::{AzureLocation, AzureLogin, Location, S3AccessKey, S3Location, SftpLocation};
+use super::super::location::{
+    AzureLocation, AzureLogin, B2Location, GcsLocation, Location, S3AccessKey, S3Location, SftpLocation,
+    WebdavLocation, WebdavLogin,
+};
 use super::super::rate;
 use super::super::settings::Layout;
 use super::super::url::Url;
@@ -19,6 +22,9 @@ pub(super) type TypedSecret<'a> = (&'a Option<Text>, &'a Option<Text>, &'a Optio
 enum Fit {
     S3,
     Azure,
+    Gcs,
+    B2,
+    Webdav,
     Sftp,
     /// Whatever is not a folder of this machine.
     Remote,
@@ -131,6 +137,14 @@ impl Resolver<'_> {
             Url::Azure { container, prefix } => {
                 Location::Azure(AzureLocation { container, prefix, login: self.azure_login(text, copy)? })
             }
+            Url::Gcs { bucket, prefix } => {
+                let credential_file = copy.credential_file.as_ref().map(|file| self.path(file)).transpose()?;
+                Location::Gcs(GcsLocation { bucket, prefix, credential_file })
+            }
+            Url::B2 { bucket, prefix } => Location::B2(self.b2(text, copy, bucket, prefix)?),
+            Url::Webdav { tls, host, port, path } => {
+                Location::Webdav(WebdavLocation { tls, host, port, path, login: self.webdav_login(copy)? })
+            }
             Url::Sftp { user, host, port, path } => {
                 let file = |file: &Option<Text>| file.as_ref().map(|file| self.path(file)).transpose();
                 Location::Sftp(SftpLocation {
@@ -214,6 +228,44 @@ impl Resolver<'_> {
             (_, Some(token)) => AzureLogin::Sas { account, token },
             (None, None) => AzureLogin::Platform { account },
         })
+    }
+
+    fn b2(&self, url: &Text, copy: &CopyDocument, bucket: String, prefix: String) -> Result<B2Location> {
+        let (id, key) = b2_secrets(copy);
+        let missing = |key: &str| {
+            Mistake::at(url.place, format!("`{key}` is missing"))
+                .with_hint("B2 wants `bucket_id`, `application_key_id` and `application_key_file`")
+        };
+        Ok(B2Location {
+            bucket,
+            prefix,
+            bucket_id: self.filled(copy.bucket_id.as_ref().ok_or_else(|| missing("bucket_id"))?)?,
+            key_id: self.secret("application_key_id", id)?.ok_or_else(|| missing("application_key_id"))?,
+            key: self.secret("application_key", key)?.ok_or_else(|| missing("application_key"))?,
+        })
+    }
+
+    fn webdav_login(&self, copy: &CopyDocument) -> Result<Option<WebdavLogin>> {
+        let typed = login_password_of(copy);
+        let hint = "give both, or neither for a server that asks for no login";
+        let (text, password) = match (&copy.login_user, self.secret("login_password", typed)?) {
+            (Some(user), Some(password)) => (user, password),
+            (Some(user), None) => {
+                return Err(Mistake::at(user.place, "`login_password` is missing").with_hint(hint));
+            }
+            (None, _) => {
+                return match places("login_password", typed).next() {
+                    Some((_, place)) => Err(Mistake::at(place, "`login_user` is missing").with_hint(hint)),
+                    None => Ok(None),
+                };
+            }
+        };
+        let user = self.filled(text)?;
+        if user.contains(|c: char| c == ':' || c.is_control()) {
+            return Err(Mistake::at(text.place, "this cannot be a user's name")
+                .with_hint("write it without colons; the password has a key of its own"));
+        }
+        Ok(Some(WebdavLogin { user, password }))
     }
 
     fn archive(&self, name: &Text, copy: &CopyDocument) -> Result<ArchiveSettings> {
@@ -312,9 +364,22 @@ fn azure_secrets(copy: &CopyDocument) -> (TypedSecret<'_>, TypedSecret<'_>, Type
     )
 }
 
+/// Id and key.
+fn b2_secrets(copy: &CopyDocument) -> (TypedSecret<'_>, TypedSecret<'_>) {
+    (
+        (&copy.application_key_id, &copy.application_key_id_file, &copy.application_key_id_command),
+        (&copy.application_key, &copy.application_key_file, &copy.application_key_command),
+    )
+}
+
+fn login_password_of(copy: &CopyDocument) -> TypedSecret<'_> {
+    (&copy.login_password, &copy.login_password_file, &copy.login_password_command)
+}
+
 fn check_fit(copy: &CopyDocument, url: &Url, is_archive: bool) -> Result<()> {
     let (id, secret, token) = s3_secrets(copy);
     let (string, key, sas) = azure_secrets(copy);
+    let (b2_id, b2_key) = b2_secrets(copy);
     let secrets = [
         ("access_key_id", id, Fit::S3),
         ("secret_access_key", secret, Fit::S3),
@@ -322,11 +387,17 @@ fn check_fit(copy: &CopyDocument, url: &Url, is_archive: bool) -> Result<()> {
         ("connection_string", string, Fit::Azure),
         ("account_key", key, Fit::Azure),
         ("sas_token", sas, Fit::Azure),
+        ("application_key_id", b2_id, Fit::B2),
+        ("application_key", b2_key, Fit::B2),
+        ("login_password", login_password_of(copy), Fit::Webdav),
         ("password", password_of(copy), Fit::Repository),
         ("passphrase", passphrase_of(copy), Fit::Archive),
     ];
     let texts = [
         ("endpoint", &copy.endpoint, Fit::S3),
+        ("credential_file", &copy.credential_file, Fit::Gcs),
+        ("bucket_id", &copy.bucket_id, Fit::B2),
+        ("login_user", &copy.login_user, Fit::Webdav),
         ("private_key_file", &copy.private_key_file, Fit::Sftp),
         ("known_hosts_file", &copy.known_hosts_file, Fit::Sftp),
         ("account", &copy.account, Fit::Remote),
@@ -341,8 +412,11 @@ fn check_fit(copy: &CopyDocument, url: &Url, is_archive: bool) -> Result<()> {
         let (fits, where_it_fits) = match fit {
             Fit::S3 => (matches!(url, Url::S3 { .. }), "copies in s3://"),
             Fit::Azure => (matches!(url, Url::Azure { .. }), "copies in azblob://"),
+            Fit::Gcs => (matches!(url, Url::Gcs { .. }), "copies in gs://"),
+            Fit::B2 => (matches!(url, Url::B2 { .. }), "copies in b2://"),
+            Fit::Webdav => (matches!(url, Url::Webdav { .. }), "copies over webdavs:// and webdav://"),
             Fit::Sftp => (matches!(url, Url::Sftp { .. }), "copies over sftp://"),
-            Fit::Remote => (!matches!(url, Url::Folder(_)), "copies in s3://, azblob:// and sftp://"),
+            Fit::Remote => (!matches!(url, Url::Folder(_)), "copies that are not in a folder"),
             Fit::Archive => (is_archive, "copies with `layout: archive`"),
             Fit::Repository => (!is_archive, "repositories; an archive copy has `recipients` or `passphrase_file`"),
         };
@@ -353,6 +427,10 @@ fn check_fit(copy: &CopyDocument, url: &Url, is_archive: bool) -> Result<()> {
                 Url::Folder(_) => "a folder",
                 Url::S3 { .. } => "a copy in s3://",
                 Url::Azure { .. } => "a copy in azblob://",
+                Url::Gcs { .. } => "a copy in gs://",
+                Url::B2 { .. } => "a copy in b2://",
+                Url::Webdav { tls: true, .. } => "a copy over webdavs://",
+                Url::Webdav { tls: false, .. } => "a copy over webdav://",
                 Url::Sftp { .. } => "a copy over sftp://",
             };
             return Err(Mistake::at(place, format!("`{key}` does not fit {this}"))
@@ -365,8 +443,8 @@ fn check_fit(copy: &CopyDocument, url: &Url, is_archive: bool) -> Result<()> {
 /// What a place lies on, where nobody says.
 fn media_of(location: &Location) -> &'static str {
     match location {
-        Location::S3(_) | Location::Azure(_) => "object",
-        Location::Local(_) | Location::Sftp(_) => "disk",
+        Location::S3(_) | Location::Azure(_) | Location::Gcs(_) | Location::B2(_) => "object",
+        Location::Local(_) | Location::Webdav(_) | Location::Sftp(_) => "disk",
     }
 }
 
@@ -376,6 +454,9 @@ fn provider_of(location: &Location) -> Option<String> {
         Location::Local(_) => None,
         Location::S3(s3) => Some(s3.endpoint.as_deref().map_or("amazon", host_of).to_owned()),
         Location::Azure(_) => Some("azure".to_owned()),
+        Location::Gcs(_) => Some("google".to_owned()),
+        Location::B2(_) => Some("backblaze".to_owned()),
+        Location::Webdav(webdav) => Some(webdav.host.clone()),
         Location::Sftp(sftp) => Some(sftp.host.clone()),
     }
 }

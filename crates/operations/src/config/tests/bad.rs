@@ -59,20 +59,30 @@ fn bad_files_are_told_what_is_wrong_and_where_and_what_to_do() {
             add the name of the storage account, or a `connection_string_file`
         copy-azure-without-anything.yaml:4:16: copies.azure.url: `account` is missing
             add the name of the storage account, or a `connection_string_file`
+        copy-b2-without-bucket-id.yaml:4:13: copies.b2.url: `bucket_id` is missing
+            B2 wants `bucket_id`, `application_key_id` and `application_key_file`
+        copy-b2-without-key.yaml:4:13: copies.b2.url: `application_key` is missing
+            B2 wants `bucket_id`, `application_key_id` and `application_key_file`
         copy-file-url-with-host.yaml:4:15: copies.disk.url: a `file://` URL must hold an absolute path, without `%`
             write a plain path instead, such as /srv/backups
         copy-key-misspelt.yaml:4:32: copies.nas.private_key: unknown key `private_key`
-            did you mean `private_key_file`? known here: url, media, offsite, immutable, removable, site, provider, account, region, endpoint, access_key_id, access_key_id_file, access_key_id_command, secret_access_key, secret_access_key_file, secret_access_key_command, session_token, session_token_file, session_token_command, connection_string, connection_string_file, connection_string_command, account_key, account_key_file, account_key_command, sas_token, sas_token_file, sas_token_command, private_key_file, known_hosts_file, password, password_file, password_command, retention, upload_limit, download_limit, layout, prefix, recipients, passphrase, passphrase_file, passphrase_command
+            did you mean `private_key_file`? known here: url, media, offsite, immutable, removable, site, provider, account, region, endpoint, access_key_id, access_key_id_file, access_key_id_command, secret_access_key, secret_access_key_file, secret_access_key_command, session_token, session_token_file, session_token_command, connection_string, connection_string_file, connection_string_command, account_key, account_key_file, account_key_command, sas_token, sas_token_file, sas_token_command, credential_file, bucket_id, application_key_id, application_key_id_file, application_key_id_command, application_key, application_key_file, application_key_command, login_user, login_password, login_password_file, login_password_command, private_key_file, known_hosts_file, password, password_file, password_command, retention, upload_limit, download_limit, layout, prefix, recipients, passphrase, passphrase_file, passphrase_command
         copy-key-of-azure-in-s3.yaml:4:52: copies.offsite.connection_string: `connection_string` does not fit a copy in s3://
             remove it; it belongs to copies in azblob://
+        copy-key-of-b2-in-webdav.yaml:4:47: copies.cloud.bucket_id: `bucket_id` does not fit a copy over webdav://
+            remove it; it belongs to copies in b2://
+        copy-key-of-gcs-in-s3.yaml:4:50: copies.offsite.credential_file: `credential_file` does not fit a copy in s3://
+            remove it; it belongs to copies in gs://
         copy-key-of-s3-in-folder.yaml:4:29: copies.disk.endpoint: `endpoint` does not fit a folder
             remove it; it belongs to copies in s3://
         copy-key-of-s3-in-sftp.yaml:4:56: copies.nas.secret_access_key_file: `secret_access_key_file` does not fit a copy over sftp://
             remove it; it belongs to copies in s3://
         copy-key-of-sftp-in-azure.yaml:4:71: copies.azure.private_key_file: `private_key_file` does not fit a copy in azblob://
             remove it; it belongs to copies over sftp://
+        copy-key-of-webdav-in-b2.yaml:4:68: copies.b2.login_password_file: `login_password_file` does not fit a copy in b2://
+            remove it; it belongs to copies over webdavs:// and webdav://
         copy-label-of-remote-in-folder.yaml:4:28: copies.disk.account: `account` does not fit a folder
-            remove it; it belongs to copies in s3://, azblob:// and sftp://
+            remove it; it belongs to copies that are not in a folder
         copy-layout.yaml:4:27: copies.disk.layout: unknown layout
             write `layout: repository` or `layout: archive`, or remove it
         copy-limit-zero.yaml:4:35: copies.disk.download_limit: expected a bandwidth
@@ -100,13 +110,21 @@ fn bad_files_are_told_what_is_wrong_and_where_and_what_to_do() {
         copy-s3-token-without-key.yaml:4:53: copies.offsite.session_token_file: a session token needs the access key it belongs to
             give both parts of the access key, or neither to use what the platform says
         copy-scheme-unknown.yaml:4:18: copies.offsite.url: `ftp:` is no kind of place that Lifeboat knows
-            write a folder, s3://bucket/prefix, azblob://container/prefix or sftp://user@host:port/path; a folder with a colon in its name: write ./ before it
+            write a folder, s3://bucket/prefix, azblob://container/prefix, gs://bucket/prefix, b2://bucket/prefix, webdavs://host/path or sftp://user@host:port/path; a folder with a colon in its name: write ./ before it
         copy-sftp-password-in-url.yaml:4:14: copies.nas.url: a password does not belong into a url
             remove it; Lifeboat logs in by `private_key_file`, or by the keys of an ssh-agent
         copy-text.yaml:4:9: copies.disk: expected keys and values here
             write {key: value}, or one `key: value` a line, indented
         copy-tilde.yaml:4:15: copies.disk.url: `~` is not replaced here
             write ${HOME} instead
+        copy-webdav-login-in-url.yaml:4:16: copies.cloud.url: only the name of the server stands between the slashes
+            who logs in has keys of its own: `login_user` and `login_password_file`
+        copy-webdav-password-alone.yaml:4:61: copies.cloud.login_password_command: `login_user` is missing
+            give both, or neither for a server that asks for no login
+        copy-webdav-user-alone.yaml:4:49: copies.cloud.login_user: `login_password` is missing
+            give both, or neither for a server that asks for no login
+        copy-webdav-user-with-password.yaml:4:49: copies.cloud.login_user: this cannot be a user's name
+            write it without colons; the password has a key of its own
         copy-without-password.yaml:4:3: copies.nas: this copy has no password
             add `password_file` to it, or at the beginning of the file for all copies
         copy-without-url.yaml:4:3: copies.disk: `url` is missing

@@ -29,6 +29,9 @@ copies:
   sas: { url: "azblob://container", account: other, sas_token: "${KEY}", password_file: pw, provider: reseller }
   managed: { url: "azblob://other", account: acme, password_file: pw }
   nas: { url: "sftp://backup@nas:2222//srv/x", private_key_file: id, known_hosts_file: /k, site: office, password_command: pass }
+  google: { url: "gs://bucket/x", credential_file: google.json, password_file: pw, region: eu }
+  b2: { url: "b2://bucket/x", bucket_id: e73ede, application_key_id: "${KEY}", application_key_file: b2-key, password_file: pw }
+  cloud: { url: "webdavs://cloud:8443/dav", login_user: me, login_password: "${KEY}", password_file: pw }
   usb: { url: /mnt/usb, removable: true, media: tape, site: office, password_file: pw }
   bundle: { url: s3://bundles, layout: archive, prefix: "x/${stack}/${iso_date()}", recipients: [age1qqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqq] }
   mail: { url: /mnt/mail, layout: archive, passphrase: "${KEY}" }
@@ -49,6 +52,14 @@ fn every_key_of_a_copy_is_read() {
     assert_eq!(key.id, SecretSource::Given(Secret::new("hunter2".into())));
     assert_eq!(key.secret, SecretSource::File("/etc/lifeboat/s3-key".into()));
     assert!(matches!(key.session_token, Some(SecretSource::Command { .. })));
+    let Location::Gcs(google) = &copy("google").location else { panic!("Google") };
+    assert_eq!(google.credential_file.as_deref(), Some(Path::new("/etc/lifeboat/google.json")));
+    let Location::B2(b2) = &copy("b2").location else { panic!("B2") };
+    assert_eq!((b2.bucket_id.as_str(), &b2.key), ("e73ede", &SecretSource::File("/etc/lifeboat/b2-key".into())));
+    let Location::Webdav(cloud) = &copy("cloud").location else { panic!("WebDAV") };
+    let login = cloud.login.as_ref().unwrap();
+    assert_eq!((login.user.as_str(), cloud.address().as_str()), ("me", "https://cloud:8443/dav"));
+    assert_eq!(login.password, SecretSource::Given(Secret::new("hunter2".into())));
     let Location::S3(role) = &copy("role").location else { panic!("S3") };
     assert_eq!((&role.access_key, &role.endpoint), (&None, &None));
     let login = |name: &str| match &copy(name).location {
@@ -77,7 +88,10 @@ fn every_key_of_a_copy_is_read() {
     assert_eq!(settings.retention(stack, copy("s3")).daily, crate::retention::Count::AtMost(7));
     assert_eq!(settings.retention(stack, copy("disk")), &stack.retention);
     let files: Vec<&Path> = settings.secret_files().into_iter().collect();
-    assert_eq!(files, ["id", "pw", "s3-key"].map(|name| Path::new("/etc/lifeboat").join(name)));
+    assert_eq!(
+        files,
+        ["b2-key", "google.json", "id", "pw", "s3-key"].map(|name| Path::new("/etc/lifeboat").join(name))
+    );
 }
 
 #[test]
@@ -174,6 +188,37 @@ fn what_is_shown_of_copies_holds_no_secret_and_is_read_back() {
             site: office
             provider: nas
             password_command: pass
+          google:
+            url: gs://bucket/x
+            credential_file: /etc/lifeboat/google.json
+            media: object
+            offsite: false
+            immutable: false
+            removable: false
+            provider: google
+            region: eu
+            password_file: /etc/lifeboat/pw
+          b2:
+            url: b2://bucket/x
+            bucket_id: e73ede
+            application_key_id: "***"
+            application_key_file: /etc/lifeboat/b2-key
+            media: object
+            offsite: false
+            immutable: false
+            removable: false
+            provider: backblaze
+            password_file: /etc/lifeboat/pw
+          cloud:
+            url: webdavs://cloud:8443/dav
+            login_user: me
+            login_password: "***"
+            media: disk
+            offsite: false
+            immutable: false
+            removable: false
+            provider: cloud
+            password_file: /etc/lifeboat/pw
           usb:
             url: /mnt/usb
             media: tape
