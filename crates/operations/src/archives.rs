@@ -315,10 +315,22 @@ pub fn groups_with_parts(held: &[Archived]) -> Vec<Group> {
     retention::groups(held.iter().map(|held| (held.id, described(held))))
 }
 
-/// What speaks against removing anything by its age now.
-pub fn check_clock(held: &[Archived], now: Timestamp) -> Result<(), Error> {
+/// Fails where the clock cannot be right, so that nothing may be removed by its age now: held against the newest archive, and
+/// against the place's own clock, which tells when a probe was written.
+pub fn check_clock(
+    cx: &RunCx<'_>,
+    place: &dyn ArchivePlace,
+    prefix: &PrefixTemplate,
+    held: &[Archived],
+) -> Result<(), Error> {
+    let now = cx.clock.now();
+    let probe = format!("lifeboat-probe-{}", now.as_nanosecond());
+    let probe = Path::new(prefix.common_folder()).join(probe).to_string_lossy().into_owned();
+    put(cx, place, &probe, b"probe")?;
+    let there = place.modified(&probe);
+    place.delete(&probe)?;
     let newest = held.last().map(|held| (held.id.short(), held.time));
-    match plausible::doubt(now, newest, None) {
+    match plausible::doubt(now, newest, there?.map(|there| (there, now))) {
         Some(what) => Err(Error::ImplausibleClock { what }),
         None => Ok(()),
     }
@@ -383,6 +395,7 @@ mod tests {
 
     use archive::Identities;
     use jiff::tz::TimeZone;
+    use repository::clock::SimulatedClock;
     use repository::restore::Options;
     use repository::storage::archives::{ArchiveReader, MemoryArchives};
 
@@ -533,7 +546,12 @@ mod tests {
         let cx = RunCx { events: &repository::Silent, cancel: &cancel, clock: &repository::SystemClock };
         remove(&cx, &place, &all, &[all[0].id, all[1].id]).unwrap();
         assert_eq!(place.list("").unwrap().len(), 3, "two of five went");
-        assert!(check_clock(&all, Timestamp::from_second(6 * 86_400).unwrap()).is_ok());
-        assert!(check_clock(&all, Timestamp::UNIX_EPOCH).is_err());
+        let check = |day: i64| {
+            let clock = SimulatedClock::new(Timestamp::from_second(day * 86_400).unwrap());
+            check_clock(&RunCx { clock: &clock, ..cx }, &place, &prefix(), &all)
+        };
+        assert!(check(6).is_ok());
+        assert!(matches!(check(0), Err(Error::ImplausibleClock { .. })));
+        assert_eq!(place.list("").unwrap().len(), 3, "no probe stays");
     }
 }

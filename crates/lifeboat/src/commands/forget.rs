@@ -117,7 +117,7 @@ fn archives_by_rules(app: &App, arguments: &arguments::Forget, open: &OpenArchiv
         remove.extend(decided.into_iter().filter(|id| parts.contains(id)));
     }
     if !arguments.dry_run && !remove.is_empty() {
-        archiving::check_clock(&held, app.run.clock.now())?;
+        archiving::check_clock(&app.cx(), &*open.place, &open.settings.prefix, &held)?;
     }
     remove_archives(app, arguments, open, &remove)
 }

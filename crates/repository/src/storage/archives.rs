@@ -7,6 +7,8 @@ use std::num::NonZeroU64;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use jiff::Timestamp;
+
 use super::StorageError;
 use super::limit::Bucket;
 use crate::limits::{ARCHIVE_PART_BYTES, ARCHIVE_PART_BYTES_MAX, ARCHIVE_PARTS_MAX};
@@ -36,6 +38,11 @@ pub trait ArchivePlace: Send + Sync {
 
     /// Reads the bytes of `range`, all of which the object has.
     fn read(&self, path: &str, range: Range<u64>) -> Result<Vec<u8>, StorageError>;
+
+    /// When an object was written, by the place's own clock. `None` where it does not say.
+    fn modified(&self, _path: &str) -> Result<Option<Timestamp>, StorageError> {
+        Ok(None)
+    }
 
     /// Removes an object. That it is not there is no error.
     fn delete(&self, path: &str) -> Result<(), StorageError>;
@@ -178,6 +185,10 @@ impl ArchivePlace for LimitedArchives {
     fn read(&self, path: &str, range: Range<u64>) -> Result<Vec<u8>, StorageError> {
         self.wait(&self.down, range.end.saturating_sub(range.start));
         self.inner.read(path, range)
+    }
+
+    fn modified(&self, path: &str) -> Result<Option<Timestamp>, StorageError> {
+        self.inner.modified(path)
     }
 
     fn delete(&self, path: &str) -> Result<(), StorageError> {

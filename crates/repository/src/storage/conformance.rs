@@ -68,6 +68,10 @@ pub fn archives(place: &dyn ArchivePlace) {
     done("read", ArchiveReader::new(place, &first).read_to_end(&mut read));
     assert!(read == large, "an object comes back as it was");
     assert_eq!(done("read", place.read("cht/small", 1..3)), b"ex");
+    if let Some(written) = done("modified", place.modified("cht/small")) {
+        let apart = crate::SystemClock.now().duration_since(written).unsigned_abs();
+        assert!(apart < Duration::from_secs(600), "it was written just now, and not at {written}");
+    }
     assert!(place.read("cht/small", 1..9).is_err(), "past the end");
     assert!(place.read("cht/none", 0..1).is_err(), "what is not there");
     done("delete", place.delete("cht/small"));

@@ -187,6 +187,10 @@ impl ArchivePlace for RetryArchives {
         self.until_answered(|| self.inner.read(path, range.clone()))
     }
 
+    fn modified(&self, path: &str) -> Result<Option<Timestamp>, StorageError> {
+        self.until_answered(|| self.inner.modified(path))
+    }
+
     fn delete(&self, path: &str) -> Result<(), StorageError> {
         self.until_answered(|| self.inner.delete(path))
     }

@@ -7,6 +7,7 @@ use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, MetadataExt as _, Open
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use jiff::Timestamp;
 use repository::StorageError;
 use repository::storage::archives::{ArchivePlace, ArchiveWriter, StoredArchive};
 
@@ -175,6 +176,12 @@ impl ArchivePlace for LocalStorage {
             Ok(bytes)
         };
         read().map_err(|error: io::Error| self.object_error("read", &path, &error))
+    }
+
+    fn modified(&self, path: &str) -> Result<Option<Timestamp>, StorageError> {
+        let path = self.path.join(path);
+        let found = fs::metadata(&path).map_err(|error| self.object_error("look at", &path, &error))?;
+        Ok(Timestamp::from_second(found.mtime()).ok())
     }
 
     fn delete(&self, path: &str) -> Result<(), StorageError> {

@@ -6,6 +6,7 @@
 use std::ops::Range;
 
 use futures_util::TryStreamExt as _;
+use jiff::Timestamp;
 use opendal::layers::RetryLayer;
 use opendal::options::{ListOptions, ReadOptions};
 use opendal::{Buffer, EntryMode, Operator};
@@ -111,6 +112,13 @@ impl ArchivePlace for ObjectStorage {
             return Err(StorageError::Permanent { location: self.location.clone(), what });
         }
         Ok(bytes)
+    }
+
+    fn modified(&self, path: &str) -> Result<Option<Timestamp>, StorageError> {
+        let operator = self.asking_again(STORAGE_TRIES);
+        let found = self.wait_for(false, operator.stat(path));
+        let found = found.map_err(|failed| self.error(&format!("look at {path}"), None, failed))?;
+        Ok(found.last_modified().map(|time| time.into_inner()))
     }
 
     fn delete(&self, path: &str) -> Result<(), StorageError> {

@@ -3,6 +3,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
+use jiff::Timestamp;
 use repository::StorageError;
 use repository::storage::archives::{ArchivePlace, ArchiveWriter, StoredArchive};
 
@@ -142,6 +143,15 @@ impl ArchivePlace for SftpStorage {
                 StorageError::Permanent { location: self.options.location(), what: format!("read {path}: {what}") }
             }
         })
+    }
+
+    fn modified(&self, path: &str) -> Result<Option<Timestamp>, StorageError> {
+        let full = self.full_path(path);
+        let found = self
+            .session()
+            .and_then(|session| attributes(session.send(Request::new(Kind::Stat).bytes(full.as_bytes()))?));
+        let found = found.map_err(|failed| self.error("look at", path, failed))?;
+        Ok(found.modified.and_then(|seconds| Timestamp::from_second(seconds.into()).ok()))
     }
 
     fn delete(&self, path: &str) -> Result<(), StorageError> {
