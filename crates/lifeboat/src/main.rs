@@ -10,6 +10,7 @@ mod look;
 mod output;
 mod progress;
 mod signals;
+mod step;
 mod wiring;
 
 use std::process::ExitCode;

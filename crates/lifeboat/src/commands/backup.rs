@@ -20,10 +20,10 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::for_each;
-use super::sync::{self, Brought, CopyReport, CopyStatus, Step};
 use crate::app::App;
 use crate::arguments;
 use crate::output::{Outcome, bytes, complain, count, seconds};
+use crate::step::{self, Brought, CopyReport, CopyStatus, Step};
 
 /// Between two looks at whether a command has ended.
 const WATCH_PAUSE: Duration = Duration::from_millis(20);
@@ -172,7 +172,7 @@ impl Summary {
         });
         let bytes_added = stats.stored.bytes_added_packed;
         let written = (copy.to_owned(), json!({ "status": "ok", "bytes_added": bytes_added }));
-        let all_have_it = sync::outcome(others.values()) == Outcome::Ok;
+        let all_have_it = step::outcome(others.values()) == Outcome::Ok;
         let others = others.iter().map(|(name, report)| (name.clone(), json!(report)));
         Self {
             status: if all_have_it { report.status() } else { SourceStatus::Partial },

@@ -11,11 +11,11 @@ use repository::{Clock as _, File, Repository};
 use serde_json::json;
 
 use super::for_each;
-use super::sync::{self, Brought, Step};
 use crate::app::{App, Opened};
 use crate::archives::{self, OpenArchives};
 use crate::arguments;
 use crate::output::{Outcome, bytes, count};
+use crate::step::{self, Brought, Step};
 use crate::wiring;
 
 pub fn run(app: &App, arguments: &arguments::Heal) -> Result<Outcome, Fault> {
@@ -60,7 +60,7 @@ fn heal_archives(app: &App, open: &OpenArchives<'_>, read_data: bool) -> Result<
     let each = app.open_each(&app.repositories(None, None)?)?;
     let reports = Step::of(app, &stacks).take(each, |asked| asked == name, |_| Brought::default())?;
     let lacking: usize = reports.values().map(|report| report.synced.incomplete.len()).sum();
-    let is_whole = sync::outcome(reports.values()) == Outcome::Ok;
+    let is_whole = step::outcome(reports.values()) == Outcome::Ok;
     let output = app.output();
     output.summary(json!({
         "status": if is_whole { "ok" } else { "partial" }, "copy": name, "archives_removed": damaged.len(),

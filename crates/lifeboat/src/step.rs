@@ -1,0 +1,336 @@
+//! Bringing copies into step, as a backup does at its end, and `sync` and `heal` when they are asked: what is lacking is moved
+//! to repositories as packs, and written to archive copies.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
+
+use operations::archives::{self as archiving, ArchiveCopy};
+use operations::config::{CopySettings, StackSettings};
+use operations::status::CopyFault;
+use operations::sync::{self, Member};
+use operations::{Fault, FaultKind};
+use repository::format::snapshot::Snapshot;
+use repository::sync::{Incomplete, Synced};
+use repository::{Clock as _, Error, Id};
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use crate::app::{App, Each};
+use crate::archives::{self, OpenArchives};
+use crate::output::{Outcome, bytes, count};
+use crate::wiring;
+
+/// How a copy stands at the end of a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum CopyStatus {
+    /// It has all that belongs into it.
+    Ok,
+    /// It lacks something.
+    Behind,
+    /// It is a removable copy that is somewhere else.
+    Absent,
+    /// It cannot be reached or opened, or failed on the way.
+    Failed,
+}
+
+/// What a run did for a copy.
+pub struct CopyReport {
+    pub status: CopyStatus,
+    /// What was moved to it; of an archive copy snapshots and bytes.
+    pub synced: Synced,
+    /// Archives that were written. `None` for a repository.
+    pub archives: Option<usize>,
+    pub error: Option<String>,
+    pub hint: Option<String>,
+}
+
+impl Serialize for CopyReport {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Self { status, synced, archives, error, hint } = self;
+        let incomplete: Vec<Value> = synced
+            .incomplete
+            .iter()
+            .map(|incomplete| json!({ "snapshot": incomplete.snapshot, "what": incomplete.what }))
+            .collect();
+        let mut value = json!({
+            "status": status, "bytes_added": synced.bytes_moved, "packs_moved": synced.packs_moved,
+            "packs_there": synced.packs_there, "blobs_repacked": synced.blobs_repacked, "snapshots": synced.snapshots,
+            "incomplete": incomplete,
+        });
+        if let Some(archives) = archives {
+            value["archives_written"] = json!(archives);
+        }
+        if let Some(error) = error {
+            value["error"] = json!(error);
+            value["hint"] = json!(hint);
+        }
+        value.serialize(serializer)
+    }
+}
+
+impl CopyReport {
+    fn of(synced: Synced, archives: Option<usize>) -> Self {
+        let status = if synced.incomplete.is_empty() { CopyStatus::Ok } else { CopyStatus::Behind };
+        Self { status, synced, archives, error: None, hint: None }
+    }
+}
+
+/// What a copy got while a backup was running.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Brought {
+    pub packs: usize,
+    pub bytes: u64,
+}
+
+/// What the reports of all copies make of a run.
+pub fn outcome<'a>(reports: impl IntoIterator<Item = &'a CopyReport>) -> Outcome {
+    let is_fine = |report: &CopyReport| {
+        matches!(report.status, CopyStatus::Ok | CopyStatus::Absent) && report.synced.damage.is_empty()
+    };
+    if reports.into_iter().all(is_fine) { Outcome::Ok } else { Outcome::Partial }
+}
+
+/// Bringing copies into step, of some stacks.
+pub struct Step<'a> {
+    app: &'a App,
+    stacks: Vec<&'a str>,
+    /// Also what belongs to no stack of the configuration.
+    everything: bool,
+}
+
+impl<'a> Step<'a> {
+    pub fn of(app: &'a App, stacks: &[&'a StackSettings]) -> Self {
+        Self { app, stacks: stacks.iter().map(|stack| &*stack.name).collect(), everything: false }
+    }
+
+    /// Also brings what belongs to no stack of the configuration.
+    pub fn with_everything(self) -> Self {
+        Self { everything: true, ..self }
+    }
+
+    /// Brings the copies for which `is_asked` into step with all that were opened, and says what came of each. `ready` is
+    /// asked before the turn of a copy, by its name, for what it got on another way.
+    pub fn take(
+        &self,
+        each: Each<'_>,
+        is_asked: impl Fn(&str) -> bool,
+        ready: impl Fn(&str) -> Brought + Sync,
+    ) -> Result<BTreeMap<String, CopyReport>, Fault> {
+        let (members, mut reports) = self.members(each);
+        reports.retain(|name, _| is_asked(name));
+        let all = sync::union(&self.app.cx(), &members)?;
+        let targets: Vec<(usize, Vec<Id>)> = members
+            .iter()
+            .enumerate()
+            .filter(|(_, member)| is_asked(&member.settings.name))
+            .map(|(number, member)| (number, self.wanted(member.settings, &all)))
+            .collect();
+        let brought = Mutex::new(BTreeMap::<usize, Brought>::new());
+        let done = sync::run(&self.app.cx(), &members, &targets, |number| {
+            let got = ready(&members[number].settings.name);
+            brought.lock().unwrap_or_else(PoisonError::into_inner).insert(number, got);
+        });
+        self.app.run.progress.finish();
+        let mut brought = brought.into_inner().unwrap_or_else(PoisonError::into_inner);
+        for ((number, _), result) in targets.iter().zip(done) {
+            let report = match result {
+                Err(Error::Cancelled) => return Err(Error::Cancelled.into()),
+                Err(error) => failed(error.into()),
+                Ok(mut synced) => {
+                    // It is all the same to the user when a pack came.
+                    let Brought { packs, bytes } = brought.remove(number).unwrap_or_default();
+                    synced.packs_moved += packs;
+                    synced.bytes_moved += bytes;
+                    synced.packs_there = synced.packs_there.saturating_sub(packs);
+                    CopyReport::of(synced, None)
+                }
+            };
+            reports.insert(members[*number].settings.name.clone(), report);
+        }
+        reports.extend(self.write_archives(&members, &all, &is_asked)?);
+        reports.iter().for_each(|(name, report)| self.say(name, report));
+        Ok(reports)
+    }
+
+    /// Shows what [`Step::take`] would do.
+    pub fn preview(&self, each: Each<'_>, is_asked: impl Fn(&str) -> bool) -> Result<Outcome, Fault> {
+        let (members, mut reports) = self.members(each);
+        reports.retain(|name, _| is_asked(name));
+        reports.iter().for_each(|(name, report)| self.say(name, report));
+        let all = sync::union(&self.app.cx(), &members)?;
+        let mut plans = serde_json::Map::new();
+        for (number, member) in members.iter().enumerate().filter(|(_, member)| is_asked(&member.settings.name)) {
+            let name = &member.settings.name;
+            let plan = sync::plan(&self.app.cx(), &members, number, &self.wanted(member.settings, &all))?;
+            let (snapshots, packs) = (count(plan.snapshots.len() as u64, "snapshot"), count(plan.packs as u64, "pack"));
+            self.app.output().text(format!("copy {name}: would bring {snapshots}, {} in {packs}", bytes(plan.bytes)));
+            let ids: Vec<&Id> = plan.snapshots.iter().map(|(id, _)| id).collect();
+            plans.insert(
+                name.clone(),
+                json!({ "snapshots": ids, "packs": plan.packs, "bytes": plan.bytes, "blobs": plan.blobs,
+                        "incomplete": plan.incomplete.len() }),
+            );
+        }
+        self.app.run.progress.finish();
+        for copy in self.app.settings.copies.iter().filter(|copy| self.goes_to(copy) && is_asked(&copy.name)) {
+            let Some(settings) = copy.archives() else { continue };
+            let open = match archives::open(self.app, copy, settings) {
+                Ok(open) => open,
+                Err(fault) if fault.kind == FaultKind::Cancelled => return Err(fault),
+                Err(fault) => {
+                    self.app.output().passed_over(&copy.name, &fault);
+                    continue;
+                }
+            };
+            let mut snapshots = self.wanted(copy, &all);
+            snapshots.retain(|id| !open.contents.snapshots.iter().any(|held| held.id == *id && held.is_whole()));
+            let archives = count(snapshots.len() as u64, "snapshot");
+            self.app.output().text(format!("copy {}: would write archives of {archives}", copy.name));
+            plans.insert(copy.name.clone(), json!({ "snapshots": snapshots }));
+        }
+        let outcome = outcome(reports.values());
+        self.app.output().summary(json!({ "status": "ok", "dry_run": true, "copies": plans }));
+        Ok(outcome)
+    }
+
+    /// Writes what the archive copies lack, out of the copies that were opened.
+    fn write_archives(
+        &self,
+        members: &[Member<'_>],
+        all: &[(Id, Snapshot)],
+        is_asked: &impl Fn(&str) -> bool,
+    ) -> Result<BTreeMap<String, CopyReport>, Fault> {
+        let mut reports = BTreeMap::new();
+        for copy in self.app.settings.copies.iter().filter(|copy| self.goes_to(copy) && is_asked(&copy.name)) {
+            let Some(settings) = copy.archives() else { continue };
+            let opened = archives::open(self.app, copy, settings);
+            let report = match opened.and_then(|open| self.write_to(&open, members, all)) {
+                Ok(report) => report,
+                Err(fault) if fault.kind == FaultKind::Cancelled => return Err(fault),
+                Err(fault) => {
+                    let fault = CopyFault::from(fault);
+                    CopyReport { status: unreachable(copy, &fault), ..failed_copy(fault) }
+                }
+            };
+            self.app.run.progress.finish();
+            reports.insert(copy.name.clone(), report);
+        }
+        Ok(reports)
+    }
+
+    fn write_to(
+        &self,
+        open: &OpenArchives<'_>,
+        members: &[Member<'_>],
+        all: &[(Id, Snapshot)],
+    ) -> Result<CopyReport, Fault> {
+        let wanted = self.wanted(open.copy, all);
+        // What belongs to no stack was made by other programs, and has no name here.
+        let is_wanted = |(id, snapshot): &&(Id, Snapshot)| wanted.contains(id) && snapshot.stack().is_some();
+        let wanted: Vec<_> = all.iter().filter(is_wanted).cloned().collect();
+        let to = ArchiveCopy {
+            place: &*open.place,
+            prefix: &open.settings.prefix,
+            host: &open.host,
+            recipients: &wiring::recipients(&open.settings.key)?,
+            held: &open.contents.snapshots,
+        };
+        // All members, those that are near first.
+        let from = sync::sources(members, members.len());
+        let archiving::Brought { snapshots, archives, bytes, incomplete } =
+            archiving::bring(&self.app.cx(), &from, &to, &wanted)?;
+        let incomplete = incomplete.into_iter().map(|(snapshot, what)| Incomplete { snapshot, what }).collect();
+        let synced = Synced { snapshots, bytes_moved: bytes, incomplete, ..Synced::default() };
+        Ok(CopyReport::of(synced, Some(archives)))
+    }
+
+    /// Whether any of the stacks goes to a copy.
+    fn goes_to(&self, copy: &CopySettings) -> bool {
+        let stacks = self.app.settings.stacks.iter().filter(|stack| self.stacks.contains(&&*stack.name));
+        stacks.into_iter().any(|stack| stack.copies.contains(&copy.name))
+    }
+
+    fn wanted(&self, copy: &CopySettings, all: &[(Id, Snapshot)]) -> Vec<Id> {
+        let settings = &self.app.settings;
+        let mut wanted = sync::wanted(settings, copy, &self.stacks, all, self.app.run.clock.now());
+        if self.everything {
+            wanted.extend(sync::foreign(settings, all));
+        }
+        wanted
+    }
+
+    /// The copies of one repository, and what is to be said of those that are none, or cannot be opened.
+    fn members<'b>(&self, each: Each<'b>) -> (Vec<Member<'b>>, BTreeMap<String, CopyReport>) {
+        let mut reports = BTreeMap::new();
+        for (copy, fault) in each.faults {
+            let fault = CopyFault::from(fault);
+            let status = unreachable(copy, &fault);
+            reports.insert(copy.name.clone(), CopyReport { status, ..failed_copy(fault) });
+        }
+        let mut members: Vec<Member<'b>> = Vec::new();
+        for opened in each.opened {
+            let member = Member { settings: opened.copy, repository: opened.repository };
+            match members.first() {
+                Some(first) if !member.repository.is_copy_of(&first.repository) => {
+                    let what = format!("it is a repository of its own, not a copy of copy {}", first.settings.name);
+                    let fault = Fault::new(FaultKind::Config, what).with_hint(
+                        "name another place for the copy, or give this repository a configuration of its own",
+                    );
+                    reports.insert(member.settings.name.clone(), failed(fault));
+                }
+                _ => members.push(member),
+            }
+        }
+        (members, reports)
+    }
+
+    fn say(&self, name: &str, report: &CopyReport) {
+        let output = self.app.output();
+        let Synced { snapshots, packs_moved, bytes_moved, incomplete, damage, left, .. } = &report.synced;
+        let what = report.error.as_deref().unwrap_or_default();
+        match report.status {
+            CopyStatus::Absent => {
+                output.chat(format!("copy {name} is not here, which a removable copy may be: {what}"))
+            }
+            CopyStatus::Failed => output.text(format!("copy {name} FAILED: {what}")),
+            CopyStatus::Ok if snapshots.is_empty() => output.chat(format!("copy {name} is in step")),
+            CopyStatus::Ok | CopyStatus::Behind => output.chat(format!(
+                "copy {name} got {}, {} in {}",
+                count(snapshots.len() as u64, "snapshot"),
+                bytes(*bytes_moved),
+                match report.archives {
+                    Some(archives) => count(archives as u64, "archive"),
+                    None => count(*packs_moved as u64, "pack"),
+                }
+            )),
+        }
+        if let Some(hint) = report.hint.as_ref().filter(|_| report.status == CopyStatus::Failed) {
+            output.text(format!("  {hint}"));
+        }
+        for incomplete in incomplete {
+            output.text(format!("copy {name} LACKS snapshot {}: {}", incomplete.snapshot.short(), incomplete.what));
+        }
+        for damage in damage {
+            output
+                .text(format!("damaged: {} in {}: {}; run `lifeboat heal`", damage.file, damage.location, damage.what));
+        }
+        for left in left {
+            output.text(format!("{} could not help: {}", left.location, left.what));
+        }
+    }
+}
+
+/// How a copy stands that cannot be opened.
+fn unreachable(copy: &CopySettings, fault: &CopyFault) -> CopyStatus {
+    if copy.removable && fault.is_absence() { CopyStatus::Absent } else { CopyStatus::Failed }
+}
+
+fn failed_copy(fault: CopyFault) -> CopyReport {
+    let CopyFault { what, fix, .. } = fault;
+    CopyReport { status: CopyStatus::Failed, synced: Synced::default(), archives: None, error: Some(what), hint: fix }
+}
+
+fn failed(fault: Fault) -> CopyReport {
+    failed_copy(fault.into())
+}
