@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use serde_json::json;
-use servers::{AzureServer, Line, Proxy, S3Server, SftpServer};
+use servers::{AzureServer, Hiccup, Line, Proxy, S3Server, SftpServer};
 
 use crate::support::{Dice, Ran, Site, can, program, run, start, wait_until, write_secret};
 use crate::tree;
@@ -19,6 +19,8 @@ struct Remote {
     site: Site,
     s3: &'static S3Server,
     bucket: String,
+    azure: &'static AzureServer,
+    container: String,
     /// The way to the S3 server.
     line: Proxy,
     sftp: &'static SftpServer,
@@ -37,8 +39,10 @@ impl Remote {
     fn with(s3: &'static S3Server) -> Option<Self> {
         let (azure, sftp) = (servers::azurite()?, servers::sftp()?);
         let site = Site::new();
-        let remote = Self { site, s3, bucket: s3.bucket(), line: Proxy::to(s3.port), sftp, place: sftp.place() };
-        remote.configure(azure, &azure.container());
+        let (bucket, container) = (s3.bucket(), azure.container());
+        let (line, place) = (Proxy::to(s3.port), sftp.place());
+        let remote = Self { site, s3, bucket, azure, container, line, sftp, place };
+        remote.configure(azure, &remote.container);
         Some(remote)
     }
 
@@ -144,7 +148,9 @@ fn a_year_in_short(remote: &Remote) {
     remote.lifeboat(["backup"]).ok();
 
     // The same packs, byte for byte: what is named by its hash and whole is the same.
-    remote.lifeboat(["check", "--read-data"]).ok();
+    let checked = remote.lifeboat(["check", "--read-data", "--json"]).ok().of_type("summary");
+    let packs: BTreeSet<u64> = checked.iter().map(|summary| summary["packs_read"].as_u64().unwrap()).collect();
+    assert_eq!((checked.len(), packs.len()), (COPIES.len(), 1), "{checked:?}");
     let packs = remote.packs("disk");
     assert!(packs.len() > 2);
     assert_eq!((remote.packs("s3"), remote.packs("nas")), (packs.clone(), packs));
@@ -159,16 +165,25 @@ fn a_year_in_short(remote: &Remote) {
         remote.restic(copy, &["check", "--read-data"]).ok().says(["no errors were found"]);
     }
 
-    // Damage on two of the servers is mended from the others.
+    // Damage on three of the servers is mended from the others.
     let victim = remote.packs("s3").into_iter().next().unwrap();
     remote.s3.put(&remote.bucket, &format!("app/data/{}/{victim}", &victim[..2]), b"damaged");
+    remote.azure.put(&remote.container, &format!("app/data/{}/{victim}", &victim[..2]), b"damaged");
     let index = remote.restic("s3", &["list", "index", "--no-lock"]).ok().text().lines().next().unwrap().to_owned();
     remote.s3.put(&remote.bucket, &format!("app/index/{index}"), b"damaged");
     std::fs::remove_file(remote.nas().join("data").join(&victim[..2]).join(&victim)).unwrap();
     let snapshot = std::fs::read_dir(remote.nas().join("snapshots")).unwrap().next().unwrap().unwrap().path();
     std::fs::write(snapshot, "damaged").unwrap();
-    remote.lifeboat(["check", "--read-data"]).exits(1).says(["copy s3 is DAMAGED", "copy nas is DAMAGED"]);
-    remote.lifeboat(["heal", "--read-data"]).ok().says(["copy s3 is whole now", "copy nas is whole now"]);
+    remote.lifeboat(["check", "--read-data"]).exits(1).says([
+        "copy s3 is DAMAGED",
+        "copy azure is DAMAGED",
+        "copy nas is DAMAGED",
+    ]);
+    remote.lifeboat(["heal", "--read-data"]).ok().says([
+        "copy s3 is whole now",
+        "copy azure is whole now",
+        "copy nas is whole now",
+    ]);
     for copy in ["s3", "nas"] {
         remote.restic(copy, &["check", "--read-data"]).ok().says(["no errors were found"]);
     }
@@ -212,6 +227,41 @@ fn a_server_that_is_away_makes_a_run_partial_and_is_filled_when_it_is_back() {
 }
 
 #[test]
+fn requests_that_go_wrong_again_and_again_cost_time_and_nothing_else() {
+    let Some(remote) = Remote::new() else { return };
+    remote.lifeboat(["init"]).ok();
+    for (round, hiccup) in
+        [Hiccup::Cut, Hiccup::Answer("503 Slow Down", ""), Hiccup::Answer("500 Oh No", ""), Hiccup::CutAnswer]
+            .into_iter()
+            .enumerate()
+    {
+        write_files(&remote.site, round as u64);
+        remote.line.set(Line::EveryNth(6, hiccup));
+        let ran = remote.lifeboat(["backup"]);
+        remote.line.set(Line::Open);
+        ran.ok();
+        remote.lifeboat(["check", "--read-data", "--copy", "s3"]).ok();
+    }
+    assert_eq!(remote.lifeboat(["snapshots", "--copy", "s3", "--json"]).ok().of_type("snapshot").len(), 4);
+}
+
+#[test]
+fn credentials_that_expired_and_a_clock_that_is_off_are_named_with_what_to_do() {
+    let Some(remote) = Remote::new() else { return };
+    write_files(&remote.site, 1);
+    remote.lifeboat(["init"]).ok();
+    let expired = "<?xml version=\"1.0\"?><Error><Code>ExpiredToken</Code></Error>";
+    let skewed = "<?xml version=\"1.0\"?><Error><Code>RequestTimeTooSkewed</Code></Error>";
+    for (body, says) in [(expired, "get a new one"), (skewed, "set it right")] {
+        remote.line.set(Line::EveryNth(1, Hiccup::Answer("403 Forbidden", body)));
+        let ran = remote.lifeboat(["backup"]);
+        remote.line.set(Line::Open);
+        ran.exits(3).says(["copy s3 FAILED", says]);
+    }
+    remote.lifeboat(["sync"]).ok().says(["copy s3 got 2 snapshots"]);
+}
+
+#[test]
 fn a_copy_at_a_hundredth_of_the_speed_holds_up_no_other_and_a_server_that_dies_loses_nothing() {
     let Some(remote) = Remote::new() else { return };
     write_files(&remote.site, 1);
@@ -240,7 +290,9 @@ fn memory_stays_bounded_with_four_copies_and_slow_uplinks_whatever_the_size() {
     let limited = text
         .replace(" }\n  azure", ", upload_limit: 8MiB/s }\n  azure")
         .replace(" }\n  nas", ", upload_limit: 8MiB/s }\n  nas");
-    let limited = limited.replace(" }\nstacks", ", upload_limit: 8MiB/s }\nstacks");
+    let archives = "bundle: { url: bundles, layout: archive, recipients: \
+                    [age15w6w29yg9vv22n34d98tsndzuqdxll7g0tgfss3dkg9je0d7tghqj53ja6] }";
+    let limited = limited.replace(" }\nstacks", &format!(", upload_limit: 8MiB/s }}\n  {archives}\nstacks"));
     assert_eq!(limited.matches("8MiB/s").count(), 3);
     std::fs::write(remote.site.config(), limited).unwrap();
     remote.lifeboat(["init"]).ok();

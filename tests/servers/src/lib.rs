@@ -23,7 +23,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 pub use azure::AzureServer;
-pub use proxy::{Line, Proxy};
+pub use proxy::{Hiccup, Line, Proxy};
 pub use s3::S3Server;
 
 /// Ceph's object gateway. `None` where it cannot be started: the caller is left out, and has been named.

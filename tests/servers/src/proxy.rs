@@ -18,7 +18,23 @@ pub enum Line {
     Still,
     /// Carries so many bytes a second in each direction of each connection.
     Slow(u64),
+    /// Carries them, but for each so manieth request of HTTP.
+    EveryNth(u64, Hiccup),
 }
+
+/// What happens to a request of HTTP on its way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hiccup {
+    /// Its connection breaks.
+    Cut,
+    /// It does not get there; this status line, without the protocol, and this body come back.
+    Answer(&'static str, &'static str),
+    /// It gets there, and the answer breaks off.
+    CutAnswer,
+}
+
+/// Bytes of an answer that breaks off.
+const ANSWER_BYTES_CUT: usize = 60;
 
 /// A port of this machine that leads to another.
 pub struct Proxy {
@@ -34,6 +50,7 @@ struct Shared {
     cut_after: AtomicU64,
     connections: AtomicUsize,
     received: AtomicU64,
+    requests: AtomicU64,
     ended: AtomicBool,
 }
 
@@ -51,6 +68,7 @@ impl Proxy {
             cut_after: AtomicU64::new(u64::MAX),
             connections: AtomicUsize::new(0),
             received: AtomicU64::new(0),
+            requests: AtomicU64::new(0),
             ended: AtomicBool::new(false),
         });
         let for_acceptor = shared.clone();
@@ -67,11 +85,12 @@ impl Proxy {
                     continue;
                 }
                 let Ok(server) = TcpStream::connect(("127.0.0.1", port)) else { continue };
+                let cut_answer = Arc::new(AtomicBool::new(false));
                 for (from, to, counts) in
                     [(client.try_clone().unwrap(), server.try_clone().unwrap(), true), (server, client, false)]
                 {
-                    let shared = for_acceptor.clone();
-                    carriers.push(std::thread::spawn(move || shared.carry(from, to, counts)));
+                    let (shared, cut_answer) = (for_acceptor.clone(), cut_answer.clone());
+                    carriers.push(std::thread::spawn(move || shared.carry(from, to, counts, &cut_answer)));
                 }
             }
             for carrier in carriers {
@@ -116,7 +135,17 @@ impl Shared {
         if self.ended.load(Ordering::SeqCst) { Line::Cut } else { *self.line.lock().unwrap() }
     }
 
-    fn carry(&self, mut from: TcpStream, mut to: TcpStream, counts: bool) {
+    /// The hiccup of a request that begins with these bytes, if it is its turn. The body of another may begin alike; then
+    /// one more goes wrong.
+    fn hiccup(&self, bytes: &[u8]) -> Option<Hiccup> {
+        let Line::EveryNth(n, hiccup) = self.line() else { return None };
+        let is_request =
+            ["GET /", "PUT /", "HEAD /", "POST /", "DELETE /"].iter().any(|verb| bytes.starts_with(verb.as_bytes()));
+        let is_its_turn = is_request && (self.requests.fetch_add(1, Ordering::SeqCst) + 1).is_multiple_of(n);
+        is_its_turn.then_some(hiccup)
+    }
+
+    fn carry(&self, mut from: TcpStream, mut to: TcpStream, counts: bool, cut_answer: &AtomicBool) {
         from.set_read_timeout(Some(LOOK)).unwrap();
         let mut buffer = vec![0; 64 << 10];
         let mut carried = 0;
@@ -127,7 +156,7 @@ impl Shared {
                     sleep(LOOK);
                     continue;
                 }
-                Line::Open => buffer.len(),
+                Line::Open | Line::EveryNth(..) => buffer.len(),
                 Line::Slow(bytes) => {
                     sleep(LOOK);
                     ((bytes * LOOK.as_millis() as u64 / 1000) as usize).clamp(1, buffer.len())
@@ -139,6 +168,21 @@ impl Shared {
                 Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => continue,
                 Err(_) => break,
             };
+            match self.hiccup(&buffer[..length]).filter(|_| counts) {
+                None => {}
+                Some(Hiccup::Cut) => break,
+                Some(Hiccup::Answer(status, body)) => {
+                    let head =
+                        format!("HTTP/1.1 {status}\r\nconnection: close\r\ncontent-length: {}\r\n\r\n", body.len());
+                    let _ = from.write_all(format!("{head}{body}").as_bytes());
+                    break;
+                }
+                Some(Hiccup::CutAnswer) => cut_answer.store(true, Ordering::SeqCst),
+            }
+            if !counts && cut_answer.load(Ordering::SeqCst) {
+                let _ = to.write_all(&buffer[..length.min(ANSWER_BYTES_CUT)]);
+                break;
+            }
             carried += length as u64;
             if !counts {
                 self.received.fetch_add(length as u64, Ordering::SeqCst);
