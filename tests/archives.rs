@@ -163,7 +163,8 @@ fn what_an_archive_copy_lacks_is_written_again_and_old_ones_go_by_its_own_rules(
     {
         site.lifeboat(command).exits(2).says(["copy bundle keeps archives"]);
     }
-    site.lifeboat(["copies", "test", "bundle"]).ok().says(["writes, reads and lists"]);
+    site.lifeboat(["copies", "test", "bundle"]).ok().says(["writes, reads and lists", "delete and overwrite"]);
+    site.lifeboat(["protect", site.data().to_str().unwrap()]).ok().says(["came back from copy disk"]);
     site.lifeboat(["config", "check"]).ok().says(["copy bundle: listed, 1 archived snapshot"]);
     site.lifeboat(["copies"]).says(["bundle:"]);
 }
