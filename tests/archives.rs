@@ -165,7 +165,7 @@ fn what_an_archive_copy_lacks_is_written_again_and_old_ones_go_by_its_own_rules(
     }
     site.lifeboat(["copies", "test", "bundle"]).ok().says(["writes, reads and lists", "delete and overwrite"]);
     site.lifeboat(["protect", site.data().to_str().unwrap()]).ok().says(["came back from copy disk"]);
-    site.lifeboat(["config", "check"]).ok().says(["copy bundle: listed, 1 archived snapshot"]);
+    site.lifeboat(["config", "check"]).ok().says(["copy bundle: listed, 2 archived snapshots"]);
     site.lifeboat(["copies"]).says(["bundle:"]);
 }
 
