@@ -7,15 +7,7 @@
 # The account and its key are those that Azurite has for everybody.
 set -euo pipefail
 PORT=$1 MAIN=$2
-D=$(mktemp -d "${TMPDIR:-/tmp}/lifeboat-azurite.XXXXXX")
-pid=
-stop() {
-    if [ -n "$pid" ]; then kill -9 "$pid" 2>/dev/null || true; fi
-    wait 2>/dev/null || true
-    rm -rf "$D"
-}
-trap stop EXIT
-trap 'exit 1' INT TERM
+. "$(dirname "$0")/one_program.sh"
 args=(--blobHost 127.0.0.1 --blobPort "$PORT" --location "$D/data")
 url=http://127.0.0.1:$PORT/ said=ready
 if [ "${3:-}" = tls ]; then
@@ -26,17 +18,6 @@ if [ "${3:-}" = tls ]; then
     url=https://127.0.0.1:$PORT/ said="ready $D/cert.pem"
 fi
 # It would otherwise report its use to the outside, and refuse versions of the protocol that are newer than it is.
-node "$MAIN" "${args[@]}" --disableTelemetry --silent --skipApiVersionCheck </dev/null >"$D/log" 2>&1 &
-pid=$!
-for _ in $(seq 240); do
-    if curl -sk -o /dev/null "$url"; then up=yes && break; fi
-    kill -0 "$pid" 2>/dev/null || break
-    sleep 0.25
-done
-if [ "${up:-}" != yes ]; then
-    echo "Azurite does not answer" >&2
-    cat "$D/log" >&2
-    exit 1
-fi
-echo "$said"
-cat >/dev/null
+start Azurite node "$MAIN" "${args[@]}" --disableTelemetry --silent --skipApiVersionCheck
+until_up curl -sk -o /dev/null "$url"
+serve "$said"

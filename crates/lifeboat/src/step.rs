@@ -183,8 +183,9 @@ impl<'a> Step<'a> {
                     continue;
                 }
             };
-            let mut snapshots = self.wanted(copy, &all);
-            snapshots.retain(|id| !open.contents.snapshots.iter().any(|held| held.id == *id && held.is_whole()));
+            let is_whole = |id: &Id| open.contents.snapshots.iter().any(|held| held.id == *id && held.is_whole());
+            let wanted = self.wanted_archives(copy, &all);
+            let snapshots: Vec<Id> = wanted.into_iter().map(|(id, _)| id).filter(|id| !is_whole(id)).collect();
             let archives = count(snapshots.len() as u64, "snapshot");
             self.app.output().text(format!("copy {}: would write archives of {archives}", copy.name));
             plans.insert(copy.name.clone(), json!({ "snapshots": snapshots }));
@@ -225,10 +226,6 @@ impl<'a> Step<'a> {
         members: &[Member<'_>],
         all: &[(Id, Snapshot)],
     ) -> Result<CopyReport, Fault> {
-        let wanted = self.wanted(open.copy, all);
-        // What belongs to no stack was made by other programs, and has no name here.
-        let is_wanted = |(id, snapshot): &&(Id, Snapshot)| wanted.contains(id) && snapshot.stack().is_some();
-        let wanted: Vec<_> = all.iter().filter(is_wanted).cloned().collect();
         let to = ArchiveCopy {
             place: &*open.place,
             prefix: &open.settings.prefix,
@@ -239,7 +236,7 @@ impl<'a> Step<'a> {
         // All members, those that are near first.
         let from = sync::sources(members, members.len());
         let archiving::Brought { snapshots, archives, bytes, incomplete } =
-            archiving::bring(&self.app.cx(), &from, &to, &wanted)?;
+            archiving::bring(&self.app.cx(), &from, &to, &self.wanted_archives(open.copy, all))?;
         let incomplete = incomplete.into_iter().map(|(snapshot, what)| Incomplete { snapshot, what }).collect();
         let synced = Synced { snapshots, bytes_moved: bytes, incomplete, ..Synced::default() };
         Ok(CopyReport::of(synced, Some(archives)))
@@ -258,6 +255,13 @@ impl<'a> Step<'a> {
             wanted.extend(sync::foreign(settings, all));
         }
         wanted
+    }
+
+    fn wanted_archives(&self, copy: &CopySettings, all: &[(Id, Snapshot)]) -> Vec<(Id, Snapshot)> {
+        let wanted = self.wanted(copy, all);
+        // What belongs to no stack was made by other programs, and has no name there.
+        let is_wanted = |(id, snapshot): &&(Id, Snapshot)| wanted.contains(id) && snapshot.stack().is_some();
+        all.iter().filter(is_wanted).cloned().collect()
     }
 
     /// The copies of one repository, and what is to be said of those that are none, or cannot be opened.

@@ -29,7 +29,7 @@ use document::Document;
 use mistake::Mistake;
 use resolve::Resolver;
 
-pub use archive::{ArchiveKey, ArchiveSettings, PrefixPart, PrefixTemplate};
+pub use archive::{ArchiveKey, ArchiveSettings, PrefixTemplate};
 pub use environment::Environment;
 pub use location::{
     AzureLocation, AzureLogin, B2Location, GcsLocation, Location, ResticLocation, S3AccessKey, S3Location,

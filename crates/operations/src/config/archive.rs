@@ -35,7 +35,7 @@ pub struct PrefixTemplate {
 
 /// A part of a [`PrefixTemplate`].
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum PrefixPart {
+enum PrefixPart {
     /// What stands there.
     Text(String),
     /// `${stack}`: the stack's name.

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use jiff::Timestamp;
 
 use super::StorageError;
-use super::limit::Bucket;
+use super::limit::Lanes;
 use crate::limits::{ARCHIVE_PART_BYTES, ARCHIVE_PART_BYTES_MAX, ARCHIVE_PARTS_MAX};
 use crate::{Cancel, Clock};
 
@@ -138,10 +138,7 @@ impl io::Write for ArchiveSink<'_> {
 /// A place whose content crosses the line no faster than it may, as [`super::limit::Limit`].
 pub struct LimitedArchives {
     inner: Arc<dyn ArchivePlace>,
-    up: Option<Bucket>,
-    down: Option<Bucket>,
-    clock: Arc<dyn Clock>,
-    cancel: Cancel,
+    lanes: Lanes,
 }
 
 impl LimitedArchives {
@@ -153,14 +150,7 @@ impl LimitedArchives {
         clock: Arc<dyn Clock>,
         cancel: Cancel,
     ) -> Self {
-        let bucket = |rate: Option<NonZeroU64>| rate.map(|rate| Bucket::full(rate, clock.now()));
-        Self { inner, up: bucket(up), down: bucket(down), clock, cancel }
-    }
-
-    fn wait(&self, bucket: &Option<Bucket>, bytes: u64) {
-        if let Some(bucket) = bucket {
-            self.cancel.pause(&*self.clock, bucket.take(bytes, self.clock.now()));
-        }
+        Self { inner, lanes: Lanes::new(up, down, clock, cancel) }
     }
 }
 
@@ -183,7 +173,7 @@ impl ArchivePlace for LimitedArchives {
     }
 
     fn read(&self, path: &str, range: Range<u64>) -> Result<Vec<u8>, StorageError> {
-        self.wait(&self.down, range.end.saturating_sub(range.start));
+        self.lanes.wait_down(range.end.saturating_sub(range.start));
         self.inner.read(path, range)
     }
 
@@ -198,7 +188,7 @@ impl ArchivePlace for LimitedArchives {
 
 impl ArchiveWriter for LimitedWriter<'_> {
     fn write(&mut self, part: Vec<u8>) -> Result<(), StorageError> {
-        self.place.wait(&self.place.up, part.len() as u64);
+        self.place.lanes.wait_up(part.len() as u64);
         self.inner.write(part)
     }
 

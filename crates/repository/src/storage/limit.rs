@@ -18,10 +18,7 @@ use crate::{Cancel, Clock};
 /// waits: what it still has to do, such as removing its lock, goes through at once.
 pub struct Limit {
     inner: Arc<dyn Storage>,
-    up: Option<Bucket>,
-    down: Option<Bucket>,
-    clock: Arc<dyn Clock>,
-    cancel: Cancel,
+    lanes: Lanes,
 }
 
 impl Limit {
@@ -33,8 +30,40 @@ impl Limit {
         clock: Arc<dyn Clock>,
         cancel: Cancel,
     ) -> Self {
+        Self { inner, lanes: Lanes::new(up, down, clock, cancel) }
+    }
+}
+
+/// The line to a place, with what may pass each way.
+pub(super) struct Lanes {
+    up: Option<Bucket>,
+    down: Option<Bucket>,
+    clock: Arc<dyn Clock>,
+    cancel: Cancel,
+}
+
+impl Lanes {
+    /// In bytes a second each way; `None` is as fast as it goes.
+    pub fn new(up: Option<NonZeroU64>, down: Option<NonZeroU64>, clock: Arc<dyn Clock>, cancel: Cancel) -> Self {
         let bucket = |rate: Option<NonZeroU64>| rate.map(|rate| Bucket::full(rate, clock.now()));
-        Self { inner, up: bucket(up), down: bucket(down), clock, cancel }
+        Self { up: bucket(up), down: bucket(down), clock, cancel }
+    }
+
+    /// Waits until so many bytes may be sent.
+    pub fn wait_up(&self, bytes: u64) {
+        self.wait(&self.up, bytes);
+    }
+
+    /// Waits until so many bytes may be fetched.
+    pub fn wait_down(&self, bytes: u64) {
+        self.wait(&self.down, bytes);
+    }
+
+    /// Counts bytes that were fetched already.
+    fn charge_down(&self, bytes: u64) {
+        if let Some(down) = &self.down {
+            down.take(bytes, self.clock.now());
+        }
     }
 
     fn wait(&self, bucket: &Option<Bucket>, bytes: u64) {
@@ -46,19 +75,19 @@ impl Limit {
 }
 
 /// A token bucket that holds one second's worth of bytes and may go into debt, since a file can be larger than that.
-pub(super) struct Bucket {
+struct Bucket {
     bytes_per_second: f64,
     level: Mutex<(f64, Timestamp)>,
 }
 
 impl Bucket {
-    pub fn full(rate: NonZeroU64, now: Timestamp) -> Self {
+    fn full(rate: NonZeroU64, now: Timestamp) -> Self {
         let bytes_per_second = rate.get() as f64;
         Self { bytes_per_second, level: Mutex::new((bytes_per_second, now)) }
     }
 
     /// Takes `bytes` out and says how long to wait before they may pass: until the debts of those before are paid.
-    pub fn take(&self, bytes: u64, now: Timestamp) -> Duration {
+    fn take(&self, bytes: u64, now: Timestamp) -> Duration {
         let mut level = self.level.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         let (tokens, filled_at) = &mut *level;
         let elapsed = now.duration_since(*filled_at).as_secs_f64().max(0.0);
@@ -77,17 +106,15 @@ impl Storage for Limit {
     }
 
     fn put(&self, file: File, bytes: &[u8]) -> Result<(), StorageError> {
-        self.wait(&self.up, bytes.len() as u64);
+        self.lanes.wait_up(bytes.len() as u64);
         self.inner.put(file, bytes)
     }
 
     fn get(&self, file: File, range: Option<Range<u64>>) -> Result<Vec<u8>, StorageError> {
         // How much comes shows only when it is here: it is charged to whoever comes next.
-        self.wait(&self.down, 0);
+        self.lanes.wait_down(0);
         let bytes = self.inner.get(file, range)?;
-        if let Some(down) = &self.down {
-            down.take(bytes.len() as u64, self.clock.now());
-        }
+        self.lanes.charge_down(bytes.len() as u64);
         Ok(bytes)
     }
 

@@ -28,19 +28,44 @@ use crate::{Cancel, Clock};
 /// `get` that was given up is [`StorageError::Permanent`] where the place can still be listed.
 pub struct Retry {
     inner: Arc<dyn Storage>,
-    clock: Arc<dyn Clock>,
-    cancel: Cancel,
+    attempts: Attempts,
     /// Files whose reading was given up though the place answered. Their other parts are asked for once, so that a pack
     /// on dead sectors does not cost all pauses for each of its blobs.
     unreadable: Mutex<HashSet<File>>,
-    /// The place has answered, with whatever.
-    has_answered: AtomicBool,
 }
 
 impl Retry {
     /// Retries what is asked of `inner`.
     pub fn new(inner: Arc<dyn Storage>, clock: Arc<dyn Clock>, cancel: Cancel) -> Self {
-        Self { inner, clock, cancel, unreadable: Mutex::default(), has_answered: AtomicBool::new(false) }
+        Self { inner, attempts: Attempts::new(clock, cancel), unreadable: Mutex::default() }
+    }
+
+    fn unreadable(&self) -> MutexGuard<'_, HashSet<File>> {
+        self.unreadable.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether the place itself can be reached. Keys are the shortest list that every repository has.
+    fn answers(&self) -> bool {
+        self.inner.list(FileKind::Key).is_ok()
+    }
+
+    /// Decides what it means that a file is there after an earlier try to put it failed: ours if it has our bytes.
+    fn verify(&self, file: File, bytes: &[u8], exists: StorageError) -> Result<(), StorageError> {
+        if self.inner.get(file, None)? == bytes { Ok(()) } else { Err(exists) }
+    }
+}
+
+/// The tries of one place.
+struct Attempts {
+    clock: Arc<dyn Clock>,
+    cancel: Cancel,
+    /// The place has answered, with whatever.
+    has_answered: AtomicBool,
+}
+
+impl Attempts {
+    fn new(clock: Arc<dyn Clock>, cancel: Cancel) -> Self {
+        Self { clock, cancel, has_answered: AtomicBool::new(false) }
     }
 
     /// Calls until there is an answer other than a transient failure. `call` is told whether it is called again.
@@ -72,20 +97,6 @@ impl Retry {
             }
         }
     }
-
-    fn unreadable(&self) -> MutexGuard<'_, HashSet<File>> {
-        self.unreadable.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Whether the place itself can be reached. Keys are the shortest list that every repository has.
-    fn answers(&self) -> bool {
-        self.inner.list(FileKind::Key).is_ok()
-    }
-
-    /// Decides what it means that a file is there after an earlier try to put it failed: ours if it has our bytes.
-    fn verify(&self, file: File, bytes: &[u8], exists: StorageError) -> Result<(), StorageError> {
-        if self.inner.get(file, None)? == bytes { Ok(()) } else { Err(exists) }
-    }
 }
 
 /// The pause after so many retries: a random part, at least half, of the first pause doubled by each.
@@ -102,7 +113,7 @@ impl Storage for Retry {
     }
 
     fn put(&self, file: File, bytes: &[u8]) -> Result<(), StorageError> {
-        self.until_answered(|again| match self.inner.put(file, bytes) {
+        self.attempts.until_answered(|again| match self.inner.put(file, bytes) {
             Err(exists @ StorageError::AlreadyExists { .. }) if again => self.verify(file, bytes, exists),
             answer => answer,
         })
@@ -110,8 +121,10 @@ impl Storage for Retry {
 
     fn get(&self, file: File, range: Option<Range<u64>>) -> Result<Vec<u8>, StorageError> {
         let tries = if self.unreadable().contains(&file) { 1 } else { STORAGE_TRIES };
-        match self.until_answered_within(tries, |_| self.inner.get(file, range.clone())) {
-            Err(StorageError::Transient { location, what }) if !self.cancel.is_cancelled() && self.answers() => {
+        match self.attempts.until_answered_within(tries, |_| self.inner.get(file, range.clone())) {
+            Err(StorageError::Transient { location, what })
+                if !self.attempts.cancel.is_cancelled() && self.answers() =>
+            {
                 self.unreadable().insert(file);
                 Err(StorageError::Permanent { location, what })
             }
@@ -120,15 +133,15 @@ impl Storage for Retry {
     }
 
     fn list(&self, kind: FileKind) -> Result<Vec<Listed>, StorageError> {
-        self.until_answered(|_| self.inner.list(kind))
+        self.attempts.until_answered(|_| self.inner.list(kind))
     }
 
     fn modified(&self, file: File) -> Result<Option<Timestamp>, StorageError> {
-        self.until_answered(|_| self.inner.modified(file))
+        self.attempts.until_answered(|_| self.inner.modified(file))
     }
 
     fn delete(&self, file: File) -> Result<(), StorageError> {
-        self.until_answered(|again| match self.inner.delete(file) {
+        self.attempts.until_answered(|again| match self.inner.delete(file) {
             Err(StorageError::NotFound { .. }) if again => Ok(()),
             answer => answer,
         })
@@ -139,34 +152,13 @@ impl Storage for Retry {
 /// what came before it is gone with its connection.
 pub struct RetryArchives {
     inner: Arc<dyn ArchivePlace>,
-    clock: Arc<dyn Clock>,
-    cancel: Cancel,
-    has_answered: AtomicBool,
+    attempts: Attempts,
 }
 
 impl RetryArchives {
     /// Retries what is asked of `inner`.
     pub fn new(inner: Arc<dyn ArchivePlace>, clock: Arc<dyn Clock>, cancel: Cancel) -> Self {
-        Self { inner, clock, cancel, has_answered: AtomicBool::new(false) }
-    }
-
-    fn until_answered<T>(&self, mut call: impl FnMut() -> Result<T, StorageError>) -> Result<T, StorageError> {
-        let mut retries = 0;
-        loop {
-            let error = match call() {
-                Err(error @ StorageError::Transient { .. }) => error,
-                answer => {
-                    self.has_answered.store(true, Ordering::Relaxed);
-                    return answer;
-                }
-            };
-            let tries = if self.has_answered.load(Ordering::Relaxed) { STORAGE_TRIES } else { FIRST_CONTACT_TRIES };
-            let pause = pause_after(retries);
-            retries += 1;
-            if retries >= tries || !self.cancel.pause(&*self.clock, pause) {
-                return Err(error);
-            }
-        }
+        Self { inner, attempts: Attempts::new(clock, cancel) }
     }
 }
 
@@ -176,23 +168,23 @@ impl ArchivePlace for RetryArchives {
     }
 
     fn list(&self, folder: &str) -> Result<Vec<StoredArchive>, StorageError> {
-        self.until_answered(|| self.inner.list(folder))
+        self.attempts.until_answered(|_| self.inner.list(folder))
     }
 
     fn create(&self, path: &str) -> Result<Box<dyn ArchiveWriter + '_>, StorageError> {
-        self.until_answered(|| self.inner.create(path))
+        self.attempts.until_answered(|_| self.inner.create(path))
     }
 
     fn read(&self, path: &str, range: Range<u64>) -> Result<Vec<u8>, StorageError> {
-        self.until_answered(|| self.inner.read(path, range.clone()))
+        self.attempts.until_answered(|_| self.inner.read(path, range.clone()))
     }
 
     fn modified(&self, path: &str) -> Result<Option<Timestamp>, StorageError> {
-        self.until_answered(|| self.inner.modified(path))
+        self.attempts.until_answered(|_| self.inner.modified(path))
     }
 
     fn delete(&self, path: &str) -> Result<(), StorageError> {
-        self.until_answered(|| self.inner.delete(path))
+        self.attempts.until_answered(|_| self.inner.delete(path))
     }
 }
 
