@@ -175,8 +175,10 @@ fn a_damaged_archive_is_found_without_a_key_and_written_anew() {
     std::fs::write(site.data().join("a"), Dice::new(4).bytes(200_000)).unwrap();
     site.lifeboat(["backup"]).ok();
     site.lifeboat(["drill", "--all-copies"]).ok();
-    site.lifeboat(["status"]).exits(3).says(["were not read back", "check --copy bundle --read-data"]);
+    site.lifeboat(["status"]).exits(3).says(["were never read back", "check --copy bundle --read-data"]);
     site.lifeboat(["check", "--read-data"]).ok().says(["copy bundle: 1 archived snapshot", "read back and as written"]);
+    site.lifeboat(["status"]).ok().says(["app: safe"]);
+    site.lifeboat(["check"]).ok();
     site.lifeboat(["status"]).ok().says(["app: safe"]);
     let path = of_source(&site.path("bundles"), "files");
     let seal = std::fs::read_to_string(format!("{}.sha256", path.display())).unwrap();
@@ -202,6 +204,74 @@ fn a_damaged_archive_is_found_without_a_key_and_written_anew() {
     site.lifeboat(["heal", "--copy", "bundle", "--read-data"]).ok().says(["1 damaged archive written anew"]);
     site.lifeboat(["check", "--read-data"]).ok();
     site.lifeboat(["heal"]).ok().says(["copy bundle is whole; nothing to mend"]);
+    std::fs::write(format!("{}.sha256", path.display()), "nonsense").unwrap();
+    site.lifeboat(["heal"]).ok().says(["1 damaged archive written anew"]);
+    site.lifeboat(["check", "--read-data"]).ok();
+}
+
+#[test]
+fn a_damaged_archive_that_no_repository_can_give_anew_stays() {
+    let site = site(&to_recipient());
+    std::fs::write(site.data().join("a"), Dice::new(4).bytes(200_000)).unwrap();
+    let first = site.backup();
+    let path = of_source(&site.path("bundles"), "files");
+    let mut damaged = std::fs::read(&path).unwrap();
+    damaged[100_000] ^= 1;
+    std::fs::remove_file(&path).unwrap();
+    std::fs::write(&path, &damaged).unwrap();
+    let heal = || {
+        site.lifeboat(["heal", "--copy", "bundle", "--read-data"])
+            .exits(3)
+            .says(["NOT MENDED", "copy bundle is NOT whole: 0 damaged archives written anew, 1 left"]);
+        assert!(std::fs::read(&path).unwrap() == damaged, "much of it can still be read");
+        site.lifeboat(["status"]).exits(1);
+    };
+    site.lifeboat(["check", "--copy", "bundle", "--read-data"]).exits(1);
+    // The repository is away.
+    std::fs::rename(site.path("repo"), site.path("away")).unwrap();
+    heal();
+    std::fs::rename(site.path("away"), site.path("repo")).unwrap();
+    // The repository no longer has the snapshot.
+    site.backup();
+    site.lifeboat(["forget", &first, "--copy", "disk"]).ok();
+    heal();
+    // It is gone from the configuration what the archives are of.
+    let text = std::fs::read_to_string(site.config()).unwrap();
+    std::fs::write(site.config(), text.replace("  app:", "  other:")).unwrap();
+    site.lifeboat(["heal", "--copy", "bundle", "--read-data"]).exits(3).says(["1 left"]);
+    assert!(std::fs::read(&path).unwrap() == damaged);
+}
+
+#[test]
+fn what_sync_would_do_is_foretold_also_of_archives_that_are_away() {
+    let site = site(&to_recipient());
+    std::fs::write(site.data().join("a"), "one").unwrap();
+    site.backup();
+    std::fs::rename(site.path("bundles"), site.path("away")).unwrap();
+    for arguments in [&["sync"][..], &["sync", "--dry-run"]] {
+        site.lifeboat(arguments).exits(3).says(["copy bundle FAILED"]);
+    }
+    let plan = site.lifeboat(["sync", "--dry-run", "--json"]).exits(3).summary();
+    assert_eq!((&plan["status"], &plan["copies"]["bundle"]["status"]), (&"partial".into(), &"failed".into()));
+}
+
+#[test]
+fn what_means_nothing_for_an_archive_is_refused() {
+    let site = site(&to_recipient());
+    std::fs::write(site.data().join("a"), "one").unwrap();
+    site.backup();
+    let archive = of_source(&site.path("bundles"), "files").display().to_string();
+    for flag in [&["--keep-damaged"][..], &["--copy", "bundle"], &["--stack", "app"]] {
+        let arguments = [&["restore", &archive, "--to", "out"][..], flag].concat();
+        site.lifeboat(&arguments).exits(2).says(["means nothing for an archive"]);
+    }
+    std::fs::create_dir_all(site.path("full/files")).unwrap();
+    std::fs::write(site.path("full/files/mine"), "").unwrap();
+    let to_full = ["restore", &archive, "--to", "full", "--dry-run"];
+    site.lifeboat(to_full).exits(1).says(["not empty"]);
+    // A broken configuration is named, not passed over for a missing key.
+    std::fs::write(site.config(), "version: 7\n").unwrap();
+    site.lifeboat(["restore", &archive, "--to", "out"]).exits(2).says(["version"]);
 }
 
 #[test]

@@ -41,10 +41,15 @@ pub struct Written {
     pub sha256: [u8; 32],
 }
 
-/// Writes the archive. On any error nothing of it is seen. Whatever is damaged in the
-/// repository is an error: an archive is whole, or is not.
-pub fn write(cx: &RunCx<'_>, job: &Job<'_>, recipients: &Recipients, sink: ArchiveSink<'_>) -> Result<Written, Error> {
-    let encrypted = recipients.encrypt(Hashed { inner: sink, hash: Sha256::new() })?;
+/// Writes the archive. Nothing of it is seen before the caller finishes `sink`, which is right after this has succeeded.
+/// Whatever is damaged in the repository is an error: an archive is whole, or is not.
+pub fn write(
+    cx: &RunCx<'_>,
+    job: &Job<'_>,
+    recipients: &Recipients,
+    sink: &mut ArchiveSink<'_>,
+) -> Result<Written, Error> {
+    let encrypted = recipients.encrypt(Hashed { inner: sink, hash: Sha256::new(), bytes: 0 })?;
     let mut compressed = zstd::Encoder::new(encrypted, LEVEL).map_err(written)?;
     compressed.include_checksum(true).map_err(written)?;
     let mut writer = Writer { cx, job, tar: tar::Builder::new(compressed), links: HashMap::new() };
@@ -52,20 +57,22 @@ pub fn write(cx: &RunCx<'_>, job: &Job<'_>, recipients: &Recipients, sink: Archi
     writer.root_member(job.source)?;
     let compressed = writer.tar.into_inner().map_err(written)?;
     let encrypted = compressed.finish().map_err(written)?;
-    let Hashed { inner, hash } = encrypted.finish().map_err(written)?;
-    Ok(Written { bytes: inner.finish()?, sha256: hash.finalize().into() })
+    let Hashed { bytes, hash, .. } = encrypted.finish().map_err(written)?;
+    Ok(Written { bytes, sha256: hash.finalize().into() })
 }
 
-/// Hashes what goes through.
+/// Hashes and counts what goes through.
 struct Hashed<W> {
     inner: W,
     hash: Sha256,
+    bytes: u64,
 }
 
 impl<W: Write> Write for Hashed<W> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let written = self.inner.write(bytes)?;
         self.hash.update(&bytes[..written]);
+        self.bytes += written as u64;
         Ok(written)
     }
 

@@ -77,8 +77,16 @@ impl Run {
 
     /// The configuration, for what works without one too.
     pub fn settings(&self) -> Result<Settings, Fault> {
-        let file = config::find(self.config.as_deref(), &self.environment)?;
-        config::load(&file, &self.environment)
+        self.settings_in(&self.find_settings()?)
+    }
+
+    /// The configuration file that was named, or that lies in one of the usual places.
+    pub fn find_settings(&self) -> Result<PathBuf, Fault> {
+        config::find(self.config.as_deref(), &self.environment)
+    }
+
+    pub fn settings_in(&self, file: &Path) -> Result<Settings, Fault> {
+        config::load(file, &self.environment)
     }
 }
 

@@ -236,7 +236,7 @@ pub struct Restore {
     /// SNAPSHOT[:SOURCE[/PATH]], where SNAPSHOT is an id, its first digits, or `latest`; or an archive: its file or URL
     #[arg(required_unless_present_any = ["undo", "drop_undo"])]
     pub place: Option<RestoreFrom>,
-    /// Restore into this folder, which must be empty or new
+    /// Restore into this folder, which must be empty or new; an archive goes into its source's folder in there
     #[arg(long, value_name = "DIR", conflicts_with = "in_place")]
     pub to: Option<PathBuf>,
     /// Restore to where it came from; what is there now is kept for an undo

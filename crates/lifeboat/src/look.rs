@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use operations::config::{CopySettings, StackSettings};
 use operations::manifest::Manifest;
-use operations::status::{self, Content, CopyFault, CopyKnown, Health, Known, Newest};
+use operations::status::{self, Content, CopyFault, CopyKnown, Health, Known, Newest, Told};
 use operations::{Fault, FaultKind, drill, failure_domain, snapshots};
 use repository::check::{self, Glance};
 use repository::format::pack::BlobKind;
@@ -74,10 +74,10 @@ fn seen(app: &App, copy: &CopySettings, stacks: &[&StackSettings]) -> Result<See
             id: *id,
             time: snapshot.time.into(),
             selection: snapshots::is_selection(snapshot),
-            content: Manifest::load(&repository, &index, &snapshot.tree)
-                .ok()
-                .flatten()
-                .map(|manifest| Content::from(&manifest)),
+            content: match Manifest::load(&repository, &index, &snapshot.tree) {
+                Ok(Some(manifest)) => Told::Content(Content::from(&manifest)),
+                Ok(None) | Err(_) => Told::Unreadable,
+            },
         });
         let snapshots = found.iter().map(|(id, snapshot)| (*id, snapshot.time.into())).collect();
         (stack.name.clone(), Held { snapshots, newest })
@@ -103,7 +103,7 @@ fn seen_archives(open: &OpenArchives<'_>, stacks: &[&StackSettings]) -> Seen {
             id: held.id,
             time: held.time,
             selection: is_selection(held),
-            content: None,
+            content: Told::Sealed,
         });
         let snapshots = whole.iter().map(|held| (held.id, held.time)).collect();
         (stack.name.clone(), Held { snapshots, newest })

@@ -1,7 +1,7 @@
 //! Bringing copies into step, as a backup does at its end, and `sync` and `heal` when they are asked: what is lacking is moved
 //! to repositories as packs, and written to archive copies.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, PoisonError};
 
 use operations::archives::{self as archiving, ArchiveCopy};
@@ -97,11 +97,23 @@ pub struct Step<'a> {
     stacks: Vec<&'a str>,
     /// Also what belongs to no stack of the configuration.
     everything: bool,
+    /// Paths of archives that are there and not good.
+    rewritten: BTreeSet<String>,
 }
 
 impl<'a> Step<'a> {
     pub fn of(app: &'a App, stacks: &[&'a StackSettings]) -> Self {
-        Self { app, stacks: stacks.iter().map(|stack| &*stack.name).collect(), everything: false }
+        Self {
+            app,
+            stacks: stacks.iter().map(|stack| &*stack.name).collect(),
+            everything: false,
+            rewritten: BTreeSet::new(),
+        }
+    }
+
+    /// Also writes these archives anew, by their paths. Each stays as it is until the new one is written.
+    pub fn rewriting(self, archives: BTreeSet<String>) -> Self {
+        Self { rewritten: archives, ..self }
     }
 
     /// Also brings what belongs to no stack of the configuration.
@@ -136,7 +148,7 @@ impl<'a> Step<'a> {
         for ((number, _), result) in targets.iter().zip(done) {
             let report = match result {
                 Err(Error::Cancelled) => return Err(Error::Cancelled.into()),
-                Err(error) => failed(error.into()),
+                Err(error) => failed(Fault::from(error)),
                 Ok(mut synced) => {
                     // It is all the same to the user when a pack came.
                     let Brought { packs, bytes } = brought.remove(number).unwrap_or_default();
@@ -157,12 +169,18 @@ impl<'a> Step<'a> {
     pub fn preview(&self, each: Each<'_>, is_asked: impl Fn(&str) -> bool) -> Result<Outcome, Fault> {
         let (members, mut reports) = self.members(each);
         reports.retain(|name, _| is_asked(name));
-        reports.iter().for_each(|(name, report)| self.say(name, report));
         let all = sync::union(&self.app.cx(), &members)?;
         let mut plans = serde_json::Map::new();
         for (number, member) in members.iter().enumerate().filter(|(_, member)| is_asked(&member.settings.name)) {
             let name = &member.settings.name;
-            let plan = sync::plan(&self.app.cx(), &members, number, &self.wanted(member.settings, &all))?;
+            let plan = match sync::plan(&self.app.cx(), &members, number, &self.wanted(member.settings, &all)) {
+                Err(Error::Cancelled) => return Err(Error::Cancelled.into()),
+                Err(error) => {
+                    reports.insert(name.clone(), failed(Fault::from(error)));
+                    continue;
+                }
+                Ok(plan) => plan,
+            };
             let (snapshots, packs) = (count(plan.snapshots.len() as u64, "snapshot"), count(plan.packs as u64, "pack"));
             self.app.output().text(format!("copy {name}: would bring {snapshots}, {} in {packs}", bytes(plan.bytes)));
             let ids: Vec<&Id> = plan.snapshots.iter().map(|(id, _)| id).collect();
@@ -179,7 +197,7 @@ impl<'a> Step<'a> {
                 Ok(open) => open,
                 Err(fault) if fault.kind == FaultKind::Cancelled => return Err(fault),
                 Err(fault) => {
-                    self.app.output().passed_over(&copy.name, &fault);
+                    reports.insert(copy.name.clone(), unopened(copy, fault));
                     continue;
                 }
             };
@@ -190,8 +208,14 @@ impl<'a> Step<'a> {
             self.app.output().text(format!("copy {}: would write archives of {archives}", copy.name));
             plans.insert(copy.name.clone(), json!({ "snapshots": snapshots }));
         }
+        // Those that nothing can be brought to, as `take` would find them.
+        for (name, report) in &reports {
+            self.say(name, report);
+            plans.insert(name.clone(), json!(report));
+        }
         let outcome = outcome(reports.values());
-        self.app.output().summary(json!({ "status": "ok", "dry_run": true, "copies": plans }));
+        let status = if outcome == Outcome::Ok { "ok" } else { "partial" };
+        self.app.output().summary(json!({ "status": status, "dry_run": true, "copies": plans }));
         Ok(outcome)
     }
 
@@ -209,10 +233,7 @@ impl<'a> Step<'a> {
             let report = match opened.and_then(|open| self.write_to(&open, members, all)) {
                 Ok(report) => report,
                 Err(fault) if fault.kind == FaultKind::Cancelled => return Err(fault),
-                Err(fault) => {
-                    let fault = CopyFault::from(fault);
-                    CopyReport { status: unreachable(copy, &fault), ..failed_copy(fault) }
-                }
+                Err(fault) => unopened(copy, fault),
             };
             self.app.run.progress.finish();
             reports.insert(copy.name.clone(), report);
@@ -231,7 +252,7 @@ impl<'a> Step<'a> {
             prefix: &open.settings.prefix,
             host: &open.host,
             recipients: &wiring::recipients(&open.settings.key)?,
-            held: &open.contents.snapshots,
+            held: &archiving::part_of(&open.contents.snapshots, |path| !self.rewritten.contains(path)),
         };
         // All members, those that are near first.
         let from = sync::sources(members, members.len());
@@ -243,7 +264,7 @@ impl<'a> Step<'a> {
     }
 
     /// Whether any of the stacks goes to a copy.
-    fn goes_to(&self, copy: &CopySettings) -> bool {
+    pub fn goes_to(&self, copy: &CopySettings) -> bool {
         let stacks = self.app.settings.stacks.iter().filter(|stack| self.stacks.contains(&&*stack.name));
         stacks.into_iter().any(|stack| stack.copies.contains(&copy.name))
     }
@@ -268,9 +289,7 @@ impl<'a> Step<'a> {
     fn members<'b>(&self, each: Each<'b>) -> (Vec<Member<'b>>, BTreeMap<String, CopyReport>) {
         let mut reports = BTreeMap::new();
         for (copy, fault) in each.faults {
-            let fault = CopyFault::from(fault);
-            let status = unreachable(copy, &fault);
-            reports.insert(copy.name.clone(), CopyReport { status, ..failed_copy(fault) });
+            reports.insert(copy.name.clone(), unopened(copy, fault));
         }
         let mut members: Vec<Member<'b>> = Vec::new();
         for opened in each.opened {
@@ -325,16 +344,14 @@ impl<'a> Step<'a> {
     }
 }
 
-/// How a copy stands that cannot be opened.
-fn unreachable(copy: &CopySettings, fault: &CopyFault) -> CopyStatus {
-    if copy.removable && fault.is_absence() { CopyStatus::Absent } else { CopyStatus::Failed }
+/// What is to be said of a copy that cannot be opened: a removable one may be somewhere else.
+fn unopened(copy: &CopySettings, fault: Fault) -> CopyReport {
+    let fault = CopyFault::from(fault);
+    let status = if copy.removable && fault.is_absence() { CopyStatus::Absent } else { CopyStatus::Failed };
+    CopyReport { status, ..failed(fault) }
 }
 
-fn failed_copy(fault: CopyFault) -> CopyReport {
-    let CopyFault { what, fix, .. } = fault;
+fn failed(fault: impl Into<CopyFault>) -> CopyReport {
+    let CopyFault { what, fix, .. } = fault.into();
     CopyReport { status: CopyStatus::Failed, synced: Synced::default(), archives: None, error: Some(what), hint: fix }
-}
-
-fn failed(fault: Fault) -> CopyReport {
-    failed_copy(fault.into())
 }

@@ -44,12 +44,11 @@ pub fn storage(copy: &CopySettings, run: &Run) -> Result<Arc<dyn Storage>, Fault
 
 /// The place an archive copy lies in, held to its bandwidth.
 pub fn archives(copy: &CopySettings, run: &Run) -> Result<Arc<dyn ArchivePlace>, Fault> {
+    let tenacious = |place| Arc::new(RetryArchives::new(place, Arc::new(run.clock), run.cancel.clone()));
     let place: Arc<dyn ArchivePlace> = match &copy.location {
-        Location::Local(folder) => Arc::new(LocalStorage::new(folder.clone())),
-        Location::Sftp(sftp) => {
-            let server = Arc::new(SftpStorage::new(sftp_options(sftp), run.cancel.clone()));
-            Arc::new(RetryArchives::new(server, Arc::new(run.clock), run.cancel.clone()))
-        }
+        Location::Local(folder) => tenacious(Arc::new(LocalStorage::new(folder.clone()))),
+        Location::Sftp(sftp) => tenacious(Arc::new(SftpStorage::new(sftp_options(sftp), run.cancel.clone()))),
+        // Asks again by itself, part by part.
         other => Arc::new(buckets::open(other, run.cancel.clone())?),
     };
     let (up, down) = (copy.upload_limit, copy.download_limit);

@@ -176,7 +176,8 @@ pub struct Damaged {
     pub what: String,
 }
 
-/// Holds archives against their seals: their sizes, or, where asked, every byte. It takes no key.
+/// Holds archives against their seals: their sizes, or, where asked, every byte. It takes no key. Fails where the place does
+/// not answer; an archive that alone cannot be read is a damaged one.
 pub fn check(
     cx: &RunCx<'_>,
     place: &dyn ArchivePlace,
@@ -195,14 +196,12 @@ pub fn check(
     Ok(damaged)
 }
 
-/// Removes damaged archives, so that the next [`bring`] writes them anew.
-pub fn remove_damaged(cx: &RunCx<'_>, place: &dyn ArchivePlace, damaged: &[Damaged]) -> Result<(), Error> {
-    for Damaged { path, .. } in damaged {
-        cx.cancel.check()?;
-        place.delete(&seal::path(path))?;
-        place.delete(path)?;
-    }
-    Ok(())
+/// What is held, with only those archives whose path `is_meant`.
+pub fn part_of(held: &[Archived], is_meant: impl Fn(&str) -> bool) -> Vec<Archived> {
+    let mut part = held.to_vec();
+    part.iter_mut().for_each(|held| held.archives.retain(|_, object| is_meant(&object.path)));
+    part.retain(|held| !held.archives.is_empty());
+    part
 }
 
 /// Removes snapshots. One that is interrupted leaves some that are not whole, which the next run removes.
@@ -316,10 +315,13 @@ mod tests {
         let recipients = Recipients::keys([PUBLIC]).unwrap();
         let snapshot = back_up(&memory);
         let held = || contents(&place, &prefix, "h").unwrap().snapshots;
-        let bring = || {
-            let to = ArchiveCopy { place: &place, prefix: &prefix, host: "h", recipients: &recipients, held: &held() };
-            bring(&memory.cx(), std::slice::from_ref(&memory.repository), &to, std::slice::from_ref(&snapshot)).unwrap()
+        let from = std::slice::from_ref(&memory.repository);
+        let bring_to = |held: &[Archived]| {
+            let to = ArchiveCopy { place: &place, prefix: &prefix, host: "h", recipients: &recipients, held };
+            bring(&memory.cx(), from, &to, std::slice::from_ref(&snapshot)).unwrap()
         };
+        let bring = || bring_to(&held());
+        let rewrite = |path: &str| bring_to(&part_of(&held(), |other| other != path));
         bring();
         let cx = memory.cx();
         let check = |read_data| check(&cx, &place, &held(), read_data).unwrap();
@@ -331,9 +333,8 @@ mod tests {
         assert_eq!((damaged.len(), damaged[0].path.as_str()), (1, path.as_str()));
         place.objects().insert(path.clone(), b"short".to_vec());
         assert_eq!(check(false).len(), 1);
-        remove_damaged(&cx, &place, &check(false)).unwrap();
-        assert!(!held()[0].is_whole());
-        assert_eq!(bring().archives, 1);
+        assert_eq!(bring().archives, 0, "it is there");
+        assert_eq!(rewrite(&path).archives, 1);
         assert_eq!(check(true), []);
         place.delete(&seal::path(&path)).unwrap();
         assert!(!held()[0].is_whole(), "without its seal it is not finished");

@@ -1,6 +1,6 @@
 //! How copies of one repository stand to each other: which lag behind, and by how much.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -28,12 +28,14 @@ pub type Held = [(Id, Timestamp)];
 pub fn lag(copy: &Held, others: &[&Held]) -> Lag {
     let newest = copy.iter().map(|(_, time)| *time).max();
     let own: BTreeSet<&Id> = copy.iter().map(|(id, _)| id).collect();
-    let missing: BTreeSet<&(Id, Timestamp)> = others
+    // By id alone: the name of an archive tells the time in whole seconds, a repository to the nanosecond.
+    let missing: BTreeMap<&Id, Timestamp> = others
         .iter()
         .flat_map(|held| held.iter())
         .filter(|(id, time)| !own.contains(id) && newest.is_none_or(|newest| *time > newest))
+        .map(|(id, time)| (id, *time))
         .collect();
-    let last = missing.iter().map(|(_, time)| *time).max();
+    let last = missing.values().copied().max();
     let time = match (newest, last) {
         (Some(newest), Some(last)) => last.duration_since(newest).unsigned_abs(),
         _ => Duration::ZERO,
@@ -63,5 +65,8 @@ mod tests {
         assert_eq!(lag_of(&[5], &[&[1, 2]]), (0, 0), "it is ahead");
         assert_eq!(lag_of(&[], &[&[1, 2]]), (2, 0));
         assert_eq!(lag_of(&[], &[]), (0, 0));
+        let (id, second) = (Id::of(b"s"), Timestamp::from_second(9).unwrap());
+        let (exact, rounded) = ([(id, second + Duration::from_nanos(5))], [(id, second)]);
+        assert_eq!(lag(&[], &[&exact, &rounded]).snapshots, 1, "an archive's time is in whole seconds");
     }
 }

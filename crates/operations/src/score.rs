@@ -68,7 +68,7 @@ pub enum Place {
     },
 }
 
-/// What drills say of a copy.
+/// What drills say of a copy; of one that keeps archives, what reading all of them back said.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Proof {
     /// It was never drilled, or no drill ran to its end.
@@ -112,7 +112,7 @@ pub struct Score {
     pub offsite: usize,
     /// Copies that cannot be changed or deleted for a time.
     pub immutable: usize,
-    /// Copies that hold the newest snapshot and were proven by a drill that is not too old.
+    /// Copies that hold the newest snapshot and were proven, by a drill or by reading all archives back, not too long ago.
     pub verified: usize,
 }
 
@@ -282,10 +282,17 @@ impl View<'_> {
                 _ if copy.holds == Holds::Older => {
                     ("lacks the newest snapshot".to_owned(), "run `lifeboat sync`".to_owned())
                 }
-                CopyFacts { keeps_archives: true, .. } => (
-                    "keeps archives that were not read back of late".to_owned(),
-                    format!("run `lifeboat check --copy {name} --read-data`"),
-                ),
+                CopyFacts { keeps_archives: true, proof, .. } => {
+                    let check = format!("run `lifeboat check --copy {name} --read-data`");
+                    match proof {
+                        Proof::Failed => {
+                            let heal = format!("run `lifeboat heal --copy {name} --read-data`");
+                            ("keeps archives of which some are damaged".to_owned(), heal)
+                        }
+                        Proof::Old(days) => (format!("keeps archives that were last read back {days} days ago"), check),
+                        _ => ("keeps archives that were never read back".to_owned(), check),
+                    }
+                }
                 CopyFacts { proof: Proof::Failed, .. } => ("failed its last drill".to_owned(), drill),
                 CopyFacts { proof: Proof::Old(days), .. } => (format!("was last drilled {days} days ago"), drill),
                 _ => ("is not proven by a drill".to_owned(), drill),

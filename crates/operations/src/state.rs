@@ -31,6 +31,17 @@ pub struct LastCheck {
     pub read_data: bool,
     /// What was wrong, in short; `None` where nothing was.
     pub failure: Option<String>,
+    /// When every byte was last read and right, in this check or an earlier one.
+    #[serde(default)]
+    pub proven: Option<Timestamp>,
+}
+
+impl LastCheck {
+    /// A check of every byte, or of less, and what was wrong.
+    pub fn new(at: Timestamp, read_data: bool, failure: Option<String>) -> Self {
+        let proven = (read_data && failure.is_none()).then_some(at);
+        Self { at, read_data, failure, proven }
+    }
 }
 
 /// When a copy was last opened.
@@ -64,13 +75,15 @@ impl State {
         self.load("last-run", stack)
     }
 
-    /// Remembers a check. What a reading of every byte found is not taken back by a check that read less.
+    /// Remembers a check. What a reading of every byte found is not taken back by a check that read less, be it good or bad.
     pub fn save_check(&self, copy: &str, check: &LastCheck) -> Result<(), Fault> {
-        let before = self.last_check(copy).filter(|before| before.failure.is_some() && before.read_data);
-        if before.is_some() && check.failure.is_none() && !check.read_data {
+        let before = self.last_check(copy).filter(|_| !check.read_data);
+        if check.failure.is_none() && before.as_ref().is_some_and(|before| before.failure.is_some() && before.read_data)
+        {
             return Ok(());
         }
-        self.save("last-check", copy, check)
+        let proven = check.proven.or(before.and_then(|before| before.proven));
+        self.save("last-check", copy, &LastCheck { proven, ..check.clone() })
     }
 
     /// The last check of `copy` that tells something. `None` where none is known.
@@ -151,14 +164,18 @@ mod tests {
         let state = State::below(folder.path(), Path::new("/lifeboat.yaml"));
         let at = "2026-03-01T12:00:00Z".parse().unwrap();
         let check = |read_data, failure: Option<&str>| {
-            let check = LastCheck { at, read_data, failure: failure.map(str::to_owned) };
-            state.save_check("nas", &check).unwrap();
+            state.save_check("nas", &LastCheck::new(at, read_data, failure.map(str::to_owned))).unwrap();
             state.last_check("nas").unwrap().failure
         };
+        let proven = || state.last_check("nas").unwrap().proven;
         assert_eq!(check(false, Some("a pack is gone")).as_deref(), Some("a pack is gone"));
         assert_eq!(check(false, None), None);
         assert_eq!(check(true, Some("a bit is wrong")).as_deref(), Some("a bit is wrong"));
         assert_eq!(check(false, None).as_deref(), Some("a bit is wrong"));
+        assert_eq!(proven(), None);
         assert_eq!(check(true, None), None);
+        assert_eq!((check(false, None), proven()), (None, Some(at)), "it was read the day before");
+        assert_eq!((check(false, Some("a pack is gone")).is_some(), proven()), (true, Some(at)));
+        assert_eq!((check(true, Some("a bit is wrong")).is_some(), proven()), (true, None));
     }
 }

@@ -43,8 +43,19 @@ pub struct Newest {
     pub time: Timestamp,
     /// It holds only some of the stack's sources, as there is no other.
     pub selection: bool,
-    /// What was backed up; `None` where it could not be read.
-    pub content: Option<Content>,
+    /// What was backed up.
+    pub content: Told,
+}
+
+/// What a snapshot tells of its content.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Told {
+    /// Its manifest.
+    Content(Content),
+    /// Nothing: its manifest cannot be read.
+    Unreadable,
+    /// Nothing without a key that this host need not have: it is known from archives alone.
+    Sealed,
 }
 
 /// What a snapshot says of its content.
@@ -365,7 +376,11 @@ fn backup_problems(
             fix: "set the clock of this machine, or of the one that made it".to_owned(),
         });
     }
-    for name in content.iter().flat_map(|content| &content.empty) {
+    let told = match content {
+        Told::Content(content) => Some(content),
+        Told::Unreadable | Told::Sealed => None,
+    };
+    for name in told.iter().flat_map(|content| &content.empty) {
         problems.push(HealthProblem {
             copy: None,
             severity: Severity::Warning,
@@ -373,7 +388,7 @@ fn backup_problems(
             fix: "see whether its disk is mounted and its paths are right, or take it out of lifeboat.yaml".to_owned(),
         });
     }
-    if let Some(Content { volumes, .. }) = content.as_ref().filter(|content| !content.volumes.is_empty()) {
+    if let Some(Content { volumes, .. }) = told.filter(|content| !content.volumes.is_empty()) {
         problems.push(HealthProblem {
             copy: None,
             severity: Severity::Notice,
@@ -385,15 +400,15 @@ fn backup_problems(
                 .to_owned(),
         });
     }
-    match content.as_ref().map(|content| content.status) {
-        Some(SourceStatus::Ok) => {}
-        Some(SourceStatus::Partial) => problems.push(HealthProblem {
+    match content {
+        Told::Content(Content { status: SourceStatus::Ok, .. }) | Told::Sealed => {}
+        Told::Content(Content { status: SourceStatus::Partial, .. }) => problems.push(HealthProblem {
             copy: None,
             severity: Severity::Critical,
             text: "the newest snapshot is partial: something was left out or is doubtful".to_owned(),
             fix: format!("see `lifeboat snapshots {stack} --problems`, mend the cause and back up again"),
         }),
-        None => problems.push(HealthProblem {
+        Told::Unreadable => problems.push(HealthProblem {
             copy: None,
             severity: Severity::Critical,
             text: "the newest snapshot's manifest cannot be read".to_owned(),
@@ -488,11 +503,15 @@ fn copy_problems(
         add(Severity::Warning, text, &fix);
     }
     if copy.keeps_archives {
-        if archives_proof(copy, now) != Proof::Passed {
-            let days = DRILL_AGE_MAX.as_secs() / (24 * 60 * 60);
-            let text = format!("the archives of copy {name} were not read back in the last {days} days");
-            add(Severity::Warning, text, &format!("run `lifeboat check --copy {name} --read-data`"));
-        }
+        let text = match archives_proof(copy, now) {
+            // That damage was found is said above.
+            Proof::Passed | Proof::Failed => return,
+            Proof::Old(days) => format!("the archives of copy {name} were last read back {days} days ago"),
+            Proof::Never => {
+                format!("the archives of copy {name} were never read back: nothing proves that they are good")
+            }
+        };
+        add(Severity::Warning, text, &format!("run `lifeboat check --copy {name} --read-data`"));
         return;
     }
     match drill {
@@ -522,8 +541,8 @@ fn copy_problems(
 fn archives_proof(copy: &CopyKnown, now: Timestamp) -> Proof {
     match &copy.check {
         Some(LastCheck { failure: Some(_), .. }) => Proof::Failed,
-        Some(LastCheck { at, read_data: true, .. }) if age(*at, now) <= DRILL_AGE_MAX => Proof::Passed,
-        Some(LastCheck { at, read_data: true, .. }) => Proof::Old(age(*at, now).as_secs() / (24 * 60 * 60)),
+        Some(LastCheck { proven: Some(at), .. }) if age(*at, now) <= DRILL_AGE_MAX => Proof::Passed,
+        Some(LastCheck { proven: Some(at), .. }) => Proof::Old(age(*at, now).as_secs() / (24 * 60 * 60)),
         _ => Proof::Never,
     }
 }

@@ -5,6 +5,7 @@ use std::os::unix::process::CommandExt as _;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use connectors::process;
 use jiff::Timestamp;
 use operations::backup::{self, BackupReport, NamedSource, StackBackup};
 use operations::config::{CopySettings, StackSettings};
@@ -14,8 +15,7 @@ use operations::scratch::Scratch;
 use operations::state::LastRun;
 use operations::{Fault, FaultKind};
 use repository::storage::follow::Follower;
-use repository::{Clock as _, Repository};
-use rustix::process::{Pid, Signal, kill_process_group};
+use repository::{Clock as _, Event, Repository};
 use serde::Serialize;
 use serde_json::json;
 
@@ -70,10 +70,13 @@ fn take(app: &App, stack: &StackSettings, only: &[String], tags: &[String]) -> R
     if let Some(what) = stack.idle_schedules() {
         app.output().chat(what);
     }
+    // A name that is not there must be an error, and not a backup of nothing.
+    only.iter().try_for_each(|name| stack.source(name).map(drop))?;
+    let sources = app.sources(stack, &[])?;
     let copies = app.repositories(None, Some(stack))?;
-    run_before(app, stack)?;
     let mut each = app.open_each_cached(&copies)?;
     let Some(first) = each.opened.first() else { return Err(app.none_opened(each.faults)) };
+    run_before(app, stack)?;
     let copy = first.copy;
     let others = each.opened.iter().skip(1).filter(|other| other.repository.is_copy_of(&first.repository));
     let (names, others): (Vec<&str>, Vec<&Repository>) =
@@ -86,9 +89,6 @@ fn take(app: &App, stack: &StackSettings, only: &[String], tags: &[String]) -> R
     let repository = Arc::new(repository);
     let followers: BTreeMap<&str, Mutex<Option<Follower>>> =
         names.into_iter().zip(followers.into_iter().map(|follower| Mutex::new(Some(follower)))).collect();
-    // A name that is not there must be an error, and not a backup of nothing.
-    only.iter().try_for_each(|name| stack.source(name).map(drop))?;
-    let sources = app.sources(stack, &[])?;
     let job = StackBackup {
         stack: &stack.name,
         sources: &sources,
@@ -99,25 +99,34 @@ fn take(app: &App, stack: &StackSettings, only: &[String], tags: &[String]) -> R
         copies: &guide_copies(&copies),
         count_first: app.run.progress.is_visible(),
     };
-    let result = backup::run(&app.cx(), &repository, &job);
+    let taken = backup::run(&app.cx(), &repository, &job);
     app.run.progress.finish();
-    let report = result?;
     let written_to = copy.name.clone();
     // What is under way to a copy gets there before it is asked what it lacks.
     let ready = |name: &str| {
         let follower =
             followers.get(name).and_then(|follower| follower.lock().unwrap_or_else(PoisonError::into_inner).take());
-        follower
-            .map(Follower::finish)
-            .map_or_else(Brought::default, |followed| Brought { packs: followed.packs.len(), bytes: followed.bytes })
+        let Some(followed) = follower.map(Follower::finish) else { return Brought::default() };
+        if let Some(failure) = followed.failure {
+            app.cx().events.emit(Event::Note(format!("copy {name} no longer followed the backup: {failure}")));
+        }
+        Brought { packs: followed.packs.len(), bytes: followed.bytes }
     };
     if let Some(first) = each.opened.first_mut() {
         first.repository = repository;
     }
-    let copies = Step::of(app, &[stack]).take(each, |name| name != written_to, ready)?;
-    if let Some(spool) = spool {
-        spool.remove()?;
+    let done = taken.map_err(Fault::from).and_then(|report| {
+        let copies = Step::of(app, &[stack]).take(each, |name| name != written_to, ready)?;
+        Ok((report, copies))
+    });
+    // Also after a failure: nothing of this stack may still be under way when the next begins.
+    for name in followers.keys() {
+        let _ = ready(name);
     }
+    if let Some(Err(error)) = spool.map(Scratch::remove) {
+        complain(&format!("what was kept of packs under way cannot be removed; the next run tries again: {error}"));
+    }
+    let (report, copies) = done?;
     let duration_s = clock.now().duration_since(started).as_secs_f64();
     let summary = Summary::new(&report, &stack.name, &written_to, &copies, started, duration_s);
     app.output().summary(&summary);
@@ -264,12 +273,12 @@ fn run_before(app: &App, stack: &StackSettings) -> Result<(), Fault> {
             .spawn()
             .map_err(|error| failed(format!("cannot be started: {error}")))?;
         let status = loop {
-            match child.try_wait().map_err(|error| failed(format!("cannot be watched: {error}")))? {
+            let looked = child.try_wait().inspect_err(|_| process::end_group(&mut child));
+            match looked.map_err(|error| failed(format!("cannot be watched: {error}")))? {
                 Some(status) => break status,
                 None if app.run.cancel.pause(&app.run.clock, WATCH_PAUSE) => {}
                 None => {
-                    // A group that is gone has ended by itself.
-                    let _ = kill_process_group(Pid::from_child(&child), Signal::TERM);
+                    process::end_group(&mut child);
                     return Err(repository::Error::Cancelled.into());
                 }
             }

@@ -43,7 +43,7 @@ fn check_archives(app: &App, open: &OpenArchives<'_>, read_data: bool) -> Result
     let partly = snapshots.iter().filter(|held| !held.is_whole()).count();
     let failure = damaged.first().map(|first| format!("{}: {}", first.path, first.what));
     let is_ok = failure.is_none();
-    let check = LastCheck { at: app.run.clock.now(), read_data, failure };
+    let check = LastCheck::new(app.run.clock.now(), read_data, failure);
     if let Err(fault) = app.state().save_check(name, &check) {
         complain(&format!("what it found cannot be kept for `lifeboat status`: {}", fault.text()));
     }
@@ -82,7 +82,7 @@ fn check_one(app: &App, copy: &CopySettings, arguments: &arguments::Check) -> Re
         });
         if total > 1 { format!("{first}, and {} more", total - 1) } else { first }
     });
-    let check = LastCheck { at: app.run.clock.now(), read_data: read_data == ReadData::All, failure };
+    let check = LastCheck::new(app.run.clock.now(), read_data == ReadData::All, failure);
     if let Err(fault) = app.state().save_check(&copy.name, &check) {
         complain(&format!("what it found cannot be kept for `lifeboat status`: {}", fault.text()));
     }

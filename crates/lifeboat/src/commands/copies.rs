@@ -81,6 +81,7 @@ struct Standing {
     newest: Option<status::Newest>,
     lag: Lag,
     drill: Option<LastDrill>,
+    keeps_archives: bool,
 }
 
 impl Standing {
@@ -98,6 +99,7 @@ impl Standing {
             newest: look.seen.as_ref().ok().and_then(|seen| seen.stacks.get(&stack.name)?.newest.clone()),
             lag: lag(&own, &others),
             drill: health.last_drill.get(&look.copy.name).cloned(),
+            keeps_archives: look.copy.archives().is_some(),
         }
     }
 
@@ -115,6 +117,8 @@ impl Standing {
                 let status = format!("{:?}", drill.status).to_lowercase();
                 format!("drill {status} {}, level {}", super::snapshots::minute(app, drill.at), drill.level)
             }
+            // What proves archives is of the copy, not of a stack.
+            None if self.keeps_archives => "archives".to_owned(),
             None => "never drilled".to_owned(),
         };
         format!("{stack}: {}{newest}{lag}; {drill}", count(self.snapshots as u64, "snapshot"))

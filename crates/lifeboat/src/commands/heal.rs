@@ -1,8 +1,9 @@
 //! `lifeboat heal`: mends what can be mended, and says what cannot.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use operations::archives as archiving;
+use operations::archives::{self as archiving, Archived, Damaged};
 use operations::config::CopySettings;
 use operations::state::LastCheck;
 use operations::{Fault, FaultKind};
@@ -41,45 +42,58 @@ pub fn run(app: &App, arguments: &arguments::Heal) -> Result<Outcome, Fault> {
         }
         say(app, copy, &healed, !givers.is_empty());
         if arguments.read_data && healed.is_whole() {
-            let check = LastCheck { at: app.run.clock.now(), read_data: true, failure: None };
             // It would only show an old failure longer than needed.
-            let _ = app.state().save_check(&copy.name, &check);
+            let _ = app.state().save_check(&copy.name, &LastCheck::new(app.run.clock.now(), true, None));
         }
         Ok(if healed.is_whole() { Outcome::Ok } else { Outcome::Partial })
     })
 }
 
-/// Removes the archives that are damaged, and writes them and whatever else is lacking anew.
+/// Writes the archives that are damaged, and whatever else is lacking, anew. What no repository has stays: much of it may
+/// still be readable.
 fn heal_archives(app: &App, open: &OpenArchives<'_>, read_data: bool) -> Result<Outcome, Fault> {
-    let result = archiving::check(&app.cx(), &*open.place, &open.contents.snapshots, read_data);
-    app.run.progress.finish();
-    let damaged = result?;
-    archiving::remove_damaged(&app.cx(), &*open.place, &damaged)?;
+    let damaged = damaged(app, open, &open.contents.snapshots, read_data)?;
+    let paths: BTreeSet<String> = damaged.iter().map(|damaged| damaged.path.clone()).collect();
     let name = &open.copy.name;
     let stacks: Vec<_> = app.settings.stacks.iter().filter(|stack| stack.copies.contains(name)).collect();
     let each = app.open_each(&app.repositories(None, None)?)?;
-    let reports = Step::of(app, &stacks).take(each, |asked| asked == name, |_| Brought::default())?;
+    let step = Step::of(app, &stacks).rewriting(paths.clone());
+    let reports = step.take(each, |asked| asked == name, |_| Brought::default())?;
+    let held = archives::open(app, open.copy, open.settings)?.contents.snapshots;
+    let left = self::damaged(app, open, &archiving::part_of(&held, |path| paths.contains(path)), read_data)?;
     let lacking: usize = reports.values().map(|report| report.synced.incomplete.len()).sum();
-    let is_whole = step::outcome(reports.values()) == Outcome::Ok;
+    let is_whole = left.is_empty() && step::outcome(reports.values()) == Outcome::Ok;
     let output = app.output();
+    let written = damaged.len() - left.len();
     output.summary(json!({
-        "status": if is_whole { "ok" } else { "partial" }, "copy": name, "archives_removed": damaged.len(),
-        "incomplete": lacking,
+        "status": if is_whole { "ok" } else { "partial" }, "copy": name, "archives_rewritten": written,
+        "archives_damaged": left.iter().map(|left| &left.path).collect::<Vec<_>>(), "incomplete": lacking,
     }));
-    let mended = count(damaged.len() as u64, "damaged archive");
+    for Damaged { path, what, .. } in &left {
+        output.text(format!("NOT MENDED: {path}: {what}"));
+    }
+    let mended = count(written as u64, "damaged archive");
     match (is_whole, damaged.is_empty()) {
         (true, true) => output.text(format!("copy {name} is whole; nothing to mend")),
         (true, false) => output.text(format!("copy {name} is whole now: {mended} written anew")),
-        (false, _) => {
-            output.text(format!("copy {name} is NOT whole: {mended} removed, and not all could be written anew"))
-        }
+        (false, _) => output.text(format!("copy {name} is NOT whole: {mended} written anew, {} left", left.len())),
+    }
+    if !left.is_empty() {
+        output.text(
+            "  what is damaged is kept until a repository gives it anew: bring one that has its snapshot into reach",
+        );
     }
     if is_whole && (read_data || !damaged.is_empty()) {
-        let check = LastCheck { at: app.run.clock.now(), read_data, failure: None };
         // It would only show an old failure longer than needed.
-        let _ = app.state().save_check(name, &check);
+        let _ = app.state().save_check(name, &LastCheck::new(app.run.clock.now(), read_data, None));
     }
     Ok(if is_whole { Outcome::Ok } else { Outcome::Partial })
+}
+
+fn damaged(app: &App, open: &OpenArchives<'_>, held: &[Archived], read_data: bool) -> Result<Vec<Damaged>, Fault> {
+    let result = archiving::check(&app.cx(), &*open.place, held, read_data);
+    app.run.progress.finish();
+    Ok(result?)
 }
 
 /// Opens the copy. Where its config file is missing or damaged, another copy gives it back first.

@@ -4,11 +4,12 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use archive::Identities;
 use archive::read::Unpacked;
+use archive::{ArchiveName, Identities};
 use connectors::storage::LocalStorage;
 use operations::config::{ArchiveKey, ArchiveSettings, SecretSource, Settings};
 use operations::manifest::{MANIFEST_NAME, Manifest};
+use operations::restore::check_target;
 use operations::{Fault, FaultKind};
 use repository::Clock as _;
 use repository::restore::Options;
@@ -25,11 +26,22 @@ pub fn run(run: Run, name: &str, arguments: &arguments::Restore) -> Result<Outco
         return Err(Fault::new(FaultKind::Usage, "say where to: an archive is restored to a new place, with --to DIR")
             .with_hint("--in-place works with snapshots of a repository"));
     };
-    // On an empty machine there is none; then the archive has to be a file.
-    let settings =
-        if name.contains("://") && !name.starts_with("file://") { Some(run.settings()?) } else { run.settings().ok() };
+    refuse_flags_of_snapshots(arguments)?;
+    let is_url = name.contains("://") && !name.starts_with("file://");
+    let has_key = arguments.identity.is_some() || arguments.passphrase_file.is_some();
+    let settings = match run.find_settings() {
+        // A file and a key: all there may be on an empty machine.
+        _ if !is_url && has_key => None,
+        Err(fault) if is_url => return Err(fault),
+        Err(_) => None,
+        Ok(file) => Some(run.settings_in(&file)?),
+    };
     let found = Found::by_name(&run, settings.as_ref(), name)?;
     let Found { place, object, .. } = &found;
+    let file_name = object.path.rsplit_once('/').map_or(&*object.path, |(_, file_name)| file_name);
+    if let Ok(name) = file_name.parse::<ArchiveName>() {
+        check_target(&target.join(&name.source))?;
+    }
     if arguments.dry_run {
         let size = bytes(object.bytes);
         run.output.summary(json!({ "status": "ok", "dry_run": true, "archive": name, "bytes": object.bytes }));
@@ -47,6 +59,20 @@ pub fn run(run: Run, name: &str, arguments: &arguments::Restore) -> Result<Outco
     let unpacked = unpacked.map_err(|error| incomplete(error, target))?;
     let took = run.clock.now().duration_since(started).as_secs_f64();
     report(&run, name, target, &unpacked, took)
+}
+
+fn refuse_flags_of_snapshots(arguments: &arguments::Restore) -> Result<(), Fault> {
+    let given = [
+        ("--keep-damaged", arguments.keep_damaged),
+        ("--copy", arguments.copy.is_some()),
+        ("--stack", arguments.stack.is_some()),
+    ];
+    match given.iter().find(|(_, is_given)| *is_given) {
+        Some((flag, _)) => {
+            Err(Fault::new(FaultKind::Usage, format!("{flag} means nothing for an archive: leave it out")))
+        }
+        None => Ok(()),
+    }
 }
 
 /// What opens the archive: a file with a key, a file with a passphrase, or what the configuration has.

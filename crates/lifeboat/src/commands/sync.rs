@@ -20,8 +20,12 @@ pub fn run(app: &App, arguments: &arguments::Sync) -> Result<Outcome, Fault> {
     if each.opened.is_empty() {
         return Err(app.none_opened(each.faults));
     }
-    let is_asked = |name: &str| arguments.copy.is_empty() || arguments.copy.iter().any(|asked| asked == name);
     let step = if arguments.all { Step::of(app, &asked).with_everything() } else { Step::of(app, &asked) };
+    let is_asked = |name: &str| match arguments.copy.is_empty() {
+        // A copy of other stacks alone may be away: it is not what was asked about.
+        true => arguments.all || app.settings.copy(name).is_ok_and(|copy| step.goes_to(copy)),
+        false => arguments.copy.iter().any(|asked| asked == name),
+    };
     if arguments.dry_run {
         return step.preview(each, is_asked);
     }

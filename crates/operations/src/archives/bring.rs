@@ -166,13 +166,15 @@ fn one(
         let path = path(to.prefix, &name, to.host);
         let step = format!("archive of {source}");
         cx.events.emit(Event::StepStarted { name: step, bytes_total: Some(record.tree.bytes) });
-        // What an interrupted run, or damage, left there. Where nothing may be deleted, writing says whether it may be replaced.
+        let mut sink = ArchiveSink::create(to.place, &path, record.tree.bytes, cx.cancel)?;
+        let job = archive::write::Job { repository, index, tree: &snapshot.tree, preface: MANIFEST_NAME, source };
+        let written = archive::write::write(cx, &job, to.recipients, &mut sink)?;
+        // What an interrupted run left there, or damage, of which much may still be readable: it goes when there is better.
+        // Where nothing may be deleted, the end of writing says whether it may be replaced.
         for stale in [seal::path(&path), path.clone()] {
             let _ = to.place.delete(&stale);
         }
-        let sink = ArchiveSink::create(to.place, &path, record.tree.bytes, cx.cancel)?;
-        let job = archive::write::Job { repository, index, tree: &snapshot.tree, preface: MANIFEST_NAME, source };
-        let written = archive::write::write(cx, &job, to.recipients, sink)?;
+        sink.finish()?;
         put(cx, to.place, &seal::path(&path), seal::text(&name, &written).as_bytes())?;
         brought.bytes += written.bytes;
         brought.archives += 1;

@@ -34,7 +34,8 @@ fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// What speaks against an archive: its size, or, where `read_data`, its bytes. `None` where nothing does.
+/// What speaks against an archive: its size, or, where `read_data`, its bytes, or that they cannot be read. `None` where
+/// nothing does. Fails where the place itself does not answer.
 pub fn breach(
     cx: &RunCx<'_>,
     place: &dyn ArchivePlace,
@@ -45,7 +46,7 @@ pub fn breach(
     // All of it is known but the checksum, and so is its length.
     let length = text_of(name, &[0; 32], object.bytes).len() as u64;
     let text = match place.read(&path(&object.path), 0..length) {
-        Err(StorageError::Permanent { what, .. }) => return Ok(Some(format!("its seal does not fit it: {what}"))),
+        Err(StorageError::Permanent { what, .. }) => return Ok(Some(format!("its seal cannot be read: {what}"))),
         text => text?,
     };
     let parsed = std::str::from_utf8(&text).ok().and_then(parse);
@@ -59,10 +60,14 @@ pub fn breach(
     let (mut hash, mut buffer) = (Sha256::new(), vec![0; ARCHIVE_PART_BYTES]);
     loop {
         cx.cancel.check()?;
-        let read = std::io::Read::read(&mut reader, &mut buffer).map_err(of_place)?;
-        if read == 0 {
-            break;
-        }
+        let read = match std::io::Read::read(&mut reader, &mut buffer).map_err(of_place) {
+            Ok(0) => break,
+            Ok(read) => read,
+            Err(Error::Storage(StorageError::Permanent { what, .. })) => {
+                return Ok(Some(format!("it cannot be read: {what}")));
+            }
+            Err(error) => return Err(error),
+        };
         cx.events.emit(repository::Event::Bytes(read as u64));
         hash.update(&buffer[..read]);
     }

@@ -54,7 +54,7 @@ fn taken(days: u32) -> Newest {
         id: Id::of(&days.to_le_bytes()),
         time,
         selection: false,
-        content: Some(Content { status: SourceStatus::Ok, empty: Vec::new(), volumes: Vec::new() }),
+        content: Told::Content(Content { status: SourceStatus::Ok, empty: Vec::new(), volumes: Vec::new() }),
     }
 }
 
@@ -92,7 +92,8 @@ fn a_glance_at_a_copy_that_lost_packs_is_critical() {
 
 #[test]
 fn a_source_without_a_file_is_said_to_be_empty() {
-    let content = Some(Content { status: SourceStatus::Ok, empty: vec!["uploads".to_owned()], volumes: Vec::new() });
+    let content = Content { status: SourceStatus::Ok, empty: vec!["uploads".to_owned()], volumes: Vec::new() };
+    let content = Told::Content(content);
     let health = of(CopyKnown { newest: Some(Newest { content, ..taken(0) }), ..copy() });
     assert!(says(&health, Severity::Warning, "source uploads is empty"), "{:?}", texts(&health));
 }
@@ -274,7 +275,7 @@ fn what_lies_in_volumes_is_said_not_to_be_in_the_backups() {
         "facts":{"volumes":{"db":{"external":false,"name":"cht_db"}}}}}}"#;
     let content = Content::from(&Manifest::parse(json).unwrap());
     assert_eq!((&content.volumes[..], content.empty.len()), (&["cht_db".to_owned()][..], 0));
-    let health = of(CopyKnown { newest: Some(Newest { content: Some(content), ..taken(0) }), ..copy() });
+    let health = of(CopyKnown { newest: Some(Newest { content: Told::Content(content), ..taken(0) }), ..copy() });
     assert!(says(&health, Severity::Notice, "Docker's volumes cht_db"), "{:?}", health.problems);
 }
 
@@ -283,9 +284,15 @@ fn archives_are_proven_by_reading_them_back_and_never_asked_for_a_drill() {
     let archives = || CopyKnown { keeps_archives: true, newest: Some(taken(0)), ..copy() };
     let health = of(archives());
     let texts: Vec<&str> = health.problems.iter().map(|problem| problem.text.as_str()).collect();
-    assert!(texts.iter().any(|text| text.contains("were not read back")), "{texts:?}");
+    assert!(texts.iter().any(|text| text.contains("were never read back")), "{texts:?}");
     assert!(texts.iter().all(|text| !text.contains("drilled")), "{texts:?}");
-    let check = Some(LastCheck { at: now(), read_data: true, failure: None });
-    let health = of(CopyKnown { check, ..archives() });
+    let checked = |check| of(CopyKnown { check: Some(check), ..archives() });
+    let health = checked(LastCheck::new(now(), true, None));
     assert!(health.problems.iter().all(|problem| problem.severity == Severity::Notice), "{:?}", health.problems);
+    let lesser = LastCheck { proven: Some(now()), ..LastCheck::new(now(), false, None) };
+    assert!(!says(&checked(lesser), Severity::Warning, "read back"), "what was read yesterday is still proven");
+    let damaged = checked(LastCheck::new(now(), true, Some("a.age: 3 bytes".to_owned())));
+    assert!(says(&damaged, Severity::Critical, "found damage") && !says(&damaged, Severity::Warning, "read back"));
+    let sealed = of(CopyKnown { newest: Some(Newest { content: Told::Sealed, ..taken(0) }), ..archives() });
+    assert!(sealed.problems.iter().all(|problem| !problem.text.contains("manifest")), "{:?}", sealed.problems);
 }

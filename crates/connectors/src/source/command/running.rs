@@ -10,10 +10,10 @@ use std::time::Duration;
 
 use repository::{Cancel, Id, SourceError};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::process::{Pid, Signal, kill_process_group};
 use sha2::{Digest as _, Sha256};
 
 use super::{CommandOptions, RunLine};
+use crate::process;
 
 /// What is kept of standard error: its end, where the reason stands.
 const STDERR_BYTES_MAX: usize = 8 << 10;
@@ -21,8 +21,6 @@ const STDERR_BYTES_MAX: usize = 8 << 10;
 const BLANK_BYTES_MAX: usize = 4 << 10;
 /// Between two looks at whether to stop.
 const PAUSE: Duration = Duration::from_millis(50);
-/// Pauses between the request to end and the kill: half a second.
-const PAUSES_TO_END: u32 = 10;
 
 /// How the command ended.
 #[derive(Debug)]
@@ -183,22 +181,6 @@ impl Running {
         self.outcome.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
-    /// Ends the command and all of its process group: first asks, then kills.
-    fn stop(&mut self) {
-        let group = Pid::from_child(&self.child);
-        // Where a signal cannot be sent, there is nobody left to get it.
-        let _ = kill_process_group(group, Signal::TERM);
-        for _ in 0..PAUSES_TO_END {
-            if !matches!(self.child.try_wait(), Ok(None)) {
-                break;
-            }
-            let _ = wait(&mut []);
-        }
-        // Also where the command itself has ended: its children need not have.
-        let _ = kill_process_group(group, Signal::KILL);
-        let _ = self.child.wait();
-    }
-
     fn read_some(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         loop {
             if self.cancel.is_cancelled() {
@@ -240,7 +222,7 @@ impl Read for Running {
             false => Outcome::Broken(format!("the output of the command for `{}` cannot be read: {error}", self.name)),
         });
         if !matches!(outcome, Outcome::Whole { .. }) {
-            self.stop();
+            process::end_group(&mut self.child);
         }
         *self.outcome() = outcome;
         self.read(buffer)
@@ -251,7 +233,7 @@ impl Read for Running {
 impl Drop for Running {
     fn drop(&mut self) {
         if matches!(self.child.try_wait(), Ok(None)) {
-            self.stop();
+            process::end_group(&mut self.child);
         }
     }
 }

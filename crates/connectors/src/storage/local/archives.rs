@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use jiff::Timestamp;
 use repository::StorageError;
 use repository::storage::archives::{ArchivePlace, ArchiveWriter, StoredArchive};
+use rustix::io::Errno;
 
 use super::{LEFTOVER_SECONDS, LocalStorage};
 use crate::storage::layout::PART_MARK;
@@ -28,12 +29,12 @@ struct Writer<'a> {
 
 impl LocalStorage {
     fn object_error(&self, verb: &str, path: &Path, error: &io::Error) -> StorageError {
-        let location = self.path.display().to_string();
-        let what = format!("{verb} {}: {error}", path.display());
-        match error.kind() {
-            ErrorKind::StorageFull | ErrorKind::QuotaExceeded => StorageError::Full { location },
-            ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => StorageError::Denied { location, what },
-            _ => StorageError::Permanent { location, what },
+        match Errno::from_io_error(error) {
+            Some(errno) => self.error(verb, &path.display().to_string(), errno),
+            None => StorageError::Permanent {
+                location: self.path.display().to_string(),
+                what: format!("{verb} {}: {error}", path.display()),
+            },
         }
     }
 

@@ -17,6 +17,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, Signal, kill_process_group};
 
 use super::packet::{Reply, Request, parse};
+use crate::process;
 
 /// A connection on which nothing came for so long, while somebody waited, is given up.
 const STALL: Duration = Duration::from_secs(60);
@@ -26,7 +27,7 @@ const LOOK: Timespec = Timespec { tv_sec: 0, tv_nsec: 500_000_000 };
 const PACKET_BYTES_MAX: usize = 1 << 20;
 /// What is kept of standard error: its end.
 const SAID_BYTES_MAX: usize = 8 << 10;
-/// How long `ssh` has to end by itself when it was asked to.
+/// How long what `ssh` says at its end is waited for.
 const PATIENCE: Duration = Duration::from_millis(500);
 /// Under which the answer to the first packet is waited for; others start at 0 and never get there.
 const VERSION: u32 = u32::MAX;
@@ -200,7 +201,7 @@ impl Reader {
             // Ends every wait.
             state.waiting.clear();
         }
-        end(Pid::from_child(&self.child), &mut self.child);
+        process::end_group(&mut self.child);
     }
 
     /// Hands out answers until there are no more. Says why there are none.
@@ -291,17 +292,6 @@ impl Reader {
             }
         }
     }
-}
-
-/// Ends `ssh` and what it started: first asks, then makes it.
-fn end(group: Pid, child: &mut Child) {
-    let _ = kill_process_group(group, Signal::TERM);
-    let until = Instant::now() + PATIENCE;
-    while matches!(child.try_wait(), Ok(None)) && Instant::now() < until {
-        std::thread::sleep(Duration::from_millis(5));
-    }
-    let _ = kill_process_group(group, Signal::KILL);
-    let _ = child.wait();
 }
 
 /// What was answered is done, so the connection can go at any time.
