@@ -1,4 +1,4 @@
-//! Settings become storages, repositories and sources. The only file that knows both sides.
+//! Settings become storages, repositories and sources.
 
 mod buckets;
 

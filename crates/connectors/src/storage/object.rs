@@ -4,7 +4,7 @@
 //! The layout is restic's, so that stock restic opens an S3 bucket as it is. One request carries one whole object; the
 //! server shows it once it has all of it, so no reader sees a part.
 //!
-//! Nothing here retries: [`repository::storage::retry::Retry`] does. Nothing waits by the wall clock: a request is given
+//! Nothing here but the streams of archives retries: [`repository::storage::retry::Retry`] does. Nothing waits by the wall clock: a request is given
 //! up when no byte has moved for a while ([`fetch`]).
 
 mod answer;

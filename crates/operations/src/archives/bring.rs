@@ -59,14 +59,15 @@ pub fn bring(
             break;
         }
         // Nobody may take away meanwhile what the archives are made of.
-        unless_pruned(cx, repository, || out_of(cx, repository, to, &mut missing, &mut brought))?;
+        under_lock(cx, repository, || out_of(cx, repository, to, &mut missing, &mut brought))?;
     }
     brought.incomplete = missing.into_iter().map(|((id, _), why)| (*id, why)).collect();
     Ok(brought)
 }
 
-/// Does `work` under a shared lock; without one where nothing may be written, as `sync` does.
-fn unless_pruned(
+/// Does `work` under a shared lock, so that nothing is pruned meanwhile; without one where nothing may be written, as
+/// `sync` does.
+fn under_lock(
     cx: &RunCx<'_>,
     repository: &Arc<Repository>,
     mut work: impl FnMut() -> Result<(), archive::Error>,

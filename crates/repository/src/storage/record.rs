@@ -18,6 +18,8 @@ pub enum Verb {
     List,
     /// [`Storage::delete`]
     Delete,
+    /// [`Storage::modified`]
+    Modified,
 }
 
 /// One call, with what came of it.
@@ -95,7 +97,9 @@ impl Storage for Record {
     }
 
     fn modified(&self, file: File) -> Result<Option<Timestamp>, StorageError> {
-        self.inner.modified(file)
+        let result = self.inner.modified(file);
+        self.note(Verb::Modified, file, 0, result.is_ok());
+        result
     }
 
     fn keep_near(&self, file: File, bytes: Option<&[u8]>) {
