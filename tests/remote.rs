@@ -284,6 +284,35 @@ fn a_copy_at_a_hundredth_of_the_speed_holds_up_no_other_and_a_server_that_dies_l
 }
 
 #[test]
+fn the_first_copy_may_die_while_it_is_written_and_the_next_one_is() {
+    let Some(remote) = Remote::new() else { return };
+    let text = std::fs::read_to_string(remote.site.config()).unwrap();
+    let s3_first = text.replace("  app:\n", "  app:\n    copies: [s3, nas, azure]\n");
+    std::fs::write(remote.site.config(), s3_first).unwrap();
+    remote.lifeboat(["init"]).ok();
+    std::fs::write(remote.site.data().join("noise"), Dice::new(7).bytes(60 << 20)).unwrap();
+    remote.line.set(Line::Slow(4_000_000));
+    let done = std::thread::scope(|scope| {
+        let running = scope.spawn(|| remote.lifeboat(["backup", "--json"]));
+        let listing = || remote.s3.request("GET", &format!("/{}", remote.bucket), "list-type=2", b"").1;
+        wait_until("a pack is there", || listing().contains("<Key>app/data/"));
+        remote.line.set(Line::Cut);
+        running.join().unwrap().exits(3).summary()
+    });
+    let status = |copy: &str| done["copies"][copy]["status"].as_str().unwrap_or_default();
+    assert_eq!((status("s3"), status("nas"), status("azure")), ("failed", "ok", "ok"), "{done}");
+    assert_eq!(std::fs::read_dir(remote.site.path("state/scratch")).unwrap().count(), 0, "nothing waits here any more");
+    remote.line.set(Line::Open);
+    remote.lifeboat(["backup", "--json"]).ok();
+    assert_eq!(
+        remote.lifeboat(["snapshots", "--copy", "s3", "--json"]).ok().of_type("snapshot").len(),
+        2,
+        "it was filled"
+    );
+    remote.lifeboat(["check", "--read-data"]).ok();
+}
+
+#[test]
 fn memory_stays_bounded_with_four_copies_and_slow_uplinks_whatever_the_size() {
     let Some(remote) = Remote::new() else { return };
     let text = std::fs::read_to_string(remote.site.config()).unwrap();

@@ -11,6 +11,7 @@ mod output;
 mod progress;
 mod signals;
 mod step;
+mod under_way;
 mod wiring;
 
 use std::process::ExitCode;

@@ -39,23 +39,18 @@ pub fn rgw() -> Option<&'static S3Server> {
     }))
 }
 
-/// s3s-fs, a small S3 server. `None` where it is not installed, which is never a failure: it takes minutes to build.
+/// s3s-fs, a small S3 server. `None` as for [`rgw`].
 pub fn s3s_fs() -> Option<&'static S3Server> {
-    static SERVER: OnceLock<Option<S3Server>> = OnceLock::new();
-    let server = SERVER.get_or_init(|| {
+    static SERVER: OnceLock<Result<S3Server, String>> = OnceLock::new();
+    there(SERVER.get_or_init(|| {
         let program = workspace().join("target/tools/bin/s3s-fs");
         if !program.exists() {
-            return None;
+            return Err("s3s-fs is not built (./dev setup)".to_owned());
         }
         let port = free_port();
-        let arguments = [port.to_string(), program.display().to_string()];
-        let (script, _) = Script::start("s3s-fs.sh", &[&arguments[0], &arguments[1]]).unwrap();
-        Some(S3Server::new(port, "AK", "SKSKSKSK", Some(script)))
-    });
-    if server.is_none() {
-        eprintln!("left out: {}: s3s-fs is not built (./dev test-more)", test_name());
-    }
-    server.as_ref()
+        let (script, _) = Script::start("s3s-fs.sh", &[&port.to_string(), &program.display().to_string()])?;
+        Ok(S3Server::new(port, "AK", "SKSKSKSK", Some(script)))
+    }))
 }
 
 /// Azurite. `None` as for [`rgw`].

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::os::unix::process::CommandExt as _;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use connectors::process;
@@ -11,19 +11,18 @@ use operations::backup::{self, BackupReport, NamedSource, StackBackup};
 use operations::config::{CopySettings, StackSettings};
 use operations::manifest::SourceStatus;
 use operations::restore_guide::GuideCopy;
-use operations::scratch::Scratch;
 use operations::state::LastRun;
 use operations::{Fault, FaultKind};
-use repository::storage::follow::Follower;
-use repository::{Clock as _, Event, Repository};
+use repository::Clock as _;
 use serde::Serialize;
 use serde_json::json;
 
 use super::for_each;
-use crate::app::App;
+use crate::app::{App, Each};
 use crate::arguments;
 use crate::output::{Outcome, bytes, complain, count, seconds};
-use crate::step::{self, Brought, CopyReport, CopyStatus, Step};
+use crate::step::{self, CopyReport, CopyStatus, Step};
+use crate::under_way::UnderWay;
 
 /// Between two looks at whether a command has ended.
 const WATCH_PAUSE: Duration = Duration::from_millis(20);
@@ -62,7 +61,7 @@ pub fn one(app: &App, stack: &StackSettings, only: &[String], tags: &[String]) -
     done
 }
 
-/// Takes a snapshot of one stack into the first of its copies that can be opened, brings the others into step, and reports
+/// Takes a snapshot of one stack into the first of its copies that can be opened, brings all of them into step, and reports
 /// it. The others follow while it is written. One that does not get it makes the run partial.
 fn take(app: &App, stack: &StackSettings, only: &[String], tags: &[String]) -> Result<Done, Fault> {
     let clock: &dyn repository::Clock = &app.run.clock;
@@ -75,20 +74,10 @@ fn take(app: &App, stack: &StackSettings, only: &[String], tags: &[String]) -> R
     let sources = app.sources(stack, &[])?;
     let copies = app.repositories(None, Some(stack))?;
     let mut each = app.open_each_cached(&copies)?;
-    let Some(first) = each.opened.first() else { return Err(app.none_opened(each.faults)) };
+    if each.opened.is_empty() {
+        return Err(app.none_opened(each.faults));
+    }
     run_before(app, stack)?;
-    let copy = first.copy;
-    let others = each.opened.iter().skip(1).filter(|other| other.repository.is_copy_of(&first.repository));
-    let (names, others): (Vec<&str>, Vec<&Repository>) =
-        others.map(|other| (&*other.copy.name, &*other.repository)).unzip();
-    // Where no copy is near, what was sent to the first must not be fetched again for the next.
-    let is_far = each.opened.iter().all(|opened| opened.copy.location.local().is_none());
-    let spool = if is_far && !others.is_empty() { Some(Scratch::create(&app.scratch())?) } else { None };
-    let folder = spool.as_ref().map(|spool| spool.path().to_owned());
-    let (repository, followers) = first.repository.followed_by(&others, folder, &app.run.cancel);
-    let repository = Arc::new(repository);
-    let followers: BTreeMap<&str, Mutex<Option<Follower>>> =
-        names.into_iter().zip(followers.into_iter().map(|follower| Mutex::new(Some(follower)))).collect();
     let job = StackBackup {
         stack: &stack.name,
         sources: &sources,
@@ -99,41 +88,50 @@ fn take(app: &App, stack: &StackSettings, only: &[String], tags: &[String]) -> R
         copies: &guide_copies(&copies),
         count_first: app.run.progress.is_visible(),
     };
-    let taken = backup::run(&app.cx(), &repository, &job);
-    app.run.progress.finish();
-    let written_to = copy.name.clone();
-    // What is under way to a copy gets there before it is asked what it lacks.
-    let ready = |name: &str| {
-        let follower =
-            followers.get(name).and_then(|follower| follower.lock().unwrap_or_else(PoisonError::into_inner).take());
-        let Some(followed) = follower.map(Follower::finish) else { return Brought::default() };
-        if let Some(failure) = followed.failure {
-            app.cx().events.emit(Event::Note(format!("copy {name} no longer followed the backup: {failure}")));
-        }
-        Brought { packs: followed.packs.len(), bytes: followed.bytes }
-    };
-    if let Some(first) = each.opened.first_mut() {
-        first.repository = repository;
-    }
-    let done = taken.map_err(Fault::from).and_then(|report| {
-        let copies = Step::of(app, &[stack]).take(each, |name| name != written_to, ready)?;
-        Ok((report, copies))
-    });
-    // Also after a failure: nothing of this stack may still be under way when the next begins.
-    for name in followers.keys() {
-        let _ = ready(name);
-    }
-    if let Some(Err(error)) = spool.map(Scratch::remove) {
-        complain(&format!("what was kept of packs under way cannot be removed; the next run tries again: {error}"));
-    }
-    let (report, copies) = done?;
+    let (report, written_to, under_way) = write(app, &mut each, &job)?;
+    // Also the one that was written: it may have been away while the others got a snapshot.
+    let stepped = Step::of(app, &[stack]).take(each, |_| true, |name| under_way.settle(app, name));
+    under_way.finish(app);
+    let copies = stepped?;
     let duration_s = clock.now().duration_since(started).as_secs_f64();
     let summary = Summary::new(&report, &stack.name, &written_to, &copies, started, duration_s);
     app.output().summary(&summary);
     print(app, &summary, &report);
     let outcome = if summary.status == SourceStatus::Ok { Outcome::Ok } else { Outcome::Partial };
-    let got_it = copies.into_iter().filter(|(_, report)| report.status == CopyStatus::Ok).map(|(name, _)| name);
-    Ok(Done { report, outcome, copies: std::iter::once(written_to).chain(got_it).collect() })
+    let got_it = |name: &String, report: &CopyReport| *name != written_to && report.status == CopyStatus::Ok;
+    let others: Vec<String> =
+        copies.into_iter().filter(|(name, report)| got_it(name, report)).map(|(name, _)| name).collect();
+    Ok(Done { report, outcome, copies: std::iter::once(written_to).chain(others).collect() })
+}
+
+/// Writes the snapshot to the first of the copies. Where that one fails on the way, the next one is written: the death of one
+/// place must not cost the backup. Gives also the name of the copy that has it.
+fn write(app: &App, each: &mut Each<'_>, job: &StackBackup<'_>) -> Result<(BackupReport, String, UnderWay), Fault> {
+    loop {
+        let Some((first, others)) = each.opened.split_first_mut() else {
+            return Err(app.none_opened(std::mem::take(&mut each.faults)));
+        };
+        let under_way = UnderWay::begin(app, first, others)?;
+        let written = backup::run(&app.cx(), &under_way.repository, job);
+        app.run.progress.finish();
+        match written {
+            Ok(report) => {
+                first.repository = Arc::clone(&under_way.repository);
+                return Ok((report, first.copy.name.clone(), under_way));
+            }
+            Err(error) => {
+                under_way.finish(app);
+                let is_place = matches!(error, repository::Error::Storage(_));
+                let fault = Fault::from(error);
+                if !is_place || others.is_empty() {
+                    return Err(fault);
+                }
+                let failed = each.opened.remove(0);
+                complain(&format!("copy {} failed: {}; the next copy is written", failed.copy.name, fault.text()));
+                each.faults.push((failed.copy, fault));
+            }
+        }
+    }
 }
 
 /// The copies as `RESTORE.md` names them.
@@ -162,12 +160,12 @@ struct Summary {
 }
 
 impl Summary {
-    /// `copy` was written; what came of the others is in `others`.
+    /// `copy` was written; what it and the others lacked is in `stepped`.
     fn new(
         report: &BackupReport,
         stack: &str,
         copy: &str,
-        others: &BTreeMap<String, CopyReport>,
+        stepped: &BTreeMap<String, CopyReport>,
         started_at: Timestamp,
         duration_s: f64,
     ) -> Self {
@@ -180,9 +178,13 @@ impl Summary {
             (name.clone(), value)
         });
         let bytes_added = stats.stored.bytes_added_packed;
-        let written = (copy.to_owned(), json!({ "status": "ok", "bytes_added": bytes_added }));
-        let all_have_it = step::outcome(others.values()) == Outcome::Ok;
-        let others = others.iter().map(|(name, report)| (name.clone(), json!(report)));
+        let all_have_it = step::outcome(stepped.values()) == Outcome::Ok;
+        let mut copies: BTreeMap<String, serde_json::Value> =
+            stepped.iter().map(|(name, report)| (name.clone(), json!(report))).collect();
+        if let Some(written) = copies.get_mut(copy) {
+            let brought = written["bytes_added"].as_u64().unwrap_or(0);
+            written["bytes_added"] = json!(bytes_added + brought);
+        }
         Self {
             status: if all_have_it { report.status() } else { SourceStatus::Partial },
             stack: stack.to_owned(),
@@ -197,7 +199,7 @@ impl Summary {
             files_changed: stats.files_changed,
             files_unmodified: stats.files_unmodified,
             sources: sources.collect(),
-            copies: std::iter::once(written).chain(others).collect(),
+            copies,
             problems: report.problems.len(),
         }
     }
