@@ -340,7 +340,9 @@ mod tests {
     use std::time::Duration;
 
     use repository::events::Recorded;
-    use repository::walk;
+    use repository::storage::cache::Cache;
+    use repository::storage::record::{Record, Verb};
+    use repository::{FileKind, walk};
 
     use super::*;
     use crate::memory::{FixedFiles, Memory};
@@ -376,6 +378,32 @@ mod tests {
         let report = memory.back_up(&[empty()], &[]).unwrap();
         assert_eq!(report.status(), SourceStatus::Partial);
         assert!(report.problems[0].what.contains("is its disk mounted"), "{:?}", report.problems);
+    }
+
+    #[test]
+    fn an_unchanged_stack_costs_five_listings_the_last_manifest_and_one_snapshot() {
+        let (memory, near) = (Memory::new(), tempfile::tempdir().unwrap());
+        let record = Arc::new(Record::new(Arc::new(memory.storage.clone())));
+        let back_up = |content: &'static str| {
+            let cache = Cache::new(record.clone(), near.path().to_owned(), 1 << 30);
+            let repository = Arc::new(Repository::open(Arc::new(cache), "secret").unwrap());
+            record.take();
+            memory.clock.advance(Duration::from_secs(1));
+            let sources = [FixedFiles::new(&[("notes", content)]).named("files")];
+            let job = StackBackup { sources: &sources, ..memory.job() };
+            run(&memory.cx(), &repository, &job).unwrap();
+            record.take().into_iter().map(|call| (call.verb, call.kind)).collect::<Vec<_>>()
+        };
+        back_up("one");
+        let (put, get, list, delete) = (Verb::Put, Verb::Get, Verb::List, Verb::Delete);
+        let lock = FileKind::Lock;
+        let begin = [(list, lock), (put, lock), (list, lock), (get, lock)];
+        // What is stored is held against what is listed as stored: a pack that was lost is not taken for there.
+        let look = [(list, FileKind::Index), (list, FileKind::Pack), (list, FileKind::Snapshot), (get, FileKind::Pack)];
+        let end = [(put, FileKind::Snapshot), (delete, lock)];
+        assert_eq!(back_up("one"), [&begin[..], &look, &end].concat());
+        let stored = [(put, FileKind::Pack), (put, FileKind::Pack), (put, FileKind::Index)];
+        assert_eq!(back_up("two"), [&begin[..], &look, &stored, &end].concat(), "a pack of data and one of trees");
     }
 
     #[test]

@@ -74,17 +74,21 @@ impl Memory {
     /// Backs up the sources, or those called in `only`.
     pub fn back_up(&self, sources: &[NamedSource], only: &[&str]) -> Result<BackupReport, repository::Error> {
         let only: Vec<String> = only.iter().map(|name| (*name).to_owned()).collect();
-        let job = StackBackup {
+        backup::run(&self.cx(), &self.repository, &StackBackup { sources, only: &only, ..self.job() })
+    }
+
+    /// A backup of no sources yet.
+    pub fn job(&self) -> StackBackup<'_> {
+        StackBackup {
             stack: "cht",
-            sources,
-            only: &only,
+            sources: &[],
+            only: &[],
             tags: &[],
             scratch: self.scratch.path(),
             own_paths: &[],
             copies: &[],
             count_first: false,
-        };
-        backup::run(&self.cx(), &self.repository, &job)
+        }
     }
 
     pub fn index(&self) -> Index {

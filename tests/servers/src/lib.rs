@@ -49,7 +49,7 @@ pub fn s3s_fs() -> Option<&'static S3Server> {
         }
         let port = free_port();
         let (script, _) = Script::start("s3s-fs.sh", &[&port.to_string(), &program.display().to_string()])?;
-        Ok(S3Server::new(port, "AK", "SKSKSKSK", Some(script)))
+        Ok(S3Server { lists_for_restic: false, ..S3Server::new(port, "AK", "SKSKSKSK", Some(script)) })
     }))
 }
 

@@ -14,7 +14,10 @@ pub struct S3Server {
     pub access_key: &'static str,
     /// The one user's secret access key.
     pub secret_key: &'static str,
-    _script: Option<Script>,
+    /// Whether stock restic finds what is in folders. It asks with an empty delimiter, which s3s-fs 0.14 takes for one, so
+    /// that it answers with folders alone.
+    pub lists_for_restic: bool,
+    pub(super) _script: Option<Script>,
 }
 
 impl S3Server {
@@ -22,7 +25,7 @@ impl S3Server {
     pub const REGION: &str = "us-east-1";
 
     pub(super) fn new(port: u16, access_key: &'static str, secret_key: &'static str, script: Option<Script>) -> Self {
-        Self { port, access_key, secret_key, _script: script }
+        Self { port, access_key, secret_key, lists_for_restic: true, _script: script }
     }
 
     /// The server's address.
@@ -52,6 +55,14 @@ impl S3Server {
     pub fn put(&self, bucket: &str, key: &str, body: &[u8]) {
         let (status, answer) = self.request("PUT", &format!("/{bucket}/{}", encoded(key)), "", body);
         assert_eq!(status, 200, "{answer}");
+    }
+
+    /// The keys of up to a thousand objects that begin with `prefix`, which must need no percent-encoding but for slashes.
+    pub fn keys(&self, bucket: &str, prefix: &str) -> Vec<String> {
+        let query = format!("list-type=2&prefix={}", prefix.replace('/', "%2F"));
+        let (status, listing) = self.request("GET", &format!("/{bucket}"), &query, b"");
+        assert_eq!(status, 200, "{listing}");
+        listing.split("<Key>").skip(1).filter_map(|rest| Some(rest.split_once("</Key>")?.0.to_owned())).collect()
     }
 
     /// One signed request; `path` and `query` are percent-encoded already. Gives status and answer.
