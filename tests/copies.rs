@@ -448,6 +448,7 @@ fn back_up_often(site: &Site, seed: u64) -> Vec<(String, Vec<u8>)> {
             while removed.status.code() == Some(11) && begun.elapsed() < Duration::from_secs(240) {
                 removed = site.lifeboat(["forget", &first]);
             }
+            assert!(FINE.contains(&removed.status.code()), "{removed}");
         }
     }
     taken

@@ -1,8 +1,8 @@
 //! Which snapshots of one stack stay, and why. Pure: it decides and deletes nothing.
 //!
 //! The rules and their corner cases are those of restic's `forget` (`internal/data/snapshot_policy.go` of
-//! restic/restic), with two on top that no setting turns off: the newest snapshot stays, and so does the newest one that
-//! passed a drill. An empty policy keeps everything.
+//! restic/restic), with three on top that no setting turns off: the newest snapshot stays, and so do the newest one that
+//! passed a drill and the newest from which nothing was left out. An empty policy keeps everything.
 
 mod calendar;
 mod of_stack;
@@ -18,6 +18,8 @@ use serde::{Serialize, Serializer};
 pub use calendar::{LEGEND, calendar};
 pub use of_stack::{Group, groups};
 pub use within::Within;
+
+use crate::snapshots::{self, PARTIAL_TAG};
 
 /// Decides for each of one stack's snapshots whether it stays. The answer is sorted from the newest to the oldest.
 ///
@@ -91,6 +93,11 @@ fn keep_always(sorted: &[(&Candidate, Zoned)], policy: &Policy, now: Timestamp, 
     if let Some(number) = sorted.iter().position(|(candidate, _)| candidate.drilled) {
         decisions[number].reasons.push(Reason::NewestDrilled);
     }
+    // While the data is damaged, each snapshot is partial; they must not push out the last good state.
+    let newest_whole = sorted.iter().position(|(candidate, _)| candidate.is_whole());
+    if let Some(number) = newest_whole.filter(|number| *number > 0) {
+        decisions[number].reasons.push(Reason::NewestWhole);
+    }
 }
 
 /// What retention needs to know of a snapshot.
@@ -104,6 +111,13 @@ pub struct Candidate {
     pub tags: Vec<String>,
     /// Whether it passed a drill.
     pub drilled: bool,
+}
+
+impl Candidate {
+    /// Whether nothing was left out of it, as far as its tags tell.
+    fn is_whole(&self) -> bool {
+        !snapshots::has_tag(&self.tags, PARTIAL_TAG)
+    }
 }
 
 /// What is decided about a snapshot.
@@ -133,6 +147,8 @@ pub enum Reason {
     Newest,
     /// It is the newest that passed a drill.
     NewestDrilled,
+    /// It is the newest from which nothing was left out, and newer ones are partial.
+    NewestWhole,
     /// It has the tags of a rule.
     Tags(TagList),
     /// A rule such as `daily: 7`.
@@ -159,6 +175,7 @@ impl fmt::Display for Reason {
             Self::NoRules => f.write_str("no retention rules"),
             Self::Newest => f.write_str("newest snapshot"),
             Self::NewestDrilled => f.write_str("newest snapshot that passed a drill"),
+            Self::NewestWhole => f.write_str("newest snapshot that is not partial"),
             Self::Tags(tags) => write!(f, "has tags {tags}"),
             Self::Counted { period, oldest } => {
                 write!(f, "{}{} snapshot", if *oldest { "oldest " } else { "" }, period.word())

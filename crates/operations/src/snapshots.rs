@@ -218,9 +218,21 @@ pub fn of_stack(snapshots: Vec<(Id, Snapshot)>, stack: Option<&str>) -> Vec<(Id,
 /// Tag of a snapshot that holds only the sources somebody asked for.
 pub const SELECTION_TAG: &str = "selection";
 
+/// Tag of a snapshot from which something was left out, or in which something is doubtful.
+pub const PARTIAL_TAG: &str = "partial";
+
 /// Whether a snapshot holds only some of its stack's sources.
 pub fn is_selection(snapshot: &Snapshot) -> bool {
-    snapshot.tags.iter().any(|tag| tag == SELECTION_TAG)
+    has_tag(&snapshot.tags, SELECTION_TAG)
+}
+
+/// Whether something was left out of a snapshot, as far as its tags tell.
+pub fn is_partial(snapshot: &Snapshot) -> bool {
+    has_tag(&snapshot.tags, PARTIAL_TAG)
+}
+
+pub(crate) fn has_tag(tags: &[String], tag: &str) -> bool {
+    tags.iter().any(|own| own == tag)
 }
 
 /// The newest snapshot of `stack` that holds all of `sources`: what a new backup is compared with.

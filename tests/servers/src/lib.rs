@@ -3,12 +3,7 @@
 //!
 //! Only for tests: it panics where a test would.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::print_stderr,
-    clippy::missing_panics_doc,
-    reason = "a test may panic, and says what it leaves out"
-)]
+#![expect(clippy::unwrap_used, clippy::missing_panics_doc, reason = "a test may panic, and says what it leaves out")]
 
 mod azure;
 mod proxy;

@@ -9,6 +9,7 @@ use operations::retention::{self, Count, Decision, Group, Policy, TagList, Withi
 use operations::{Fault, FaultKind, drill, snapshots};
 use repository::forget::Why;
 use repository::format::receipt::Receipt;
+use repository::format::snapshot::Snapshot;
 use repository::{Clock as _, Id, Repository, forget, prune};
 use serde_json::json;
 
@@ -196,7 +197,7 @@ fn remove_from(
     Ok(Outcome::Ok)
 }
 
-/// The newest snapshot of a stack, and the newest that a drill proved, are what a restore would begin with. A name that
+/// The newest snapshot of a stack, the newest that a drill proved and the newest whole one are what a restore would begin with. A name that
 /// was mistyped, or `latest`, must not remove them.
 fn refuse_the_last_ones(app: &App, repository: &Repository, named: &[Id]) -> Result<(), Fault> {
     let receipts = drill::receipts(repository)?;
@@ -205,15 +206,19 @@ fn refuse_the_last_ones(app: &App, repository: &Repository, named: &[Id]) -> Res
     // Those that cannot be read protect nothing, and may all be removed.
     let (snapshots, _) = repository.snapshots_readable(&app.run.cancel)?;
     for (id, snapshot) in snapshots.iter().filter(|(id, _)| named.contains(id)) {
-        let mut of_stack = snapshots.iter().filter(|(_, other)| other.stack() == snapshot.stack());
-        let is_newest = of_stack.clone().next_back().is_some_and(|(newest, _)| newest == id);
-        let is_newest_proven = of_stack.rfind(|(id, _)| is_proven(id)).is_some_and(|(newest, _)| newest == id);
-        let what = match (is_newest, is_newest_proven) {
-            (false, false) => continue,
-            (true, _) => "is the newest of its stack",
-            (false, true) => "is the newest of its stack that passed a drill",
+        let of_stack = snapshots.iter().filter(|(_, other)| other.stack() == snapshot.stack());
+        let is_newest = |among: &dyn Fn(&Id, &Snapshot) -> bool| {
+            of_stack.clone().rfind(|(id, snapshot)| among(id, snapshot)).is_some_and(|(newest, _)| newest == id)
         };
-        return Err(refused(*id, what));
+        if is_newest(&|_, _| true) {
+            return Err(refused(*id, "is the newest of its stack"));
+        }
+        if is_newest(&|id, _| is_proven(id)) {
+            return Err(refused(*id, "is the newest of its stack that passed a drill"));
+        }
+        if is_newest(&|_, snapshot| !snapshots::is_partial(snapshot)) {
+            return Err(refused(*id, "is the newest of its stack that is not partial"));
+        }
     }
     Ok(())
 }

@@ -45,6 +45,26 @@ const WEEK: &[&str] = &[
 ];
 
 #[test]
+fn partial_snapshots_never_push_out_the_last_whole_one() {
+    let at = |day: i64| Timestamp::from_second(day * 86_400).unwrap();
+    let taken = |day: u8, is_partial: bool| Candidate {
+        tags: if is_partial { vec![PARTIAL_TAG.to_owned()] } else { Vec::new() },
+        ..snapshot(day, at(i64::from(day)))
+    };
+    let all = [taken(1, false), taken(2, false), taken(3, true), taken(4, true), taken(5, true)];
+    let policy = Policy { last: Count::AtMost(2), ..Policy::default() };
+    let kept = |all: &[Candidate]| {
+        let decisions = apply(all, &policy, at(6), &TimeZone::UTC);
+        decisions.into_iter().filter(Decision::is_kept).map(|kept| (kept.id.0[0], kept.reasons)).collect::<Vec<_>>()
+    };
+    let of = kept(&all);
+    assert_eq!(of.iter().map(|(day, _)| *day).collect::<Vec<_>>(), [5, 4, 2]);
+    assert_eq!(of[2].1, [Reason::NewestWhole]);
+    assert_eq!(kept(&all[..2]).len(), 2, "a whole newest one needs no reason more");
+    assert!(kept(&all[..2]).iter().all(|(_, reasons)| !reasons.contains(&Reason::NewestWhole)));
+}
+
+#[test]
 fn an_empty_policy_keeps_everything() {
     check(
         &WEEK[..2],
