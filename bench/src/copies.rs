@@ -1,19 +1,15 @@
 //! What two more copies cost: Lifeboat with one copy and with three, beside restic run three times, and restic run once and
 //! then copied twice. All copies are folders of this machine, so that the processor is what is measured.
 
-use std::ffi::OsString;
 use std::fs;
 use std::io::{self, Write as _};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Context as _, Result};
 
 use crate::data::{self, Settings};
-use crate::measure::{Cost, Invocation, measure};
-use crate::tool::Program;
-
-/// The repositories are thrown away after the run, so their password is no secret; long enough to need no slow derivation.
-const PASSWORD: &str = "BENCHBENCHBENCHBENCHBENCHBENCHBENCHBENCHBENCHBENCHBE";
+use crate::measure::Cost;
+use crate::tool::{PASSWORD, Program};
 
 /// What is compared, in the order of the table.
 const LABELS: [&str; 5] =
@@ -100,8 +96,8 @@ impl Bench<'_> {
             self.data.display()
         );
         fs::write(folder.join("lifeboat.yaml"), text)?;
-        self.run(self.lifeboat, &name, &["init"], "init")?;
-        self.run(self.lifeboat, &name, &["backup", "--quiet"], "backup")
+        self.lifeboat.run_in(&folder, &["init"], "init")?;
+        self.lifeboat.run_in(&folder, &["backup", "--quiet"], "backup")
     }
 
     /// The first backup into a new repository.
@@ -110,9 +106,9 @@ impl Bench<'_> {
         fs::create_dir(&folder)?;
         fs::write(folder.join("password"), PASSWORD)?;
         let at = ["--repo", "repository", "--password-file", "password", "--quiet"];
-        self.run(self.restic, name, &[&at[..], &["init"]].concat(), "init")?;
+        self.restic.run_in(&folder, &[&at[..], &["init"]].concat(), "init")?;
         let data = self.data.to_string_lossy();
-        self.run(self.restic, name, &[&at[..], &["backup", &data]].concat(), "backup")
+        self.restic.run_in(&folder, &[&at[..], &["backup", &data]].concat(), "backup")
     }
 
     /// A repository copied into a new one, with its chunker's parameters, so that what is copied stays deduplicated.
@@ -123,16 +119,7 @@ impl Bench<'_> {
         let from = format!("../{from}/repository");
         let at = ["--repo", "repository", "--password-file", "password", "--quiet"];
         let source = ["--from-repo", &from, "--from-password-file", "password"];
-        self.run(self.restic, name, &[&at[..], &["init", "--copy-chunker-params"], &source].concat(), "init")?;
-        self.run(self.restic, name, &[&at[..], &["copy"], &source].concat(), "copy")
-    }
-
-    fn run(&self, program: &Program, folder: &str, arguments: &[&str], log: &str) -> Result<Cost> {
-        let folder: PathBuf = self.home.join(folder);
-        let words = arguments.iter().map(OsString::from);
-        let environment = vec![("HOME", folder.clone().into_os_string())];
-        let command = std::iter::once(program.path.clone().into_os_string()).chain(words).collect();
-        let invocation = Invocation { command, environment, folder: folder.clone() };
-        measure(&invocation, &folder.join(format!("{log}.log")))
+        self.restic.run_in(&folder, &[&at[..], &["init", "--copy-chunker-params"], &source].concat(), "init")?;
+        self.restic.run_in(&folder, &[&at[..], &["copy"], &source].concat(), "copy")
     }
 }

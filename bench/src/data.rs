@@ -5,8 +5,8 @@
 
 mod couch;
 mod database;
-mod random;
-mod text;
+pub mod random;
+pub mod text;
 
 use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions};

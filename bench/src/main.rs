@@ -1,6 +1,7 @@
 //! Compares Lifeboat with its peers: makes data, runs each program on it in turn, and prints what it cost.
 
 mod copies;
+mod couchdb;
 mod data;
 mod folder;
 mod index;
@@ -33,6 +34,14 @@ fn main() -> Result<ExitCode> {
             fs::create_dir_all(&work).with_context(|| format!("create {}", work.display()))?;
             writeln!(io::stdout(), "| blobs | opened in | bytes a blob | peak memory |\n| --- | --- | --- | --- |")?;
             index::measure(&work, blobs)?;
+        }
+        Verb::Couchdb { shards, size, seed, work, lifeboat, restic } => {
+            ensure!(shards >= 8 && shards % 8 == 0, "`--shards` must be a multiple of eight");
+            ensure!(size > 0.0 && size <= 1000.0, "`--size` must be above 0 and at most 1000");
+            fs::create_dir_all(&work).with_context(|| format!("create {}", work.display()))?;
+            let (lifeboat, restic) = (Program::find(Tool::Lifeboat, &lifeboat)?, Program::find(Tool::Restic, &restic)?);
+            let size = couchdb::Size { shards, bytes: (size * f64::from(1 << 30)) as u64, seed };
+            couchdb::compare(&work.canonicalize()?, &lifeboat, &restic, size)?;
         }
         Verb::Copies { data, rounds, work, lifeboat, restic } => {
             ensure!(rounds > 0, "`--rounds` must be at least 1");
@@ -83,6 +92,27 @@ enum Verb {
         /// A folder for the made-up repository; needs about 1 GB
         #[arg(long, value_name = "FOLDER", default_value = "target/bench")]
         work: PathBuf,
+    },
+    /// A CouchDB that did not change, and one that grew by 1 %, beside restic
+    Couchdb {
+        /// Shards, eight to a database
+        #[arg(long, default_value_t = 200)]
+        shards: u32,
+        /// GiB of all shards together
+        #[arg(long, default_value_t = 10.0)]
+        size: f64,
+        /// Another seed makes other documents
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+        /// A folder for data and repositories; needs three times the size
+        #[arg(long, value_name = "FOLDER", default_value = "target/bench")]
+        work: PathBuf,
+        /// The program lifeboat
+        #[arg(long, value_name = "PATH", default_value = "target/release/lifeboat")]
+        lifeboat: PathBuf,
+        /// The program restic
+        #[arg(long, value_name = "PATH", env = "RESTIC", default_value = "restic")]
+        restic: PathBuf,
     },
     /// Three copies beside one, and beside restic run three times
     Copies {

@@ -12,10 +12,10 @@ use std::process::Command;
 use anyhow::{Context, Result, ensure};
 use clap::ValueEnum;
 
-use crate::measure::{Invocation, measure};
+use crate::measure::{Cost, Invocation, measure};
 
 /// The repositories are thrown away after the run, so their password is no secret.
-const PASSWORD: &str = "the data is made up";
+pub const PASSWORD: &str = "the data is made up";
 
 /// A program that is measured, in the order of the report's columns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -127,6 +127,15 @@ impl Program {
             String::from_utf8_lossy(&output.stderr).trim()
         );
         Ok(Self { tool, path, version })
+    }
+
+    /// Runs it in `folder`, which is also its home. What it prints goes into `log` there.
+    pub fn run_in(&self, folder: &Path, arguments: &[&str], log: &str) -> Result<Cost> {
+        let words = arguments.iter().map(OsString::from);
+        let environment = vec![("HOME", folder.as_os_str().to_owned())];
+        let command = iter::once(self.path.clone().into_os_string()).chain(words).collect();
+        let invocation = Invocation { command, environment, folder: folder.to_owned() };
+        measure(&invocation, &folder.join(format!("{log}.log")))
     }
 }
 
