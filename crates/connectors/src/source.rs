@@ -8,6 +8,7 @@ mod compose;
 mod discover;
 mod file_hash;
 mod files;
+mod full_read;
 mod glob;
 mod layout;
 mod sqlite;

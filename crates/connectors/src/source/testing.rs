@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 
 use repository::clock::SimulatedClock;
 use repository::events::Recorded;
-use repository::{Cancel, CaptureCx, Data, Event, Facts, Item, Node, NodeKind, Source, SourceError};
+use repository::source::Previous;
+use repository::{Cancel, CaptureCx, Data, Event, Facts, Id, Item, Node, NodeKind, Source, SourceError};
 
 /// What a capture is given, with defaults.
 pub struct Setup {
@@ -63,7 +64,7 @@ impl Setup {
             claimed: &self.claimed,
             scratch: self.scratch.path(),
             own_paths: &self.own_paths,
-            previous: self.previous.as_ref(),
+            previous: self.previous.as_ref().map(|facts| Previous { snapshot: Id::of(b"parent"), facts }),
             look_only: self.look_only,
         };
         let mut capture = source.capture(&cx)?;
@@ -78,10 +79,10 @@ impl Setup {
             };
             let (append_only, is_stream, bytes) = match entry.data {
                 Data::None => (false, false, Vec::new()),
-                Data::Prefix { file, bytes, append_only } => {
+                Data::Prefix { open, bytes, append_only } => {
                     use std::os::unix::fs::FileExt as _;
                     let mut content = vec![0; bytes as usize];
-                    file.read_exact_at(&mut content, 0).unwrap();
+                    open().unwrap().read_exact_at(&mut content, 0).unwrap();
                     (append_only, false, content)
                 }
                 Data::File { path, append_only } => (append_only, false, std::fs::read(path).unwrap_or_default()),

@@ -14,6 +14,7 @@ use crate::chunker::Chunker;
 use crate::format::pack::BlobKind;
 use crate::format::time::Time;
 use crate::limits::{APPEND_ONLY_SAMPLES, CHUNKS_QUEUED, READ_ATTEMPTS, READ_BYTES};
+use crate::source::OpenFile;
 use crate::{Error, Event, Id, Node, NodeKind, Problem, RunCx};
 
 /// What came of reading an entry.
@@ -120,10 +121,10 @@ impl FileReader<'_> {
         })
     }
 
-    /// Reads the first `bytes` of an open file that only grows. `path` is what it is called in messages.
+    /// Reads the first `bytes` of a file that only grows. `path` is what it is called in messages.
     pub fn prefix(
         &mut self,
-        mut file: File,
+        open: OpenFile,
         bytes: u64,
         path: &Path,
         mut node: Node,
@@ -135,8 +136,8 @@ impl FileReader<'_> {
             return Ok(Read { reused: true, ..Read::of(node, content) });
         }
         let failed = |error: io::Error| Read::failed(path, format!("cannot be read: {error}"));
-        let version = match Version::of(&file) {
-            Ok(version) => Version { bytes, ..version },
+        let (mut file, version) = match open().and_then(|file| Ok((Version::of(&file)?, file))) {
+            Ok((version, file)) => (file, Version { bytes, ..version }),
             Err(error) => return Ok(failed(error)),
         };
         let tail = match parent.filter(|_| append_only) {
