@@ -69,6 +69,6 @@ impl Source for CouchDbSource {
     }
 
     fn capture<'a>(&'a self, cx: &CaptureCx<'a>) -> Result<Box<dyn Capture + 'a>, SourceError> {
-        Ok(Box::new(capture::open(&self.options, cx)?))
+        Ok(Box::new(capture::open(&self.options, cx, opener::handles())?))
     }
 }

@@ -55,8 +55,12 @@ pub struct CouchDbCapture<'a> {
     paths: Facts,
 }
 
-/// Opens the view.
-pub fn open<'a>(options: &CouchDbOptions, cx: &CaptureCx<'a>) -> Result<CouchDbCapture<'a>, SourceError> {
+/// Opens the view. Of files whose handles need not be held, `handles` are.
+pub fn open<'a>(
+    options: &CouchDbOptions,
+    cx: &CaptureCx<'a>,
+    handles: u64,
+) -> Result<CouchDbCapture<'a>, SourceError> {
     let root = layout::absolute(&options.data).map_err(SourceError::io(&options.data))?;
     if !root.is_dir() {
         let what = format!("data: {} is not a folder; name the one with `_dbs.couch` and `shards`", root.display());
@@ -68,7 +72,7 @@ pub fn open<'a>(options: &CouchDbOptions, cx: &CaptureCx<'a>) -> Result<CouchDbC
     let paths = layout::paths_fact([Some(root.as_path()), config.as_deref()].into_iter().flatten())?;
     let mut capture = CouchDbCapture {
         events: cx.events,
-        opener: Opener::new(cx, before),
+        opener: Opener::new(cx, before, handles),
         full_read: FullRead::new(cx, options.full_read),
         leaves: BTreeMap::new(),
         steps: Placed::new(BTreeMap::new()),

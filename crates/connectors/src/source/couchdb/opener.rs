@@ -80,14 +80,8 @@ pub struct Opener<'a> {
 }
 
 impl<'a> Opener<'a> {
-    pub fn new(cx: &CaptureCx<'a>, before: Before<'a>) -> Self {
-        let handles_left = handles();
+    pub fn new(cx: &CaptureCx<'a>, before: Before<'a>, handles_left: u64) -> Self {
         Self { cancel: cx.cancel, clock: cx.clock, reader: NodeReader::default(), before, handles_left }
-    }
-
-    #[cfg(test)]
-    pub fn with_handles(self, handles_left: u64) -> Self {
-        Self { handles_left, ..self }
     }
 
     /// Opens what lies at `host`, called `key` in the facts.
@@ -200,7 +194,7 @@ fn is_there(path: &Path) -> bool {
 }
 
 /// Files that may be held open, after the limit was raised as far as the system lets a process do by itself.
-fn handles() -> u64 {
+pub fn handles() -> u64 {
     let limit = getrlimit(Resource::Nofile);
     let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
     let allowed = if setrlimit(Resource::Nofile, raised).is_ok() { raised.current } else { limit.current };
