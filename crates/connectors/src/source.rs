@@ -5,9 +5,11 @@
 
 mod command;
 mod compose;
+mod couchdb;
 mod discover;
 mod file_hash;
 mod files;
+mod full_read;
 mod glob;
 mod layout;
 mod sqlite;
@@ -24,6 +26,7 @@ pub use command::{CommandOptions, CommandSource, RunLine};
 pub use compose::{
     BindMount, ComposeOptions, ComposeProject, ComposeService, ComposeSource, NamedVolume, read_compose_project,
 };
+pub use couchdb::{CouchDbOptions, CouchDbSource};
 pub use discover::{Discovery, FoundDatabase, ServerKind, Uncovered, discover, server_kind_of_image};
 pub use files::{FilesOptions, FilesSource};
 pub use sqlite::{SqliteOptions, SqliteSource};
@@ -40,6 +43,7 @@ pub fn examine(kind: &str, dir: &Path, recorded: &Facts, cancel: &Cancel) -> Res
         sqlite::KIND => sqlite::examine(dir, recorded, cancel)?,
         compose::KIND => compose::examine(dir, recorded, cancel)?,
         command::KIND => command::examine(dir, recorded, cancel)?,
+        couchdb::KIND => couchdb::examine(dir, recorded, cancel)?,
         other => {
             let what = format!("sources of kind `{other}` are not known to this version of Lifeboat");
             return Err(SourceError::Unavailable { what });

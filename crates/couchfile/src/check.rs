@@ -12,7 +12,7 @@ pub use finding::{Finding, Subject, TreeName};
 
 use crate::blocks::Blocks;
 use crate::document::{DocumentInfo, LocalDocument, Purge};
-use crate::header::Purges;
+use crate::header::{Header, Purges};
 use crate::limits::FINDINGS_MAX;
 use crate::view::{ViewHeader, trees};
 use crate::{Checksum, Database, Error, ReadAt};
@@ -117,8 +117,22 @@ impl Report {
 impl<R: ReadAt> Database<R> {
     /// Checks the file as of its header. What is wrong is in the report, never an error, and the check goes on behind it.
     pub fn check(&self, level: Level) -> Report {
+        self.check_since(level, Since { offset: 0, seq: 0 })
+    }
+
+    /// As [`Database::check`], but what an `earlier` header of the same file knew is taken as checked before: only nodes,
+    /// bodies and attachments that were written after it are read, and the pointers to older ones are believed. What is
+    /// counted in the report is what was read. Where something is wrong, the whole file is checked, so that all that is lost
+    /// is named.
+    pub fn check_appended(&self, level: Level, earlier: &Header) -> Report {
+        let since = Since { offset: earlier.place.end, seq: earlier.update_seq };
+        let report = self.check_since(level, since);
+        if report.is_ok() { report } else { self.check(level) }
+    }
+
+    fn check_since(&self, level: Level, since: Since) -> Report {
         let mut report = Report::new(level);
-        let mut check = Check { database: self, body_bytes: 0 };
+        let mut check = Check { database: self, since, body_bytes: 0 };
         check.roots(&mut report);
         if level >= Level::Trees {
             check.documents(&mut report);
@@ -130,9 +144,19 @@ impl<R: ReadAt> Database<R> {
     }
 }
 
+/// From where on a file is checked; from the beginning where both are 0.
+#[derive(Clone, Copy)]
+struct Since {
+    /// What lies before is not read.
+    offset: u64,
+    /// The last update that was checked before.
+    seq: u64,
+}
+
 /// A check that is going on.
 struct Check<'d, R> {
     database: &'d Database<R>,
+    since: Since,
     /// Bytes of all bodies so far. Together they cannot be longer than the file, unless some lie in each other.
     body_bytes: u64,
 }
@@ -167,25 +191,38 @@ impl<R: ReadAt> Check<'_, R> {
         let header = database.header();
         let mut by_id = Sum::new();
         let blocks = database.blocks();
-        check_tree(blocks, TreeName::ById, &header.by_id, report, |report, key, value, offset| {
+        let since = self.since;
+        // Whatever was updated later lies in later nodes of both trees.
+        let is_compared = |info: &DocumentInfo| since.offset == 0 || info.seq > since.seq;
+        check_tree(blocks, TreeName::ById, &header.by_id, since.offset, report, |report, key, value, offset| {
             let info = DocumentInfo::of_id_entry(key, value, offset)?;
-            by_id.add(&info);
+            if is_compared(&info) {
+                by_id.add(&info);
+            }
             report.leaves += info.revisions.nodes().iter().filter(|node| node.leaf).count() as u64;
             *(if info.deleted { &mut report.deleted_documents } else { &mut report.documents }) += 1;
             self.document(report, &info);
             Ok(Tally::of_document(&info))
         });
         let mut by_seq = Sum::new();
-        check_tree(blocks, TreeName::BySeq, &header.by_seq, report, |_, key, value, offset| {
+        check_tree(blocks, TreeName::BySeq, &header.by_seq, since.offset, report, |_, key, value, offset| {
             let info = DocumentInfo::of_seq_entry(key, value, offset)?;
-            by_seq.add(&info);
+            if is_compared(&info) {
+                by_seq.add(&info);
+            }
             if info.seq > header.update_seq {
                 return Err(Error::Tree { offset, what: "it holds an update that the header does not know yet" });
             }
             Ok(Tally::one())
         });
         if !by_id.agrees(&by_seq) || report.tree_findings > 0 {
-            self.compare(report);
+            match since.offset {
+                0 => self.compare(report),
+                offset => {
+                    let what = "the trees by id and by update differ in what was written last";
+                    report.found(Subject::Tree(TreeName::BySeq), Error::Tree { offset, what });
+                }
+            }
         }
     }
 
@@ -212,7 +249,7 @@ impl<R: ReadAt> Check<'_, R> {
                 report.found(subject(), Error::PastEnd { offset: body.offset, needed: body.offset, end });
                 continue;
             }
-            if report.level < Level::Documents {
+            if report.level < Level::Documents || body.offset < self.since.offset {
                 continue;
             }
             // Trees that lead to the same long body again and again would make a small file endless.
@@ -286,7 +323,7 @@ impl<R: ReadAt> Check<'_, R> {
 
     fn local_documents(&self, report: &mut Report) {
         let state = &self.database.header().local;
-        check_tree(self.database.blocks(), TreeName::Local, state, report, |report, key, value, offset| {
+        check_tree(self.database.blocks(), TreeName::Local, state, self.since.offset, report, |report, key, value, offset| {
             LocalDocument::of_entry(key, value, offset)?;
             report.local_documents += 1;
             Ok(Tally::one())
@@ -297,11 +334,12 @@ impl<R: ReadAt> Check<'_, R> {
         let Purges::Trees { by_uuid, by_seq } = &self.database.header().purges else { return };
         let blocks = self.database.blocks();
         let (mut uuids, mut seqs) = (Sum::new(), Sum::new());
-        check_tree(blocks, TreeName::PurgesByUuid, by_uuid, report, |_, key, value, offset| {
+        // There are few of them, so they are read from the first on also where only what was appended is checked.
+        check_tree(blocks, TreeName::PurgesByUuid, by_uuid, 0, report, |_, key, value, offset| {
             uuids.add_purge(&Purge::of_uuid_entry(key, value, offset)?);
             Ok(Tally::one())
         });
-        check_tree(blocks, TreeName::PurgesBySeq, by_seq, report, |report, key, value, offset| {
+        check_tree(blocks, TreeName::PurgesBySeq, by_seq, 0, report, |report, key, value, offset| {
             seqs.add_purge(&Purge::of_seq_entry(key, value, offset)?);
             report.purges += 1;
             Ok(Tally::one())
@@ -329,14 +367,19 @@ impl<R: ReadAt> Check<'_, R> {
     }
 }
 
-pub(crate) fn check_view<R: ReadAt + ?Sized>(blocks: Blocks<'_, R>, header: &ViewHeader, level: Level) -> Report {
+pub(crate) fn check_view<R: ReadAt + ?Sized>(
+    blocks: Blocks<'_, R>,
+    header: &ViewHeader,
+    level: Level,
+    since: u64,
+) -> Report {
     let mut report = Report::new(level);
     for (name, state) in trees(header) {
         if let Some(root) = state.root.as_ref().filter(|root| root.offset >= blocks.end()) {
             let error = Error::PastEnd { offset: root.offset, needed: root.offset, end: blocks.end() };
             report.found(Subject::Tree(name), error);
         } else if level >= Level::Trees {
-            check_tree(blocks, name, state, &mut report, |report, _, value, _| {
+            check_tree(blocks, name, state, since, &mut report, |report, _, value, _| {
                 if name == TreeName::ViewById {
                     return Ok(Tally::one());
                 }

@@ -154,6 +154,8 @@ pub(crate) enum Step {
     Leave(Child),
     /// What is below this pointer cannot be read.
     Lost(Child, Error),
+    /// What is below this pointer was written before what the walk is about, and is not read.
+    Older(Child),
 }
 
 /// Goes through a tree in order, node by node, from a certain key on. Damage costs what is below it and no more.
@@ -165,6 +167,8 @@ pub(crate) struct Walk<'r, R: ?Sized> {
     path_bytes: u64,
     /// Bytes that nodes of this tree may still take of the file.
     left: u64,
+    /// Nodes that lie before are not read.
+    since: u64,
 }
 
 struct Frame {
@@ -175,7 +179,12 @@ struct Frame {
 
 impl<'r, R: ReadAt + ?Sized> Walk<'r, R> {
     pub(crate) fn new(blocks: Blocks<'r, R>, state: &TreeState, from: Option<Key>) -> Self {
-        Self { blocks, from, root: state.root.clone(), path: Vec::new(), path_bytes: 0, left: blocks.end() }
+        Self { blocks, from, root: state.root.clone(), path: Vec::new(), path_bytes: 0, left: blocks.end(), since: 0 }
+    }
+
+    /// Passes over nodes that lie before the offset `since`.
+    pub(crate) fn since(self, since: u64) -> Self {
+        Self { since, ..self }
     }
 
     pub(crate) fn next(&mut self) -> Option<Step> {
@@ -199,6 +208,9 @@ impl<'r, R: ReadAt + ?Sized> Walk<'r, R> {
     }
 
     fn enter(&mut self, child: Child) -> Step {
+        if child.offset < self.since {
+            return Step::Older(child);
+        }
         match self.read(&child) {
             Ok((Node::Leaf(leaf), _)) => Step::Leaf(child, leaf),
             Ok((Node::Inner(children), cost)) => {
@@ -278,7 +290,7 @@ impl<R: ReadAt + ?Sized, T> Iterator for Entries<'_, R, T> {
             match self.walk.next()? {
                 Step::Leaf(_, leaf) => self.leaf = Some((leaf, 0)),
                 Step::Lost(_, error) => return Some(Err(error)),
-                Step::Enter | Step::Leave(_) => {}
+                Step::Enter | Step::Leave(_) | Step::Older(_) => {}
             }
         }
     }

@@ -63,7 +63,15 @@ impl<R: ReadAt> View<R> {
     /// Reads the trees and holds them against what is counted in them. Nothing in a view has a checksum, so that
     /// [`Level::Documents`] and beyond are the same as [`Level::Trees`].
     pub fn check(&self, level: Level) -> Report {
-        check_view(Blocks::new(&self.reader, self.header.place.offset), &self.header, level)
+        check_view(Blocks::new(&self.reader, self.header.place.offset), &self.header, level, 0)
+    }
+
+    /// As [`View::check`], but nodes that an `earlier` header of the same file knew are taken as checked before. Where
+    /// something is wrong, the whole file is checked.
+    pub fn check_appended(&self, level: Level, earlier: &ViewHeader) -> Report {
+        let blocks = Blocks::new(&self.reader, self.header.place.offset);
+        let report = check_view(blocks, &self.header, level, earlier.place.end);
+        if report.is_ok() { report } else { self.check(level) }
     }
 }
 

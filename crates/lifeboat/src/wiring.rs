@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use archive::Recipients;
 use connectors::source::{
-    CommandOptions, CommandSource, ComposeOptions, ComposeSource, FilesOptions, FilesSource, RunLine, SqliteOptions,
+    CommandOptions, CommandSource, ComposeOptions, ComposeSource, CouchDbOptions, CouchDbSource, FilesOptions, FilesSource, RunLine, SqliteOptions,
     SqliteSource,
 };
 use connectors::storage::{LocalStorage, SftpOptions, SftpStorage};
@@ -174,5 +174,11 @@ fn source(kind: &SourceKind, folder: &Path, environment: &Environment) -> Result
             trailer: command.trailer,
             folder: folder.to_owned(),
         })?),
+        SourceKind::CouchDb(couchdb) => Box::new(CouchDbSource::new(CouchDbOptions {
+            data: couchdb.data,
+            config: couchdb.config,
+            full_read: couchdb.full_read,
+            nouveau: couchdb.nouveau,
+        })),
     })
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use repository::backup::{self, BackupStats, Description, SnapshotWriter};
 use repository::lock::{Access, with_lock};
+use repository::source::Previous;
 use repository::{
     Capture, CaptureCx, Error, Event, Id, Identity, Index, Item, NodeKind, Problem, Repository, RunCx, Silent, Source,
     SourceError,
@@ -95,6 +96,10 @@ fn take_snapshot(
         previous.as_ref().and_then(|manifest| manifest.sources.get(name)).map_or(0, |record| record.tree.files)
     };
     let claimed = claims(cx, job.sources)?;
+    let previous_of = |name: &str| {
+        let (snapshot, _) = parent.as_ref()?;
+        Some(Previous { snapshot: *snapshot, facts: &previous.as_ref()?.sources.get(name)?.facts })
+    };
     let context = |name: &str| CaptureCx {
         events: cx.events,
         cancel: cx.cancel,
@@ -102,7 +107,7 @@ fn take_snapshot(
         claimed: &claimed,
         scratch,
         own_paths: job.own_paths,
-        previous: previous.as_ref().and_then(|manifest| Some(&manifest.sources.get(name)?.facts)),
+        previous: previous_of(name),
         look_only: false,
     };
     let captures = open_views(cx, &chosen, context)?;

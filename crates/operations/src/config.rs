@@ -38,7 +38,7 @@ pub use location::{
 pub use render::{NewConfig, NewCopy, NewSource, render};
 pub use secret::{CommandLine, Secret, SecretSource, Typed};
 pub use settings::{
-    CommandSettings, ComposeSettings, CopySettings, DrillSettings, FilesSettings, Layout, Settings, SourceKind,
+    CommandSettings, ComposeSettings, CopySettings, CouchDbSettings, DrillSettings, FilesSettings, Layout, Settings, SourceKind,
     SourceSettings, SqliteSettings, StackSettings,
 };
 pub use url::{Url, WrongUrl};

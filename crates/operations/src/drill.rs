@@ -13,6 +13,7 @@ use repository::fs::free_bytes;
 use repository::{Error, Event, Facts, FileKind, Id, Index, NodeKind, Problem, Repository, RunCx, SourceError};
 use repository::{receipt, restore, verify, walk};
 use serde::Serialize;
+use serde_json::Value;
 
 use crate::PROGRAM_VERSION;
 use crate::manifest::{Manifest, SourceRecord};
@@ -328,16 +329,24 @@ impl Drill<'_> {
 /// Room for folders and small files beside the bytes of a restore.
 const SPARE_BYTES: u64 = 64 << 20;
 
-/// What differs between recorded and recounted facts.
+/// What differs between recorded and recounted facts. Of facts that have parts, the parts that differ.
 pub fn differences(recorded: &Facts, found: &Facts) -> Vec<String> {
     let names: std::collections::BTreeSet<&String> = recorded.keys().chain(found.keys()).collect();
-    let differing = names.into_iter().filter(|name| recorded.get(*name) != found.get(*name));
-    differing
-        .map(|name| {
-            let show = |facts: &Facts| facts.get(name).map_or("nothing".to_owned(), ToString::to_string);
-            format!("{name}: {} instead of {}", show(found), show(recorded))
-        })
-        .collect()
+    let mut differences = Vec::new();
+    for name in names {
+        match (recorded.get(name), found.get(name)) {
+            (recorded, found) if recorded == found => {}
+            (Some(Value::Object(recorded)), Some(Value::Object(found))) => {
+                let parts = self::differences(recorded, found);
+                differences.extend(parts.into_iter().map(|part| format!("{name}: {part}")));
+            }
+            (recorded, found) => {
+                let show = |fact: Option<&Value>| fact.map_or("nothing".to_owned(), ToString::to_string);
+                differences.push(format!("{name}: {} instead of {}", show(found), show(recorded)));
+            }
+        }
+    }
+    differences
 }
 
 /// Notes the result in the copy. A copy that cannot be written can still be drilled; it is then said that nothing was

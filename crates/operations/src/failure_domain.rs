@@ -13,6 +13,7 @@ pub fn live(stack: &StackSettings) -> Live {
         SourceKind::Sqlite(sqlite) => &sqlite.paths[..],
         SourceKind::Compose(compose) => &compose.files[..],
         SourceKind::Command(_) => &[],
+        SourceKind::CouchDb(couchdb) => std::slice::from_ref(&couchdb.data),
     });
     Live { disks: paths.filter_map(|path| disk::of(&without_glob(path))).collect() }
 }

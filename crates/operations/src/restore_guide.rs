@@ -116,6 +116,16 @@ fn describe(name: &str, record: &SourceRecord, select: &str) -> String {
             "The output of a command, as one file. Get it with\n\n".to_owned()
                 + &format!("    restic dump latest {select} {} > dump\n", shell::quote(&format!("/{name}/FILE")))
         }
+        "couchdb" => format!(
+            "The data folder of a CouchDB lies below `/{name}` at the path it had on the host, each file as of a commit,\n\
+             and CouchDB's own configuration at its path. Never start CouchDB on a folder that lacks files: it makes\n\
+             missing shards anew, as empty. Get all of it with\n\n    \
+             restic restore latest {select} --include {} --target /restore\n\n\
+             Stop CouchDB, move its present data folder away, and copy the restored one to its place with `cp -a`; then the\n\
+             configuration, then start it. The node must have the name it had. In `lifeboat.json`, `checksums` says\n\
+             whether CouchDB 3.4 or newer is needed (`xxh3`), and `databases` how many documents each database has.\n",
+            shell::quote(&format!("/{name}"))
+        ),
         _ => String::new(),
     };
     text + "\n" + &place

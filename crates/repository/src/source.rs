@@ -3,12 +3,12 @@
 use std::collections::BTreeSet;
 use std::fmt;
 use std::fs::File;
-use std::io::Read;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Cancel, Clock, Error, Events, Node};
+use crate::{Cancel, Clock, Error, Events, Id, Node};
 
 /// Exact facts about captured data, taken at the same instant as the data: row counts, versions, fingerprints. They go
 /// into the manifest, and a drill compares them with what it counts in the restored data.
@@ -72,7 +72,7 @@ pub enum SourceError {
         path: PathBuf,
         /// What the system said.
         #[source]
-        error: std::io::Error,
+        error: io::Error,
     },
     /// The run was asked to stop.
     #[error("cancelled")]
@@ -81,11 +81,14 @@ pub enum SourceError {
 
 impl SourceError {
     /// Attaches the path that an I/O error is about.
-    pub fn io(path: impl Into<PathBuf>) -> impl FnOnce(std::io::Error) -> Self {
+    pub fn io(path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
         let path = path.into();
         move |error| Self::Io { path, error }
     }
 }
+
+/// Gives a file, opened now or earlier.
+pub type OpenFile = Box<dyn FnOnce() -> io::Result<File> + Send>;
 
 /// Where an entry's bytes come from.
 pub enum Data {
@@ -102,8 +105,8 @@ pub enum Data {
     /// The first bytes of a file that only ever grows, by the handle that was opened with the view: what it held then is
     /// read also if the file has grown since, or another took its name. The node says when that was.
     Prefix {
-        /// The open file.
-        file: File,
+        /// Gives the open file. Called only where it has to be read, so that what is unchanged need not be opened.
+        open: OpenFile,
         /// How many bytes.
         bytes: u64,
         /// What was read of it before may be relied on, so its tail alone is read.
@@ -145,6 +148,15 @@ pub enum Item {
     Problem(Problem),
 }
 
+/// What the parent snapshot says of a source.
+#[derive(Clone, Copy, Debug)]
+pub struct Previous<'a> {
+    /// The snapshot.
+    pub snapshot: Id,
+    /// The facts of the source in it.
+    pub facts: &'a Facts,
+}
+
 /// What a source is given to open its view.
 pub struct CaptureCx<'a> {
     /// Told of notes; problems are yielded as items instead.
@@ -159,8 +171,8 @@ pub struct CaptureCx<'a> {
     pub scratch: &'a Path,
     /// Host paths that are never captured, such as the repository itself and its scratch folder.
     pub own_paths: &'a [PathBuf],
-    /// The facts of this source in the parent snapshot.
-    pub previous: Option<&'a Facts>,
+    /// This source in the parent snapshot.
+    pub previous: Option<Previous<'a>>,
     /// A dry run: what there is is counted and no content is read, so nothing need be copied, and nothing may be started.
     pub look_only: bool,
 }

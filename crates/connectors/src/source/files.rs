@@ -13,16 +13,12 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use ignore::gitignore::Gitignore;
-use jiff::Timestamp;
 use repository::{Cancel, Capture, CaptureCx, Facts, Source, SourceError};
 
 use super::walk::compile_patterns;
 
 /// The kind's name in the configuration.
 pub const KIND: &str = "files";
-
-/// The fact that says when append-only files were last read in full, in RFC 3339.
-const FULL_READ_AT: &str = "full_read_at";
 
 /// What a [`FilesSource`] captures.
 #[derive(Clone, Debug, Default)]
@@ -65,25 +61,6 @@ impl FilesSource {
         let append_only = compile_patterns("append_only", &options.append_only)?;
         Ok(Self { options, exclude, append_only })
     }
-
-    /// Whether append-only files are due to be read in full, and since when they count as such.
-    fn full_read(&self, cx: &CaptureCx<'_>) -> FullRead {
-        let now = cx.clock.now();
-        let last = cx.previous.and_then(|facts| facts.get(FULL_READ_AT)?.as_str()?.parse::<Timestamp>().ok());
-        match last {
-            // A time ahead of the clock proves nothing.
-            Some(at) if at <= now && now.duration_since(at).unsigned_abs() < self.options.full_read => {
-                FullRead { is_due: false, at }
-            }
-            _ => FullRead { is_due: true, at: now },
-        }
-    }
-}
-
-/// When append-only files are read in full.
-struct FullRead {
-    is_due: bool,
-    at: Timestamp,
 }
 
 impl Source for FilesSource {

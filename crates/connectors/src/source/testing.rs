@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 
 use repository::clock::SimulatedClock;
 use repository::events::Recorded;
-use repository::{Cancel, CaptureCx, Data, Event, Facts, Item, Node, NodeKind, Source, SourceError};
+use repository::source::Previous;
+use repository::{Cancel, Capture, CaptureCx, Clock, Data, Event, Facts, Id, Item, Node, NodeKind, Source, SourceError};
 
 /// What a capture is given, with defaults.
 pub struct Setup {
@@ -18,6 +19,7 @@ pub struct Setup {
     pub look_only: bool,
     pub cancel: Cancel,
     pub clock: SimulatedClock,
+    pub events: Recorded,
 }
 
 impl Default for Setup {
@@ -30,6 +32,7 @@ impl Default for Setup {
             look_only: false,
             cancel: Cancel::new(),
             clock: SimulatedClock::new("2026-01-01T00:00:00Z".parse().unwrap()),
+            events: Recorded::default(),
         }
     }
 }
@@ -54,19 +57,28 @@ pub struct Captive {
 }
 
 impl Setup {
-    pub fn capture(&self, source: &dyn Source) -> Result<Captured, SourceError> {
-        let events = Recorded::default();
+    pub fn capture<'a>(&'a self, source: &'a dyn Source) -> Result<Captured, SourceError> {
+        self.capture_with(&self.clock, |cx| source.capture(cx))
+    }
+
+    /// Captures what `open` opens, by another clock.
+    pub fn capture_with<'a>(
+        &'a self,
+        clock: &'a dyn Clock,
+        open: impl FnOnce(&CaptureCx<'a>) -> Result<Box<dyn Capture + 'a>, SourceError>,
+    ) -> Result<Captured, SourceError> {
+        let noted = self.events.events().len();
         let cx = CaptureCx {
-            events: &events,
+            events: &self.events,
             cancel: &self.cancel,
-            clock: &self.clock,
+            clock,
             claimed: &self.claimed,
             scratch: self.scratch.path(),
             own_paths: &self.own_paths,
-            previous: self.previous.as_ref(),
+            previous: self.previous.as_ref().map(|facts| Previous { snapshot: Id::of(b"parent"), facts }),
             look_only: self.look_only,
         };
-        let mut capture = source.capture(&cx)?;
+        let mut capture = open(&cx)?;
         let (mut entries, mut problems) = (Vec::new(), Vec::new());
         while let Some(item) = capture.next()? {
             let entry = match item {
@@ -78,10 +90,10 @@ impl Setup {
             };
             let (append_only, is_stream, bytes) = match entry.data {
                 Data::None => (false, false, Vec::new()),
-                Data::Prefix { file, bytes, append_only } => {
+                Data::Prefix { open, bytes, append_only } => {
                     use std::os::unix::fs::FileExt as _;
                     let mut content = vec![0; bytes as usize];
-                    file.read_exact_at(&mut content, 0).unwrap();
+                    open().unwrap().read_exact_at(&mut content, 0).unwrap();
                     (append_only, false, content)
                 }
                 Data::File { path, append_only } => (append_only, false, std::fs::read(path).unwrap_or_default()),
@@ -97,7 +109,7 @@ impl Setup {
             entries.push(Captive { path: entry.path, node: entry.node, append_only, bytes, is_stream });
         }
         let facts = capture.finish()?;
-        let notes = events.events().into_iter().filter_map(|event| match event {
+        let notes = self.events.events().into_iter().skip(noted).filter_map(|event| match event {
             Event::Note(note) => Some(note),
             _ => None,
         });

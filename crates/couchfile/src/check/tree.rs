@@ -47,6 +47,24 @@ impl Tally {
         Self { alive, deleted, sizes }
     }
 
+    /// What a pointer's `reduction` says of all entries below it.
+    fn of_reduction(tree: TreeName, reduction: &[u8], offset: u64) -> Result<Self, Error> {
+        let terms = Terms::of_raw(reduction, offset)?;
+        let root = terms.root();
+        let counted = |alive| Self { alive, ..Self::NONE };
+        let tally = match tree {
+            TreeName::ById => Reduction::decode(root).map(|found| Self {
+                alive: found.alive,
+                deleted: found.deleted,
+                sizes: found.sizes,
+            }),
+            TreeName::BySeq | TreeName::PurgesByUuid | TreeName::PurgesBySeq => root.unsigned().map(counted),
+            TreeName::View(_) => root.tuple().and_then(|mut parts| parts.next()).and_then(Term::unsigned).map(counted),
+            TreeName::Local | TreeName::ViewById => Some(Self::NONE),
+        };
+        tally.ok_or(Error::Tree { offset, what: "the pointer to it does not say what it holds" })
+    }
+
     /// Whether an inner node's `reduction` says the same; what cannot be compared counts as the same.
     fn agrees(self, tree: TreeName, reduction: &[u8], offset: u64) -> Result<bool, Error> {
         let terms = Terms::of_raw(reduction, offset)?;
@@ -65,15 +83,17 @@ impl Tally {
     }
 }
 
-/// Goes through a tree and gives each entry to `entry`, which says what it counts for.
+/// Goes through a tree and gives each entry to `entry`, which says what it counts for. Of nodes that lie before the offset
+/// `since`, the pointers to them are believed.
 pub(super) fn check_tree<R: ReadAt + ?Sized>(
     blocks: Blocks<'_, R>,
     name: TreeName,
     state: &TreeState,
+    since: u64,
     report: &mut Report,
     mut entry: impl FnMut(&mut Report, Term<'_>, Term<'_>, u64) -> Result<Tally, Error>,
 ) {
-    let mut walk = Walk::new(blocks, state, None);
+    let mut walk = Walk::new(blocks, state, None).since(since);
     let mut check = TreeCheck { name, last_key: None, open: Vec::new() };
     while let Some(step) = walk.next() {
         match step {
@@ -90,6 +110,7 @@ pub(super) fn check_tree<R: ReadAt + ?Sized>(
                 let tally = check.open.pop().flatten();
                 check.ends(report, &child, tally);
             }
+            Step::Older(child) => check.older(report, child),
             Step::Lost(child, error) => {
                 check.lost(report, child.last_key, error);
                 check.count(None);
@@ -160,6 +181,13 @@ impl TreeCheck {
                 Err(error) => report.found(Subject::Tree(self.name), error),
             }
         }
+        self.count(tally);
+    }
+
+    fn older(&mut self, report: &mut Report, child: Child) {
+        let tally = Tally::of_reduction(self.name, &child.reduction, child.offset);
+        self.last_key = child.last_key.or(self.last_key.take());
+        let tally = tally.map_err(|error| report.found(Subject::Tree(self.name), error)).ok();
         self.count(tally);
     }
 

@@ -9,6 +9,7 @@
     reason = "all of this crate is tests: a failure has to end one, and a long run says what it did"
 )]
 
+mod appended;
 mod bounds;
 mod damage;
 mod fixtures;

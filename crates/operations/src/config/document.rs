@@ -259,6 +259,8 @@ pub struct SourceDocument {
     pub compose: Option<ComposeDocument>,
     /// What a command prints.
     pub command: Option<CommandDocument>,
+    /// The data folder of a CouchDB, captured consistently while it is in use.
+    pub couchdb: Option<CouchDbDocument>,
 }
 
 /// Files and folders.
@@ -320,6 +322,24 @@ pub struct CommandDocument {
     pub name: Option<Text>,
     /// A text that must end the output; without it, the run fails.
     pub trailer: Option<Text>,
+}
+
+/// The data folder of a CouchDB.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "couchdb", extend("required" = ["data"]))]
+pub struct CouchDbDocument {
+    /// The folder with `_dbs.couch` and `shards`.
+    pub data: Option<Text>,
+    /// CouchDB's own configuration: a folder such as `local.d`, or a file. Without the secret in it, passwords that an
+    /// application keeps in the database may be unreadable.
+    pub config: Option<Text>,
+    /// How often its files are read and checked in full, and not by what was added to them. Default: `7d`.
+    #[schemars(schema_with = "duration")]
+    pub full_read: Option<Text>,
+    /// Whether to keep Nouveau's indexes, which are built anew otherwise. Default: false.
+    #[schemars(schema_with = "boolean")]
+    pub nouveau: Option<Text>,
 }
 
 // Values that are not texts may still come out of the environment, so each of these allows `${VAR}`.

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::duration;
 use super::secret::CommandLine;
-use super::settings::{FilesSettings, SourceKind, SourceSettings};
+use super::settings::{CouchDbSettings, FilesSettings, SourceKind, SourceSettings};
 use super::url::Url;
 use crate::retention::Policy;
 use crate::{Fault, FaultKind};
@@ -225,6 +225,19 @@ impl Page {
                 }
                 if let Some(trailer) = &command.trailer {
                     self.text(5, "trailer", trailer);
+                }
+            }
+            SourceKind::CouchDb(couchdb) => {
+                let preset = CouchDbSettings::new(PathBuf::new());
+                self.path(5, "data", &couchdb.data)?;
+                if let Some(config) = &couchdb.config {
+                    self.path(5, "config", config)?;
+                }
+                if couchdb.full_read != preset.full_read {
+                    self.text(5, "full_read", &duration::show(couchdb.full_read));
+                }
+                if couchdb.nouveau {
+                    self.line(5, "nouveau: true");
                 }
             }
         }

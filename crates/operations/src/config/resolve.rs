@@ -10,7 +10,7 @@ use std::time::Duration;
 use jiff::tz::TimeZone;
 
 use super::document::{
-    CommandDocument, ComposeDocument, Document, DrillDocument, FilesDocument, RetentionDocument, SourceDocument,
+    CommandDocument, ComposeDocument, CouchDbDocument, Document, DrillDocument, FilesDocument, RetentionDocument, SourceDocument,
     SqliteDocument, StackDocument,
 };
 use super::duration;
@@ -18,7 +18,7 @@ use super::environment::Environment;
 use super::mistake::Mistake;
 use super::secret::{CommandLine, Secret, SecretSource, Typed};
 use super::settings::{
-    CommandSettings, ComposeSettings, CopySettings, DrillSettings, FilesSettings, Settings, SourceKind, SourceSettings,
+    CommandSettings, ComposeSettings, CopySettings, CouchDbSettings, DrillSettings, FilesSettings, Settings, SourceKind, SourceSettings,
     SqliteSettings, StackSettings,
 };
 use super::text::{Named, OneOrMany, Place, Text};
@@ -204,6 +204,7 @@ impl Resolver<'_> {
             source.sqlite.as_ref().map(|sqlite| self.sqlite(name, sqlite).map(SourceKind::Sqlite)),
             source.compose.as_ref().map(|compose| self.compose(name, compose).map(SourceKind::Compose)),
             source.command.as_ref().map(|command| self.command(name, command).map(SourceKind::Command)),
+            source.couchdb.as_ref().map(|couchdb| self.couchdb(name, couchdb).map(SourceKind::CouchDb)),
         ];
         let mut given = kinds.into_iter().flatten();
         match (given.next(), given.next()) {
@@ -216,7 +217,7 @@ impl Resolver<'_> {
                 Ok(settings)
             }
             (None, _) => Err(Mistake::at(name.place, "a source needs a kind with its options")
-                .with_hint("write for example `files: {paths: [/srv/data]}`; kinds: files, sqlite, compose, command")),
+                .with_hint("write for example `files: {paths: [/srv/data]}`; kinds: files, sqlite, compose, command, couchdb")),
             (Some(_), Some(_)) => Err(Mistake::at(name.place, "a source has one kind only")
                 .with_hint("make two sources of it, each with a name of its own")),
         }
@@ -270,6 +271,29 @@ impl Resolver<'_> {
             name: file,
             trailer: command.trailer.as_ref().map(|trailer| self.filled(trailer)).transpose()?,
         })
+    }
+
+    fn couchdb(&self, name: &Text, couchdb: &CouchDbDocument) -> Result<CouchDbSettings> {
+        let data = required(&couchdb.data, name, "data", "the data folder, such as `data: /opt/couchdb/data`")?;
+        let preset = CouchDbSettings::new(self.path(data)?);
+        Ok(CouchDbSettings {
+            config: couchdb.config.as_ref().map(|config| self.couchdb_config(config)).transpose()?,
+            full_read: match &couchdb.full_read {
+                None => preset.full_read,
+                Some(span) => self.duration(span)?,
+            },
+            nouveau: self.boolean(&couchdb.nouveau)?,
+            ..preset
+        })
+    }
+
+    fn couchdb_config(&self, config: &Text) -> Result<PathBuf> {
+        if self.text(config)?.starts_with("volume:") {
+            let what = "volumes of Docker are not supported by this version of Lifeboat";
+            return Err(Mistake::at(config.place, what)
+                .with_hint("name the volume's folder, such as /var/lib/docker/volumes/NAME/_data"));
+        }
+        self.path(config)
     }
 
     /// `x`, `x_file` or `x_command`: at most one.

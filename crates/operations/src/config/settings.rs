@@ -141,6 +141,9 @@ pub enum SourceKind {
     Compose(ComposeSettings),
     /// What a command prints.
     Command(CommandSettings),
+    /// The data folder of a CouchDB.
+    #[serde(rename = "couchdb")]
+    CouchDb(CouchDbSettings),
 }
 
 /// Files and folders.
@@ -161,6 +164,9 @@ pub struct FilesSettings {
     pub full_read: Duration,
 }
 
+/// How often files that only grow are read in full, where nothing is said.
+const FULL_READ: Duration = Duration::from_secs(7 * 86_400);
+
 impl FilesSettings {
     /// Everything below `paths`, with the defaults of a `files` source that says nothing else.
     pub fn new(paths: Vec<PathBuf>) -> Self {
@@ -170,7 +176,7 @@ impl FilesSettings {
             exclude_caches: false,
             one_file_system: false,
             append_only: vec!["*.couch".to_owned(), "*.view".to_owned()],
-            full_read: Duration::from_secs(7 * 86_400),
+            full_read: FULL_READ,
         }
     }
 }
@@ -206,6 +212,28 @@ pub struct CommandSettings {
     /// A text that must end the output.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub trailer: Option<String>,
+}
+
+/// The data folder of a CouchDB.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct CouchDbSettings {
+    /// The folder with `_dbs.couch` and `shards`, absolute.
+    pub data: PathBuf,
+    /// CouchDB's own configuration: a folder or a file, absolute.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub config: Option<PathBuf>,
+    /// How often its files are read and checked in full. Zero: every time.
+    #[serde(serialize_with = "show::duration")]
+    pub full_read: Duration,
+    /// Keep Nouveau's indexes.
+    pub nouveau: bool,
+}
+
+impl CouchDbSettings {
+    /// The folder `data`, with the defaults of a `couchdb` source that says nothing else.
+    pub fn new(data: PathBuf) -> Self {
+        Self { data, config: None, full_read: FULL_READ, nouveau: false }
+    }
 }
 
 impl Settings {
@@ -303,6 +331,7 @@ impl SourceKind {
             Self::Sqlite(_) => "sqlite",
             Self::Compose(_) => "compose",
             Self::Command(_) => "command",
+            Self::CouchDb(_) => "couchdb",
         }
     }
 }

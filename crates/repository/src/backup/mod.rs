@@ -285,8 +285,8 @@ impl SnapshotWriter<'_> {
         let read = match data {
             Data::None => read_file::Read::without_content(node),
             Data::File { path, append_only } => reader.file(&path, node, parent.as_ref(), append_only)?,
-            Data::Prefix { file, bytes, append_only } => {
-                reader.prefix(file, bytes, &path, node, parent.as_ref(), append_only)?
+            Data::Prefix { open, bytes, append_only } => {
+                reader.prefix(open, bytes, &path, node, parent.as_ref(), append_only)?
             }
             Data::Stream(stream) => reader.stream(stream, node)?,
         };

@@ -3,10 +3,7 @@
 
 use std::fs::File;
 use std::io::{self, Read as _, Seek as _, SeekFrom};
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
-
-use rustix::fs::OFlags;
 
 use super::tree_builder::{Content, Leaf};
 use crate::blob_writer::BlobWriter;
@@ -14,7 +11,8 @@ use crate::chunker::Chunker;
 use crate::format::pack::BlobKind;
 use crate::format::time::Time;
 use crate::limits::{APPEND_ONLY_SAMPLES, CHUNKS_QUEUED, READ_ATTEMPTS, READ_BYTES};
-use crate::{Error, Event, Id, Node, NodeKind, Problem, RunCx};
+use crate::source::OpenFile;
+use crate::{Error, Event, Id, Node, NodeKind, Problem, RunCx, fs};
 
 /// What came of reading an entry.
 pub(super) struct Read {
@@ -61,7 +59,7 @@ struct Version {
 impl Version {
     fn of(file: &File) -> io::Result<Self> {
         let stat = rustix::fs::fstat(file)?;
-        let node = crate::fs::node_of_stat(b"", &stat);
+        let node = fs::node_of_stat(b"", &stat);
         Ok(Self {
             bytes: node.size,
             mtime: node.mtime,
@@ -85,7 +83,7 @@ impl FileReader<'_> {
         if let Some(content) = self.unchanged(&node, parent) {
             return Ok(Read { reused: true, ..Read::of(node, content) });
         }
-        let (mut file, version) = match open(path).and_then(|file| Ok((Version::of(&file)?, file))) {
+        let (mut file, version) = match fs::open(path).and_then(|file| Ok((Version::of(&file)?, file))) {
             Ok((version, file)) if version.is_regular => (file, version),
             Ok(_) => return Ok(Read::failed(path, "it was replaced by something that is not a file")),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -120,10 +118,10 @@ impl FileReader<'_> {
         })
     }
 
-    /// Reads the first `bytes` of an open file that only grows. `path` is what it is called in messages.
+    /// Reads the first `bytes` of a file that only grows. `path` is what it is called in messages.
     pub fn prefix(
         &mut self,
-        mut file: File,
+        open: OpenFile,
         bytes: u64,
         path: &Path,
         mut node: Node,
@@ -135,8 +133,8 @@ impl FileReader<'_> {
             return Ok(Read { reused: true, ..Read::of(node, content) });
         }
         let failed = |error: io::Error| Read::failed(path, format!("cannot be read: {error}"));
-        let version = match Version::of(&file) {
-            Ok(version) => Version { bytes, ..version },
+        let (mut file, version) = match open().and_then(|file| Ok((Version::of(&file)?, file))) {
+            Ok((version, file)) => (file, Version { bytes, ..version }),
             Err(error) => return Ok(failed(error)),
         };
         let tail = match parent.filter(|_| append_only) {
@@ -349,15 +347,4 @@ fn settle_earlier(content: &mut [Content]) -> Result<(), Error> {
         *earlier = Content::Known(earlier.wait()?);
     }
     Ok(())
-}
-
-/// Opens without following a link and without waiting for a fifo's writer; without touching the time of the last read
-/// where the system allows that (for one's own files, or root).
-fn open(path: &Path) -> io::Result<File> {
-    let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    let open = |flags: OFlags| File::options().read(true).custom_flags(flags.bits() as i32).open(path);
-    match open(flags | OFlags::NOATIME) {
-        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => open(flags),
-        opened => opened,
-    }
 }

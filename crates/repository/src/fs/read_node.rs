@@ -25,6 +25,8 @@ pub struct ReadNode {
     pub node: Node,
     /// Why its extended attributes are not in the node.
     pub xattr_error: Option<io::Error>,
+    /// The file system it lies on, which the node itself keeps for few files only.
+    pub file_system: u64,
 }
 
 impl NodeReader {
@@ -41,7 +43,7 @@ impl NodeReader {
             Err(error) => (Vec::new(), Some(error)),
         };
         node.xattrs = xattrs;
-        Ok(ReadNode { node, xattr_error })
+        Ok(ReadNode { node, xattr_error, file_system: stat.st_dev })
     }
 
     /// The node of a `stat`, without link target and extended attributes.

@@ -222,7 +222,7 @@ impl Capture for PrefixCapture {
         let stat = rustix::fs::fstat(&file).unwrap();
         let mut node = repository::fs::NodeReader::default().from_stat(b"db.couch", &stat);
         node.device_id = stat.st_dev;
-        let data = Data::Prefix { file, bytes, append_only: true };
+        let data = Data::Prefix { open: Box::new(|| Ok(file)), bytes, append_only: true };
         let path = PathBuf::from(self.path.file_name().unwrap());
         Ok(Some(Item::Entry(Box::new(Entry { path, node, data }))))
     }

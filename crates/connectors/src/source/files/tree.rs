@@ -11,10 +11,10 @@ use std::rc::Rc;
 use repository::fs::{NodeReader, ReadNode};
 use repository::source::KEPT_FOLDER_PREFIXES;
 use repository::{Cancel, Capture, CaptureCx, Data, Entry, Event, Events, Facts, Item, NodeKind, Problem, SourceError};
-use serde_json::Value;
 
 use super::plan::{LeftOut, Plan, chosen_paths};
-use super::{FULL_READ_AT, FilesSource, FullRead};
+use super::FilesSource;
+use crate::source::full_read::FullRead;
 use crate::source::layout;
 use crate::source::walk::{CACHE_TAG, is_cache_tag, is_matched};
 
@@ -67,7 +67,7 @@ impl<'a> FilesCapture<'a> {
             cancel: cx.cancel,
             reader: NodeReader::default(),
             left_out,
-            full_read: source.full_read(cx),
+            full_read: FullRead::new(cx, source.options.full_read),
             open: Vec::new(),
             waiting: VecDeque::new(),
         };
@@ -160,7 +160,7 @@ impl<'a> FilesCapture<'a> {
             return;
         }
         match self.read(&host, chosen.is_some(), &plan) {
-            Ok(ReadNode { node, xattr_error }) => {
+            Ok(ReadNode { node, xattr_error, .. }) => {
                 if let Some(error) = xattr_error {
                     self.problem(&host, layout::xattrs(&error));
                 }
@@ -281,7 +281,7 @@ impl Capture for FilesCapture<'_> {
         }
         let mut facts = layout::paths_fact(self.source.options.paths.iter().map(PathBuf::as_path))?;
         if !self.source.append_only.is_empty() {
-            facts.insert(FULL_READ_AT.to_owned(), Value::from(self.full_read.at.to_string()));
+            self.full_read.note(&mut facts);
         }
         Ok(facts)
     }

@@ -169,16 +169,20 @@ fn bad_files_are_told_what_is_wrong_and_where_and_what_to_do() {
             add the command, such as `run: pg_dump mydb`
         source-compose-without-files.yaml:7:7: stacks.cht.sources.data: `files` is missing
             add for example `files: [/srv/data]`
+        source-couchdb-volume.yaml:7:52: stacks.cht.sources.data.couchdb.config: volumes of Docker are not supported by this version of Lifeboat
+            name the volume's folder, such as /var/lib/docker/volumes/NAME/_data
+        source-couchdb-without-data.yaml:7:7: stacks.cht.sources.data: `data` is missing
+            add the data folder, such as `data: /opt/couchdb/data`
         source-full-read.yaml:7:46: stacks.cht.sources.data.files.full_read: expected a span of time
             write it like 30m, 6h, 7d or 1h30m (w, d, h, m, s; here `m` is minutes)
         source-key-misspelt.yaml:7:22: stacks.cht.sources.data.files.pahts: unknown key `pahts`
             did you mean `paths`? known here: paths, exclude, exclude_caches, one_file_system, append_only, full_read
-        source-later-kind.yaml:7:14: stacks.cht.sources.data.couchdb: kind `couchdb` is not supported by this version of Lifeboat
-            it comes with a later one; this one has files, sqlite, compose, command
+        source-later-kind.yaml:7:14: stacks.cht.sources.data.postgres: kind `postgres` is not supported by this version of Lifeboat
+            it comes with a later one; this one has files, sqlite, compose, command, couchdb
         source-name-taken.yaml:8:7: stacks.cht.sources.lifeboat.json: `lifeboat.json` is the name of a file in every snapshot
             choose another name for the source
         source-nothing.yaml:7:7: stacks.cht.sources.data: a source needs a kind with its options
-            write for example `files: {paths: [/srv/data]}`; kinds: files, sqlite, compose, command
+            write for example `files: {paths: [/srv/data]}`; kinds: files, sqlite, compose, command, couchdb
         source-open-variable.yaml:7:29: stacks.cht.sources.data.command.run: `${` is not closed by `}`
             set the variable, give a default with ${VAR:-default}, or write $$ for a plain dollar
         source-paths-empty.yaml:7:29: stacks.cht.sources.data.files.paths: the list is empty
@@ -200,7 +204,7 @@ fn bad_files_are_told_what_is_wrong_and_where_and_what_to_do() {
         source-two-kinds.yaml:7:7: stacks.cht.sources.data: a source has one kind only
             make two sources of it, each with a name of its own
         source-unknown-kind.yaml:7:14: stacks.cht.sources.data.sqllite: unknown kind of source `sqllite`
-            did you mean `sqlite`? known here: files, sqlite, compose, command
+            did you mean `sqlite`? known here: files, sqlite, compose, command, couchdb
         source-yes.yaml:7:52: stacks.cht.sources.data.files.one_file_system: expected true or false
             write one of the two, in small letters
         stack-after-restore.yaml:7:5: stacks.cht.after_restore: `after_restore` is not supported by this version of Lifeboat

@@ -1,0 +1,451 @@
+//! The view: everything is opened in order, then yielded by path.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use couchfile::{Database, Level, View};
+use repository::source::OpenFile;
+use repository::{
+    Capture, CaptureCx, Data, Entry, Event, Events, Facts, Item, NodeKind, Problem, SourceError,
+};
+use serde_json::{Map, Value, json};
+
+use super::complete::{self, Completeness, NODES, SHARD_MAP};
+use super::damage::{self, Damage};
+use super::data_folder::{self, DataFolder, Found, Kind, Part};
+use super::facts::{self, Counted, DAMAGED, DATA, SEEN};
+use super::opener::{Handle, How, Opened, OpenedFile, Opener};
+use super::prefix::Prefix;
+use super::previous::{Before, Checked, Stamp};
+use super::{CouchDbOptions, config};
+use crate::source::full_read::FullRead;
+use crate::source::layout::{self, Placed, Step};
+
+/// Times that shards are looked for again that the shard map names and that are not there.
+const RESCANS: usize = 3;
+const RESCAN_PAUSE: Duration = Duration::from_millis(200);
+/// The database that CouchDB's secret decrypts.
+const VAULT: &str = "medic-vault";
+
+/// A file on its way into the snapshot.
+enum Leaf {
+    /// Opened with the view.
+    Opened(Box<OpenedFile>),
+    /// Read when it is its turn.
+    AsItLies,
+}
+
+/// The open view.
+pub struct CouchDbCapture<'a> {
+    events: &'a dyn Events,
+    root: PathBuf,
+    opener: Opener<'a>,
+    full_read: FullRead,
+    /// What is still to be opened lies here; what is to be yielded, in `steps`.
+    leaves: BTreeMap<PathBuf, Leaf>,
+    steps: Placed<Leaf>,
+    waiting: VecDeque<Item>,
+    is_done: bool,
+    counted: Counted,
+    owner: Option<String>,
+    damaged: Map<String, Value>,
+    seen: Map<String, Value>,
+    paths: Facts,
+}
+
+/// Opens the view. Of files whose handles need not be held, `handles` are.
+pub fn open<'a>(
+    options: &CouchDbOptions,
+    cx: &CaptureCx<'a>,
+    handles: u64,
+) -> Result<CouchDbCapture<'a>, SourceError> {
+    let root = layout::absolute(&options.data).map_err(SourceError::io(&options.data))?;
+    if !root.is_dir() {
+        let what = format!("data: {} is not a folder; name the one with `_dbs.couch` and `shards`", root.display());
+        return Err(SourceError::Unavailable { what });
+    }
+    let config = options.config.as_ref().map(|config| layout::absolute(config).map_err(SourceError::io(config)));
+    let config = config.transpose()?;
+    let before = Before::new(cx.previous, &layout::fact_key(&root));
+    let paths = layout::paths_fact([Some(root.as_path()), config.as_deref()].into_iter().flatten())?;
+    let mut capture = CouchDbCapture {
+        events: cx.events,
+        opener: Opener::new(cx, before, handles),
+        full_read: FullRead::new(cx, options.full_read),
+        leaves: BTreeMap::new(),
+        steps: Placed::new(BTreeMap::new()),
+        waiting: VecDeque::new(),
+        is_done: false,
+        counted: Counted::default(),
+        owner: None,
+        damaged: Map::new(),
+        seen: Map::new(),
+        paths,
+        root,
+    };
+    let root = capture.root.clone();
+    let folder = DataFolder::new(&root, options.nouveau, cx);
+    for part in Part::IN_ORDER {
+        capture.take_part(&folder, part, cx)?;
+        if part == Part::Top && !cx.look_only {
+            capture.read_shard_map();
+        }
+    }
+    if !cx.look_only {
+        capture.complete(&folder, cx)?;
+    }
+    capture.take_config(config.as_deref(), cx)?;
+    if !capture.leaves.keys().any(|path| Kind::of(path) == Kind::Database) {
+        capture.problem(&root, "there is no file of CouchDB in it; is its disk mounted?");
+    }
+    capture.steps = Placed::new(without_folders_on_the_way(std::mem::take(&mut capture.leaves)));
+    Ok(capture)
+}
+
+impl CouchDbCapture<'_> {
+    fn problem(&mut self, host: &Path, what: impl Into<String>) {
+        self.waiting.push_back(Item::Problem(Problem::new(host, what)));
+    }
+
+    /// Opens what a part of the folder holds and was not opened yet.
+    fn take_part(&mut self, folder: &DataFolder<'_>, part: Part, cx: &CaptureCx<'_>) -> Result<(), SourceError> {
+        let listing = folder.list(part)?;
+        self.waiting.extend(listing.problems.into_iter().map(Item::Problem));
+        listing.left_out.iter().for_each(|host| data_folder::note(cx, host));
+        for found in listing.found {
+            match found {
+                Found::File(host) if !cx.look_only => {
+                    if !self.leaves.contains_key(&host) {
+                        self.take(&host, folder.how(part, &host))?;
+                    }
+                }
+                Found::File(host) | Found::Beside(host) => {
+                    self.leaves.insert(host, Leaf::AsItLies);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn take(&mut self, host: &Path, how: How) -> Result<(), SourceError> {
+        let key = facts::key(&self.root, host);
+        match self.opener.open(host, &key, how)? {
+            Opened::File(file) => {
+                self.note(host, &key, &file);
+                self.leaves.insert(host.to_path_buf(), Leaf::Opened(file));
+            }
+            Opened::Compacted(compacted) => self.take(&compacted, how)?,
+            Opened::Beside => {
+                self.leaves.insert(host.to_path_buf(), Leaf::AsItLies);
+            }
+            Opened::Gone => self.gone(host, &key),
+            Opened::Failed(error) => self.problem(host, error.to_string()),
+        }
+        Ok(())
+    }
+
+    fn gone(&mut self, host: &Path, key: &str) {
+        for facts in [&mut self.counted.files, &mut self.counted.views, &mut self.seen, &mut self.damaged] {
+            facts.remove(key);
+        }
+        let what = format!("{}: vanished while it was being captured", host.display());
+        self.events.emit(Event::Note(what));
+    }
+
+    /// Puts what a file says of itself into the facts.
+    fn note(&mut self, host: &Path, key: &str, file: &OpenedFile) {
+        let before = self.opener.before;
+        self.seen.insert(key.to_owned(), Value::from(file.stamp.to_string()));
+        self.damaged.remove(key);
+        match (&file.header, &file.handle) {
+            // As long as it does not change, it stays as it was found.
+            (_, Handle::Unchanged) if before.damage(key).is_some() => {
+                let record = before.damage(key).cloned().unwrap_or_default();
+                self.damaged(host, key, record);
+            }
+            (Err(what), _) => {
+                let record = Damage::of_header(what.clone()).record(&before, file.kind, key);
+                self.damaged(host, key, record);
+            }
+            _ => {}
+        }
+        let noted = match file.kind {
+            Kind::Database => &mut self.counted.files,
+            Kind::View => &mut self.counted.views,
+            Kind::Other => return,
+        };
+        noted.remove(key);
+        if let Ok(Some(header)) = &file.header {
+            noted.insert(key.to_owned(), header.clone());
+            let went_back = before.file(file.kind, key).and_then(|known| went_back(known, header));
+            if let Some(what) = went_back.filter(|_| file.kind == Kind::Database) {
+                let good = before.good(file.kind, key).map_or(String::new(), |snapshot| {
+                    format!("; snapshot {} holds its newest good version", snapshot.short())
+                });
+                self.problem(host, format!("{what}{good}"));
+            }
+        }
+    }
+
+    fn damaged(&mut self, host: &Path, key: &str, record: Value) {
+        let path = host.strip_prefix(&self.root).unwrap_or(host).to_string_lossy();
+        self.waiting.push_back(Item::Problem(damage::problem(host, &path, &record)));
+        self.damaged.insert(key.to_owned(), record);
+    }
+
+    /// Reads the shard map and the nodes out of the files that were opened.
+    fn read_shard_map(&mut self) {
+        let cancel = self.opener.cancel;
+        let opened = |name: &str| match self.leaves.get(&self.root.join(name)) {
+            Some(Leaf::Opened(file)) => match &file.handle {
+                Handle::Held(held) => Database::open(Prefix { file: held, bytes: file.node.size, cancel }).ok(),
+                Handle::Released | Handle::Unchanged => None,
+            },
+            _ => None,
+        };
+        let nodes = opened(NODES).map(|database| complete::nodes(&database)).unwrap_or_default();
+        let shard_map = opened(SHARD_MAP);
+        let owner = shard_map.as_ref().and_then(complete::owner);
+        let (maps, error) = shard_map.as_ref().map(complete::maps).unwrap_or_default();
+        (self.counted.nodes, self.counted.maps, self.owner) = (nodes, maps, owner);
+        if let Some(error) = error {
+            let what = format!("the shard map of a database cannot be read, so whether all its shards are there: {error}");
+            self.problem(&self.root.join(SHARD_MAP), what);
+        }
+    }
+
+    /// Looks again for shards that are not there, since databases come and go meanwhile; says what lacks in the end.
+    fn complete(&mut self, folder: &DataFolder<'_>, cx: &CaptureCx<'_>) -> Result<(), SourceError> {
+        let others = cx.claimed.iter().filter(|path| **path != self.root);
+        let elsewhere = others.filter_map(|path| complete::owner_of_folder(path, cx.cancel)).collect();
+        let mut attempt = 0;
+        while attempt < RESCANS && !self.completeness(&elsewhere, |it| it.missing()).is_empty() {
+            attempt += 1;
+            self.opener.pause(RESCAN_PAUSE)?;
+            self.take(&self.root.join(SHARD_MAP), How::Read)?;
+            self.read_shard_map();
+            self.take_part(folder, Part::Shards, cx)?;
+        }
+        let root = self.root.clone();
+        let problems = self.completeness(&elsewhere, |it| it.problems(&root));
+        self.waiting.extend(problems.into_iter().map(Item::Problem));
+        Ok(())
+    }
+
+    fn completeness<T>(&self, elsewhere: &BTreeSet<String>, ask: impl FnOnce(Completeness<'_>) -> T) -> T {
+        ask(Completeness {
+            maps: &self.counted.maps,
+            nodes: &self.counted.nodes,
+            owner: self.owner.as_deref(),
+            elsewhere,
+            has: &|path| complete::is_captured(&self.leaves, &self.root, path),
+        })
+    }
+
+    fn take_config(&mut self, config: Option<&Path>, cx: &CaptureCx<'_>) -> Result<(), SourceError> {
+        let found = config.map(|config| config::find(config, cx.cancel)).transpose()?.unwrap_or_default();
+        self.waiting.extend(found.problems.into_iter().map(Item::Problem));
+        for path in found.paths {
+            self.leaves.entry(path).or_insert(Leaf::AsItLies);
+        }
+        if found.holds_secret || cx.look_only {
+            return Ok(());
+        }
+        let what = "CouchDB's secret is not in the snapshot; name the folder with CouchDB's own configuration as `config`, \
+                    such as `local.d`, with a `secret` in its section `[couch_httpd_auth]`";
+        match self.counted.maps.iter().any(|map| map.database == VAULT) {
+            true => {
+                let what = format!("{what}: without it, nobody can decrypt what is in database {VAULT}");
+                self.problem(config.unwrap_or(&self.root.clone()), what);
+            }
+            false => self.events.emit(Event::Note(what.to_owned())),
+        }
+        Ok(())
+    }
+
+    /// The file by its handle, checked as far as it is new.
+    fn opened(&mut self, host: &Path, file: Box<OpenedFile>) -> Result<Option<Item>, SourceError> {
+        let key = facts::key(&self.root, host);
+        let Some(file) = self.at_hand(host, &key, file)? else { return Ok(None) };
+        if let Some(error) = &file.xattr_error {
+            self.problem(host, layout::xattrs(error));
+        }
+        if let (Handle::Held(held), Ok(Some(_))) = (&file.handle, &file.header) {
+            let found = self.check(&key, held, &file);
+            self.opener.cancel.check()?;
+            if let Some(damage) = found {
+                let record = damage.record(&self.opener.before, file.kind, &key);
+                self.damaged(host, &key, record);
+            }
+        }
+        let OpenedFile { node, stamp, kind, handle, header, .. } = *file;
+        let append_only = kind != Kind::Other && header.is_ok() && !self.full_read.is_due;
+        let bytes = node.size;
+        let open: OpenFile = match handle {
+            Handle::Held(held) => Box::new(move || Ok(held)),
+            Handle::Released | Handle::Unchanged => {
+                let host = host.to_path_buf();
+                Box::new(move || reopen(&host, &stamp))
+            }
+        };
+        let data = Data::Prefix { open, bytes, append_only };
+        Ok(Some(Item::Entry(Box::new(Entry { path: layout::in_snapshot(host), node, data }))))
+    }
+
+    /// Opens a file again for which no handle was left. Where another took its name since, that one is cut anew.
+    fn at_hand(
+        &mut self,
+        host: &Path,
+        key: &str,
+        file: Box<OpenedFile>,
+    ) -> Result<Option<Box<OpenedFile>>, SourceError> {
+        if !matches!(file.handle, Handle::Released) {
+            return Ok(Some(file));
+        }
+        match self.opener.open(host, key, How::Kept)? {
+            Opened::File(again) if again.stamp.is_same_file(&file.stamp) => {
+                Ok(Some(Box::new(OpenedFile { handle: again.handle, ..*file })))
+            }
+            Opened::File(again) => {
+                self.note(host, key, &again);
+                Ok(Some(again))
+            }
+            Opened::Failed(error) => {
+                self.problem(host, error.to_string());
+                Ok(None)
+            }
+            Opened::Compacted(_) | Opened::Beside => {
+                self.problem(host, "a compaction of it ended halfway while it was being captured");
+                Ok(None)
+            }
+            Opened::Gone => {
+                self.gone(host, key);
+                Ok(None)
+            }
+        }
+    }
+
+    /// Holds the trees against what they repeat. Only what was written since the parent snapshot is read, unless a full
+    /// reading is due.
+    fn check(&self, key: &str, held: &File, file: &OpenedFile) -> Option<Damage> {
+        let cancel = self.opener.cancel;
+        let before = self.opener.before.checked(file.kind, key, held, &file.stamp, cancel);
+        let before = before.filter(|_| !self.full_read.is_due);
+        let prefix = Prefix { file: held, bytes: file.node.size, cancel };
+        let report = match file.kind {
+            Kind::Database => Database::open(prefix).map(|database| match before {
+                Some(Checked::Database(header)) => database.check_appended(Level::Trees, &header),
+                _ => database.check(Level::Trees),
+            }),
+            Kind::View => View::open(prefix).map(|view| match before {
+                Some(Checked::View(header)) => view.check_appended(Level::Trees, &header),
+                _ => view.check(Level::Trees),
+            }),
+            Kind::Other => return None,
+        };
+        match report {
+            Ok(report) => Damage::of_report(&report),
+            Err(error) => Some(Damage::of_header(error.to_string())),
+        }
+    }
+
+    /// A folder. Links lead to the data folder at most, so below it none are looked for.
+    fn folder(&mut self, host: &Path) -> Item {
+        let below = host.starts_with(&self.root) && host != self.root;
+        match self.opener.reader.read(host) {
+            Ok(read) if below && read.xattr_error.is_none() && read.node.kind == NodeKind::Dir => {
+                let path = layout::in_snapshot(host);
+                Item::Entry(Box::new(Entry { path, node: read.node, data: Data::None }))
+            }
+            _ => layout::folder_item(&self.opener.reader, host, &mut self.waiting),
+        }
+    }
+
+    fn as_it_lies(&mut self, host: &Path) -> Option<Item> {
+        let read = match self.opener.reader.read(host) {
+            Ok(read) => read,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                self.gone(host, &facts::key(&self.root, host));
+                return None;
+            }
+            Err(error) => return Some(Item::Problem(Problem::new(host, error.to_string()))),
+        };
+        if let Some(error) = read.xattr_error {
+            self.problem(host, layout::xattrs(&error));
+        }
+        let data = match read.node.kind {
+            NodeKind::File => Data::File { path: host.to_path_buf(), append_only: false },
+            _ => Data::None,
+        };
+        Some(Item::Entry(Box::new(Entry { path: layout::in_snapshot(host), node: read.node, data })))
+    }
+}
+
+impl Capture for CouchDbCapture<'_> {
+    fn next(&mut self) -> Result<Option<Item>, SourceError> {
+        loop {
+            self.opener.cancel.check()?;
+            if let Some(item) = self.waiting.pop_front() {
+                return Ok(Some(item));
+            }
+            let item = match self.steps.next() {
+                Some(Step::Folder(host)) => Some(self.folder(&host)),
+                Some(Step::Leaf(host, Leaf::Opened(file))) => self.opened(&host, file)?,
+                Some(Step::Leaf(host, Leaf::AsItLies)) => self.as_it_lies(&host),
+                None if self.waiting.is_empty() => {
+                    self.is_done = true;
+                    return Ok(None);
+                }
+                None => None,
+            };
+            if item.is_some() {
+                return Ok(item);
+            }
+        }
+    }
+
+    fn finish(self: Box<Self>) -> Result<Facts, SourceError> {
+        if !self.is_done {
+            return Err(SourceError::Invalid { what: "the data folder was not read to its end".to_owned() });
+        }
+        let mut facts = self.counted.into_facts();
+        self.full_read.note(&mut facts);
+        facts.extend(self.paths);
+        facts.insert(DATA.to_owned(), json!(layout::fact_key(&self.root)));
+        facts.insert(DAMAGED.to_owned(), self.damaged.into());
+        facts.insert(SEEN.to_owned(), self.seen.into());
+        Ok(facts)
+    }
+}
+
+/// A folder that was empty when it was listed may have got files until it was listed again.
+fn without_folders_on_the_way(leaves: BTreeMap<PathBuf, Leaf>) -> BTreeMap<PathBuf, Leaf> {
+    let mut next = leaves.keys().skip(1);
+    let on_the_way: BTreeSet<_> =
+        leaves.keys().filter(|path| next.next().is_some_and(|next| next.starts_with(path))).cloned().collect();
+    leaves.into_iter().filter(|(path, _)| !on_the_way.contains(path)).collect()
+}
+
+/// An older header than the parent snapshot had of the same file: what was committed since is lost, or somebody put an
+/// older copy in its place.
+fn went_back(before: &Value, now: &Value) -> Option<String> {
+    let seq = |facts: &Value| facts.get("update_seq").and_then(Value::as_u64);
+    let is_same = before.get("uuid").filter(|uuid| !uuid.is_null()) == now.get("uuid");
+    let (then, now) = (seq(before)?, seq(now)?);
+    (is_same && now < then).then(|| {
+        format!("it ends with update {now}, and had {then} in the last snapshot: later updates are lost, unless an older \
+                 copy was put in its place")
+    })
+}
+
+/// Opens a file by its name, if that is still the file that was seen.
+fn reopen(host: &Path, stamp: &Stamp) -> std::io::Result<File> {
+    let file = repository::fs::open(host)?;
+    let stat = rustix::fs::fstat(&file)?;
+    if (stat.st_dev, stat.st_ino) != (stamp.device, stamp.inode) {
+        return Err(std::io::Error::other("another file took its place while it was being captured"));
+    }
+    Ok(file)
+}

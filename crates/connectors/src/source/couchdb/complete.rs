@@ -1,0 +1,175 @@
+//! Whether every shard is there that the shard map names. CouchDB makes a missing one anew, as empty, and says nothing.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use couchfile::{Database, Error, ReadAt, ShardMap, ShardRange, shard_maps};
+use repository::{Cancel, Problem};
+
+use super::prefix::Prefix;
+
+/// The shard map, below the data folder.
+pub const SHARD_MAP: &str = "_dbs.couch";
+/// The nodes of the cluster.
+pub const NODES: &str = "_nodes.couch";
+/// Databases that a problem names one by one.
+const DATABASES_NAMED_MAX: usize = 20;
+
+/// Which ranges of a database lack.
+type Lacking = BTreeMap<String, Vec<ShardRange>>;
+
+/// The shard maps that can be read, and why others cannot.
+pub fn maps<R: ReadAt>(database: &Database<R>) -> (Vec<ShardMap>, Option<Error>) {
+    let (mut maps, mut failed) = (Vec::new(), None);
+    for map in shard_maps(database) {
+        match map {
+            Ok(map) => maps.push(map),
+            Err(error) => failed = Some(error),
+        }
+    }
+    (maps, failed)
+}
+
+/// The nodes that `_nodes.couch` names, sorted.
+pub fn nodes<R: ReadAt>(database: &Database<R>) -> Vec<String> {
+    let documents = database.documents().flatten();
+    documents.filter(|info| !info.deleted && info.id.contains('@')).map(|info| info.id).collect()
+}
+
+/// The node whose folder has this shard map: the one that opened the file last.
+pub fn owner<R: ReadAt>(shard_map: &Database<R>) -> Option<String> {
+    shard_map.header().epochs.first().map(|epoch| epoch.node.clone())
+}
+
+/// The owner of another data folder.
+pub fn owner_of_folder(folder: &Path, cancel: &Cancel) -> Option<String> {
+    let file = repository::fs::open(&folder.join(SHARD_MAP)).ok()?;
+    let bytes = file.metadata().ok()?.len();
+    owner(&Database::open(Prefix { file: &file, bytes, cancel }).ok()?)
+}
+
+/// What a shard map asks for, held against what is there.
+pub struct Completeness<'a> {
+    pub maps: &'a [ShardMap],
+    /// Nodes that `_nodes.couch` names.
+    pub nodes: &'a [String],
+    pub owner: Option<&'a str>,
+    /// Nodes whose folders other sources of the same stack capture.
+    pub elsewhere: &'a BTreeSet<String>,
+    /// Whether a file is there, by its path below the data folder.
+    pub has: &'a dyn Fn(&str) -> bool,
+}
+
+impl Completeness<'_> {
+    /// The node whose folder this is: the only one there is, else the owner of the shard map, which after a renaming may
+    /// still be the old name, else the one of whose shards most are here.
+    fn this_node(&self) -> Option<&str> {
+        if let [node] = self.nodes {
+            return Some(node);
+        }
+        let named: BTreeSet<&str> =
+            self.maps.iter().flat_map(|map| &map.by_node).map(|(node, _)| node.as_str()).collect();
+        if let Some(owner) = self.owner.filter(|owner| named.contains(owner)) {
+            return Some(owner);
+        }
+        let here = |node: &&str| {
+            let shards = self.maps.iter().flat_map(|map| map.shards_of(node));
+            shards.filter(|shard| (self.has)(&shard.file())).count()
+        };
+        named.into_iter().max_by_key(here)
+    }
+
+    /// Ranges of this node whose files are not here.
+    pub fn missing(&self) -> Lacking {
+        let node = self.this_node();
+        let on_node = |map: &ShardMap, range: &ShardRange| {
+            map.by_node.iter().any(|(name, ranges)| Some(name.as_str()) == node && ranges.contains(range))
+        };
+        self.lacking(|map, range| on_node(map, range))
+    }
+
+    /// Ranges of which no copy is here, by the node that has one.
+    fn on_other_nodes(&self) -> BTreeMap<&str, Lacking> {
+        let this = self.this_node();
+        let mut lacking: BTreeMap<&str, Lacking> = BTreeMap::new();
+        for map in self.maps {
+            for range in map.ranges() {
+                let holders: Vec<_> =
+                    map.by_node.iter().filter(|(_, ranges)| ranges.contains(&range)).map(|(node, _)| node).collect();
+                let is_covered = |node: &&String| Some(node.as_str()) == this || self.elsewhere.contains(*node);
+                if let Some(node) = holders.first().filter(|_| !holders.iter().any(is_covered)) {
+                    lacking.entry(node).or_default().entry(map.database.clone()).or_default().push(range);
+                }
+            }
+        }
+        lacking
+    }
+
+    fn lacking(&self, is_wanted: impl Fn(&ShardMap, &ShardRange) -> bool) -> Lacking {
+        let mut lacking = Lacking::new();
+        for map in self.maps {
+            for (node, _) in &map.by_node {
+                for shard in map.shards_of(node) {
+                    if is_wanted(map, &shard.range) && !(self.has)(&shard.file()) {
+                        lacking.entry(map.database.clone()).or_default().push(shard.range);
+                    }
+                }
+            }
+        }
+        lacking.values_mut().for_each(|ranges| {
+            ranges.sort_unstable();
+            ranges.dedup();
+        });
+        lacking
+    }
+
+    /// What the snapshot lacks, in words.
+    pub fn problems(&self, root: &Path) -> Vec<Problem> {
+        let mut problems: Vec<_> = by_ranges(self.missing())
+            .into_iter()
+            .map(|(ranges, databases)| {
+                let what = format!(
+                    "the shard map names shards whose files are not there, and CouchDB would make them anew, as empty: \
+                     {ranges} of {databases}"
+                );
+                Problem::new(&root.join("shards"), what)
+            })
+            .collect();
+        for (node, lacking) in self.on_other_nodes() {
+            for (ranges, databases) in by_ranges(lacking) {
+                let what = format!(
+                    "{ranges} of {databases}: on node {node}, whose files are not in this snapshot; add a source for \
+                     its data folder"
+                );
+                problems.push(Problem::new(root, what));
+            }
+        }
+        problems
+    }
+}
+
+/// Databases that lack the same ranges, together.
+fn by_ranges(lacking: Lacking) -> Vec<(String, String)> {
+    let mut grouped: BTreeMap<Vec<ShardRange>, Vec<String>> = BTreeMap::new();
+    for (database, ranges) in lacking {
+        grouped.entry(ranges).or_default().push(database);
+    }
+    let shown = |ranges: Vec<ShardRange>| ranges.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    grouped
+        .into_iter()
+        .map(|(ranges, databases)| {
+            let more = databases.len().saturating_sub(DATABASES_NAMED_MAX);
+            let mut named = databases.into_iter().take(DATABASES_NAMED_MAX).collect::<Vec<_>>().join(", ");
+            if more > 0 {
+                named.push_str(&format!(" and {more} more databases"));
+            }
+            (shown(ranges), named)
+        })
+        .collect()
+}
+
+/// Whether a shard is among the files that were captured, also in the form that a compaction left.
+pub fn is_captured<T>(leaves: &BTreeMap<PathBuf, T>, root: &Path, path: &str) -> bool {
+    leaves.contains_key(&root.join(path))
+        || leaves.contains_key(&root.join(format!("{path}{}", super::data_folder::COMPACTED)))
+}

@@ -1,0 +1,125 @@
+//! Counts the facts again in a restored folder, and reads every document and attachment of every file in it.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+
+use couchfile::{Database, Level, View};
+use repository::{Cancel, Facts, SourceError};
+use serde_json::{Map, Value};
+
+use super::complete::{self, NODES, SHARD_MAP};
+use super::damage::Damage;
+use super::data_folder::Kind;
+use super::facts::{self, Counted, DAMAGED, DATA, SEEN};
+use super::prefix::Prefix;
+use super::previous::Before;
+use crate::source::full_read::FULL_READ_AT;
+use crate::source::layout;
+use crate::source::walk::{Seen, walk};
+
+/// Facts that cannot be seen in a restored folder.
+const CARRIED: [&str; 3] = [DATA, SEEN, FULL_READ_AT];
+
+/// Recounts the facts. What is wrong with a file that was not damaged when it was captured is one more record of damage.
+pub fn examine(dir: &Path, recorded: &Facts, cancel: &Cancel) -> Result<Facts, SourceError> {
+    let mut found = Facts::new();
+    if let Some(root) = recorded.get(DATA).and_then(Value::as_str).and_then(|data| layout::restored(dir, data)) {
+        found = recount(&root, recorded, cancel)?;
+    }
+    for name in CARRIED {
+        found.extend(recorded.get(name).map(|fact| (name.to_owned(), fact.clone())));
+    }
+    Ok(found)
+}
+
+fn recount(root: &Path, recorded: &Facts, cancel: &Cancel) -> Result<Facts, SourceError> {
+    let none = Map::new();
+    let damaged = recorded.get(DAMAGED).and_then(Value::as_object).unwrap_or(&none);
+    let waiting = Mutex::new(files(root, cancel)?.into_iter());
+    let next = || waiting.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).next();
+    let results = Mutex::new((Counted::default(), damaged.clone()));
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                while let Some((host, kind)) = next() {
+                    if cancel.is_cancelled() {
+                        return;
+                    }
+                    let key = facts::key(root, &host);
+                    let (header, damage) = read(&host, kind, !damaged.contains_key(&key), cancel);
+                    let mut results = results.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+                    let (counted, all_damage) = &mut *results;
+                    let noted = if kind == Kind::View { &mut counted.views } else { &mut counted.files };
+                    noted.extend(header.map(|header| (key.clone(), header)));
+                    if let Some(damage) = damage.filter(|_| !damaged.contains_key(&key)) {
+                        let record = damage.record(&Before::new(None, ""), kind, &key);
+                        all_damage.insert(key, record);
+                    }
+                }
+            });
+        }
+    });
+    cancel.check()?;
+    let (mut counted, damaged) = results.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner());
+    if let Some(database) = open(&root.join(NODES)) {
+        counted.nodes = complete::nodes(&database);
+    }
+    if let Some(database) = open(&root.join(SHARD_MAP)) {
+        counted.maps = complete::maps(&database).0;
+    }
+    let mut found = counted.into_facts();
+    found.insert(DAMAGED.to_owned(), damaged.into());
+    Ok(found)
+}
+
+/// Database and view files. What else there is says nothing of itself, and is compared byte by byte.
+fn files(root: &Path, cancel: &Cancel) -> Result<Vec<(PathBuf, Kind)>, SourceError> {
+    let mut files = Vec::new();
+    let mut unreadable = None;
+    walk(root, cancel, &mut |seen| {
+        match seen {
+            Seen::Entry(path, file_type) if file_type.is_file() => match Kind::of(path) {
+                Kind::Other => {}
+                kind => files.push((path.to_path_buf(), kind)),
+            },
+            Seen::Unreadable(folder, error) if folder != root => unreadable = Some((folder.to_path_buf(), error)),
+            _ => {}
+        }
+        true
+    })?;
+    match unreadable {
+        Some((path, error)) => Err(SourceError::Io { path, error }),
+        None => Ok(files),
+    }
+}
+
+/// What the header says, and what is wrong with the file.
+fn read(host: &Path, kind: Kind, is_checked: bool, cancel: &Cancel) -> (Option<Value>, Option<Damage>) {
+    let opened = repository::fs::open(host).and_then(|file| Ok((file.metadata()?.len(), file)));
+    let (bytes, file) = match opened {
+        Ok(opened) => opened,
+        Err(error) => return (None, Some(Damage::of_header(error.to_string()))),
+    };
+    let prefix = Prefix { file: &file, bytes, cancel };
+    let checked = |report| Damage::of_report(&report);
+    let found = match kind {
+        Kind::View => View::open(prefix).map(|view| {
+            let damage = is_checked.then(|| checked(view.check(Level::Attachments))).flatten();
+            (facts::of_view(&view), damage)
+        }),
+        Kind::Database | Kind::Other => Database::open(prefix).map(|database| {
+            let damage = is_checked.then(|| checked(database.check(Level::Attachments))).flatten();
+            (facts::of_database(&database), damage)
+        }),
+    };
+    match found {
+        Ok((header, damage)) => (Some(header), damage),
+        Err(error) => (None, Some(Damage::of_header(error.to_string()))),
+    }
+}
+
+fn open(host: &Path) -> Option<Database<File>> {
+    Database::open(repository::fs::open(host).ok()?).ok()
+}

@@ -1,0 +1,130 @@
+//! What the parent snapshot says of each file, so that what did not change since need not be opened, and of what grew only
+//! the new part be checked.
+
+use std::fmt;
+use std::fs::File;
+
+use couchfile::{Database, Header, View, ViewHeader};
+use repository::format::time::Time;
+use repository::source::Previous;
+use repository::{Cancel, Facts, Id, Node};
+use serde_json::Value;
+
+use super::data_folder::Kind;
+use super::facts::{DAMAGED, DATA, FILES, SEEN, VIEWS};
+use super::prefix::Prefix;
+
+/// The parent snapshot's facts, where they are about the same folder.
+#[derive(Clone, Copy)]
+pub struct Before<'a>(Option<Previous<'a>>);
+
+impl<'a> Before<'a> {
+    pub fn new(previous: Option<Previous<'a>>, data: &str) -> Self {
+        let is_same = |facts: &Facts| facts.get(DATA).and_then(Value::as_str) == Some(data);
+        Self(previous.filter(|previous| is_same(previous.facts)))
+    }
+
+    fn fact(&self, fact: &str, key: &str) -> Option<&'a Value> {
+        self.0?.facts.get(fact)?.get(key)
+    }
+
+    /// What was noted of a database or view file.
+    pub fn file(&self, kind: Kind, key: &str) -> Option<&'a Value> {
+        self.fact(if kind == Kind::View { VIEWS } else { FILES }, key)
+    }
+
+    /// Whether the file is what it was.
+    pub fn is_unchanged(&self, key: &str, stamp: &Stamp) -> bool {
+        self.fact(SEEN, key).and_then(Value::as_str).is_some_and(|seen| seen == stamp.to_string())
+    }
+
+    pub fn damage(&self, key: &str) -> Option<&'a Value> {
+        self.fact(DAMAGED, key)
+    }
+
+    /// The snapshot that holds the file whole, where it does.
+    pub fn good(&self, kind: Kind, key: &str) -> Option<Id> {
+        self.file(kind, key).filter(|_| self.damage(key).is_none())?;
+        Some(self.0?.snapshot)
+    }
+
+    /// Up to where the open file is the one that was captured and found whole then.
+    pub fn checked(&self, kind: Kind, key: &str, file: &File, stamp: &Stamp, cancel: &Cancel) -> Option<Checked> {
+        let seen = Stamp::parse(self.fact(SEEN, key)?.as_str()?)?;
+        self.good(kind, key)?;
+        let fact = self.file(kind, key)?;
+        if !seen.is_same_file(stamp) || stamp.size < seen.size {
+            return None;
+        }
+        let number = |name: &str| fact.get(name).and_then(Value::as_u64);
+        let before = Prefix { file, bytes: number("bytes")?, cancel };
+        let is_same = |offset: u64, seq: u64| number("header") == Some(offset) && number("update_seq") == Some(seq);
+        match kind {
+            Kind::Database => {
+                let database = Database::open(before).ok()?;
+                let header = database.header();
+                let is_same = is_same(header.place.offset, header.update_seq)
+                    && header.uuid.as_deref() == fact.get("uuid").and_then(Value::as_str);
+                is_same.then(|| Checked::Database(Box::new(header.clone())))
+            }
+            Kind::View => {
+                let view = View::open(before).ok()?;
+                let header = view.header();
+                is_same(header.place.offset, header.update_seq).then(|| Checked::View(Box::new(header.clone())))
+            }
+            Kind::Other => None,
+        }
+    }
+}
+
+/// A header up to which a file was checked before.
+pub enum Checked {
+    Database(Box<Header>),
+    View(Box<ViewHeader>),
+}
+
+/// What of a file changes when its content does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stamp {
+    pub device: u64,
+    pub inode: u64,
+    pub size: u64,
+    mtime: Time,
+    ctime: Time,
+}
+
+impl Stamp {
+    pub fn of(node: &Node, device: u64) -> Self {
+        Self {
+            device,
+            inode: node.inode,
+            size: node.size,
+            mtime: node.mtime,
+            ctime: node.ctime,
+        }
+    }
+
+    /// Whether both are one file, however much was appended to it.
+    pub fn is_same_file(&self, other: &Self) -> bool {
+        (self.device, self.inode) == (other.device, other.inode)
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        let mut parts = text.split(':');
+        let [device, inode, size] = [parts.next()?, parts.next()?, parts.next()?].map(|part| part.parse().ok());
+        let mut time = || {
+            let (seconds, nanoseconds) = parts.next()?.split_once('.')?;
+            Some(Time { seconds: seconds.parse().ok()?, nanoseconds: nanoseconds.parse().ok()? })
+        };
+        Some(Self { device: device?, inode: inode?, size: size?, mtime: time()?, ctime: time()? })
+    }
+}
+
+/// `device:inode:size:mtime:ctime`, times in seconds with nine digits behind the point.
+impl fmt::Display for Stamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { device, inode, size, mtime, ctime } = self;
+        let (m, c) = (mtime.nanoseconds, ctime.nanoseconds);
+        write!(f, "{device}:{inode}:{size}:{}.{m:09}:{}.{c:09}", mtime.seconds, ctime.seconds)
+    }
+}

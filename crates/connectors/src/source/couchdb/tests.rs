@@ -1,0 +1,9 @@
+//! Captures of data folders that a `CouchWriter` wrote, or the one of a CHT host in the fixtures of `couchfile`.
+
+mod checked;
+mod cut;
+mod examined;
+mod scene;
+mod shards;
+mod writing;
+

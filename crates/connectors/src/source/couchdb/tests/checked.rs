@@ -1,0 +1,135 @@
+//! What changed is checked, what did not is not even opened, and damage is told for as long as it lasts.
+
+use std::fs;
+use std::time::Duration;
+
+use repository::Id;
+use serde_json::{Value, json};
+
+use super::scene::{RANGES, Scene, shard};
+use crate::source::couchdb::previous::Stamp;
+
+/// Makes the next capture believe that it has seen the file as it is now.
+fn pretend_unchanged(scene: &mut Scene, file: &str) {
+    let read = repository::fs::NodeReader::default().read(&scene.path(file)).unwrap();
+    let stamp = Stamp::of(&read.node, read.file_system).to_string();
+    scene.setup.previous.as_mut().unwrap()["seen"][file] = Value::from(stamp);
+}
+
+#[test]
+fn a_file_that_is_unchanged_is_not_opened() {
+    let mut scene = Scene::new();
+    let first = scene.capture_next();
+    assert!(first.entries.iter().all(|entry| !entry.append_only), "the first reading is a full one");
+    let file = shard(RANGES[0], "medic");
+    let bytes = fs::read(scene.path(&file)).unwrap();
+    fs::write(scene.path(&file), vec![0; bytes.len() * 2]).unwrap();
+    pretend_unchanged(&mut scene, &file);
+    let second = scene.capture();
+    assert_eq!(second.problems, [""; 0], "it holds nothing but zeros, and nobody looked");
+    let entry = second.get(&scene.path(&file));
+    assert_eq!((entry.node.size, entry.append_only), (bytes.len() as u64, true));
+    assert_eq!(second.facts["files"], first.facts["files"]);
+    // Otherwise it is looked into.
+    scene.setup.previous = Some(first.facts);
+    assert_eq!(scene.capture().problems.len(), 1);
+}
+
+#[test]
+fn an_unchanged_folder_has_unchanged_facts() {
+    let mut scene = Scene::new();
+    let first = scene.capture_next();
+    scene.setup.clock.advance(Duration::from_secs(86_400));
+    let second = scene.capture_next();
+    assert_eq!(first.facts, second.facts);
+    assert_eq!(first.facts["databases"]["medic"]["documents"], 2);
+    assert_eq!(first.facts["databases"]["medic"]["shards"], 2);
+    assert_eq!(first.facts["nodes"], json!(["couchdb@127.0.0.1"]));
+    assert_eq!(first.facts["checksums"], json!(["md5"]));
+    scene.setup.clock.advance(Duration::from_secs(7 * 86_400));
+    let third = scene.capture();
+    assert_eq!(third.facts["full_read_at"], "2026-01-09T00:00:00Z");
+    assert!(third.entries.iter().all(|entry| !entry.append_only));
+}
+
+#[test]
+fn damage_is_named_with_its_documents_and_the_last_good_snapshot_for_as_long_as_it_lasts() {
+    let mut scene = Scene::new();
+    let file = shard(RANGES[0], "medic");
+    let path = scene.path(&file);
+    let mut writer = super::scene::writer(&path);
+    for number in 0..30 {
+        writer.put(&format!("patient-{number:02}"), &json!({"n": number})).unwrap();
+    }
+    writer.commit().unwrap();
+    assert_eq!(scene.capture_next().problems, [""; 0]);
+    let whole = fs::read(&path).unwrap();
+    // The file grows by a commit, whose tree by id is then damaged: all documents are out of reach by their ids.
+    writer.put("patient-30", &json!({"n": 30})).unwrap();
+    writer.commit().unwrap();
+    let mut bytes = fs::read(&path).unwrap();
+    let needle = b"kp_node";
+    let at = whole.len() + bytes[whole.len()..].windows(needle.len()).position(|part| part == needle).unwrap();
+    bytes[at] = b'x';
+    fs::write(&path, &bytes).unwrap();
+    let good = Id::of(b"parent");
+    let expected = format!("snapshot {} holds its newest good version", good.short());
+    for day in 0..3 {
+        let captured = scene.capture_next();
+        let problem = captured.problems.first().unwrap_or_else(|| panic!("day {day}: {captured:?}"));
+        assert_eq!(captured.problems.len(), 1, "{:?}", captured.problems);
+        assert!(problem.contains("database medic, shard 00000000-7fffffff: the tree of documents by id"), "{problem}");
+        assert!(problem.contains("(31): patient-00, patient-01,") && problem.contains(&expected), "{problem}");
+        assert!(captured.get(&path).bytes == bytes, "it is captured all the same");
+        let record = &captured.facts["damaged"][&file];
+        assert_eq!((&record["good_in"], &record["documents_total"]), (&json!(good.to_hex()), &json!(31)));
+        assert_eq!(record["documents"].as_array().unwrap().len(), 20);
+        if day == 1 {
+            // It changes, and stays damaged.
+            fs::write(&path, &bytes).unwrap();
+        }
+    }
+    fs::write(&path, &whole).unwrap();
+    let captured = scene.capture();
+    assert_eq!(captured.facts["damaged"], json!({}));
+    assert!(captured.problems[0].contains("it ends with update 30, and had 31"), "{:?}", captured.problems);
+}
+
+#[test]
+fn a_file_without_a_header_is_captured_whole_and_named() {
+    let mut scene = Scene::new();
+    let file = shard(RANGES[1], "medic");
+    let path = scene.path(&file);
+    scene.capture_next();
+    fs::write(&path, vec![0; 9000]).unwrap();
+    for _ in 0..2 {
+        let captured = scene.capture_next();
+        let [problem] = &captured.problems[..] else { panic!("{:?}", captured.problems) };
+        assert!(problem.contains("medic, shard 80000000-ffffffff: there is no valid header"), "{problem}");
+        assert!(problem.contains(&Id::of(b"parent").short()), "{problem}");
+        assert_eq!((captured.get(&path).bytes.len(), captured.get(&path).append_only), (9000, false));
+        assert_eq!(captured.facts["files"].get(&file), None);
+        assert_eq!(captured.facts["databases"]["medic"]["shards"], 1);
+    }
+}
+
+#[test]
+fn a_commit_that_is_lost_is_noticed() {
+    let mut scene = Scene::new();
+    let path = scene.path(&shard(RANGES[0], "medic"));
+    let before = fs::read(&path).unwrap();
+    let mut writer = super::scene::writer(&path);
+    writer.put("a", &json!({})).unwrap();
+    writer.commit().unwrap();
+    let cut = fs::metadata(&path).unwrap().len();
+    writer.put("b", &json!({})).unwrap();
+    writer.commit().unwrap();
+    scene.capture_next();
+    fs::OpenOptions::new().write(true).open(&path).unwrap().set_len(cut + 100).unwrap();
+    let captured = scene.capture();
+    let [problem] = &captured.problems[..] else { panic!("{:?}", captured.problems) };
+    assert!(problem.contains("it ends with update 1, and had 2"), "{problem}");
+    // Another file under the same name is no loss.
+    fs::write(&path, before).unwrap();
+    assert_eq!(scene.capture().problems, [""; 0]);
+}

@@ -1,0 +1,81 @@
+//! What a drill finds in a restored folder.
+
+use std::fs;
+use std::path::Path;
+
+use couchfile::{Database, Leaf};
+use repository::{Cancel, Facts};
+use serde_json::json;
+
+use super::scene::{RANGES, Scene, shard};
+use crate::source::examine;
+
+fn examined(dir: &Path, facts: &Facts) -> Facts {
+    examine("couchdb", dir, facts, &Cancel::new()).unwrap()
+}
+
+#[test]
+fn a_restored_folder_has_the_recorded_facts_until_something_is_missing() {
+    let scene = Scene::new();
+    let captured = scene.capture();
+    let dir = tempfile::tempdir().unwrap();
+    captured.restore(dir.path());
+    assert_eq!(examined(dir.path(), &captured.facts), captured.facts);
+    let restored = |file: &str| dir.path().join(scene.path(file).strip_prefix("/").unwrap());
+    let path = restored(&shard(RANGES[0], "medic"));
+    let bytes = fs::read(&path).unwrap();
+    // Shorter by a commit.
+    fs::write(&path, &bytes[..bytes.len() - 1]).unwrap();
+    assert_ne!(examined(dir.path(), &captured.facts)["databases"], captured.facts["databases"]);
+    fs::remove_file(&path).unwrap();
+    assert_ne!(examined(dir.path(), &captured.facts)["files"], captured.facts["files"]);
+    fs::write(&path, &bytes).unwrap();
+    fs::remove_file(restored("_dbs.couch")).unwrap();
+    assert_ne!(examined(dir.path(), &captured.facts)["databases"], captured.facts["databases"]);
+}
+
+#[test]
+fn what_was_damaged_when_it_was_captured_is_no_difference() {
+    let scene = Scene::new();
+    fs::write(scene.path(&shard(RANGES[0], "medic")), vec![1; 5000]).unwrap();
+    let captured = scene.capture();
+    assert_eq!(captured.problems.len(), 1);
+    let dir = tempfile::tempdir().unwrap();
+    captured.restore(dir.path());
+    assert_eq!(examined(dir.path(), &captured.facts), captured.facts);
+}
+
+#[test]
+fn any_changed_byte_of_any_document_is_a_difference_that_names_it() {
+    let scene = Scene::new();
+    let file = shard(RANGES[0], "medic");
+    let path = scene.path(&file);
+    let mut writer = super::scene::writer(&path);
+    for number in 0..6 {
+        writer.put(&format!("patient-{number}"), &json!({"n": number, "name": "x".repeat(number * 10)})).unwrap();
+    }
+    writer.commit().unwrap();
+    let captured = scene.capture();
+    let dir = tempfile::tempdir().unwrap();
+    captured.restore(dir.path());
+    let path = dir.path().join(path.strip_prefix("/").unwrap());
+    let bytes = fs::read(&path).unwrap();
+    let database = Database::open(&bytes).unwrap();
+    let mut changed = 0;
+    for info in database.documents().map(Result::unwrap) {
+        let leaf: Leaf<'_> = info.leaves()[0];
+        let start = leaf.body().unwrap().offset;
+        let length = database.read(&info.id, leaf).unwrap().unwrap().stored_length;
+        // Behind the chunk's own length; the first byte of a block belongs to nothing.
+        for at in (start + 4..start + length).filter(|at| at % 4096 != 0) {
+            let mut bytes = bytes.clone();
+            bytes[at as usize] ^= 1 << (at % 8);
+            fs::write(&path, &bytes).unwrap();
+            let found = examined(dir.path(), &captured.facts);
+            let documents = &found["damaged"][&file]["documents"];
+            assert_eq!(*documents, json!([info.id]), "byte {at}: {}", found["damaged"]);
+            changed += 1;
+        }
+    }
+    assert!(changed > 300, "{changed}");
+}

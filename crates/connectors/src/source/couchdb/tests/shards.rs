@@ -1,0 +1,84 @@
+//! Every shard that the shard map names is there, or is named.
+
+use std::fs;
+
+use serde_json::json;
+
+use super::scene::{Hook, NODE, RANGES, Scene, shard};
+use crate::source::couchdb::capture;
+
+#[test]
+fn a_shard_that_is_not_there_is_named() {
+    let scene = Scene::new();
+    fs::remove_file(scene.path(&shard(RANGES[1], "medic"))).unwrap();
+    let captured = scene.capture();
+    let [problem] = &captured.problems[..] else { panic!("{:?}", captured.problems) };
+    assert!(problem.contains("80000000-ffffffff of medic"), "{problem}");
+    assert_eq!(captured.facts["databases"]["medic"]["shards"], 1);
+}
+
+#[test]
+fn a_database_that_is_created_or_deleted_meanwhile_is_no_problem() {
+    // Its files come after the first look.
+    let scene = Scene::new();
+    scene.write_maps(&["medic", "medic-sentinel", "new"]);
+    let options = scene.options();
+    let clock = Hook::new(|| drop(scene.create("new")));
+    let captured = scene.setup.capture_with(&clock, |cx| Ok(Box::new(capture::open(&options, cx, 100)?))).unwrap();
+    assert_eq!(captured.problems, [""; 0]);
+    assert_eq!(captured.facts["databases"]["new"]["documents"], 2);
+    assert!(captured.get(&scene.path(&shard(RANGES[1], "new"))).bytes.len() > 100);
+    drop(clock);
+    // Its files are gone before its shard map is.
+    let scene = Scene::new();
+    fs::remove_file(scene.path(&shard(RANGES[0], "medic"))).unwrap();
+    let options = scene.options();
+    let clock = Hook::new(|| scene.write_maps(&["medic-sentinel"]));
+    let captured = scene.setup.capture_with(&clock, |cx| Ok(Box::new(capture::open(&options, cx, 100)?))).unwrap();
+    assert_eq!(captured.problems, [""; 0]);
+    assert_eq!(captured.facts["databases"].as_object().unwrap().keys().collect::<Vec<_>>(), ["medic-sentinel"]);
+    assert!(captured.facts["files"].get(shard(RANGES[1], "medic")).is_some(), "what is there is captured all the same");
+}
+
+/// Two nodes, each with a range of `medic`; the other node's files are elsewhere.
+fn of_a_cluster() -> Scene {
+    let scene = Scene::new();
+    let other = "couchdb@couchdb-2.local";
+    let mut nodes = scene.writer("_nodes.couch");
+    for node in [NODE, other] {
+        nodes.put(node, &json!({})).unwrap();
+    }
+    nodes.commit().unwrap();
+    fs::remove_file(scene.path(&shard(RANGES[1], "medic"))).unwrap();
+    scene.write_maps_of(vec![
+        ("medic", vec![(NODE, vec![RANGES[0]]), (other, vec![RANGES[1]])]),
+        ("medic-sentinel", vec![(NODE, RANGES.to_vec()), (other, RANGES.to_vec())]),
+    ]);
+    scene
+}
+
+#[test]
+fn what_lies_on_other_nodes_is_named_with_the_node() {
+    let scene = of_a_cluster();
+    let captured = scene.capture();
+    let [problem] = &captured.problems[..] else { panic!("{:?}", captured.problems) };
+    let expected = "80000000-ffffffff of medic: on node couchdb@couchdb-2.local, whose files are not in this snapshot";
+    assert!(problem.contains(expected), "{problem}");
+    assert_eq!(captured.facts["nodes"], json!([NODE, "couchdb@couchdb-2.local"]));
+}
+
+#[test]
+fn another_source_of_the_stack_may_have_the_other_node() {
+    let mut scene = of_a_cluster();
+    let other = Scene::empty();
+    let mut maps = couchfile::CouchWriter::create(
+        fs::File::create(other.path("_dbs.couch")).unwrap(),
+        couchfile::Format { checksum: couchfile::Checksum::Md5, compression: couchfile::Compression::None },
+        "0123",
+        "couchdb@couchdb-2.local",
+    )
+    .unwrap();
+    maps.commit().unwrap();
+    scene.setup.claimed = [scene.data(), other.data()].into();
+    assert_eq!(scene.capture().problems, [""; 0]);
+}

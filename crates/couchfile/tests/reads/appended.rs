@@ -1,0 +1,73 @@
+//! What was appended to a file since it was last checked, held against a check of the whole.
+
+use couchfile::{Database, Level};
+
+use crate::fixtures::{ALL, Files};
+
+/// Files in which an older header of the same database is left, with where to cut for it.
+fn grown() -> impl Iterator<Item = (String, Vec<u8>, u64)> {
+    let files = ALL.iter().flat_map(|fixture| -> Files { fixture.files() });
+    files.filter(|(path, _)| path.ends_with(".couch")).filter_map(|(path, bytes)| {
+        let database = Database::open(&bytes).ok()?;
+        let newest = database.header().place.end;
+        let older = database.headers().flatten().find(|header| header.place.end < newest && header.documents() > 0)?;
+        let end = older.place.end;
+        Some((path, bytes, end))
+    })
+}
+
+#[test]
+fn only_what_was_appended_is_read_and_all_of_that() {
+    let (mut files, mut read, mut in_all) = (0, 0, 0);
+    for (path, bytes, cut) in grown() {
+        let earlier = Database::open(&bytes[..cut as usize]).unwrap();
+        let database = Database::open(&bytes).unwrap();
+        let appended = database.check_appended(Level::Attachments, earlier.header());
+        assert!(appended.is_ok(), "{path}: {}", appended.findings[0]);
+        let whole = database.check(Level::Attachments);
+        assert!(appended.nodes <= whole.nodes && appended.bodies_md5 <= whole.bodies_md5, "{path}");
+        let nothing = database.check_appended(Level::Attachments, database.header());
+        // Purges are read each time.
+        assert!(nothing.nodes <= 2 && nothing.leaves == 0 && nothing.is_ok(), "{path}: {} nodes", nothing.nodes);
+        files += 1;
+        read += appended.nodes;
+        in_all += whole.nodes;
+    }
+    println!("{files} files, {read} of {in_all} nodes");
+    assert!(files > 20 && read * 4 < in_all * 3, "{files} files, {read} of {in_all} nodes");
+}
+
+#[test]
+fn damage_in_what_was_appended_is_found_and_all_that_is_lost_named() {
+    let (mut found, mut passed_over, mut old) = (0, 0, 0);
+    let long = grown().filter(|(_, bytes, _)| bytes.len() > 60_000);
+    for (path, bytes, cut) in long.take(1) {
+        let earlier = Database::open(&bytes[..cut as usize]).unwrap();
+        let appended = (cut as usize..bytes.len()).step_by(13);
+        for at in (0..cut as usize).step_by(499).chain(appended) {
+            let mut damaged = bytes.clone();
+            damaged[at] ^= 0x10;
+            let Ok(database) = Database::open(&damaged) else { continue };
+            if database.header().place.end <= cut {
+                continue;
+            }
+            let appended = database.check_appended(Level::Trees, earlier.header());
+            let whole = database.check(Level::Trees);
+            if at as u64 >= cut {
+                // A pointer to an older node is believed, so that damage in it may be passed over; nothing else is.
+                if appended.is_ok() {
+                    passed_over += u64::from(!whole.is_ok());
+                    continue;
+                }
+                assert_eq!(appended.findings_total, whole.findings_total, "{path} at {at}");
+                assert_eq!(appended.documents_concerned(), whole.documents_concerned(), "{path} at {at}");
+                found += 1;
+            } else {
+                // It was checked before.
+                old += u64::from(appended.is_ok() && !whole.is_ok());
+            }
+        }
+    }
+    println!("{found} found, {passed_over} passed over, {old} in what was checked before");
+    assert!(found > 5 && old > 0 && passed_over < found, "{found} found, {passed_over} passed over, {old} before");
+}
