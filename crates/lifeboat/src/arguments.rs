@@ -59,6 +59,8 @@ pub enum Command {
     Find(Find),
     /// Show what changed between two snapshots
     Diff(Diff),
+    /// Print databases and documents of a CouchDB out of a snapshot, one JSON line each
+    Docs(Docs),
     /// Restore a snapshot, a source, a folder or a file
     Restore(Restore),
     /// Prove that a copy restores: restore it to a scratch folder and compare everything
@@ -190,6 +192,41 @@ pub struct Find {
     #[arg(long, value_name = "NAME")]
     pub stack: Option<String>,
     /// The copy to look in
+    #[arg(long, value_name = "NAME")]
+    pub copy: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct Docs {
+    /// SNAPSHOT:SOURCE with CouchDB's data folder, or SNAPSHOT:SOURCE/PATH of one of several
+    pub place: Place,
+    /// The database [default: list all]
+    #[arg(value_name = "DB")]
+    pub database: Option<String>,
+    /// The document [default: print all]
+    pub id: Option<String>,
+    /// Print every leaf, conflicts and deletions too
+    #[arg(long, requires = "database", conflicts_with = "rev")]
+    pub all_leaves: bool,
+    /// Print this revision, as long as the database holds it
+    #[arg(long, value_name = "REV", requires = "id")]
+    pub rev: Option<String>,
+    /// Print the history of each revision, as `revs=true` does
+    #[arg(long, requires = "database")]
+    pub revs: bool,
+    /// Also write the attachments: DIR/ID/NAME, with --all-leaves DIR/ID/REV/NAME
+    #[arg(long, value_name = "DIR", requires = "database", conflicts_with = "local")]
+    pub attachments: Option<PathBuf>,
+    /// Print the _local documents instead
+    #[arg(long, requires = "database", conflicts_with_all = ["id", "all_leaves", "revs"])]
+    pub local: bool,
+    /// Only what changed since this snapshot
+    #[arg(long, value_name = "SNAPSHOT", requires = "database", conflicts_with_all = ["id", "local"])]
+    pub since: Option<String>,
+    /// The stack that `latest` means
+    #[arg(long, value_name = "NAME")]
+    pub stack: Option<String>,
+    /// The copy to read from
     #[arg(long, value_name = "NAME")]
     pub copy: Option<String>,
 }

@@ -63,9 +63,7 @@ impl Upload {
                 add(&mut json, format_args!("\"revpos\":{},", attachment.revpos));
             }
             json.push_str("\"data\":\"");
-            let mut base64 = Base64(BASE64.new_encoder(&mut json));
-            database.write_attachment(&document.id, attachment, &mut base64)?;
-            base64.0.finalize();
+            write_base64(&mut json, |out| database.write_attachment(&document.id, attachment, out))?;
             json.push_str("\"}");
         }
         if !document.attachments.is_empty() {
@@ -89,6 +87,15 @@ impl Upload {
     pub fn on_top_of(&self, parent: &str) -> Self {
         Self(format!("{{\"_rev\":{},{}", string(parent), &self.0[1..]))
     }
+}
+
+/// Appends what `write` writes, as base64.
+fn write_base64<E>(json: &mut String, write: impl FnOnce(&mut dyn io::Write) -> Result<(), E>) -> Result<(), E> {
+    let encoding = BASE64;
+    let mut base64 = Base64(encoding.new_encoder(json));
+    write(&mut base64)?;
+    base64.0.finalize();
+    Ok(())
 }
 
 struct Base64<'o>(Encoder<'o>);
