@@ -61,8 +61,8 @@ pub enum Command {
     Diff(Diff),
     /// Print databases and documents of a CouchDB out of a snapshot, one JSON line each
     Docs(Docs),
-    /// Restore a snapshot, a source, a folder or a file
-    Restore(Restore),
+    /// Restore a snapshot, a source, a folder or a file; or documents into a running CouchDB
+    Restore(Box<Restore>),
     /// Prove that a copy restores: restore it to a scratch folder and compare everything
     Drill(Drill),
     /// Check a copy for damage
@@ -312,6 +312,32 @@ pub struct Restore {
     /// Delete what an in-place restore kept for an undo
     #[arg(long, value_name = "DIR", conflicts_with_all = ["place", "to", "in_place"])]
     pub drop_undo: Option<PathBuf>,
+    #[command(flatten)]
+    pub couch: ToCouch,
+}
+
+/// Where documents are written back to.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Documents back into a running CouchDB: SNAPSHOT:SOURCE/DB[/ID]")]
+pub struct ToCouch {
+    /// Write the documents to this CouchDB over HTTP; no user or password in it
+    #[arg(long, value_name = "URL", conflicts_with_all = ["to", "in_place", "keep_damaged", "identity", "passphrase_file", "undo", "drop_undo"])]
+    pub couch_url: Option<String>,
+    /// Its user; the password is $COUCHDB_PASSWORD, or asked for
+    #[arg(long, value_name = "NAME", requires = "couch_url")]
+    pub couch_user: Option<String>,
+    /// A file with the password
+    #[arg(long, value_name = "FILE", requires = "couch_user")]
+    pub couch_password_file: Option<PathBuf>,
+    /// The database to write to [default: the one of the same name]
+    #[arg(long, value_name = "DB", requires = "couch_url")]
+    pub couch_db: Option<String>,
+    /// Also this document; may be repeated
+    #[arg(long, value_name = "ID", requires = "couch_url")]
+    pub id: Vec<String>,
+    /// Write what the snapshot shows on top of what is there now, also of a deletion
+    #[arg(long, requires = "couch_url")]
+    pub as_new_revision: bool,
 }
 
 #[derive(Debug, Args)]

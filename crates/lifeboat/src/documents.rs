@@ -4,7 +4,9 @@
 use std::cell::Cell;
 use std::path::{Path, PathBuf};
 
-use connectors::documents::{DataFolder, StoredDatabase, find_data_folders, passable};
+use connectors::documents::{
+    DataFolder, MISSING_SHARD, Stored, StoredDatabase, StoredShard, find_data_folders, passable,
+};
 use couchfile::{Database, ReadAt};
 use operations::{Fault, FaultKind};
 use repository::file_reader::StoredFiles;
@@ -33,6 +35,25 @@ impl Lost<'_> {
     pub fn error(&self, path: &str, error: couchfile::Error) -> Result<(), Fault> {
         self.name(path, passable(error)?);
         Ok(())
+    }
+
+    /// Names the shards of `database` that the snapshot does not have.
+    pub fn missing(&self, database: &StoredDatabase<'_>) {
+        database.missing.iter().for_each(|path| self.name(path, MISSING_SHARD));
+    }
+
+    /// Names a document that could not be written back.
+    pub fn document(&self, database: &str, id: &str, what: impl Into<String>) {
+        self.doubt(Problem { source: String::new(), path: format!("{database}/{id}"), what: what.into() });
+    }
+
+    /// `rest`, which is below `source`, without the path of the data folder where it begins with that.
+    pub fn below_source<'t>(&self, source: &str, rest: &'t str) -> &'t str {
+        let folder = self.below.strip_prefix(source).ok().and_then(Path::to_str).unwrap_or_default();
+        match rest.strip_prefix(folder).and_then(|rest| rest.strip_prefix('/')) {
+            Some(below) if !folder.is_empty() => below,
+            _ => rest,
+        }
     }
 
     /// What makes it doubtful that this is the right snapshot.
@@ -91,8 +112,8 @@ pub fn data_folder<'r>(
 }
 
 /// The database called `name`.
-pub fn database<'r>(folder: &DataFolder<'r>, name: &str, lost: &Lost<'_>) -> Result<StoredDatabase<'r>, Fault> {
-    match folder.database(name, &mut |path, what| lost.name(path, what))? {
+pub fn database<'r>(folder: &DataFolder<'r>, name: &str) -> Result<StoredDatabase<'r>, Fault> {
+    match folder.database(name)? {
         Some(database) => Ok(database),
         None => {
             let names = folder.names()?;
@@ -104,8 +125,31 @@ pub fn database<'r>(folder: &DataFolder<'r>, name: &str, lost: &Lost<'_>) -> Res
     }
 }
 
-/// A document that was asked for and is in none of the shards.
-pub fn unknown_document(database: &StoredDatabase<'_>, id: &str) -> Fault {
+/// Looks for the document `id` with `look`, shard by shard, until one has it.
+pub fn find<'f, T>(
+    database: &StoredDatabase<'f>,
+    id: &str,
+    lost: &Lost<'_>,
+    mut look: impl FnMut(&StoredShard<'f>, &Database<Stored<'f>>) -> Result<Option<T>, couchfile::Error>,
+) -> Result<T, Fault> {
+    let before = lost.total();
+    for shard in database.shards_for(id) {
+        match shard.open().and_then(|opened| look(shard, &opened)) {
+            Ok(Some(found)) => return Ok(found),
+            Ok(None) => {}
+            Err(error) => lost.error(&shard.path, error)?,
+        }
+    }
+    lost.missing(database);
+    if lost.total() > before {
+        let what = format!("document {id:?} was not found in what can be read of database {:?}", database.name);
+        return Err(Fault::new(FaultKind::Damaged, what)
+            .with_hint("it may be in what is named above; try another snapshot or --copy"));
+    }
+    Err(unknown_document(database, id))
+}
+
+fn unknown_document(database: &StoredDatabase<'_>, id: &str) -> Fault {
     let mut ids = Vec::new();
     for shard in &database.shards {
         // What cannot be read is near nothing.

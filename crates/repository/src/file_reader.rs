@@ -164,6 +164,10 @@ mod tests {
         cache.put(id(3), Arc::new(vec![3; 40]));
         assert_eq!((cache.bytes, cache.blobs.len(), cache.by_use.len()), (80, 2, 2));
         cache.put(id(4), Arc::new(vec![4; 1000]));
-        assert_eq!((cache.bytes, cache.blobs.len(), cache.by_use.len()), (1000, 1, 1), "one that is larger stays alone");
+        assert_eq!(
+            (cache.bytes, cache.blobs.len(), cache.by_use.len()),
+            (1000, 1, 1),
+            "one that is larger stays alone"
+        );
     }
 }

@@ -42,6 +42,8 @@ pub struct StoredDatabase<'f> {
     pub name: String,
     /// Its files, by range.
     pub shards: Vec<StoredShard<'f>>,
+    /// Files that the shard map names and the snapshot does not have.
+    pub missing: Vec<String>,
     pub(super) partitioned: bool,
 }
 

@@ -166,7 +166,7 @@ impl<'r> DataFolder<'r> {
         for (database, map) in &self.maps {
             let there = there.get(database);
             for missing in map.missing(database, |range| there.is_some_and(|there| there.contains(range))) {
-                lost(&missing, MISSING.to_owned());
+                lost(&missing, MISSING_SHARD.to_owned());
             }
         }
         // Of one that has no map, the files that were made last are what it is.
@@ -188,19 +188,19 @@ impl<'r> DataFolder<'r> {
         Ok(names)
     }
 
-    /// The database called `name`. What the shard map promises and the snapshot does not have is told to `lost`.
-    pub fn database(&self, name: &str, lost: &mut Lost<'_>) -> Result<Option<StoredDatabase<'r>>, Error> {
+    /// The database called `name`.
+    pub fn database(&self, name: &str) -> Result<Option<StoredDatabase<'r>>, Error> {
         let files = self.files;
         let unsharded = name.strip_prefix(OF_THE_NODE).unwrap_or(name);
         if let Some(node) = self.unsharded.get(unsharded).filter(|_| self.name_of_unsharded(unsharded) == name) {
             let shard = StoredShard { path: format!("{unsharded}.couch"), range: None, node: node.clone(), files };
-            return Ok(Some(StoredDatabase { name: name.to_owned(), shards: vec![shard], partitioned: false }));
+            let (shards, missing) = (vec![shard], Vec::new());
+            return Ok(Some(StoredDatabase { name: name.to_owned(), shards, missing, partitioned: false }));
         }
         let mut found: BTreeMap<String, Vec<StoredShard<'r>>> = BTreeMap::new();
         self.each_shard(&mut |shard, node| {
             if shard.database == name {
-                let stored =
-                    StoredShard { path: shard.file(), range: Some(shard.range), node: node.clone(), files };
+                let stored = StoredShard { path: shard.file(), range: Some(shard.range), node: node.clone(), files };
                 found.entry(shard.suffix).or_default().push(stored);
             }
             Ok(())
@@ -208,11 +208,9 @@ impl<'r> DataFolder<'r> {
         let map = self.maps.get(name);
         let Some((_, shards)) = found.pop_last().or_else(|| map.map(|_| Default::default())) else { return Ok(None) };
         let is_there = |range: &ShardRange| shards.iter().any(|shard| shard.range == Some(*range));
-        for missing in map.iter().flat_map(|map| map.missing(name, is_there)) {
-            lost(&missing, MISSING.to_owned());
-        }
+        let missing = map.map(|map| map.missing(name, is_there)).unwrap_or_default();
         let partitioned = map.is_some_and(|map| map.partitioned);
-        Ok(Some(StoredDatabase { name: name.to_owned(), shards, partitioned }))
+        Ok(Some(StoredDatabase { name: name.to_owned(), shards, missing, partitioned }))
     }
 
     fn name_of_unsharded(&self, database: &str) -> String {
@@ -220,7 +218,8 @@ impl<'r> DataFolder<'r> {
     }
 }
 
-const MISSING: &str = "the shard map names it, and it is not in the snapshot";
+/// What to say of a shard that is [missing](StoredDatabase::missing).
+pub const MISSING_SHARD: &str = "the shard map names it, and it is not in the snapshot";
 
 impl Map {
     fn has(&self, name: &ShardName) -> bool {

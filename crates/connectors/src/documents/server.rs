@@ -110,12 +110,15 @@ impl CouchServer {
     /// The server at `url`, which names no user and no password. Asks it nothing yet.
     pub fn new(url: &str, account: Option<Account>, cancel: Cancel) -> Result<Self, CouchError> {
         let wrong = CouchError::Address;
-        let mut base = Url::parse(url).map_err(|_| wrong("the address of CouchDB is no URL such as http://host:5984"))?;
+        let mut base =
+            Url::parse(url).map_err(|_| wrong("the address of CouchDB is no URL such as http://host:5984"))?;
         if !["http", "https"].contains(&base.scheme()) {
             return Err(wrong("the address of CouchDB begins with http:// or https://"));
         }
         if !base.username().is_empty() || base.password().is_some() {
-            return Err(wrong("the address of CouchDB must not hold a user or a password: everybody can read it there"));
+            return Err(wrong(
+                "the address of CouchDB must not hold a user or a password: everybody can read it there",
+            ));
         }
         base.set_query(None);
         base.set_fragment(None);
@@ -148,7 +151,7 @@ impl CouchServer {
 
     /// Writes documents, each a JSON object, and gives those that were not written. With `new_edits` each becomes a new
     /// revision; without it, they are the revisions that they say they are.
-    pub fn write(&self, database: &str, documents: &[String], new_edits: bool) -> Result<Vec<Refused>, CouchError> {
+    pub fn write(&self, database: &str, documents: &[&str], new_edits: bool) -> Result<Vec<Refused>, CouchError> {
         // Put together as text: the numbers in it must stay as they are.
         let body = format!("{{\"new_edits\":{new_edits},\"docs\":[{}]}}", documents.join(","));
         let answer = self.ask(Method::POST, database, "/_bulk_docs", Some(body))?;
@@ -279,9 +282,7 @@ mod tests {
 
     #[test]
     fn answers_are_told_apart() {
-        let told = |status: u16, body: Value| {
-            refusal(StatusCode::from_u16(status).unwrap(), "db", &body).to_string()
-        };
+        let told = |status: u16, body: Value| refusal(StatusCode::from_u16(status).unwrap(), "db", &body).to_string();
         assert_eq!(told(404, json!({ "error": "not_found", "reason": "no_db_file" })), "there is no database \"db\"");
         assert_eq!(told(404, Value::Null), "there is no CouchDB at this address");
         assert_eq!(told(401, json!({ "error": "unauthorized" })), "CouchDB refuses: unauthorized");

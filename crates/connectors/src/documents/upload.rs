@@ -30,7 +30,9 @@ pub enum UploadError {
     #[error(transparent)]
     Read(#[from] couchfile::Error),
     /// Its attachments are too large to be sent.
-    #[error("its attachments have {bytes} bytes, more than {ATTACHMENT_BYTES_MAX}: write them with --attachments of `lifeboat docs`, and attach them by hand")]
+    #[error(
+        "its attachments have {bytes} bytes, more than {ATTACHMENT_BYTES_MAX}: write them with --attachments of `lifeboat docs`, and attach them by hand"
+    )]
     TooLarge {
         /// How large.
         bytes: u64,

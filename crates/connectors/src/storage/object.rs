@@ -40,9 +40,9 @@ use self::fetch::{Fetch, Heard};
 use super::layout::id_of;
 
 pub use self::azure::{AzureCredentials, AzureOptions};
-pub(crate) use self::fetch::{choose_cryptography, without_answer};
 #[cfg(feature = "b2")]
 pub use self::b2::B2Options;
+pub(crate) use self::fetch::{choose_cryptography, without_answer};
 #[cfg(feature = "gcs")]
 pub use self::gcs::GcsOptions;
 pub use self::s3::S3Options;

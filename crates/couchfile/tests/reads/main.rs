@@ -10,6 +10,7 @@
 )]
 
 mod bounds;
+mod canonical;
 mod damage;
 mod fixtures;
 mod headers;

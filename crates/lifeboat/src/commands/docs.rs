@@ -4,7 +4,9 @@ mod attachments;
 
 use std::io::{self, ErrorKind, StdoutLock, Write as _};
 
-use connectors::documents::{DataFolder, Since, Stored, StoredDatabase, StoredShard, Summary, each_change, passable, since};
+use connectors::documents::{
+    DataFolder, Since, Stored, StoredDatabase, StoredShard, Summary, each_change, passable, since,
+};
 use couchfile::{Database, DocumentInfo, JsonOptions, Leaf, ReadAt};
 use operations::{Fault, FaultKind};
 use repository::file_reader::StoredFiles;
@@ -43,7 +45,7 @@ fn print_all(app: &App, arguments: &arguments::Docs, print: &mut Printer) -> Res
     let told = match &arguments.database {
         None => databases(&folder, &lost, print)?,
         Some(name) => {
-            let database = &documents::database(&folder, name, &lost)?;
+            let database = &documents::database(&folder, name)?;
             let attachments = arguments.attachments.as_deref();
             let attachments = attachments.map(|to| AttachmentFolder::new(to, arguments.all_leaves)).transpose()?;
             let mut job = Job { app, arguments, database, lost: &lost, print, attachments, told: Told::default() };
@@ -56,7 +58,7 @@ fn print_all(app: &App, arguments: &arguments::Docs, print: &mut Printer) -> Res
                     let tree = &found.snapshot.tree;
                     let (folder, before) = documents::data_folder(app, &repository, &index, &files, tree, &place.path)?;
                     // A shard that is missing there is told of, and given whole.
-                    job.changed(folder.database(name, &mut |_, _| {})?.as_ref())?;
+                    job.changed(folder.database(name)?.as_ref())?;
                     lost.add(&before);
                 }
                 (None, None) if arguments.local => job.locals()?,
@@ -125,6 +127,7 @@ impl Job<'_> {
     }
 
     fn all(&mut self) -> Result<(), Fault> {
+        self.lost.missing(self.database);
         self.each_shard(|job, path, database| job.changes(path, database, 0))
     }
 
@@ -140,13 +143,12 @@ impl Job<'_> {
 
     /// What changed since the database was as `earlier`.
     fn changed(&mut self, earlier: Option<&StoredDatabase<'_>>) -> Result<(), Fault> {
+        self.lost.missing(self.database);
         self.each_shard(|job, path, database| {
             let before = earlier.and_then(|earlier| earlier.shards.iter().find(|shard| shard.path == path));
             let since = match before.map(StoredShard::open) {
                 Some(Ok(before)) => since(before.header(), database.header()),
-                Some(Err(error)) => {
-                    Since::All(format!("its earlier state cannot be read: {}", passable(error)?))
-                }
+                Some(Err(error)) => Since::All(format!("its earlier state cannot be read: {}", passable(error)?)),
                 None => Since::All("the earlier snapshot does not have it".to_owned()),
             };
             match since {
@@ -160,6 +162,7 @@ impl Job<'_> {
     }
 
     fn locals(&mut self) -> Result<(), Fault> {
+        self.lost.missing(self.database);
         self.each_shard(|job, path, database| {
             for local in database.local_documents() {
                 job.app.run.cancel.check()?;
@@ -175,24 +178,19 @@ impl Job<'_> {
 
     /// One document, by its id.
     fn one(&mut self, id: &str) -> Result<(), Fault> {
-        let before = self.lost.total();
-        for shard in self.database.shards_for(id) {
-            let Some(opened) = self.open(shard)? else { continue };
-            let found = match id.starts_with(LOCAL) {
-                true => opened.local_document(id).map(|found| found.map(Found::Local)),
-                false => opened.document(id).map(|found| found.map(Found::Document)),
-            };
-            match found {
-                Ok(None) => {}
-                Ok(Some(Found::Local(local))) => return self.print(&shard.path, id, local.to_json()),
-                Ok(Some(Found::Document(info))) => return self.asked_for(&shard.path, &opened, &info),
-                Err(error) => self.lost.error(&shard.path, error)?,
-            }
+        if id.starts_with(LOCAL) {
+            let (path, local) = documents::find(self.database, id, self.lost, |shard, opened| {
+                Ok(opened.local_document(id)?.map(|local| (shard.path.clone(), local)))
+            })?;
+            return self.print(&path, id, local.to_json());
         }
-        match self.lost.total() > before {
-            true => Err(Fault::new(FaultKind::Damaged, format!("document {id:?} was not found in what can be read"))
-                .with_hint("it may be in what is named above; try another snapshot or --copy")),
-            false => Err(documents::unknown_document(self.database, id)),
+        let found = documents::find(self.database, id, self.lost, |shard, opened| {
+            Ok(opened.document(id)?.map(|info| (shard.path.clone(), shard.open(), info)))
+        });
+        let (path, opened, info) = found?;
+        match opened {
+            Ok(opened) => self.asked_for(&path, &opened, &info),
+            Err(error) => self.lost.error(&path, error),
         }
     }
 
@@ -277,11 +275,6 @@ impl Job<'_> {
     }
 }
 
-enum Found {
-    Document(DocumentInfo),
-    Local(couchfile::LocalDocument),
-}
-
 /// Prints JSON lines, each whole at once. Their numbers stay as CouchDB prints them, so none is parsed on the way.
 struct Printer {
     out: StdoutLock<'static>,
@@ -304,11 +297,12 @@ impl Printer {
     }
 
     fn database(&mut self, database: &Summary) -> Result<(), Fault> {
-        let mut line = json!(database);
-        if self.json {
-            line["message_type"] = "database".into();
+        // Plain values cannot fail to encode.
+        let json = serde_json::to_string(database).unwrap_or_default();
+        match self.json {
+            true => self.line(&format!("{{\"message_type\":\"database\",{}\n", json.trim_start_matches('{'))),
+            false => self.line(&format!("{json}\n")),
         }
-        self.line(&format!("{line}\n"))
     }
 
     fn line(&mut self, line: &str) -> Result<(), Fault> {

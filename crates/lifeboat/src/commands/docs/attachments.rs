@@ -42,8 +42,10 @@ impl AttachmentFolder {
         }
         let path = folder.join(file_name(name));
         let failed = |error: io::Error| match error.kind() {
-            ErrorKind::AlreadyExists => Fault::new(FaultKind::AlreadyExists, format!("{} is there already", path.display()))
-                .with_hint("name an empty or new folder with --attachments"),
+            ErrorKind::AlreadyExists => {
+                Fault::new(FaultKind::AlreadyExists, format!("{} is there already", path.display()))
+                    .with_hint("name an empty or new folder with --attachments")
+            }
             _ => Fault::local(format!("cannot write {}", path.display()), error),
         };
         let file = OpenOptions::new().write(true).create_new(true).open(&path).map_err(failed)?;
@@ -123,8 +125,21 @@ mod tests {
     #[test]
     fn no_name_leads_out_of_the_folder_and_no_two_become_one() {
         let long = "x/".repeat(500);
-        let awkward =
-            ["..", ".", "", "/", "../../etc/passwd", "a/b", "a%2Fb", "a\0b", ".hidden", "\u{e9}", "%", &long, &format!("{long}y")];
+        let awkward = [
+            "..",
+            ".",
+            "",
+            "/",
+            "../../etc/passwd",
+            "a/b",
+            "a%2Fb",
+            "a\0b",
+            ".hidden",
+            "\u{e9}",
+            "%",
+            &long,
+            &format!("{long}y"),
+        ];
         let mut names: Vec<_> = awkward.iter().map(|name| file_name(name)).collect();
         for name in &names {
             assert!(!name.contains('/') && !name.contains('\0') && !name.starts_with('.'), "{name}");
