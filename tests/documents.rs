@@ -12,7 +12,7 @@ use flate2::read::GzDecoder;
 use serde_json::{Value, json};
 
 use self::canonical::{canonical, sha256};
-use crate::support::{Ran, Site};
+use crate::support::{Dice, Ran, Site, peak_kib};
 
 fn fixture(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../couchfile/tests/fixtures").join(name)
@@ -244,7 +244,15 @@ fn old_revisions_deletions_and_what_is_near_are_found() {
     assert_eq!(json.of_type("document")[0]["doc"]["_id"], "tea");
     let summary = json.summary();
     assert_eq!((&summary["documents"], &summary["left_out_deleted"]), (&json!(1), &json!(1)));
-    assert_eq!(docs(site, &["--json"]).ok().of_type("database")[1]["name"], "orders");
+    let keys = |ran: Ran| ran.summary().as_object().unwrap().keys().cloned().collect::<Vec<_>>().join(" ");
+    let promised = "attachments database documents left_out_deleted message_type problems snapshot_id status";
+    assert_eq!(keys(json), promised);
+    let listed = docs(site, &["--json"]).ok();
+    let keys_of_one = "bytes deleted documents message_type name shards update_seq";
+    let one = &listed.of_type("database")[1];
+    assert_eq!(one["name"], "orders");
+    assert_eq!(one.as_object().unwrap().keys().cloned().collect::<Vec<_>>().join(" "), keys_of_one);
+    assert_eq!(keys(listed), "databases message_type problems snapshot_id status");
 }
 
 #[test]
@@ -260,24 +268,38 @@ fn only_what_changed_since_another_snapshot_is_given_also_after_a_compaction() {
     made.writer.delete("doc-05").unwrap();
     made.writer.put("new", &json!({ "v": 2 })).unwrap();
     made.backup();
-    let ids = |arguments: &[&str]| {
+    let ids = |made: &Made, arguments: &[&str]| {
         let ran = docs(&made.site, arguments).ok();
         let ids = lines(&ran).iter().map(|line| line["_id"].as_str().unwrap().to_owned()).collect::<Vec<_>>();
         (ids.join(" "), ran.errors())
     };
-    assert_eq!(ids(&["orders", "--since", &first]).0, "doc-03 doc-11 new");
-    assert_eq!(ids(&["orders", "--since", &first, "--all-leaves"]).0, "doc-03 doc-11 doc-05 new");
-    assert_eq!(ids(&["orders", "--since", "latest"]).0, "");
+    assert_eq!(ids(&made, &["orders", "--since", &first]).0, "doc-03 doc-11 new");
+    assert_eq!(ids(&made, &["orders", "--since", &first, "--all-leaves"]).0, "doc-03 doc-11 doc-05 new");
+    assert_eq!(ids(&made, &["orders", "--since", "latest"]).0, "");
+
+    // A compaction writes the file anew; uuid and numbers stay. Deletions and old revisions are of no matter here.
+    let mut compacted = writer("orders");
+    for seq in 1..=24_u32 {
+        let id = match seq {
+            24 => "new".to_owned(),
+            21 => "doc-03".to_owned(),
+            22 => "doc-11".to_owned(),
+            4 | 6 | 12 | 23 => "filler".to_owned(),
+            _ => format!("doc-{:02}", seq - 1),
+        };
+        compacted.put(&id, &json!({ "v": 2 })).unwrap();
+    }
+    compacted.purge("filler");
+    made.writer = compacted;
+    made.backup();
+    assert_eq!(ids(&made, &["orders", "--since", &first]).0, "doc-03 doc-11 new");
 
     // A database that was made anew under the same name has another uuid.
     made.writer = writer("another");
     made.writer.put("only", &json!({})).unwrap();
     made.backup();
-    let (ids, said) = {
-        let ran = docs(&made.site, &["orders", "--since", &first]).ok();
-        (lines(&ran).len(), ran.errors())
-    };
-    assert_eq!(ids, 1);
+    let (ids, said) = ids(&made, &["orders", "--since", &first]);
+    assert_eq!(ids, "only");
     assert!(said.contains("all documents are given") && said.contains("uuid"), "{said}");
 }
 
@@ -329,4 +351,20 @@ fn of_several_data_folders_one_has_to_be_named() {
     let named = |folder: &Path| made.site.lifeboat(["docs", &format!("latest:{}", below(folder)), "orders"]);
     assert_eq!(lines(&named(&one).ok()).len(), 1);
     named(&other).exits(3).says(["the shard map names it, and it is not in the snapshot"]);
+}
+
+#[test]
+fn a_database_of_any_size_needs_little_memory() {
+    const DOCUMENTS: usize = 2600;
+    const RESIDENT_KIB_MAX: u64 = 200 << 10;
+    let mut made = Made::new();
+    let mut dice = Dice::new(7);
+    for number in 0..DOCUMENTS {
+        let noise: String = dice.bytes(50_000).iter().map(|byte| char::from(b'a' + byte % 16)).collect();
+        made.writer.put(&format!("{:08x}-{number}", dice.next() as u32), &json!({ "text": [&noise, &noise] })).unwrap();
+    }
+    assert!(made.writer.position() > (RESIDENT_KIB_MAX << 10) / 2);
+    made.backup();
+    let peak = peak_kib(&mut made.site.lifeboat_command(["docs", "latest:files", "orders"]));
+    assert!(peak < RESIDENT_KIB_MAX, "{peak} KiB");
 }

@@ -5,13 +5,14 @@ use serde_json::{Value, json};
 use servers::PouchServer;
 
 use crate::documents::{Made, site_of, truth};
-use crate::support::{Ran, write_secret};
+use crate::support::{Ran, run, write_secret};
 
 fn restore(made: &Made, place: &str, server: &PouchServer, database: &str, more: &[&str]) -> Ran {
     let url = server.url();
     let place = format!("latest:files/{place}");
-    let arguments = ["restore", &place, "--couch-url", &url, "--couch-db", database];
-    made.site.lifeboat(arguments.iter().chain(more))
+    let arguments = ["restore", &place, "--couch-url", &url, "--couch-user", PouchServer::USER, "--couch-db", database];
+    let mut command = made.site.lifeboat_command(arguments.iter().chain(more));
+    run(command.env("COUCHDB_PASSWORD", PouchServer::PASSWORD))
 }
 
 fn get(server: &PouchServer, path: &str) -> Value {
@@ -40,6 +41,10 @@ fn one_document_comes_back_with_its_history_and_attachments() {
     let Some(server) = servers::pouchdb() else { return };
     let (made, database) = (made(), server.database());
     let ran = restore(&made, "orders/patient/1", server, &database, &["--json"]).ok();
+    let keys: Vec<_> = ran.summary().as_object().unwrap().keys().cloned().collect();
+    let promised = "database documents dry_run hidden left_out_deleted message_type problems refused revisions \
+                    snapshot_id status unchanged";
+    assert_eq!(keys.join(" "), promised);
     assert_eq!((&ran.summary()["documents"], &ran.summary()["revisions"]), (&json!(1), &json!(1)));
     let there = get(server, &format!("{database}/patient%2F1?attachments=true&revs=true"));
     assert_eq!((&there["name"], &there["_revisions"]["start"]), (&json!("Ada"), &json!(1)));
@@ -100,9 +105,11 @@ fn a_whole_database_comes_back_with_every_leaf() {
     let (site, truth) = (site_of("clean.data.tar.gz"), truth("clean.dump.json.gz"));
     let database = server.database();
     let url = server.url();
-    let arguments = ["restore", "latest:files/appdb", "--couch-url", &url, "--couch-db", &database, "--json"];
+    write_secret(&site.path("couch-password"), PouchServer::PASSWORD);
+    let arguments = ["restore", "latest:files/appdb", "--couch-url", &url, "--couch-user", PouchServer::USER];
+    let more = ["--couch-password-file", "couch-password", "--couch-db", &database, "--json"];
     // Two of its shards are left out of the fixture, which is said.
-    let ran = site.lifeboat(arguments).exits(3);
+    let ran = site.lifeboat(arguments.iter().chain(&more)).exits(3);
     let expected = truth["dbs"]["appdb"]["docs"].as_object().unwrap();
     let summary = ran.summary();
     assert_eq!((&summary["problems"], &summary["documents"]), (&json!(2), &json!(expected.len())), "{ran}");
@@ -158,6 +165,14 @@ fn what_cannot_work_is_said_before_anything_is_written() {
     assert_eq!(several.summary()["documents"], 2);
 
     let site = &made.site;
+    let url = server.url();
+    let nobody = ["restore", "latest:files/orders/other", "--couch-url", &url, "--couch-db", &database];
+    site.lifeboat(nobody).exits(1).says(["CouchDB refuses", "--couch-user"]);
+    write_secret(&site.path("wrong-password"), "hunter2");
+    let wrong = nobody.iter().chain(&["--couch-user", PouchServer::USER, "--couch-password-file", "wrong-password"]);
+    let ran = site.lifeboat(wrong).exits(1);
+    assert!(!ran.errors().contains("hunter2"), "{}", ran.errors());
+    ran.says(["CouchDB refuses"]);
     let with_password = ["restore", "latest:files/orders/other", "--couch-url", "http://me:hunter2@127.0.0.1:1"];
     let ran = site.lifeboat(with_password).exits(2);
     assert!(!format!("{}{}", ran.text(), ran.errors()).contains("hunter2"), "{}", ran.errors());

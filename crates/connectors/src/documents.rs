@@ -5,6 +5,8 @@
 //! what kind of source took it.
 
 mod changes;
+#[cfg(test)]
+mod costs_test;
 mod database;
 mod folder;
 mod server;

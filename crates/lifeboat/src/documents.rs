@@ -172,7 +172,7 @@ fn ids_near<R: ReadAt>(database: &Database<R>, id: &str) -> Vec<String> {
 
 /// "did you mean …?" with the names that are most like `wanted`, if any is much like it.
 fn near<'n>(wanted: &str, names: impl Iterator<Item = &'n str>) -> Option<String> {
-    let far = wanted.chars().count() / 3 + 1;
+    let far = (wanted.chars().count() / 3).max(1);
     let mut near: Vec<_> = names
         .map(|name| (strsim::damerau_levenshtein(wanted, name), name))
         .filter(|(distance, name)| *distance <= far || (wanted.len() > 3 && name.contains(wanted)))

@@ -1,6 +1,8 @@
 //! A server that speaks CouchDB's HTTP protocol, and what tests do with it past the program under test.
 
-use serde_json::Value;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::{Value, json};
 
 use crate::{Script, exchange, free_port, program, unique, workspace};
 
@@ -12,6 +14,11 @@ pub struct PouchServer {
 }
 
 impl PouchServer {
+    /// The one user's name.
+    pub const USER: &str = "me";
+    /// The one user's password.
+    pub const PASSWORD: &str = "secret";
+
     pub(super) fn start() -> Result<Self, String> {
         program("node")?;
         program("curl")?;
@@ -27,21 +34,25 @@ impl PouchServer {
         format!("http://127.0.0.1:{}", self.port)
     }
 
-    /// A new database.
+    /// A new database that nobody but the user may read.
     pub fn database(&self) -> String {
         let name = unique();
         let (status, answer) = self.request("PUT", &name, None);
         assert_eq!(status, 201, "{answer}");
+        let names = json!({ "names": [Self::USER], "roles": [] });
+        let security = json!({ "admins": names, "members": names });
+        assert_eq!(self.request("PUT", &format!("{name}/_security"), Some(&security)).0, 200);
         name
     }
 
-    /// One request with a JSON body. Gives status and answer.
+    /// One request of the user, with a JSON body. Gives status and answer.
     pub fn request(&self, method: &str, path: &str, body: Option<&Value>) -> (u16, Value) {
         let body = body.map(Value::to_string).unwrap_or_default();
+        let account = STANDARD.encode(format!("{}:{}", Self::USER, Self::PASSWORD));
         // HTTP/1.0, so that the answer comes in one piece.
         let head = format!(
             "{method} /{path} HTTP/1.0\r\nhost: 127.0.0.1:{}\r\naccept: application/json\r\n\
-             content-type: application/json\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
+             authorization: Basic {account}\r\ncontent-type: application/json\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
             self.port,
             body.len()
         );

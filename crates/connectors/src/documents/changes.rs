@@ -72,3 +72,79 @@ fn whole<R: ReadAt>(database: &Database<R>, info: DocumentInfo) -> Result<Docume
     }
     Ok(database.document(&info.id)?.unwrap_or(info))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use couchfile::{Checksum, Compression, CouchWriter, Format};
+    use serde_json::json;
+
+    use super::*;
+
+    fn writer(uuid: &str) -> CouchWriter<Vec<u8>> {
+        let format = Format { checksum: Checksum::Xxh3, compression: Compression::None };
+        CouchWriter::create(Vec::new(), format, uuid, "couchdb@127.0.0.1").unwrap()
+    }
+
+    fn header(writer: &mut CouchWriter<Vec<u8>>) -> Header {
+        writer.commit().unwrap();
+        Database::open(&*writer.get_mut()).unwrap().header().clone()
+    }
+
+    /// What a visit gives: documents by id, and how many errors.
+    fn visited(database: &Database<&[u8]>, since: u64) -> (BTreeMap<String, DocumentInfo>, usize) {
+        let (mut found, mut errors) = (BTreeMap::new(), 0);
+        let visited: Result<(), Error> = each_change(database, since, &mut |info| {
+            match info {
+                Ok(info) => drop(found.insert(info.id.clone(), info)),
+                Err(_) => errors += 1,
+            }
+            Ok(())
+        });
+        visited.unwrap();
+        (found, errors)
+    }
+
+    #[test]
+    fn files_that_cannot_be_compared_are_given_whole() {
+        let mut one = writer("one");
+        one.put("a", &json!({})).unwrap();
+        let early = header(&mut one);
+        one.put("b", &json!({})).unwrap();
+        let late = header(&mut one);
+        assert_eq!(since(&early, &late), Since::Update(1));
+        assert_eq!(since(&late, &late), Since::Update(2));
+        assert!(matches!(since(&late, &early), Since::All(why) if why.contains("older state")));
+        assert!(matches!(since(&early, &header(&mut writer("other"))), Since::All(why) if why.contains("uuid")));
+    }
+
+    #[test]
+    fn what_the_list_of_updates_lost_is_found_by_id() {
+        let mut writer = writer("one");
+        for number in 0..120 {
+            writer.put(&format!("doc-{number:03}"), &json!({ "n": number })).unwrap();
+        }
+        writer.commit().unwrap();
+        let bytes = writer.into_inner();
+        let whole = Database::open(&bytes[..]).unwrap();
+        let (all, errors) = visited(&whole, 0);
+        assert_eq!((all.len(), errors), (120, 0));
+        assert_eq!(visited(&whole, 100).0.len(), 20);
+
+        let mut mended = 0;
+        for at in (0..bytes.len()).step_by(19) {
+            let mut damaged = bytes.clone();
+            damaged[at] ^= 0x40;
+            let Ok(database) = Database::open(&damaged[..]) else { continue };
+            let is_whole_by_id =
+                database.documents().all(|info| info.is_ok_and(|info| all.get(&info.id) == Some(&info)));
+            let (found, errors) = visited(&database, 0);
+            if is_whole_by_id && errors > 0 {
+                assert_eq!(found, all, "byte {at}");
+                mended += 1;
+            }
+        }
+        assert!(mended > 10, "{mended}");
+    }
+}

@@ -87,3 +87,41 @@ fn hash(id: &str, partitioned: bool) -> u32 {
     crc.update(partition.map_or(id, |(partition, _)| partition).as_bytes());
     crc.sum()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+    use std::io::Read as _;
+    use std::path::Path;
+
+    use couchfile::ShardName;
+    use flate2::read::GzDecoder;
+
+    use super::*;
+
+    #[test]
+    fn documents_of_a_real_couchdb_are_where_their_hash_says() {
+        let archive = Path::new(env!("CARGO_MANIFEST_DIR")).join("../couchfile/tests/fixtures/clean.data.tar.gz");
+        let mut archive = tar::Archive::new(GzDecoder::new(File::open(archive).unwrap()));
+        let (mut documents, mut of_partitions) = (0, 0);
+        for entry in archive.entries().unwrap() {
+            let mut entry = entry.unwrap();
+            let path = entry.path().unwrap().to_str().unwrap().trim_start_matches("data/").to_owned();
+            let Some(shard) = ShardName::parse(&path) else { continue };
+            let mut bytes = Vec::new();
+            entry.read_to_end(&mut bytes).unwrap();
+            let database = Database::open(&bytes[..]).unwrap();
+            let partitioned = database.partitioned().unwrap();
+            let locals = database.local_documents().map(|local| local.unwrap().id);
+            let locals = locals.filter(|id| !id.starts_with("_local/purge-") && !id.starts_with("_local/shard-sync-"));
+            // A design document is in one shard, as others are.
+            for id in database.documents().map(|info| info.unwrap().id).chain(locals) {
+                let hash = hash(&id, partitioned);
+                assert!((shard.range.first..=shard.range.last).contains(&hash), "{path}: {id}");
+                documents += 1;
+                of_partitions += u32::from(partitioned);
+            }
+        }
+        assert!(documents > 3000 && of_partitions > 100, "{documents} {of_partitions}");
+    }
+}

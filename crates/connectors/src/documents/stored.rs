@@ -35,3 +35,20 @@ pub fn passable(error: couchfile::Error) -> Result<String, Error> {
         Err(_) => Ok(text),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use repository::{Id, StorageError};
+
+    use super::*;
+
+    #[test]
+    fn damage_is_passed_over_and_a_copy_that_is_away_is_not() {
+        let missing = Error::BlobMissing { id: Id::of(b"x"), kind: "data" };
+        assert!(passable(wrapped(missing)).unwrap().contains(&Id::of(b"x").to_hex()));
+        assert!(passable(couchfile::Error::NoHeader { blocks: 1 }).is_ok());
+        let away = StorageError::Transient { location: "nas".to_owned(), what: "no answer".to_owned() };
+        assert!(passable(wrapped(away.into())).is_err());
+        assert!(matches!(passable(wrapped(Error::Cancelled)), Err(Error::Cancelled)));
+    }
+}

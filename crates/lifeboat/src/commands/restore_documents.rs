@@ -291,12 +291,12 @@ impl Job<'_> {
                 }
             }
             // One of them is to blame for all: which one?
-            Err(CouchError::Refused { .. }) if uploads.len() > 1 => {
+            Err(CouchError::Refused { status: 400..500, .. }) if uploads.len() > 1 => {
                 let (first, second) = uploads.split_at(uploads.len() / 2);
                 refused = self.write(first)?;
                 refused.extend(self.write(second)?);
             }
-            Err(error @ CouchError::Refused { .. }) => {
+            Err(error @ CouchError::Refused { status: 400..500, .. }) => {
                 for (id, _) in uploads {
                     self.refuse(id, &error.to_string());
                     refused.insert(id.clone());
