@@ -560,6 +560,7 @@ fn usage_errors_exit_with_2_and_help_with_0() {
         "cat",
         "find",
         "diff",
+        "docs",
         "restore",
         "drill",
         "check",

@@ -13,6 +13,8 @@ mod commands;
 mod copies;
 mod damage;
 mod disks;
+mod documents;
+mod documents_back;
 mod json;
 mod killed;
 mod metadata;

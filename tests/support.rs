@@ -167,6 +167,22 @@ pub fn start(command: &mut Command) -> Running {
     Running(command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap())
 }
 
+/// Runs a command that has to work, and gives the most memory that it had, in KiB.
+pub fn peak_kib(command: &mut Command) -> u64 {
+    let mut running = start(command);
+    let status = format!("/proc/{}/status", running.0.id());
+    let mut peak = 0;
+    while running.0.try_wait().unwrap().is_none() {
+        let text = std::fs::read_to_string(&status).unwrap_or_default();
+        let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap_or("0");
+        peak = peak.max(line.trim().trim_end_matches(" kB").parse::<u64>().unwrap());
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    assert!(running.0.wait().unwrap().success(), "{command:?}");
+    assert!(peak > 1000, "{command:?}: nothing was measured");
+    peak
+}
+
 /// Waits until something is so, and fails the test where it does not come to be.
 pub fn wait_until(what: &str, is_so: impl Fn() -> bool) {
     const PATIENCE: std::time::Duration = std::time::Duration::from_secs(60);

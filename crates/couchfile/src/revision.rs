@@ -84,7 +84,7 @@ pub struct RevisionTree {
     nodes: Vec<RevisionNode>,
 }
 
-/// A leaf: a revision that can be read, unless it is known by name only.
+/// A leaf, or another revision that was asked for: one that can be read, unless it is known by name only.
 #[derive(Debug, Clone, Copy)]
 pub struct Leaf<'t> {
     tree: &'t RevisionTree,
@@ -117,6 +117,13 @@ impl RevisionTree {
     /// The revision that CouchDB shows.
     pub fn winner(&self) -> Option<Leaf<'_>> {
         self.leaves().into_iter().next()
+    }
+
+    /// The revision that prints as `name`, whether or not something was made from it. The body of one that is no leaf stays
+    /// in the file until the next compaction.
+    pub fn named(&self, name: &str) -> Option<Leaf<'_>> {
+        let index = self.nodes.iter().position(|node| node.revision.to_string() == name)?;
+        Some(Leaf { tree: self, index: index as u32 })
     }
 
     /// `[{Start, {RevId, Value, Below}}, …]`, without recursion.
@@ -314,6 +321,9 @@ mod tests {
         assert_eq!(leaves, ["2-d", "2-c", "1-z", "3-dead"]);
         let history: Vec<_> = tree.leaves()[3].history().map(ToString::to_string).collect();
         assert_eq!(history, ["3-dead", "2-b", "1-a"]);
+        let history: Vec<_> = tree.named("2-b").unwrap().history().map(ToString::to_string).collect();
+        assert_eq!(history, ["2-b", "1-a"]);
+        assert!(tree.named("2-x").is_none());
         assert_eq!(again(&tree), tree);
     }
 

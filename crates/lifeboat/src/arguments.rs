@@ -59,8 +59,10 @@ pub enum Command {
     Find(Find),
     /// Show what changed between two snapshots
     Diff(Diff),
-    /// Restore a snapshot, a source, a folder or a file
-    Restore(Restore),
+    /// Print databases and documents of a CouchDB out of a snapshot, one JSON line each
+    Docs(Docs),
+    /// Restore a snapshot, a source, a folder or a file; or documents into a running CouchDB
+    Restore(Box<Restore>),
     /// Prove that a copy restores: restore it to a scratch folder and compare everything
     Drill(Drill),
     /// Check a copy for damage
@@ -195,6 +197,41 @@ pub struct Find {
 }
 
 #[derive(Debug, Args)]
+pub struct Docs {
+    /// SNAPSHOT:SOURCE with CouchDB's data folder, or SNAPSHOT:SOURCE/PATH of one of several
+    pub place: Place,
+    /// The database [default: list all]
+    #[arg(value_name = "DB")]
+    pub database: Option<String>,
+    /// The document [default: print all]
+    pub id: Option<String>,
+    /// Print every leaf, conflicts and deletions too
+    #[arg(long, requires = "database", conflicts_with = "rev")]
+    pub all_leaves: bool,
+    /// Print this revision, as long as the database holds it
+    #[arg(long, value_name = "REV", requires = "id")]
+    pub rev: Option<String>,
+    /// Print the history of each revision, as `revs=true` does
+    #[arg(long, requires = "database")]
+    pub revs: bool,
+    /// Also write the attachments: DIR/ID/NAME, with --all-leaves DIR/ID/REV/NAME
+    #[arg(long, value_name = "DIR", requires = "database", conflicts_with = "local")]
+    pub attachments: Option<PathBuf>,
+    /// Print the _local documents instead
+    #[arg(long, requires = "database", conflicts_with_all = ["id", "all_leaves", "revs"])]
+    pub local: bool,
+    /// Only what changed since this snapshot
+    #[arg(long, value_name = "SNAPSHOT", requires = "database", conflicts_with_all = ["id", "local"])]
+    pub since: Option<String>,
+    /// The stack that `latest` means
+    #[arg(long, value_name = "NAME")]
+    pub stack: Option<String>,
+    /// The copy to read from
+    #[arg(long, value_name = "NAME")]
+    pub copy: Option<String>,
+}
+
+#[derive(Debug, Args)]
 pub struct Diff {
     /// The older: SNAPSHOT[:SOURCE[/PATH]]
     pub from: Place,
@@ -275,6 +312,32 @@ pub struct Restore {
     /// Delete what an in-place restore kept for an undo
     #[arg(long, value_name = "DIR", conflicts_with_all = ["place", "to", "in_place"])]
     pub drop_undo: Option<PathBuf>,
+    #[command(flatten)]
+    pub couch: ToCouch,
+}
+
+/// Where documents are written back to.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Documents back into a running CouchDB: SNAPSHOT:SOURCE/DB[/ID]")]
+pub struct ToCouch {
+    /// Write the documents to this CouchDB over HTTP; no user or password in it
+    #[arg(long, value_name = "URL", conflicts_with_all = ["to", "in_place", "keep_damaged", "identity", "passphrase_file", "undo", "drop_undo"])]
+    pub couch_url: Option<String>,
+    /// Its user; the password is $COUCHDB_PASSWORD, or asked for
+    #[arg(long, value_name = "NAME", requires = "couch_url")]
+    pub couch_user: Option<String>,
+    /// A file with the password
+    #[arg(long, value_name = "FILE", requires = "couch_user")]
+    pub couch_password_file: Option<PathBuf>,
+    /// The database to write to [default: the one of the same name]
+    #[arg(long, value_name = "DB", requires = "couch_url")]
+    pub couch_db: Option<String>,
+    /// Also this document; may be repeated
+    #[arg(long, value_name = "ID", requires = "couch_url")]
+    pub id: Vec<String>,
+    /// Write what the snapshot shows on top of what is there now, also of a deletion
+    #[arg(long, requires = "couch_url")]
+    pub as_new_revision: bool,
 }
 
 #[derive(Debug, Args)]

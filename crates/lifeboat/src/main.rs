@@ -5,6 +5,7 @@ mod app;
 mod archives;
 mod arguments;
 mod commands;
+mod documents;
 mod invocation;
 mod look;
 mod output;

@@ -14,6 +14,7 @@ pub mod chunker;
 pub mod clock;
 pub mod error;
 pub mod events;
+pub mod file_reader;
 pub mod forget;
 pub mod format;
 pub mod fs;

@@ -38,6 +38,8 @@ pub const PACK_BYTES_IN_TRANSFER: u64 = 72 << 20;
 pub const PACKS_FOLLOWING: usize = 1;
 /// Blobs planned at once by a restore: bounds its memory to some tens of MiB.
 pub const RESTORE_BLOBS_PLANNED: usize = 1 << 18;
+/// Decoded blobs that are kept while stored files are read by offset.
+pub const READER_CACHE_BYTES: usize = 64 << 20;
 /// Times a file that changes under the reader is read before it is reported.
 pub const READ_ATTEMPTS: u32 = 3;
 /// Earlier chunks of an append-only file that are read again before its tail is trusted.

@@ -6,6 +6,7 @@
 #![expect(clippy::unwrap_used, clippy::missing_panics_doc, reason = "a test may panic, and says what it leaves out")]
 
 mod azure;
+mod pouchdb;
 mod proxy;
 mod s3;
 
@@ -18,6 +19,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 pub use azure::AzureServer;
+pub use pouchdb::PouchServer;
 pub use proxy::{Hiccup, Line, Proxy};
 pub use s3::S3Server;
 
@@ -58,6 +60,12 @@ pub fn azurite() -> Option<&'static AzureServer> {
 pub fn azurite_tls() -> Option<&'static AzureServer> {
     static SERVER: OnceLock<Result<AzureServer, String>> = OnceLock::new();
     there(SERVER.get_or_init(|| AzureServer::start(true)))
+}
+
+/// PouchDB Server. `None` as for [`rgw`].
+pub fn pouchdb() -> Option<&'static PouchServer> {
+    static SERVER: OnceLock<Result<PouchServer, String>> = OnceLock::new();
+    there(SERVER.get_or_init(PouchServer::start))
 }
 
 /// OpenSSH, with one user shut into a folder. `None` as for [`rgw`].

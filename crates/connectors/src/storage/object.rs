@@ -42,6 +42,7 @@ use super::layout::id_of;
 pub use self::azure::{AzureCredentials, AzureOptions};
 #[cfg(feature = "b2")]
 pub use self::b2::B2Options;
+pub(crate) use self::fetch::{choose_cryptography, without_answer};
 #[cfg(feature = "gcs")]
 pub use self::gcs::GcsOptions;
 pub use self::s3::S3Options;
@@ -119,7 +120,7 @@ impl ObjectStorage {
         target: impl FnOnce() -> Result<Target, String>,
     ) -> Result<Self, StorageError> {
         let failed = |what| StorageError::Permanent { location: location.clone(), what };
-        fetch::choose_cryptography();
+        choose_cryptography();
         let Target { operator, in_parts, hosts, manner, no_credentials } = target().map_err(failed)?;
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(RUNTIME_THREADS)

@@ -11,6 +11,7 @@
 
 mod appended;
 mod bounds;
+mod canonical;
 mod damage;
 mod fixtures;
 mod headers;

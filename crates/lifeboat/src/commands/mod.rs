@@ -9,6 +9,7 @@ mod copies;
 mod copies_test;
 mod diff;
 mod discover;
+mod docs;
 mod drill;
 mod find;
 mod forget;
@@ -19,6 +20,7 @@ mod protect;
 mod prune;
 mod restore;
 mod restore_archive;
+mod restore_documents;
 mod snapshots;
 mod status;
 mod sync;
@@ -46,6 +48,7 @@ pub fn run(arguments: Arguments, output: &Output) -> Result<Outcome, Fault> {
         Command::Cat(arguments) => browse::cat(&run.configured()?, &arguments),
         Command::Find(arguments) => find::run(&run.configured()?, &arguments),
         Command::Diff(arguments) => diff::run(&run.configured()?, &arguments),
+        Command::Docs(arguments) => docs::run(&run.configured()?, &arguments),
         Command::Restore(arguments) => restore::run(run, &arguments),
         Command::Drill(arguments) => drill::run(&run.configured()?, &arguments),
         Command::Check(arguments) => check::check(&run.configured()?, &arguments),

@@ -31,6 +31,9 @@ pub fn run(run: Run, arguments: &arguments::Restore) -> Result<Outcome, Fault> {
         None => return Err(Fault::new(FaultKind::Usage, "name what to restore: SNAPSHOT[:SOURCE[/PATH]]")),
     };
     let app = run.configured()?;
+    if let Some(url) = &arguments.couch.couch_url {
+        return super::restore_documents::run(&app, place, url, arguments);
+    }
     let stack = arguments.stack.as_deref();
     let of_stack = stack.and_then(|name| app.settings.stack(name).ok());
     let copies = app.repositories(arguments.copy.as_deref(), of_stack)?;
@@ -45,8 +48,10 @@ pub fn run(run: Run, arguments: &arguments::Restore) -> Result<Outcome, Fault> {
     let done = match &arguments.to {
         Some(target) => job.to(target, &copy.name),
         None if arguments.in_place => job.in_place(),
-        None => Err(Fault::new(FaultKind::Usage, "say where to: --to DIR, or --in-place")
-            .with_hint("--in-place puts everything where it came from, and keeps what is there now for an undo")),
+        None => {
+            Err(Fault::new(FaultKind::Usage, "say where to: --to DIR, --in-place, or --couch-url URL for documents")
+                .with_hint("--in-place puts everything where it came from, and keeps what is there now for an undo"))
+        }
     }?;
     Ok(if done == Outcome::Ok && is_doubtful { Outcome::Partial } else { done })
 }

@@ -20,4 +20,5 @@ mod prune_phases;
 mod restores;
 mod round_trip;
 mod stock_restic;
+mod stored_files;
 mod sync;

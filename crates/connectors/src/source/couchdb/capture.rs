@@ -7,9 +7,7 @@ use std::time::Duration;
 
 use couchfile::{Database, Level, View};
 use repository::source::OpenFile;
-use repository::{
-    Capture, CaptureCx, Data, Entry, Event, Events, Facts, Item, NodeKind, Problem, SourceError,
-};
+use repository::{Capture, CaptureCx, Data, Entry, Event, Events, Facts, Item, NodeKind, Problem, SourceError};
 use serde_json::{Map, Value, json};
 
 use super::complete::{self, Completeness, NODES, SHARD_MAP};
@@ -56,11 +54,7 @@ pub struct CouchDbCapture<'a> {
 }
 
 /// Opens the view. Of files whose handles need not be held, `handles` are.
-pub fn open<'a>(
-    options: &CouchDbOptions,
-    cx: &CaptureCx<'a>,
-    handles: u64,
-) -> Result<CouchDbCapture<'a>, SourceError> {
+pub fn open<'a>(options: &CouchDbOptions, cx: &CaptureCx<'a>, handles: u64) -> Result<CouchDbCapture<'a>, SourceError> {
     let root = layout::absolute(&options.data).map_err(SourceError::io(&options.data))?;
     if !root.is_dir() {
         let what = format!("data: {} is not a folder; name the one with `_dbs.couch` and `shards`", root.display());
@@ -211,7 +205,8 @@ impl CouchDbCapture<'_> {
         let (maps, error) = shard_map.as_ref().map(complete::maps).unwrap_or_default();
         (self.counted.nodes, self.counted.maps, self.owner) = (nodes, maps, owner);
         if let Some(error) = error {
-            let what = format!("the shard map of a database cannot be read, so whether all its shards are there: {error}");
+            let what =
+                format!("the shard map of a database cannot be read, so whether all its shards are there: {error}");
             self.problem(&self.root.join(SHARD_MAP), what);
         }
     }
@@ -435,8 +430,10 @@ fn went_back(before: &Value, now: &Value) -> Option<String> {
     let is_same = before.get("uuid").filter(|uuid| !uuid.is_null()) == now.get("uuid");
     let (then, now) = (seq(before)?, seq(now)?);
     (is_same && now < then).then(|| {
-        format!("it ends with update {now}, and had {then} in the last snapshot: later updates are lost, unless an older \
-                 copy was put in its place")
+        format!(
+            "it ends with update {now}, and had {then} in the last snapshot: later updates are lost, unless an older \
+                 copy was put in its place"
+        )
     })
 }
 

@@ -193,8 +193,7 @@ impl<'a> DataFolder<'a> {
     /// What Lifeboat itself keeps, should it lie here.
     fn is_left_out(&self, host: &Path) -> bool {
         let name = host.file_name().map_or(&b""[..], OsStr::as_bytes);
-        self.own_paths.contains(&host)
-            || KEPT_FOLDER_PREFIXES.iter().any(|prefix| name.starts_with(prefix.as_bytes()))
+        self.own_paths.contains(&host) || KEPT_FOLDER_PREFIXES.iter().any(|prefix| name.starts_with(prefix.as_bytes()))
     }
 
     fn is_first(&self, host: &Path) -> bool {
@@ -204,13 +203,7 @@ impl<'a> DataFolder<'a> {
 }
 
 /// Sorts a file in, or leaves it out.
-fn file(
-    host: PathBuf,
-    file_type: FileType,
-    is_index: bool,
-    files: &mut BTreeSet<PathBuf>,
-    listing: &mut Listing,
-) {
+fn file(host: PathBuf, file_type: FileType, is_index: bool, files: &mut BTreeSet<PathBuf>, listing: &mut Listing) {
     let bytes = host.as_os_str().as_bytes();
     if UNFINISHED.iter().any(|end| bytes.ends_with(end.as_bytes())) {
         return;

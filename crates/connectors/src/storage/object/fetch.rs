@@ -91,7 +91,7 @@ impl Heard {
 }
 
 /// Encrypted connections use `ring`. To be called before anything of `opendal` or `reqwest` is made.
-pub(super) fn choose_cryptography() {
+pub(crate) fn choose_cryptography() {
     // Fails where it was chosen before.
     let _ = rustls::crypto::ring::default_provider().install_default();
 }
@@ -269,6 +269,11 @@ impl Failure {
             (false, false) => Self::passing(format!("the connection broke: {cause}")),
         }
     }
+}
+
+/// What to say of a request without a whole answer. Never the error's own text, which holds the address.
+pub(crate) fn without_answer(error: reqwest::Error) -> String {
+    Failure::of(error).what
 }
 
 /// Whether this is, or wraps, the refusal of a certificate. What an `io::Error` wraps is no source of it.

@@ -1,0 +1,236 @@
+//! CouchDB's data folder in a snapshot: where it is, and which files in it are which database.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use couchfile::{ShardName, ShardRange, shard_maps};
+use repository::file_reader::StoredFiles;
+use repository::walk::{self, Go, Step};
+use repository::{Error, Id, Index, Node, NodeKind, Repository, RunCx};
+
+use super::database::{StoredDatabase, StoredShard, Summary, open};
+use super::stored::passable;
+
+/// The database with the shard maps.
+const SHARD_MAPS: &str = "_dbs.couch";
+/// The folder with the shards.
+const SHARDS: &str = "shards";
+/// Folders of CouchDB that hold no database.
+const OTHERS: [&[u8]; 2] = [b".shards", b".delete"];
+/// What a file beside `shards/` is called where a database of shards has the same name: as CouchDB calls it over HTTP.
+const OF_THE_NODE: &str = "_node/_local/";
+
+/// The data folders below `tree`, by their paths.
+pub fn find_data_folders(
+    cx: &RunCx<'_>,
+    repository: &Repository,
+    index: &Index,
+    tree: &Id,
+) -> Result<Vec<PathBuf>, Error> {
+    let (mut found, mut with_maps) = (Vec::new(), BTreeSet::new());
+    walk::walk(cx, repository, index, tree, &mut |step| {
+        let Step::Reach(path, node) = step else { return Ok(Go::Past) };
+        let folder = path.parent().unwrap_or(Path::new(""));
+        match node.kind {
+            // The maps' name comes before that of the shards' folder, and so the file does.
+            NodeKind::File if node.name == SHARD_MAPS.as_bytes() => drop(with_maps.insert(folder.to_owned())),
+            NodeKind::Dir if with_maps.contains(folder) => {
+                if node.name == SHARDS.as_bytes() {
+                    found.push(folder.to_owned());
+                }
+                return Ok(Go::Past);
+            }
+            NodeKind::Dir if OTHERS.contains(&node.name.as_slice()) => return Ok(Go::Past),
+            _ => {}
+        }
+        Ok(Go::In)
+    })?;
+    Ok(found)
+}
+
+/// What is left out, and why: called with the path of a file below the data folder.
+pub type Lost<'l> = dyn FnMut(&str, String) + 'l;
+
+/// A data folder in a snapshot.
+pub struct DataFolder<'r> {
+    cx: RunCx<'r>,
+    files: &'r StoredFiles<'r>,
+    repository: &'r Repository,
+    index: &'r Index,
+    /// Databases that are one file beside the shards, by name.
+    unsharded: BTreeMap<String, Node>,
+    shards: Option<Id>,
+    maps: BTreeMap<String, Map>,
+}
+
+/// What the shard map says of a database.
+struct Map {
+    suffix: String,
+    ranges: Vec<ShardRange>,
+    partitioned: bool,
+}
+
+impl<'r> DataFolder<'r> {
+    /// Opens the data folder whose tree is `tree`, and reads its shard maps. What of them is damaged is told to `lost`;
+    /// their databases are then made up of the files that are there.
+    pub fn open(
+        cx: RunCx<'r>,
+        repository: &'r Repository,
+        index: &'r Index,
+        files: &'r StoredFiles<'r>,
+        tree: &Id,
+        lost: &mut Lost<'_>,
+    ) -> Result<Self, Error> {
+        let (mut unsharded, mut shards) = (BTreeMap::new(), None);
+        walk::walk(&cx, repository, index, tree, &mut |step| {
+            if let Step::Reach(path, node) = step
+                && let Some(name) = path.to_str()
+            {
+                match (node.kind, name.strip_suffix(".couch")) {
+                    (NodeKind::File, Some(database)) => drop(unsharded.insert(database.to_owned(), node.clone())),
+                    (NodeKind::Dir, None) if name == SHARDS => shards = node.subtree,
+                    _ => {}
+                }
+            }
+            Ok(Go::Past)
+        })?;
+        let mut folder = Self { cx, files, repository, index, unsharded, shards, maps: BTreeMap::new() };
+        folder.read_maps(lost)?;
+        Ok(folder)
+    }
+
+    fn read_maps(&mut self, lost: &mut Lost<'_>) -> Result<(), Error> {
+        let Some(node) = self.unsharded.get("_dbs") else { return Ok(()) };
+        let database = match open(self.files, node) {
+            Ok(database) => database,
+            Err(error) => {
+                lost(SHARD_MAPS, passable(error)?);
+                return Ok(());
+            }
+        };
+        for map in shard_maps(&database) {
+            match map {
+                Ok(map) => {
+                    let properties = map.properties.as_deref().and_then(|json| serde_json::from_str(json).ok());
+                    let properties: serde_json::Value = properties.unwrap_or_default();
+                    let (ranges, partitioned) = (map.ranges(), properties["partitioned"] == true);
+                    self.maps.insert(map.database, Map { suffix: map.suffix, ranges, partitioned });
+                }
+                Err(error) => lost(SHARD_MAPS, passable(error)?),
+            }
+        }
+        Ok(())
+    }
+
+    /// Visits the file of every shard that belongs to a database. A file that the shard map does not know of a database it
+    /// has, is left from an earlier one.
+    fn each_shard(&self, visit: &mut dyn FnMut(ShardName, &Node) -> Result<(), Error>) -> Result<(), Error> {
+        let Some(shards) = &self.shards else { return Ok(()) };
+        walk::walk(&self.cx, self.repository, self.index, shards, &mut |step| {
+            if let Step::Reach(path, node) = step
+                && node.kind == NodeKind::File
+                && let Some(path) = Path::new(SHARDS).join(path).to_str().filter(|path| path.ends_with(".couch"))
+                && let Some(name) = ShardName::parse(path)
+                && self.maps.get(&name.database).is_none_or(|map| map.has(&name))
+            {
+                visit(name, node)?;
+            }
+            Ok(Go::In)
+        })
+    }
+
+    /// Every database with what the headers of its files say, by name.
+    pub fn databases(&self, lost: &mut Lost<'_>) -> Result<Vec<Summary>, Error> {
+        let mut found: BTreeMap<(String, String), Summary> = BTreeMap::new();
+        for (database, map) in &self.maps {
+            found.insert((database.clone(), map.suffix.clone()), Summary::default());
+        }
+        let mut add = |key: (String, String), path: &str, node: &Node| -> Result<(), Error> {
+            let summary = found.entry(key).or_default();
+            match open(self.files, node) {
+                Ok(database) => summary.add(&database),
+                Err(error) => lost(path, passable(error)?),
+            }
+            Ok(())
+        };
+        for (database, node) in &self.unsharded {
+            let name = self.name_of_unsharded(database);
+            add((name, String::new()), &format!("{database}.couch"), node)?;
+        }
+        let mut there = BTreeMap::new();
+        self.each_shard(&mut |name, node| {
+            add((name.database.clone(), name.suffix.clone()), &name.file(), node)?;
+            there.entry(name.database).or_insert_with(BTreeSet::new).insert(name.range);
+            Ok(())
+        })?;
+        for (database, map) in &self.maps {
+            let there = there.get(database);
+            for missing in map.missing(database, |range| there.is_some_and(|there| there.contains(range))) {
+                lost(&missing, MISSING_SHARD.to_owned());
+            }
+        }
+        // Of one that has no map, the files that were made last are what it is.
+        let mut summaries: BTreeMap<String, Summary> = BTreeMap::new();
+        for ((name, _), summary) in found {
+            summaries.insert(name.clone(), Summary { name, ..summary });
+        }
+        Ok(summaries.into_values().collect())
+    }
+
+    /// The names of all databases.
+    pub fn names(&self) -> Result<BTreeSet<String>, Error> {
+        let mut names: BTreeSet<_> = self.maps.keys().cloned().collect();
+        names.extend(self.unsharded.keys().map(|database| self.name_of_unsharded(database)));
+        self.each_shard(&mut |name, _| {
+            names.insert(name.database);
+            Ok(())
+        })?;
+        Ok(names)
+    }
+
+    /// The database called `name`.
+    pub fn database(&self, name: &str) -> Result<Option<StoredDatabase<'r>>, Error> {
+        let files = self.files;
+        let unsharded = name.strip_prefix(OF_THE_NODE).unwrap_or(name);
+        if let Some(node) = self.unsharded.get(unsharded).filter(|_| self.name_of_unsharded(unsharded) == name) {
+            let shard = StoredShard { path: format!("{unsharded}.couch"), range: None, node: node.clone(), files };
+            let (shards, missing) = (vec![shard], Vec::new());
+            return Ok(Some(StoredDatabase { name: name.to_owned(), shards, missing, partitioned: false }));
+        }
+        let mut found: BTreeMap<String, Vec<StoredShard<'r>>> = BTreeMap::new();
+        self.each_shard(&mut |shard, node| {
+            if shard.database == name {
+                let stored = StoredShard { path: shard.file(), range: Some(shard.range), node: node.clone(), files };
+                found.entry(shard.suffix).or_default().push(stored);
+            }
+            Ok(())
+        })?;
+        let map = self.maps.get(name);
+        let Some((_, shards)) = found.pop_last().or_else(|| map.map(|_| Default::default())) else { return Ok(None) };
+        let is_there = |range: &ShardRange| shards.iter().any(|shard| shard.range == Some(*range));
+        let missing = map.map(|map| map.missing(name, is_there)).unwrap_or_default();
+        let partitioned = map.is_some_and(|map| map.partitioned);
+        Ok(Some(StoredDatabase { name: name.to_owned(), shards, missing, partitioned }))
+    }
+
+    fn name_of_unsharded(&self, database: &str) -> String {
+        if self.maps.contains_key(database) { format!("{OF_THE_NODE}{database}") } else { database.to_owned() }
+    }
+}
+
+/// What to say of a shard that is [missing](StoredDatabase::missing).
+pub const MISSING_SHARD: &str = "the shard map names it, and it is not in the snapshot";
+
+impl Map {
+    fn has(&self, name: &ShardName) -> bool {
+        name.suffix == self.suffix && self.ranges.contains(&name.range)
+    }
+
+    /// The files of shards that are not there.
+    fn missing(&self, database: &str, is_there: impl Fn(&ShardRange) -> bool) -> Vec<String> {
+        let name = |range: &ShardRange| {
+            ShardName { range: *range, database: database.to_owned(), suffix: self.suffix.clone() }.file()
+        };
+        self.ranges.iter().filter(|range| !is_there(range)).map(name).collect()
+    }
+}
