@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use rustix::fs::{AtFlags, CWD, FileType, Gid, Mode, Timespec, Timestamps, Uid, XattrFlags};
 
 use crate::mounts::Mounts;
-use crate::support::{Dice, Ran, Site, can, program, root, run, start};
+use crate::support::{Dice, Ran, Site, can, peak_kib, program, root, run};
 use crate::tree;
 
 /// Names that programs stumble over.
