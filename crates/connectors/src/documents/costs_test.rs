@@ -78,7 +78,7 @@ impl Stored {
 
     fn open<'r>(&'r self, files: &'r StoredFiles<'r>) -> DataFolder<'r> {
         let found = find_data_folders(&self.cx(), &self.repository, &self.index, &self.tree).unwrap();
-        assert_eq!(found, std::slice::from_ref(&self.folder));
+        assert!(found.len() == 1 && found[0] == self.folder, "{found:?}");
         let node = walk::find(&self.repository, &self.index, &self.tree, &found[0]).unwrap().unwrap();
         let lost = &mut |path: &str, what: String| panic!("{path}: {what}");
         let tree = node.subtree.unwrap();
