@@ -5,7 +5,7 @@
 
 mod command;
 mod compose;
-mod couchdb;
+pub mod couchdb;
 mod discover;
 mod file_hash;
 mod files;

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use clap::{Args, Parser, Subcommand};
+use connectors::source::couchdb::Version;
 use operations::config::duration;
 use operations::snapshots::Place;
 
@@ -313,7 +314,47 @@ pub struct Restore {
     #[arg(long, value_name = "DIR", conflicts_with_all = ["place", "to", "in_place"])]
     pub drop_undo: Option<PathBuf>,
     #[command(flatten)]
+    pub couch_files: CouchFiles,
+    #[command(flatten)]
     pub couch: ToCouch,
+}
+
+/// What of a source of kind `couchdb` is restored as files.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Files of CouchDB: SNAPSHOT:SOURCE")]
+pub struct CouchFiles {
+    /// Only the files of this database; may be repeated. With --to they lie in DIR as in CouchDB's data folder
+    #[arg(long, value_name = "DB", conflicts_with_all = ["couch_url", "undo", "drop_undo"])]
+    pub database: Vec<String>,
+    /// Only these shards of it, such as 00000000-15555554; may be repeated
+    #[arg(long, value_name = "RANGE", requires = "database")]
+    pub shard: Vec<String>,
+    /// With --to: give a node another name, which databases are tied to; may be repeated
+    #[arg(long, value_name = "OLD=NEW", requires = "to", conflicts_with = "database")]
+    pub rename_node: Vec<NewNodeName>,
+    /// Refuse files that this version of CouchDB could not read, such as 3.3.2
+    #[arg(long, value_name = "VERSION", conflicts_with_all = ["couch_url", "undo", "drop_undo"])]
+    pub couchdb_version: Option<Version>,
+}
+
+/// A node and what it will be called.
+#[derive(Clone, Debug)]
+pub struct NewNodeName {
+    pub old: String,
+    pub new: String,
+}
+
+impl FromStr for NewNodeName {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let is_node =
+            |name: &str| name.split_once('@').is_some_and(|(name, host)| !name.is_empty() && !host.is_empty());
+        match text.split_once('=') {
+            Some((old, new)) if is_node(old) && is_node(new) => Ok(Self { old: old.to_owned(), new: new.to_owned() }),
+            _ => Err("write OLD=NEW with names of nodes, such as couchdb@127.0.0.1=couchdb@db.example.org".to_owned()),
+        }
+    }
 }
 
 /// Where documents are written back to.

@@ -49,8 +49,8 @@ pub struct Job<'a> {
     pub tree: Id,
     /// The snapshot's manifest.
     pub manifest: &'a Manifest,
-    /// The path in the snapshot: empty for all sources, else `SOURCE` or `SOURCE/PATH`.
-    pub selected: &'a Path,
+    /// The paths in the snapshot: `SOURCE` or `SOURCE/PATH` each; an empty one means all sources.
+    pub selected: &'a [PathBuf],
     /// How.
     pub options: &'a Options,
 }

@@ -1,6 +1,6 @@
 //! Restores a snapshot, a source or a path of it into a new place.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use repository::fs::free_bytes;
 use repository::restore::{self, Options, Restored, Space};
@@ -21,6 +21,19 @@ pub struct Preview {
     pub bytes_needed: u64,
     /// Folders that are damaged: what they hold is not counted, or not all of it, and will not come back.
     pub damaged: u64,
+}
+
+impl Preview {
+    /// Adds what else would be restored.
+    pub fn add(&mut self, other: Self) {
+        let Self { files, dirs, others, bytes, bytes_needed, damaged } = other;
+        self.files += files;
+        self.dirs += dirs;
+        self.others += others;
+        self.bytes += bytes;
+        self.bytes_needed += bytes_needed;
+        self.damaged += damaged;
+    }
 }
 
 /// Counts what lies at `path` in the tree and can be read, without fetching it. Damaged folders are told of as problems.
@@ -97,6 +110,40 @@ pub fn to_new_place(
         Some(subtree) => restore::tree(cx, repository, index, &subtree, target, options),
         None => restore::single(cx, repository, index, &node, target, options),
     }
+}
+
+/// Restores several things into `target`, which must be empty or not exist: each path in the tree to a path below it. The
+/// folders on the way are new ones.
+pub fn several_to_new_place(
+    cx: &RunCx<'_>,
+    repository: &Repository,
+    index: &Index,
+    tree: &Id,
+    wanted: &[(PathBuf, PathBuf)],
+    target: &Path,
+    options: Options,
+) -> Result<Restored, Error> {
+    let mut nodes = Vec::new();
+    let mut total = Preview::default();
+    for (path, below) in wanted {
+        let node = find(repository, index, tree, path)?;
+        total.add(count(cx, repository, index, &node, &mut |_, _| {})?);
+        nodes.push((node, below));
+    }
+    prepare_target(target)?;
+    check_space(target, total.bytes_needed)?;
+    cx.events.emit(Event::StepStarted { name: "restoring".to_owned(), bytes_total: Some(total.bytes) });
+    let mut restored = Restored::default();
+    for (node, below) in nodes {
+        let place = target.join(below);
+        let folder = if node.subtree.is_some() { &*place } else { place.parent().unwrap_or(target) };
+        std::fs::create_dir_all(folder).map_err(Error::local(folder))?;
+        restored.add(match node.subtree {
+            Some(subtree) => restore::tree(cx, repository, index, &subtree, folder, options)?,
+            None => restore::single(cx, repository, index, &node, folder, options)?,
+        });
+    }
+    Ok(restored)
 }
 
 fn find(repository: &Repository, index: &Index, tree: &Id, path: &Path) -> Result<Node, Error> {

@@ -14,21 +14,32 @@ mod facts;
 mod opener;
 mod prefix;
 mod previous;
+mod rename;
+mod select;
 #[cfg(test)]
 mod tests;
+mod version;
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use repository::{Cancel, Capture, CaptureCx, Source, SourceError};
+use repository::{Cancel, Capture, CaptureCx, Facts, Source, SourceError};
 
-pub use self::examine::examine;
+pub use self::examine::{check_files, examine};
+pub use self::rename::{RenamedNodes, rename_nodes};
+pub use self::select::{Selected, files_of};
+pub use self::version::{Version, needed_version};
 
 use super::layout;
 
 /// The kind's name in the configuration.
 pub const KIND: &str = "couchdb";
+
+/// Where the data folder lies below the restored folder `dir` of the source.
+pub fn data_folder(facts: &Facts, dir: &Path) -> Option<PathBuf> {
+    layout::restored(dir, facts.get(facts::DATA)?.as_str()?)
+}
 
 /// What a [`CouchDbSource`] captures.
 #[derive(Clone, Debug)]

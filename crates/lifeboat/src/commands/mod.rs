@@ -20,6 +20,7 @@ mod protect;
 mod prune;
 mod restore;
 mod restore_archive;
+mod restore_couchdb;
 mod restore_documents;
 mod snapshots;
 mod status;

@@ -1,6 +1,6 @@
 //! `lifeboat restore`: to a new place, or to where it came from with an undo.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use operations::in_place::{self, InPlaceError, Job};
 use operations::manifest::{Manifest, SourceRecord};
@@ -8,9 +8,10 @@ use operations::snapshots::Place;
 use operations::{Fault, FaultKind, restore};
 use repository::format::snapshot::Snapshot;
 use repository::restore::Options;
-use repository::{Clock as _, Event, Events as _, Id, Index, Repository, SourceError};
+use repository::{Clock as _, Event, Events as _, Id, Index, Problem, Repository, SourceError};
 use serde_json::json;
 
+use super::restore_couchdb::CouchDbRestore;
 use crate::app::{App, Opened, Run};
 use crate::arguments::{self, RestoreFrom};
 use crate::output::{Outcome, bytes, count, seconds};
@@ -41,7 +42,14 @@ pub fn run(run: Run, arguments: &arguments::Restore) -> Result<Outcome, Fault> {
     let index = app.index(&repository)?;
     let (id, snapshot) = (found.id, &found.snapshot);
     let is_doubtful = !found.doubts.is_empty();
-    let job = Chosen { app: &app, repository: &repository, index: &index, id, snapshot, is_doubtful, place, arguments };
+    let manifest = match Manifest::load(&repository, &index, &snapshot.tree) {
+        // What is damaged is told of by the restore.
+        Err(error) if error.is_damage() => None,
+        manifest => manifest?,
+    };
+    let couchdb = CouchDbRestore::of(manifest.as_ref(), &place.path, &arguments.couch_files)?;
+    let (repository, index, manifest) = (&*repository, &index, manifest.as_ref());
+    let job = Chosen { app: &app, repository, index, id, snapshot, manifest, is_doubtful, place, couchdb, arguments };
     for doubt in found.doubts {
         app.run.progress.emit(Event::Problem(doubt));
     }
@@ -62,17 +70,19 @@ struct Chosen<'a> {
     index: &'a Index,
     id: Id,
     snapshot: &'a Snapshot,
+    /// `None` where another program made it, or it is damaged.
+    manifest: Option<&'a Manifest>,
     /// A snapshot that cannot be read may be newer than this one.
     is_doubtful: bool,
     place: &'a Place,
+    couchdb: CouchDbRestore<'a>,
     arguments: &'a arguments::Restore,
 }
 
 impl Chosen<'_> {
     fn to(&self, target: &Path, copy: &str) -> Result<Outcome, Fault> {
         let app = self.app;
-        let (tree, path) = (&self.snapshot.tree, &self.place.path);
-        let preview = restore::preview(&app.cx(), self.repository, self.index, tree, path)?;
+        let preview = self.preview()?;
         let what = format!("{}, {}", count(preview.files, "file"), bytes(preview.bytes));
         if self.arguments.dry_run {
             restore::check_target(target)?;
@@ -81,12 +91,20 @@ impl Chosen<'_> {
             app.output().text(format!("would restore {what} to {}", target.display()));
             return Ok(Outcome::Ok);
         }
-        let left_out = self.left_out()?;
+        let left_out = self.left_out();
         let started = app.run.clock.now();
         let options = Options { keep_damaged: self.arguments.keep_damaged, ..Options::for_this_process() };
-        let result = restore::to_new_place(&app.cx(), self.repository, self.index, tree, path, target, options);
+        let (tree, cx) = (&self.snapshot.tree, app.cx());
+        let result = match self.couchdb.files() {
+            Some(files) => {
+                restore::several_to_new_place(&cx, self.repository, self.index, tree, &files, target, options)
+            }
+            None => restore::to_new_place(&cx, self.repository, self.index, tree, &self.place.path, target, options),
+        };
         app.run.progress.finish();
-        let restored = result.map_err(|error| incomplete(error, target))?;
+        let mut restored = result.map_err(|error| incomplete(error, target))?;
+        let wrong = self.couchdb.finish(app, target)?;
+        restored.problems.extend(wrong.into_iter().map(|what| Problem::new(target, what)));
         let took = app.run.clock.now().duration_since(started).as_secs_f64();
         let partial = !restored.problems.is_empty();
         app.output().summary(json!({
@@ -115,28 +133,40 @@ impl Chosen<'_> {
         Ok(Outcome::Ok)
     }
 
+    /// What was asked for, as paths in the snapshot.
+    fn paths(&self) -> Vec<PathBuf> {
+        match self.couchdb.files() {
+            Some(files) => files.into_iter().map(|(path, _)| path).collect(),
+            None => vec![self.place.path.clone()],
+        }
+    }
+
+    fn preview(&self) -> Result<restore::Preview, Fault> {
+        let mut total = restore::Preview::default();
+        for path in self.paths() {
+            total.add(restore::preview(&self.app.cx(), self.repository, self.index, &self.snapshot.tree, &path)?);
+        }
+        Ok(total)
+    }
+
     /// Things that the backup itself could not take; none that is known of in another program's snapshot.
-    fn left_out(&self) -> Result<usize, Fault> {
-        let manifest = match Manifest::load(self.repository, self.index, &self.snapshot.tree) {
-            // What is damaged is told of by the restore.
-            Err(error) if error.is_damage() => None,
-            manifest => manifest?,
-        };
-        Ok(manifest.map_or(0, |manifest| manifest.sources.values().map(|record| record.problems_total).sum()))
+    fn left_out(&self) -> usize {
+        self.manifest.map_or(0, |manifest| manifest.sources.values().map(|record| record.problems_total).sum())
     }
 
     fn in_place(&self) -> Result<Outcome, Fault> {
         let app = self.app;
         let tree = self.snapshot.tree;
-        let Some(manifest) = Manifest::load(self.repository, self.index, &tree)? else {
-            let what = "another program made this snapshot, so it does not say where things came from";
+        let Some(manifest) = self.manifest else {
+            let what = "this snapshot does not say where things came from: another program made it, or it is damaged";
             return Err(Fault::new(FaultKind::Unsupported, what).with_hint("restore it with --to DIR"));
         };
         let mut protected = app.own_paths();
         protected.push(app.settings.file.clone());
         protected.extend(app.settings.secret_files().into_iter().map(Path::to_owned));
         let options = in_place::Options { delete: self.arguments.delete, force: self.arguments.force, protected };
-        let job = Job { snapshot: self.id, tree, manifest: &manifest, selected: &self.place.path, options: &options };
+        let selected = self.paths();
+        let job = Job { snapshot: self.id, tree, manifest, selected: &selected, options: &options };
         let preview = in_place::preview(&app.cx(), self.repository, self.index, &job).map_err(to_fault)?;
         app.run.progress.finish();
         self.show(&preview);
@@ -147,7 +177,7 @@ impl Chosen<'_> {
         if !blocking.is_empty() {
             return Err(to_fault(InPlaceError::Blocked(blocking)));
         }
-        self.confirm(&manifest)?;
+        self.confirm(manifest)?;
         let check = |record: &SourceRecord, folder: &Path| self.check(record, folder);
         let result = in_place::restore(&app.cx(), self.repository, self.index, &job, &check);
         app.run.progress.finish();

@@ -139,6 +139,7 @@ pub fn plan_swap(
             located.targets.iter().filter(|other| other.live != target.live && other.live.starts_with(&target.live));
         planner.carved = below.flat_map(|other| other.side_files().chain([other.live.clone()])).collect();
         planner.target = number;
+        planner.delete = options.delete || target.root.is_one_whole();
         planner.target(target, &located.places[target.place], tree)?;
     }
     Ok(planner.finish())

@@ -15,6 +15,9 @@ use crate::manifest::{Manifest, SourceRecord};
 
 /// The kind whose databases have files beside them that belong to one state of the database.
 const SQLITE: &str = "sqlite";
+/// The kind whose folder is one whole: views and indexes that are newer than their databases, and half-done compactions, are
+/// worse than none.
+const COUCHDB: &str = "couchdb";
 
 /// One path of a source that is restored.
 #[derive(Clone, Debug)]
@@ -40,6 +43,11 @@ impl Root {
         Path::new(&self.source).join(self.below_source())
     }
 
+    /// Whether what is there and not in the snapshot must go.
+    pub(super) fn is_one_whole(&self) -> bool {
+        self.kind == COUCHDB
+    }
+
     /// Whether it is a database with files beside it.
     pub(super) fn is_sqlite(&self) -> bool {
         self.kind == SQLITE && self.node.kind == NodeKind::File
@@ -60,14 +68,14 @@ pub struct Selection {
     pub known: Vec<PathBuf>,
 }
 
-/// Finds what `selected` means: all sources (empty), one (`SOURCE`), or a path of one (`SOURCE/PATH`). A path above the
-/// source's own paths stands for these, since the folders on the way to them belong to others too.
+/// Finds what each of `selected` means: all sources (empty), one (`SOURCE`), or a path of one (`SOURCE/PATH`). A path above
+/// the source's own paths stands for these, since the folders on the way to them belong to others too.
 pub fn roots(
     repository: &Repository,
     index: &Index,
     tree: &Id,
     manifest: &Manifest,
-    selected: &Path,
+    selected: &[PathBuf],
 ) -> Result<Selection, InPlaceError> {
     let mut selection = Selection::default();
     for record in manifest.sources.values() {
@@ -78,13 +86,30 @@ pub fn roots(
             selection.known.push(path);
         }
     }
-    let mut parts = selected.iter().filter(|part| *part != "/");
     let find =
         |source: &str, host: &Path| walk::find(repository, index, tree, &Path::new(source).join(below_source(host)));
+    for selected in selected {
+        take_selected(&mut selection, manifest, selected, &find)?;
+    }
+    if selection.roots.is_empty() {
+        let what = format!("nothing of this snapshot has a place on this host: {}", selection.skipped.join("; "));
+        return Err(InPlaceError::Selection(what));
+    }
+    settle(&mut selection);
+    Ok(selection)
+}
+
+fn take_selected(
+    selection: &mut Selection,
+    manifest: &Manifest,
+    selected: &Path,
+    find: Find<'_>,
+) -> Result<(), InPlaceError> {
+    let mut parts = selected.iter().filter(|part| *part != "/");
     match parts.next() {
         None => {
             for (name, record) in &manifest.sources {
-                take_source(&mut selection, name, record, Path::new("/"), &find)?;
+                take_source(selection, name, record, Path::new("/"), find)?;
             }
         }
         Some(name) => {
@@ -96,18 +121,14 @@ pub fn roots(
                 return Err(InPlaceError::Selection(what));
             };
             let below: PathBuf = std::iter::once("/".as_ref()).chain(parts).collect();
-            take_source(&mut selection, name, record, &below, &find)?;
-            if selection.roots.is_empty() {
+            let before = selection.roots.len();
+            take_source(selection, name, record, &below, find)?;
+            if selection.roots.len() == before {
                 return Err(InPlaceError::Selection(selection.skipped.join("; ")));
             }
         }
     }
-    if selection.roots.is_empty() {
-        let what = format!("nothing of this snapshot has a place on this host: {}", selection.skipped.join("; "));
-        return Err(InPlaceError::Selection(what));
-    }
-    settle(&mut selection);
-    Ok(selection)
+    Ok(())
 }
 
 /// Looks up a host path in a source.

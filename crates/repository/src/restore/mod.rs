@@ -56,6 +56,18 @@ pub struct Restored {
     pub problems: Vec<Problem>,
 }
 
+impl Restored {
+    /// Adds what another restore did.
+    pub fn add(&mut self, other: Self) {
+        let Self { files, dirs, bytes, bytes_fetched, problems } = other;
+        self.files += files;
+        self.dirs += dirs;
+        self.bytes += bytes;
+        self.bytes_fetched += bytes_fetched;
+        self.problems.extend(problems);
+    }
+}
+
 /// What makes two names one file: its number, and what it holds. A number alone is not enough: it may have been given to
 /// another file, or the file may have been changed, between the reading of the two names.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]

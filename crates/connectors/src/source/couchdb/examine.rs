@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 use super::complete::{self, NODES, SHARD_MAP};
 use super::damage::Damage;
 use super::data_folder::Kind;
-use super::facts::{self, Counted, DAMAGED, DATA, SEEN};
+use super::facts::{self, Counted, DAMAGED, DATA, FILES, SEEN, VIEWS};
 use super::prefix::Prefix;
 use super::previous::Before;
 use crate::source::full_read::FULL_READ_AT;
@@ -31,6 +31,36 @@ pub fn examine(dir: &Path, recorded: &Facts, cancel: &Cancel) -> Result<Facts, S
         found.extend(recorded.get(name).map(|fact| (name.to_owned(), fact.clone())));
     }
     Ok(found)
+}
+
+/// Reads some files of a restored data folder, by their paths below it, and gives what is wrong with each that was not
+/// damaged when it was captured: damage, or another header than the recorded one.
+pub fn check_files(
+    root: &Path,
+    files: &[PathBuf],
+    recorded: &Facts,
+    cancel: &Cancel,
+) -> Result<Vec<String>, SourceError> {
+    let fact = |name: &str, key: &str| recorded.get(name).and_then(Value::as_object).and_then(|fact| fact.get(key));
+    let mut wrong = Vec::new();
+    for file in files {
+        cancel.check()?;
+        let (host, key) = (root.join(file), facts::key(Path::new(""), file));
+        let kind = Kind::of(file);
+        let expected = fact(if kind == Kind::View { VIEWS } else { FILES }, &key);
+        if fact(DAMAGED, &key).is_some() {
+            continue;
+        }
+        let (header, damage) = read(&host, kind, true, cancel);
+        match damage {
+            Some(damage) => wrong.push(format!("{}: {}", file.display(), damage.what)),
+            None if header.as_ref() != expected => {
+                wrong.push(format!("{}: it is not as of the commit that was captured", file.display()));
+            }
+            None => {}
+        }
+    }
+    Ok(wrong)
 }
 
 fn recount(root: &Path, recorded: &Facts, cancel: &Cancel) -> Result<Facts, SourceError> {

@@ -21,7 +21,7 @@ pub const FILES: &str = "files";
 /// View files.
 pub const VIEWS: &str = "views";
 /// Kinds of checksums in use. `xxh3` can be read by CouchDB from 3.4 on only.
-const CHECKSUMS: &str = "checksums";
+pub const CHECKSUMS: &str = "checksums";
 /// What is wrong with files, by their paths.
 pub const DAMAGED: &str = "damaged";
 /// Each file as `stat` saw it, by which the next capture tells what it need not open.

@@ -54,7 +54,8 @@ fn stack() -> (World, Taken) {
 /// before that.
 fn restore_cut(world: &World, taken: &Taken, options: &Options, count: usize) -> bool {
     let cx = world.cx();
-    let job: Job<'_> = taken.job(Path::new(""), options);
+    let all = &[PathBuf::new()];
+    let job: Job<'_> = taken.job(all, options);
     let (repository, index) = (&world.repository, &taken.index);
     let selection = roots(repository, index, &job.tree, job.manifest, job.selected).unwrap();
     let located = locate(&selection).unwrap();
@@ -150,7 +151,8 @@ fn what_is_left_of_a_cut_before_the_swap_is_removed_by_undo_and_by_drop() {
     let before = world.seen();
     for clear in [|folder: &Path| drop(undo(folder, false).unwrap()), |folder: &Path| drop_undo(folder).unwrap()] {
         let options = Options::default();
-        let job = taken.job(Path::new(""), &options);
+        let all = &[PathBuf::new()];
+        let job = taken.job(all, &options);
         let selection = roots(&world.repository, &taken.index, &job.tree, job.manifest, job.selected).unwrap();
         let located = locate(&selection).unwrap();
         let session = Session::begin(&world.cx(), &job, &located).unwrap();
@@ -170,7 +172,8 @@ fn a_swap_that_fails_midway_rolls_back_by_itself() {
     let (world, taken) = stack();
     let before = world.seen();
     let options = delete();
-    let job = taken.job(Path::new(""), &options);
+    let all = &[PathBuf::new()];
+    let job = taken.job(all, &options);
     let (cx, repository, index) = (world.cx(), &world.repository, &taken.index);
     let selection = roots(repository, index, &job.tree, job.manifest, job.selected).unwrap();
     let located = locate(&selection).unwrap();

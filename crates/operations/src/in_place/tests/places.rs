@@ -273,7 +273,8 @@ fn facts_are_counted_in_a_folder_laid_out_as_the_source_where_it_is_restored_who
     let checked = std::cell::RefCell::new(Vec::new());
     let options = delete();
     for selected in ["near", "far"] {
-        let job = taken.job(selected.as_ref(), &options);
+        let paths = [PathBuf::from(selected)];
+        let job = taken.job(&paths, &options);
         let check = |record: &crate::manifest::SourceRecord, folder: &std::path::Path| {
             let there = |path: &str| folder.join(world.path(path).strip_prefix("/").unwrap()).exists();
             checked.borrow_mut().push((record.kind.clone(), there("one/a.db") && there("one/b.db")));

@@ -246,7 +246,8 @@ fn a_failed_check_of_facts_leaves_everything_as_it_was() {
     let (world, taken) = changed();
     let before = world.seen();
     let options = Options::default();
-    let job = taken.job("".as_ref(), &options);
+    let all = [std::path::PathBuf::new()];
+    let job = taken.job(&all, &options);
     let seen_by_check = std::cell::RefCell::new(None);
     let outcome = crate::in_place::restore(&world.cx(), &world.repository, &taken.index, &job, &|record, folder| {
         let changed = folder.join(world.path("data/changed").strip_prefix("/").unwrap());
@@ -265,7 +266,8 @@ fn a_staged_copy_that_is_changed_by_its_check_is_not_swapped_in() {
     let (world, taken) = changed();
     let before = world.seen();
     let options = Options::default();
-    let job = taken.job("".as_ref(), &options);
+    let all = [std::path::PathBuf::new()];
+    let job = taken.job(&all, &options);
     let check = |_: &crate::manifest::SourceRecord, folder: &std::path::Path| {
         fs::write(folder.join(world.path("data/in/x").strip_prefix("/").unwrap()), "y").unwrap();
         Ok(Vec::new())

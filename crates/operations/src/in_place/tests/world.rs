@@ -115,11 +115,12 @@ impl World {
     }
 
     pub fn preview(&self, taken: &Taken, selected: &str, options: &Options) -> Result<Preview, InPlaceError> {
-        preview(&self.cx(), &self.repository, &taken.index, &taken.job(Path::new(selected), options))
+        preview(&self.cx(), &self.repository, &taken.index, &taken.job(&[selected.into()], options))
     }
 
     pub fn restore(&self, taken: &Taken, selected: &str, options: &Options) -> Result<Done, InPlaceError> {
-        let job = taken.job(Path::new(selected), options);
+        let selected = [selected.into()];
+        let job = taken.job(&selected, options);
         restore(&self.cx(), &self.repository, &taken.index, &job, &|_, _| Ok(Vec::new()))
     }
 
@@ -135,7 +136,7 @@ impl World {
 }
 
 impl Taken {
-    pub fn job<'a>(&'a self, selected: &'a Path, options: &'a Options) -> Job<'a> {
+    pub fn job<'a>(&'a self, selected: &'a [PathBuf], options: &'a Options) -> Job<'a> {
         Job { snapshot: self.id, tree: self.tree, manifest: &self.manifest, selected, options }
     }
 }

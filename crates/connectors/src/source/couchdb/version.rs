@@ -1,0 +1,85 @@
+//! Which CouchDB can read the files. One that is too old finds no header that it knows, and starts the files anew, as empty.
+
+use std::fmt;
+use std::str::FromStr;
+
+use repository::Facts;
+use serde_json::Value;
+
+use super::facts::{CHECKSUMS, FILES};
+
+/// A version of CouchDB: major, minor, and what comes after.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Version {
+    major: u32,
+    minor: u32,
+    patch: u32,
+}
+
+impl Version {
+    const fn new(major: u32, minor: u32) -> Self {
+        Self { major, minor, patch: 0 }
+    }
+}
+
+impl FromStr for Version {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wrong = || format!("`{text}` is no version of CouchDB, such as 3.3.2");
+        let mut numbers = text.splitn(3, '.').map(|part| part.parse::<u32>().map_err(|_| wrong()));
+        let mut next = || numbers.next().transpose();
+        let (major, minor) = (next()?.ok_or_else(wrong)?, next()?.unwrap_or(0));
+        Ok(Self { major, minor, patch: next()?.unwrap_or(0) })
+    }
+}
+
+impl fmt::Display for Version {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { major, minor, patch } = self;
+        match patch {
+            0 => write!(f, "{major}.{minor}"),
+            patch => write!(f, "{major}.{minor}.{patch}"),
+        }
+    }
+}
+
+/// The oldest CouchDB that reads all files of a snapshot, and why no older one does
+/// (`src/couch/src/couch_bt_engine_header.erl` and `couch_file.erl` of apache/couchdb).
+pub fn needed_version(facts: &Facts) -> (Version, &'static str) {
+    let has_xxh3 =
+        facts.get(CHECKSUMS).and_then(Value::as_array).is_some_and(|all| all.iter().any(|kind| kind == "xxh3"));
+    if has_xxh3 {
+        return (Version::new(3, 4), "older ones do not know the checksums of its files, which are XXH3");
+    }
+    let files = facts.get(FILES).and_then(Value::as_object).into_iter().flatten();
+    let disk = files.filter_map(|(_, file)| file.get("disk_version")?.as_u64()).max();
+    match disk {
+        Some(8..) => (Version::new(3, 0), "its files have disk version 8"),
+        Some(7) => (Version::new(2, 3), "its files have disk version 7"),
+        _ => (Version::new(1, 2), "its files have disk version 6"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn files_need_a_version_that_knows_their_checksums_and_their_layout() {
+        let needed = |checksum: &str, disk: u64| {
+            let facts = json!({ "checksums": [checksum], "files": { "_dbs.couch": { "disk_version": disk } } });
+            needed_version(&serde_json::from_value(facts).unwrap()).0.to_string()
+        };
+        assert_eq!((needed("xxh3", 8), needed("md5", 8), needed("md5", 7)), ("3.4".into(), "3.0".into(), "2.3".into()));
+        let version = |text: &str| text.parse::<Version>();
+        assert!(version("3.3.2").unwrap() < Version::new(3, 4) && version("3.4").unwrap() == Version::new(3, 4));
+        assert!(version("3.10").unwrap() > version("3.9.9").unwrap());
+        assert_eq!(version("3.5.0").unwrap().to_string(), "3.5");
+        for bad in ["", "three", "3.x", "3.4.1-rc"] {
+            assert!(version(bad).is_err(), "{bad}");
+        }
+    }
+}
