@@ -318,6 +318,13 @@ fn what_is_damaged_is_named_and_the_rest_is_printed() {
     assert_eq!(lines(&ran).len(), 1);
     assert_eq!(lines(&docs(&made.site, &["orders", "first"]).ok())[0]["_id"], "first");
     assert!(lines(&docs(&made.site, &["orders", "second"]).exits(3)).is_empty());
+
+    std::fs::write(&made.shard, [0; 5000]).unwrap();
+    made.site.backup();
+    let ran = docs(&made.site, &[]).exits(3).says(["no valid header", "orders.1700000000.couch"]);
+    let listed = lines(&ran);
+    let names: Vec<_> = listed.iter().map(|line| (line["name"].as_str().unwrap(), &line["shards"])).collect();
+    assert_eq!(names, [("_dbs", &json!(1)), ("orders", &json!(0))]);
 }
 
 #[test]

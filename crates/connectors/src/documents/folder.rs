@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Mutex, PoisonError};
 
 use couchfile::{ShardName, ShardRange, shard_maps};
 use repository::file_reader::StoredFiles;
@@ -11,6 +13,8 @@ use repository::{Error, Id, Index, Node, NodeKind, Repository, RunCx};
 use super::database::{StoredDatabase, StoredShard, Summary, open};
 use super::stored::passable;
 
+/// Files whose headers are read at the same time. There may be thousands, and where the copy is far each is a request.
+const FILES_AT_ONCE: usize = 8;
 /// The database with the shard maps.
 const SHARD_MAPS: &str = "_dbs.couch";
 /// The folder with the shards.
@@ -61,6 +65,22 @@ pub struct DataFolder<'r> {
     unsharded: BTreeMap<String, Node>,
     shards: Option<Id>,
     maps: BTreeMap<String, Map>,
+}
+
+/// A file of a database, by the database's name and the suffix of its shards.
+struct DatabaseFile {
+    key: (String, String),
+    path: String,
+    node: Node,
+}
+
+/// What the headers that were read say.
+#[derive(Default)]
+struct Headers {
+    sums: BTreeMap<(String, String), Summary>,
+    lost: Vec<(String, String)>,
+    /// What kept the others from being read.
+    failed: Option<Error>,
 }
 
 /// What the shard map says of a database.
@@ -141,29 +161,27 @@ impl<'r> DataFolder<'r> {
 
     /// Every database with what the headers of its files say, by name.
     pub fn databases(&self, lost: &mut Lost<'_>) -> Result<Vec<Summary>, Error> {
-        let mut found: BTreeMap<(String, String), Summary> = BTreeMap::new();
-        for (database, map) in &self.maps {
-            found.insert((database.clone(), map.suffix.clone()), Summary::default());
-        }
-        let mut add = |key: (String, String), path: &str, node: &Node| -> Result<(), Error> {
-            let summary = found.entry(key).or_default();
-            match open(self.files, node) {
-                Ok(database) => summary.add(&database),
-                Err(error) => lost(path, passable(error)?),
+        let (send, files) = sync_channel(FILES_AT_ONCE);
+        let (files, headers) = (Mutex::new(files), Mutex::new(Headers::default()));
+        let fed = std::thread::scope(|scope| {
+            for _ in 0..FILES_AT_ONCE {
+                scope.spawn(|| self.read_headers(&files, &headers));
             }
-            Ok(())
-        };
-        for (database, node) in &self.unsharded {
-            let name = self.name_of_unsharded(database);
-            add((name, String::new()), &format!("{database}.couch"), node)?;
+            // Its end is that of the threads.
+            let send = send;
+            self.feed(&send)
+        });
+        let there = fed?;
+        let mut headers = headers.into_inner().unwrap_or_else(PoisonError::into_inner);
+        if let Some(error) = headers.failed {
+            return Err(error);
         }
-        let mut there = BTreeMap::new();
-        self.each_shard(&mut |name, node| {
-            add((name.database.clone(), name.suffix.clone()), &name.file(), node)?;
-            there.entry(name.database).or_insert_with(BTreeSet::new).insert(name.range);
-            Ok(())
-        })?;
+        headers.lost.sort();
+        for (path, what) in headers.lost {
+            lost(&path, what);
+        }
         for (database, map) in &self.maps {
+            headers.sums.entry((database.clone(), map.suffix.clone())).or_default();
             let there = there.get(database);
             for missing in map.missing(database, |range| there.is_some_and(|there| there.contains(range))) {
                 lost(&missing, MISSING_SHARD.to_owned());
@@ -171,10 +189,48 @@ impl<'r> DataFolder<'r> {
         }
         // Of one that has no map, the files that were made last are what it is.
         let mut summaries: BTreeMap<String, Summary> = BTreeMap::new();
-        for ((name, _), summary) in found {
+        for ((name, _), summary) in headers.sums {
             summaries.insert(name.clone(), Summary { name, ..summary });
         }
         Ok(summaries.into_values().collect())
+    }
+
+    /// Hands the files of all databases to the threads that read their headers. Gives the ranges that are there.
+    fn feed(&self, send: &SyncSender<DatabaseFile>) -> Result<BTreeMap<String, BTreeSet<ShardRange>>, Error> {
+        let panicked = |_| Error::Internal("a thread that reads headers panicked".to_owned());
+        for (database, node) in &self.unsharded {
+            let key = (self.name_of_unsharded(database), String::new());
+            let file = DatabaseFile { key, path: format!("{database}.couch"), node: node.clone() };
+            send.send(file).map_err(panicked)?;
+        }
+        let mut there: BTreeMap<String, BTreeSet<ShardRange>> = BTreeMap::new();
+        self.each_shard(&mut |name, node| {
+            let key = (name.database.clone(), name.suffix.clone());
+            let file = DatabaseFile { key, path: name.file(), node: node.clone() };
+            there.entry(name.database).or_default().insert(name.range);
+            send.send(file).map_err(panicked)
+        })?;
+        Ok(there)
+    }
+
+    /// Reads the headers of `files` until there are no more. After a failure, the rest is passed over.
+    fn read_headers(&self, files: &Mutex<Receiver<DatabaseFile>>, headers: &Mutex<Headers>) {
+        let lock = || headers.lock().unwrap_or_else(PoisonError::into_inner);
+        loop {
+            let next = files.lock().unwrap_or_else(PoisonError::into_inner).recv();
+            let Ok(DatabaseFile { key, path, node }) = next else { return };
+            if lock().failed.is_some() {
+                continue;
+            }
+            let opened = open(self.files, &node).map_err(passable);
+            let mut headers = lock();
+            let sum = headers.sums.entry(key).or_default();
+            match opened {
+                Ok(database) => sum.add(&database),
+                Err(Ok(what)) => headers.lost.push((path, what)),
+                Err(Err(error)) => headers.failed = Some(error),
+            }
+        }
     }
 
     /// The names of all databases.
