@@ -36,6 +36,12 @@ use super::layout;
 /// The kind's name in the configuration.
 pub const KIND: &str = "couchdb";
 
+/// The nodes that a data folder belongs to.
+pub fn nodes(facts: &Facts) -> Vec<&str> {
+    let listed = facts.get(facts::NODES).and_then(serde_json::Value::as_array).into_iter().flatten();
+    listed.filter_map(serde_json::Value::as_str).collect()
+}
+
 /// Where the data folder lies below the restored folder `dir` of the source.
 pub fn data_folder(facts: &Facts, dir: &Path) -> Option<PathBuf> {
     layout::restored(dir, facts.get(facts::DATA)?.as_str()?)

@@ -74,6 +74,12 @@ impl<'a> CouchDbRestore<'a> {
         if !rename_node.is_empty() && !self.parts.iter().all(|part| matches!(part.wanted, Wanted::Whole(_))) {
             return Err(usage("--rename-node needs the whole source: its shard map and its list of nodes"));
         }
+        for node in rename_node {
+            let known = self.parts.first().map_or_else(Vec::new, |part| couchdb::nodes(&part.record.facts));
+            if !known.contains(&&*node.old) {
+                return Err(usage(&format!("no node is called {}; the snapshot has {}", node.old, known.join(", "))));
+            }
+        }
         let Some(version) = couchdb_version else { return Ok(()) };
         for Part { name, record, .. } in &self.parts {
             let (needed, why) = needed_version(&record.facts);

@@ -13,7 +13,7 @@ use crate::source::layout;
 /// The data folder's path, as in the fact about all paths.
 pub const DATA: &str = "data";
 /// The nodes that `_nodes.couch` names.
-const NODES: &str = "nodes";
+pub const NODES: &str = "nodes";
 /// Databases that the shard map names, each with the sums over its shards that are here.
 const DATABASES: &str = "databases";
 /// Database files, by their paths below the data folder.
