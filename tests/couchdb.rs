@@ -151,5 +151,7 @@ fn damage_makes_a_backup_partial_and_a_missing_config_is_named() {
     site.lifeboat(["drill"]).ok();
     let data = site.data().join(COUCHDB);
     site.configure(&format!("records: {{ couchdb: {{ data: {data:?} }} }}"));
-    assert!(site.lifeboat(["backup"]).exits(3).to_string().contains("nobody can decrypt what is in database medic-vault"));
+    assert!(
+        site.lifeboat(["backup"]).exits(3).to_string().contains("nobody can decrypt what is in database medic-vault")
+    );
 }

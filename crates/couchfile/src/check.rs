@@ -323,11 +323,18 @@ impl<R: ReadAt> Check<'_, R> {
 
     fn local_documents(&self, report: &mut Report) {
         let state = &self.database.header().local;
-        check_tree(self.database.blocks(), TreeName::Local, state, self.since.offset, report, |report, key, value, offset| {
-            LocalDocument::of_entry(key, value, offset)?;
-            report.local_documents += 1;
-            Ok(Tally::one())
-        });
+        check_tree(
+            self.database.blocks(),
+            TreeName::Local,
+            state,
+            self.since.offset,
+            report,
+            |report, key, value, offset| {
+                LocalDocument::of_entry(key, value, offset)?;
+                report.local_documents += 1;
+                Ok(Tally::one())
+            },
+        );
     }
 
     fn purges(&self, report: &mut Report) {

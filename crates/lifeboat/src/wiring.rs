@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use archive::Recipients;
 use connectors::source::{
-    CommandOptions, CommandSource, ComposeOptions, ComposeSource, CouchDbOptions, CouchDbSource, FilesOptions, FilesSource, RunLine, SqliteOptions,
-    SqliteSource,
+    CommandOptions, CommandSource, ComposeOptions, ComposeSource, CouchDbOptions, CouchDbSource, FilesOptions,
+    FilesSource, RunLine, SqliteOptions, SqliteSource,
 };
 use connectors::storage::{LocalStorage, SftpOptions, SftpStorage};
 use operations::Fault;

@@ -38,8 +38,8 @@ pub use location::{
 pub use render::{NewConfig, NewCopy, NewSource, render};
 pub use secret::{CommandLine, Secret, SecretSource, Typed};
 pub use settings::{
-    CommandSettings, ComposeSettings, CopySettings, CouchDbSettings, DrillSettings, FilesSettings, Layout, Settings, SourceKind,
-    SourceSettings, SqliteSettings, StackSettings,
+    CommandSettings, ComposeSettings, CopySettings, CouchDbSettings, DrillSettings, FilesSettings, Layout, Settings,
+    SourceKind, SourceSettings, SqliteSettings, StackSettings,
 };
 pub use url::{Url, WrongUrl};
 

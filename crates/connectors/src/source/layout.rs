@@ -85,7 +85,9 @@ pub fn read_followed(reader: &NodeReader, path: &Path) -> io::Result<ReadNode> {
 pub fn folder_on_the_way(reader: &NodeReader, host: &Path) -> (Entry, Option<Problem>) {
     let (node, problem) = match read_followed(reader, host) {
         Ok(ReadNode { node, xattr_error: None, .. }) if node.kind == NodeKind::Dir => (node, None),
-        Ok(ReadNode { node, xattr_error: Some(error), .. }) if node.kind == NodeKind::Dir => (node, Some(xattrs(&error))),
+        Ok(ReadNode { node, xattr_error: Some(error), .. }) if node.kind == NodeKind::Dir => {
+            (node, Some(xattrs(&error)))
+        }
         Ok(_) => (unknown_folder(host), Some("was a folder a moment ago, and is none now".to_owned())),
         Err(error) => (unknown_folder(host), Some(format!("owner and mode of the folder could not be read: {error}"))),
     };

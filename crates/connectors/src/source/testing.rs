@@ -8,7 +8,9 @@ use std::path::{Path, PathBuf};
 use repository::clock::SimulatedClock;
 use repository::events::Recorded;
 use repository::source::Previous;
-use repository::{Cancel, Capture, CaptureCx, Clock, Data, Event, Facts, Id, Item, Node, NodeKind, Source, SourceError};
+use repository::{
+    Cancel, Capture, CaptureCx, Clock, Data, Event, Facts, Id, Item, Node, NodeKind, Source, SourceError,
+};
 
 /// What a capture is given, with defaults.
 pub struct Setup {

@@ -10,16 +10,16 @@ use std::time::Duration;
 use jiff::tz::TimeZone;
 
 use super::document::{
-    CommandDocument, ComposeDocument, CouchDbDocument, Document, DrillDocument, FilesDocument, RetentionDocument, SourceDocument,
-    SqliteDocument, StackDocument,
+    CommandDocument, ComposeDocument, CouchDbDocument, Document, DrillDocument, FilesDocument, RetentionDocument,
+    SourceDocument, SqliteDocument, StackDocument,
 };
 use super::duration;
 use super::environment::Environment;
 use super::mistake::Mistake;
 use super::secret::{CommandLine, Secret, SecretSource, Typed};
 use super::settings::{
-    CommandSettings, ComposeSettings, CopySettings, CouchDbSettings, DrillSettings, FilesSettings, Settings, SourceKind, SourceSettings,
-    SqliteSettings, StackSettings,
+    CommandSettings, ComposeSettings, CopySettings, CouchDbSettings, DrillSettings, FilesSettings, Settings,
+    SourceKind, SourceSettings, SqliteSettings, StackSettings,
 };
 use super::text::{Named, OneOrMany, Place, Text};
 use crate::drill;
@@ -216,8 +216,9 @@ impl Resolver<'_> {
                 }
                 Ok(settings)
             }
-            (None, _) => Err(Mistake::at(name.place, "a source needs a kind with its options")
-                .with_hint("write for example `files: {paths: [/srv/data]}`; kinds: files, sqlite, compose, command, couchdb")),
+            (None, _) => Err(Mistake::at(name.place, "a source needs a kind with its options").with_hint(
+                "write for example `files: {paths: [/srv/data]}`; kinds: files, sqlite, compose, command, couchdb",
+            )),
             (Some(_), Some(_)) => Err(Mistake::at(name.place, "a source has one kind only")
                 .with_hint("make two sources of it, each with a name of its own")),
         }

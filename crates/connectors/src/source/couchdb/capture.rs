@@ -7,14 +7,12 @@ use std::time::Duration;
 
 use couchfile::{Database, Level, View};
 use repository::source::OpenFile;
-use repository::{
-    Capture, CaptureCx, Data, Entry, Event, Events, Facts, Item, NodeKind, Problem, SourceError,
-};
+use repository::{Capture, CaptureCx, Data, Entry, Event, Events, Facts, Item, NodeKind, Problem, SourceError};
 use serde_json::{Map, Value, json};
 
 use super::complete::{self, Completeness, NODES, SHARD_MAP};
 use super::damage::{self, Damage};
-use super::data_folder::{self, DataFolder, Found, Kind, Part};
+use super::data_folder::{self, COMPACTED, DataFolder, Found, Kind, Part};
 use super::facts::{self, Counted, DAMAGED, DATA, SEEN};
 use super::opener::{Handle, How, Opened, OpenedFile, Opener};
 use super::prefix::Prefix;
@@ -43,8 +41,10 @@ pub struct CouchDbCapture<'a> {
     root: PathBuf,
     opener: Opener<'a>,
     full_read: FullRead,
-    /// What is still to be opened lies here; what is to be yielded, in `steps`.
+    /// What was found so far. Once all of it was, it goes to `steps`.
     leaves: BTreeMap<PathBuf, Leaf>,
+    /// What could not be opened, which is said once.
+    failed: BTreeSet<PathBuf>,
     steps: Placed<Leaf>,
     waiting: VecDeque<Item>,
     is_done: bool,
@@ -56,11 +56,7 @@ pub struct CouchDbCapture<'a> {
 }
 
 /// Opens the view. Of files whose handles need not be held, `handles` are.
-pub fn open<'a>(
-    options: &CouchDbOptions,
-    cx: &CaptureCx<'a>,
-    handles: u64,
-) -> Result<CouchDbCapture<'a>, SourceError> {
+pub fn open<'a>(options: &CouchDbOptions, cx: &CaptureCx<'a>, handles: u64) -> Result<CouchDbCapture<'a>, SourceError> {
     let root = layout::absolute(&options.data).map_err(SourceError::io(&options.data))?;
     if !root.is_dir() {
         let what = format!("data: {} is not a folder; name the one with `_dbs.couch` and `shards`", root.display());
@@ -69,12 +65,14 @@ pub fn open<'a>(
     let config = options.config.as_ref().map(|config| layout::absolute(config).map_err(SourceError::io(config)));
     let config = config.transpose()?;
     let before = Before::new(cx.previous, &layout::fact_key(&root));
-    let paths = layout::paths_fact([Some(root.as_path()), config.as_deref()].into_iter().flatten())?;
+    let there = config.as_deref().filter(|config| config.exists());
+    let paths = layout::paths_fact([Some(root.as_path()), there].into_iter().flatten())?;
     let mut capture = CouchDbCapture {
         events: cx.events,
         opener: Opener::new(cx, before, handles),
         full_read: FullRead::new(cx, options.full_read),
         leaves: BTreeMap::new(),
+        failed: BTreeSet::new(),
         steps: Placed::new(BTreeMap::new()),
         waiting: VecDeque::new(),
         is_done: false,
@@ -114,11 +112,15 @@ impl CouchDbCapture<'_> {
         let listing = folder.list(part)?;
         self.waiting.extend(listing.problems.into_iter().map(Item::Problem));
         listing.left_out.iter().for_each(|host| data_folder::note(cx, host));
-        for found in listing.found {
+        self.take_found(folder, listing.found, cx.look_only)
+    }
+
+    fn take_found(&mut self, folder: &DataFolder<'_>, found: Vec<Found>, look_only: bool) -> Result<(), SourceError> {
+        for found in found {
             match found {
-                Found::File(host) if !cx.look_only => {
-                    if !self.leaves.contains_key(&host) {
-                        self.take(&host, folder.how(part, &host))?;
+                Found::File(host) if !look_only => {
+                    if !self.leaves.contains_key(&host) && !self.failed.contains(&host) {
+                        self.take(&host, folder.how(&host))?;
                     }
                 }
                 Found::File(host) | Found::Beside(host) => {
@@ -141,7 +143,10 @@ impl CouchDbCapture<'_> {
                 self.leaves.insert(host.to_path_buf(), Leaf::AsItLies);
             }
             Opened::Gone => self.gone(host, &key),
-            Opened::Failed(error) => self.problem(host, error.to_string()),
+            Opened::Failed(error) => {
+                self.failed.insert(host.to_path_buf());
+                self.problem(host, error.to_string());
+            }
         }
         Ok(())
     }
@@ -211,7 +216,8 @@ impl CouchDbCapture<'_> {
         let (maps, error) = shard_map.as_ref().map(complete::maps).unwrap_or_default();
         (self.counted.nodes, self.counted.maps, self.owner) = (nodes, maps, owner);
         if let Some(error) = error {
-            let what = format!("the shard map of a database cannot be read, so whether all its shards are there: {error}");
+            let what =
+                format!("the shard map of a database cannot be read, so whether all its shards are there: {error}");
             self.problem(&self.root.join(SHARD_MAP), what);
         }
     }
@@ -226,9 +232,15 @@ impl CouchDbCapture<'_> {
             self.opener.pause(RESCAN_PAUSE)?;
             self.take(&self.root.join(SHARD_MAP), How::Read)?;
             self.read_shard_map();
-            self.take_part(folder, Part::Shards, cx)?;
+            let listing = folder.list(Part::Shards)?;
+            self.take_found(folder, listing.found, false)?;
         }
         let root = self.root.clone();
+        let is_shard = |path: &PathBuf| path.starts_with(root.join("shards")) && Kind::of(path) == Kind::Database;
+        if self.leaves.keys().any(is_shard) && !self.has(SHARD_MAP) {
+            let what = "is not there, and without it CouchDB does not know the databases whose shards are";
+            self.problem(&root.join(SHARD_MAP), what);
+        }
         let problems = self.completeness(&elsewhere, |it| it.problems(&root));
         self.waiting.extend(problems.into_iter().map(Item::Problem));
         Ok(())
@@ -240,8 +252,14 @@ impl CouchDbCapture<'_> {
             nodes: &self.counted.nodes,
             owner: self.owner.as_deref(),
             elsewhere,
-            has: &|path| complete::is_captured(&self.leaves, &self.root, path),
+            has: &|path| self.has(path),
         })
+    }
+
+    /// Whether a file was found, also in the form that a compaction left, and also where it could not be opened.
+    fn has(&self, path: &str) -> bool {
+        let (whole, compacted) = (self.root.join(path), self.root.join(format!("{path}{COMPACTED}")));
+        self.leaves.contains_key(&whole) || self.leaves.contains_key(&compacted) || self.failed.contains(&whole)
     }
 
     fn take_config(&mut self, config: Option<&Path>, cx: &CaptureCx<'_>) -> Result<(), SourceError> {
@@ -304,7 +322,7 @@ impl CouchDbCapture<'_> {
         if !matches!(file.handle, Handle::Released) {
             return Ok(Some(file));
         }
-        match self.opener.open(host, key, How::Kept)? {
+        match self.opener.open(host, key, How::Read)? {
             Opened::File(again) if again.stamp.is_same_file(&file.stamp) => {
                 Ok(Some(Box::new(OpenedFile { handle: again.handle, ..*file })))
             }
@@ -435,8 +453,10 @@ fn went_back(before: &Value, now: &Value) -> Option<String> {
     let is_same = before.get("uuid").filter(|uuid| !uuid.is_null()) == now.get("uuid");
     let (then, now) = (seq(before)?, seq(now)?);
     (is_same && now < then).then(|| {
-        format!("it ends with update {now}, and had {then} in the last snapshot: later updates are lost, unless an older \
-                 copy was put in its place")
+        format!(
+            "it ends with update {now}, and had {then} in the last snapshot: later updates are lost, unless an older \
+                 copy was put in its place"
+        )
     })
 }
 

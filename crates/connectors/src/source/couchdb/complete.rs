@@ -1,7 +1,7 @@
 //! Whether every shard is there that the shard map names. CouchDB makes a missing one anew, as empty, and says nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use couchfile::{Database, Error, ReadAt, ShardMap, ShardRange, shard_maps};
 use repository::{Cancel, Problem};
@@ -166,10 +166,4 @@ fn by_ranges(lacking: Lacking) -> Vec<(String, String)> {
             (shown(ranges), named)
         })
         .collect()
-}
-
-/// Whether a shard is among the files that were captured, also in the form that a compaction left.
-pub fn is_captured<T>(leaves: &BTreeMap<PathBuf, T>, root: &Path, path: &str) -> bool {
-    leaves.contains_key(&root.join(path))
-        || leaves.contains_key(&root.join(format!("{path}{}", super::data_folder::COMPACTED)))
 }

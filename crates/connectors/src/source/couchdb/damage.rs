@@ -8,8 +8,8 @@ use couchfile::{Report, ShardName, ViewName};
 use repository::Problem;
 use serde_json::{Value, json};
 
-use super::previous::Before;
 use super::data_folder::Kind;
+use super::previous::Before;
 
 /// Documents that are named one by one.
 const DOCUMENTS_NAMED_MAX: usize = 20;

@@ -180,21 +180,16 @@ impl<'a> DataFolder<'a> {
         })
     }
 
-    /// How a file of a part is opened. What other files are read by, or is behind them on purpose, must be held.
-    pub fn how(&self, part: Part, host: &Path) -> How {
+    /// How a file is opened.
+    pub fn how(&self, host: &Path) -> How {
         let is_read = [SHARD_MAP, NODES].iter().any(|name| host == self.root.join(name));
-        match part {
-            _ if is_read => How::Read,
-            Part::Shards if !self.is_first(host) => How::IfHandlesLast,
-            _ => How::Kept,
-        }
+        if is_read { How::Read } else { How::WhileHandlesLast }
     }
 
     /// What Lifeboat itself keeps, should it lie here.
     fn is_left_out(&self, host: &Path) -> bool {
         let name = host.file_name().map_or(&b""[..], OsStr::as_bytes);
-        self.own_paths.contains(&host)
-            || KEPT_FOLDER_PREFIXES.iter().any(|prefix| name.starts_with(prefix.as_bytes()))
+        self.own_paths.contains(&host) || KEPT_FOLDER_PREFIXES.iter().any(|prefix| name.starts_with(prefix.as_bytes()))
     }
 
     fn is_first(&self, host: &Path) -> bool {
@@ -204,13 +199,7 @@ impl<'a> DataFolder<'a> {
 }
 
 /// Sorts a file in, or leaves it out.
-fn file(
-    host: PathBuf,
-    file_type: FileType,
-    is_index: bool,
-    files: &mut BTreeSet<PathBuf>,
-    listing: &mut Listing,
-) {
+fn file(host: PathBuf, file_type: FileType, is_index: bool, files: &mut BTreeSet<PathBuf>, listing: &mut Listing) {
     let bytes = host.as_os_str().as_bytes();
     if UNFINISHED.iter().any(|end| bytes.ends_with(end.as_bytes())) {
         return;

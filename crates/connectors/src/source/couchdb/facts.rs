@@ -102,7 +102,8 @@ impl Counted {
         for (node, _) in &map.by_node {
             shards.extend(map.shards_of(node).map(|shard| shard.file()));
         }
-        let here: Vec<_> = shards.iter().filter_map(|file| self.files.get(&layout::fact_key(Path::new(file)))).collect();
+        let here: Vec<_> =
+            shards.iter().filter_map(|file| self.files.get(&layout::fact_key(Path::new(file)))).collect();
         let sum = |name: &str| -> u64 { here.iter().filter_map(|file| file.get(name)?.as_u64()).sum() };
         json!({
             "q": map.q(),

@@ -95,13 +95,7 @@ pub struct Stamp {
 
 impl Stamp {
     pub fn of(node: &Node, device: u64) -> Self {
-        Self {
-            device,
-            inode: node.inode,
-            size: node.size,
-            mtime: node.mtime,
-            ctime: node.ctime,
-        }
+        Self { device, inode: node.inode, size: node.size, mtime: node.mtime, ctime: node.ctime }
     }
 
     /// Whether both are one file, however much was appended to it.

@@ -6,4 +6,3 @@ mod examined;
 mod scene;
 mod shards;
 mod writing;
-

@@ -12,8 +12,8 @@ use repository::fs::{NodeReader, ReadNode};
 use repository::source::KEPT_FOLDER_PREFIXES;
 use repository::{Cancel, Capture, CaptureCx, Data, Entry, Event, Events, Facts, Item, NodeKind, Problem, SourceError};
 
-use super::plan::{LeftOut, Plan, chosen_paths};
 use super::FilesSource;
+use super::plan::{LeftOut, Plan, chosen_paths};
 use crate::source::full_read::FullRead;
 use crate::source::layout;
 use crate::source::walk::{CACHE_TAG, is_cache_tag, is_matched};

@@ -182,7 +182,11 @@ fn a_folder_without_couchdb_is_no_silent_success() {
     let scene = Scene::empty();
     fs::remove_file(scene.path("_nodes.couch")).unwrap();
     let captured = scene.capture();
-    assert!(captured.problems.iter().any(|problem| problem.contains("is its disk mounted?")), "{:?}", captured.problems);
+    assert!(
+        captured.problems.iter().any(|problem| problem.contains("is its disk mounted?")),
+        "{:?}",
+        captured.problems
+    );
     fs::remove_dir_all(scene.data()).unwrap();
     let error = scene.setup.capture(&scene.source()).unwrap_err().to_string();
     assert!(error.contains("is not a folder"), "{error}");
