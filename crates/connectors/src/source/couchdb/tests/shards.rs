@@ -25,7 +25,7 @@ fn a_shard_that_cannot_be_opened_is_named_once() {
     as_plain_user(own.path(), || {
         let scene = Scene::new();
         let path = scene.path(&shard(RANGES[1], "medic"));
-        fs::set_permissions(&path, fs::Permissions::from_mode(0)).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o000)).unwrap();
         let captured = scene.capture();
         assert_eq!(captured.problems, [format!("{}: Permission denied (os error 13)", path.display())]);
     });
