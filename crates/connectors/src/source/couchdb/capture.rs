@@ -5,7 +5,7 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use couchfile::{Database, Level, View};
+use couchfile::{Database, Level, ShardMap, View};
 use repository::source::OpenFile;
 use repository::{Capture, CaptureCx, Data, Entry, Event, Events, Facts, Item, NodeKind, Problem, SourceError};
 use serde_json::{Map, Value, json};
@@ -50,6 +50,8 @@ pub struct CouchDbCapture<'a> {
     is_done: bool,
     counted: Counted,
     owner: Option<String>,
+    /// Why a shard map could not be read.
+    unread_map: Option<String>,
     damaged: Map<String, Value>,
     seen: Map<String, Value>,
     paths: Facts,
@@ -78,6 +80,7 @@ pub fn open<'a>(options: &CouchDbOptions, cx: &CaptureCx<'a>, handles: u64) -> R
         is_done: false,
         counted: Counted::default(),
         owner: None,
+        unread_map: None,
         damaged: Map::new(),
         seen: Map::new(),
         paths,
@@ -215,11 +218,7 @@ impl CouchDbCapture<'_> {
         let owner = shard_map.as_ref().and_then(complete::owner);
         let (maps, error) = shard_map.as_ref().map(complete::maps).unwrap_or_default();
         (self.counted.nodes, self.counted.maps, self.owner) = (nodes, maps, owner);
-        if let Some(error) = error {
-            let what =
-                format!("the shard map of a database cannot be read, so whether all its shards are there: {error}");
-            self.problem(&self.root.join(SHARD_MAP), what);
-        }
+        self.unread_map = error.map(|error| error.to_string());
     }
 
     /// Looks again for shards that are not there, since databases come and go meanwhile; says what lacks in the end.
@@ -227,7 +226,7 @@ impl CouchDbCapture<'_> {
         let others = cx.claimed.iter().filter(|path| **path != self.root);
         let elsewhere = others.filter_map(|path| complete::owner_of_folder(path, cx.cancel)).collect();
         let mut attempt = 0;
-        while attempt < RESCANS && !self.completeness(&elsewhere, |it| it.missing()).is_empty() {
+        while attempt < RESCANS && !self.completeness(&self.counted.maps, &elsewhere, |it| it.missing()).is_empty() {
             attempt += 1;
             self.opener.pause(RESCAN_PAUSE)?;
             self.take(&self.root.join(SHARD_MAP), How::Read)?;
@@ -241,14 +240,32 @@ impl CouchDbCapture<'_> {
             let what = "is not there, and without it CouchDB does not know the databases whose shards are";
             self.problem(&root.join(SHARD_MAP), what);
         }
-        let problems = self.completeness(&elsewhere, |it| it.problems(&root));
+        if let Some(error) = self.unread_map.take() {
+            let what = format!(
+                "the shard map of a database cannot be read, so whether all its shards are there is unknown: {error}"
+            );
+            self.problem(&root.join(SHARD_MAP), what);
+        }
+        let mut maps = self.counted.maps.clone();
+        if !self.completeness(&maps, &elsewhere, |it| it.missing()).is_empty()
+            && let Some(now) = complete::maps_of_folder(&root, cx.cancel)
+        {
+            // One that was deleted since the shard map was opened may well lack shards.
+            maps.retain(|map| now.iter().any(|now| (&now.database, &now.suffix) == (&map.database, &map.suffix)));
+        }
+        let problems = self.completeness(&maps, &elsewhere, |it| it.problems(&root));
         self.waiting.extend(problems.into_iter().map(Item::Problem));
         Ok(())
     }
 
-    fn completeness<T>(&self, elsewhere: &BTreeSet<String>, ask: impl FnOnce(Completeness<'_>) -> T) -> T {
+    fn completeness<T>(
+        &self,
+        maps: &[ShardMap],
+        elsewhere: &BTreeSet<String>,
+        ask: impl FnOnce(Completeness<'_>) -> T,
+    ) -> T {
         ask(Completeness {
-            maps: &self.counted.maps,
+            maps,
             nodes: &self.counted.nodes,
             owner: self.owner.as_deref(),
             elsewhere,

@@ -43,9 +43,18 @@ pub fn owner<R: ReadAt>(shard_map: &Database<R>) -> Option<String> {
 
 /// The owner of another data folder.
 pub fn owner_of_folder(folder: &Path, cancel: &Cancel) -> Option<String> {
+    of_folder(folder, cancel, |database| owner(database))?
+}
+
+/// The shard maps of a folder as they are now; `None` where they cannot be read.
+pub fn maps_of_folder(folder: &Path, cancel: &Cancel) -> Option<Vec<ShardMap>> {
+    of_folder(folder, cancel, |database| maps(database).0)
+}
+
+fn of_folder<T>(folder: &Path, cancel: &Cancel, ask: impl FnOnce(&Database<Prefix<'_>>) -> T) -> Option<T> {
     let file = repository::fs::open(&folder.join(SHARD_MAP)).ok()?;
     let bytes = file.metadata().ok()?.len();
-    owner(&Database::open(Prefix { file: &file, bytes, cancel }).ok()?)
+    Some(ask(&Database::open(Prefix { file: &file, bytes, cancel }).ok()?))
 }
 
 /// What a shard map asks for, held against what is there.
