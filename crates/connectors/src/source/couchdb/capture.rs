@@ -224,7 +224,7 @@ impl CouchDbCapture<'_> {
     /// Looks again for shards that are not there, since databases come and go meanwhile; says what lacks in the end.
     fn complete(&mut self, folder: &DataFolder<'_>, cx: &CaptureCx<'_>) -> Result<(), SourceError> {
         let others = cx.claimed.iter().filter(|path| **path != self.root);
-        let elsewhere = others.filter_map(|path| complete::owner_of_folder(path, cx.cancel)).collect();
+        let elsewhere = others.filter_map(|path| complete::owner_of_folder(path)).collect();
         let mut attempt = 0;
         while attempt < RESCANS && !self.completeness(&self.counted.maps, &elsewhere, |it| it.missing()).is_empty() {
             attempt += 1;
@@ -248,7 +248,7 @@ impl CouchDbCapture<'_> {
         }
         let mut maps = self.counted.maps.clone();
         if !self.completeness(&maps, &elsewhere, |it| it.missing()).is_empty()
-            && let Some(now) = complete::maps_of_folder(&root, cx.cancel)
+            && let Some(now) = complete::maps_of_folder(&root)
         {
             // One that was deleted since the shard map was opened may well lack shards.
             maps.retain(|map| now.iter().any(|now| (&now.database, &now.suffix) == (&map.database, &map.suffix)));

@@ -1,12 +1,11 @@
 //! Whether every shard is there that the shard map names. CouchDB makes a missing one anew, as empty, and says nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
 use std::path::Path;
 
 use couchfile::{Database, Error, ReadAt, ShardMap, ShardRange, shard_maps};
-use repository::{Cancel, Problem};
-
-use super::prefix::Prefix;
+use repository::Problem;
 
 /// The shard map, below the data folder.
 pub const SHARD_MAP: &str = "_dbs.couch";
@@ -42,19 +41,18 @@ pub fn owner<R: ReadAt>(shard_map: &Database<R>) -> Option<String> {
 }
 
 /// The owner of another data folder.
-pub fn owner_of_folder(folder: &Path, cancel: &Cancel) -> Option<String> {
-    of_folder(folder, cancel, |database| owner(database))?
+pub fn owner_of_folder(folder: &Path) -> Option<String> {
+    owner(&open(&folder.join(SHARD_MAP))?)
 }
 
 /// The shard maps of a folder as they are now; `None` where they cannot be read.
-pub fn maps_of_folder(folder: &Path, cancel: &Cancel) -> Option<Vec<ShardMap>> {
-    of_folder(folder, cancel, |database| maps(database).0)
+pub fn maps_of_folder(folder: &Path) -> Option<Vec<ShardMap>> {
+    Some(maps(&open(&folder.join(SHARD_MAP))?).0)
 }
 
-fn of_folder<T>(folder: &Path, cancel: &Cancel, ask: impl FnOnce(&Database<Prefix<'_>>) -> T) -> Option<T> {
-    let file = repository::fs::open(&folder.join(SHARD_MAP)).ok()?;
-    let bytes = file.metadata().ok()?.len();
-    Some(ask(&Database::open(Prefix { file: &file, bytes, cancel }).ok()?))
+/// Opens a small database as it is now.
+pub fn open(host: &Path) -> Option<Database<File>> {
+    Database::open(repository::fs::open(host).ok()?).ok()
 }
 
 /// What a shard map asks for, held against what is there.
