@@ -11,6 +11,7 @@ mod archives;
 mod cancelled;
 mod commands;
 mod copies;
+mod couchdb;
 mod damage;
 mod disks;
 mod documents;

@@ -4,44 +4,47 @@ use couchfile::{Database, Level};
 
 use crate::fixtures::{ALL, Files};
 
-/// Files in which an older header of the same database is left, with where to cut for it.
-fn grown() -> impl Iterator<Item = (String, Vec<u8>, u64)> {
+/// Files in which older headers of the same database are left, with where to cut for each.
+fn grown() -> impl Iterator<Item = (String, Vec<u8>, Vec<u64>)> {
     let files = ALL.iter().flat_map(|fixture| -> Files { fixture.files() });
     files.filter(|(path, _)| path.ends_with(".couch")).filter_map(|(path, bytes)| {
-        let database = Database::open(&bytes).ok()?;
-        let newest = database.header().place.end;
-        let older = database.headers().flatten().find(|header| header.place.end < newest && header.documents() > 0)?;
-        let end = older.place.end;
-        Some((path, bytes, end))
+        let headers: Vec<_> = Database::open(&bytes).ok()?.headers().flatten().collect();
+        let older = headers.iter().skip(1).filter(|header| header.documents() > 0);
+        let ends: Vec<u64> = older.map(|header| header.place.end).collect();
+        (!ends.is_empty()).then_some((path, bytes, ends))
     })
 }
 
 #[test]
 fn only_what_was_appended_is_read_and_all_of_that() {
-    let (mut files, mut read, mut in_all) = (0, 0, 0);
-    for (path, bytes, cut) in grown() {
-        let earlier = Database::open(&bytes[..cut as usize]).unwrap();
+    let (mut files, mut commits, mut read, mut in_all) = (0, 0, 0, 0);
+    for (path, bytes, ends) in grown() {
         let database = Database::open(&bytes).unwrap();
-        let appended = database.check_appended(Level::Attachments, earlier.header());
-        assert!(appended.is_ok(), "{path}: {}", appended.findings[0]);
         let whole = database.check(Level::Attachments);
-        assert!(appended.nodes <= whole.nodes && appended.bodies_md5 <= whole.bodies_md5, "{path}");
+        for (age, end) in ends.iter().enumerate() {
+            let earlier = Database::open(&bytes[..*end as usize]).unwrap();
+            let appended = database.check_appended(Level::Attachments, earlier.header());
+            assert!(appended.is_ok(), "{path} since {end}: {}", appended.findings[0]);
+            assert!(appended.nodes <= whole.nodes && appended.bodies_md5 <= whole.bodies_md5, "{path}");
+            read += if age == 0 { appended.nodes } else { 0 };
+            commits += 1;
+        }
         let nothing = database.check_appended(Level::Attachments, database.header());
         // Purges are read each time.
         assert!(nothing.nodes <= 2 && nothing.leaves == 0 && nothing.is_ok(), "{path}: {} nodes", nothing.nodes);
         files += 1;
-        read += appended.nodes;
         in_all += whole.nodes;
     }
-    println!("{files} files, {read} of {in_all} nodes");
-    assert!(files > 20 && read * 4 < in_all * 3, "{files} files, {read} of {in_all} nodes");
+    println!("{files} files, {commits} commits, {read} of {in_all} nodes since the last but one");
+    assert!(files > 20 && commits > 100 && read * 4 < in_all * 3, "{files} files, {read} of {in_all} nodes");
 }
 
 #[test]
 fn damage_in_what_was_appended_is_found_and_all_that_is_lost_named() {
     let (mut found, mut passed_over, mut old) = (0, 0, 0);
     let long = grown().filter(|(_, bytes, _)| bytes.len() > 60_000);
-    for (path, bytes, cut) in long.take(1) {
+    for (path, bytes, ends) in long.take(1) {
+        let cut = ends[0];
         let earlier = Database::open(&bytes[..cut as usize]).unwrap();
         let appended = (cut as usize..bytes.len()).step_by(13);
         for at in (0..cut as usize).step_by(499).chain(appended) {

@@ -5,14 +5,14 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use couchfile::{Database, Level, View};
+use couchfile::{Database, Level, ShardMap, View};
 use repository::source::OpenFile;
 use repository::{Capture, CaptureCx, Data, Entry, Event, Events, Facts, Item, NodeKind, Problem, SourceError};
 use serde_json::{Map, Value, json};
 
 use super::complete::{self, Completeness, NODES, SHARD_MAP};
 use super::damage::{self, Damage};
-use super::data_folder::{self, DataFolder, Found, Kind, Part};
+use super::data_folder::{self, COMPACTED, DataFolder, Found, Kind, Part};
 use super::facts::{self, Counted, DAMAGED, DATA, SEEN};
 use super::opener::{Handle, How, Opened, OpenedFile, Opener};
 use super::prefix::Prefix;
@@ -41,13 +41,17 @@ pub struct CouchDbCapture<'a> {
     root: PathBuf,
     opener: Opener<'a>,
     full_read: FullRead,
-    /// What is still to be opened lies here; what is to be yielded, in `steps`.
+    /// What was found so far. Once all of it was, it goes to `steps`.
     leaves: BTreeMap<PathBuf, Leaf>,
+    /// What could not be opened, which is said once.
+    failed: BTreeSet<PathBuf>,
     steps: Placed<Leaf>,
     waiting: VecDeque<Item>,
     is_done: bool,
     counted: Counted,
     owner: Option<String>,
+    /// Why a shard map could not be read.
+    unread_map: Option<String>,
     damaged: Map<String, Value>,
     seen: Map<String, Value>,
     paths: Facts,
@@ -63,17 +67,20 @@ pub fn open<'a>(options: &CouchDbOptions, cx: &CaptureCx<'a>, handles: u64) -> R
     let config = options.config.as_ref().map(|config| layout::absolute(config).map_err(SourceError::io(config)));
     let config = config.transpose()?;
     let before = Before::new(cx.previous, &layout::fact_key(&root));
-    let paths = layout::paths_fact([Some(root.as_path()), config.as_deref()].into_iter().flatten())?;
+    let there = config.as_deref().filter(|config| config.exists());
+    let paths = layout::paths_fact([Some(root.as_path()), there].into_iter().flatten())?;
     let mut capture = CouchDbCapture {
         events: cx.events,
         opener: Opener::new(cx, before, handles),
         full_read: FullRead::new(cx, options.full_read),
         leaves: BTreeMap::new(),
+        failed: BTreeSet::new(),
         steps: Placed::new(BTreeMap::new()),
         waiting: VecDeque::new(),
         is_done: false,
         counted: Counted::default(),
         owner: None,
+        unread_map: None,
         damaged: Map::new(),
         seen: Map::new(),
         paths,
@@ -108,11 +115,15 @@ impl CouchDbCapture<'_> {
         let listing = folder.list(part)?;
         self.waiting.extend(listing.problems.into_iter().map(Item::Problem));
         listing.left_out.iter().for_each(|host| data_folder::note(cx, host));
-        for found in listing.found {
+        self.take_found(folder, listing.found, cx.look_only)
+    }
+
+    fn take_found(&mut self, folder: &DataFolder<'_>, found: Vec<Found>, look_only: bool) -> Result<(), SourceError> {
+        for found in found {
             match found {
-                Found::File(host) if !cx.look_only => {
-                    if !self.leaves.contains_key(&host) {
-                        self.take(&host, folder.how(part, &host))?;
+                Found::File(host) if !look_only => {
+                    if !self.leaves.contains_key(&host) && !self.failed.contains(&host) {
+                        self.take(&host, folder.how(&host))?;
                     }
                 }
                 Found::File(host) | Found::Beside(host) => {
@@ -135,7 +146,10 @@ impl CouchDbCapture<'_> {
                 self.leaves.insert(host.to_path_buf(), Leaf::AsItLies);
             }
             Opened::Gone => self.gone(host, &key),
-            Opened::Failed(error) => self.problem(host, error.to_string()),
+            Opened::Failed(error) => {
+                self.failed.insert(host.to_path_buf());
+                self.problem(host, error.to_string());
+            }
         }
         Ok(())
     }
@@ -204,39 +218,65 @@ impl CouchDbCapture<'_> {
         let owner = shard_map.as_ref().and_then(complete::owner);
         let (maps, error) = shard_map.as_ref().map(complete::maps).unwrap_or_default();
         (self.counted.nodes, self.counted.maps, self.owner) = (nodes, maps, owner);
-        if let Some(error) = error {
-            let what =
-                format!("the shard map of a database cannot be read, so whether all its shards are there: {error}");
-            self.problem(&self.root.join(SHARD_MAP), what);
-        }
+        self.unread_map = error.map(|error| error.to_string());
     }
 
     /// Looks again for shards that are not there, since databases come and go meanwhile; says what lacks in the end.
     fn complete(&mut self, folder: &DataFolder<'_>, cx: &CaptureCx<'_>) -> Result<(), SourceError> {
         let others = cx.claimed.iter().filter(|path| **path != self.root);
-        let elsewhere = others.filter_map(|path| complete::owner_of_folder(path, cx.cancel)).collect();
+        let elsewhere = others.filter_map(|path| complete::owner_of_folder(path)).collect();
         let mut attempt = 0;
-        while attempt < RESCANS && !self.completeness(&elsewhere, |it| it.missing()).is_empty() {
+        while attempt < RESCANS && !self.completeness(&self.counted.maps, &elsewhere, |it| it.missing()).is_empty() {
             attempt += 1;
             self.opener.pause(RESCAN_PAUSE)?;
             self.take(&self.root.join(SHARD_MAP), How::Read)?;
             self.read_shard_map();
-            self.take_part(folder, Part::Shards, cx)?;
+            let listing = folder.list(Part::Shards)?;
+            self.take_found(folder, listing.found, false)?;
         }
         let root = self.root.clone();
-        let problems = self.completeness(&elsewhere, |it| it.problems(&root));
+        let is_shard = |path: &PathBuf| path.starts_with(root.join("shards")) && Kind::of(path) == Kind::Database;
+        if self.leaves.keys().any(is_shard) && !self.has(SHARD_MAP) {
+            let what = "is not there, and without it CouchDB does not know the databases whose shards are";
+            self.problem(&root.join(SHARD_MAP), what);
+        }
+        if let Some(error) = self.unread_map.take() {
+            let what = format!(
+                "the shard map of a database cannot be read, so whether all its shards are there is unknown: {error}"
+            );
+            self.problem(&root.join(SHARD_MAP), what);
+        }
+        let mut maps = self.counted.maps.clone();
+        if !self.completeness(&maps, &elsewhere, |it| it.missing()).is_empty()
+            && let Some(now) = complete::maps_of_folder(&root)
+        {
+            // One that was deleted since the shard map was opened may well lack shards.
+            maps.retain(|map| now.iter().any(|now| (&now.database, &now.suffix) == (&map.database, &map.suffix)));
+        }
+        let problems = self.completeness(&maps, &elsewhere, |it| it.problems(&root));
         self.waiting.extend(problems.into_iter().map(Item::Problem));
         Ok(())
     }
 
-    fn completeness<T>(&self, elsewhere: &BTreeSet<String>, ask: impl FnOnce(Completeness<'_>) -> T) -> T {
+    fn completeness<T>(
+        &self,
+        maps: &[ShardMap],
+        elsewhere: &BTreeSet<String>,
+        ask: impl FnOnce(Completeness<'_>) -> T,
+    ) -> T {
         ask(Completeness {
-            maps: &self.counted.maps,
+            maps,
             nodes: &self.counted.nodes,
             owner: self.owner.as_deref(),
             elsewhere,
-            has: &|path| complete::is_captured(&self.leaves, &self.root, path),
+            has: &|path| self.has(path),
         })
+    }
+
+    /// Whether a file was found, also in the form that a compaction left, and also where it could not be opened.
+    fn has(&self, path: &str) -> bool {
+        let (whole, compacted) = (self.root.join(path), self.root.join(format!("{path}{COMPACTED}")));
+        self.leaves.contains_key(&whole) || self.leaves.contains_key(&compacted) || self.failed.contains(&whole)
     }
 
     fn take_config(&mut self, config: Option<&Path>, cx: &CaptureCx<'_>) -> Result<(), SourceError> {
@@ -299,7 +339,7 @@ impl CouchDbCapture<'_> {
         if !matches!(file.handle, Handle::Released) {
             return Ok(Some(file));
         }
-        match self.opener.open(host, key, How::Kept)? {
+        match self.opener.open(host, key, How::Read)? {
             Opened::File(again) if again.stamp.is_same_file(&file.stamp) => {
                 Ok(Some(Box::new(OpenedFile { handle: again.handle, ..*file })))
             }

@@ -1,12 +1,11 @@
 //! Whether every shard is there that the shard map names. CouchDB makes a missing one anew, as empty, and says nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
+use std::fs::File;
+use std::path::Path;
 
 use couchfile::{Database, Error, ReadAt, ShardMap, ShardRange, shard_maps};
-use repository::{Cancel, Problem};
-
-use super::prefix::Prefix;
+use repository::Problem;
 
 /// The shard map, below the data folder.
 pub const SHARD_MAP: &str = "_dbs.couch";
@@ -42,10 +41,18 @@ pub fn owner<R: ReadAt>(shard_map: &Database<R>) -> Option<String> {
 }
 
 /// The owner of another data folder.
-pub fn owner_of_folder(folder: &Path, cancel: &Cancel) -> Option<String> {
-    let file = repository::fs::open(&folder.join(SHARD_MAP)).ok()?;
-    let bytes = file.metadata().ok()?.len();
-    owner(&Database::open(Prefix { file: &file, bytes, cancel }).ok()?)
+pub fn owner_of_folder(folder: &Path) -> Option<String> {
+    owner(&open(&folder.join(SHARD_MAP))?)
+}
+
+/// The shard maps of a folder as they are now; `None` where they cannot be read.
+pub fn maps_of_folder(folder: &Path) -> Option<Vec<ShardMap>> {
+    Some(maps(&open(&folder.join(SHARD_MAP))?).0)
+}
+
+/// Opens a small database as it is now.
+pub fn open(host: &Path) -> Option<Database<File>> {
+    Database::open(repository::fs::open(host).ok()?).ok()
 }
 
 /// What a shard map asks for, held against what is there.
@@ -166,10 +173,4 @@ fn by_ranges(lacking: Lacking) -> Vec<(String, String)> {
             (shown(ranges), named)
         })
         .collect()
-}
-
-/// Whether a shard is among the files that were captured, also in the form that a compaction left.
-pub fn is_captured<T>(leaves: &BTreeMap<PathBuf, T>, root: &Path, path: &str) -> bool {
-    leaves.contains_key(&root.join(path))
-        || leaves.contains_key(&root.join(format!("{path}{}", super::data_folder::COMPACTED)))
 }

@@ -180,14 +180,10 @@ impl<'a> DataFolder<'a> {
         })
     }
 
-    /// How a file of a part is opened. What other files are read by, or is behind them on purpose, must be held.
-    pub fn how(&self, part: Part, host: &Path) -> How {
+    /// How a file is opened.
+    pub fn how(&self, host: &Path) -> How {
         let is_read = [SHARD_MAP, NODES].iter().any(|name| host == self.root.join(name));
-        match part {
-            _ if is_read => How::Read,
-            Part::Shards if !self.is_first(host) => How::IfHandlesLast,
-            _ => How::Kept,
-        }
+        if is_read { How::Read } else { How::WhileHandlesLast }
     }
 
     /// What Lifeboat itself keeps, should it lie here.

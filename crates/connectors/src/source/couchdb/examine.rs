@@ -1,6 +1,5 @@
 //! Counts the facts again in a restored folder, and reads every document and attachment of every file in it.
 
-use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
@@ -93,10 +92,10 @@ fn recount(root: &Path, recorded: &Facts, cancel: &Cancel) -> Result<Facts, Sour
     });
     cancel.check()?;
     let (mut counted, damaged) = results.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner());
-    if let Some(database) = open(&root.join(NODES)) {
+    if let Some(database) = complete::open(&root.join(NODES)) {
         counted.nodes = complete::nodes(&database);
     }
-    if let Some(database) = open(&root.join(SHARD_MAP)) {
+    if let Some(database) = complete::open(&root.join(SHARD_MAP)) {
         counted.maps = complete::maps(&database).0;
     }
     let mut found = counted.into_facts();
@@ -148,8 +147,4 @@ fn read(host: &Path, kind: Kind, is_checked: bool, cancel: &Cancel) -> (Option<V
         Ok((header, damage)) => (Some(header), damage),
         Err(error) => (None, Some(Damage::of_header(error.to_string()))),
     }
-}
-
-fn open(host: &Path) -> Option<Database<File>> {
-    Database::open(repository::fs::open(host).ok()?).ok()
 }

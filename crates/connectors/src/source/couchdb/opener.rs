@@ -30,12 +30,11 @@ const HANDLES_MIN: u64 = 64;
 /// How a file is opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum How {
-    /// Its handle is kept.
-    Kept,
-    /// Its handle is kept, and it is opened also where it is unchanged since the parent snapshot.
+    /// Its handle is kept while there are some left; else it is opened again when it is its turn. Those that are opened
+    /// first are held, so the others are shards of ordinary databases, where there are not more views than handles.
+    WhileHandlesLast,
+    /// It is opened and its handle kept in any case, also where it is unchanged since the parent snapshot.
     Read,
-    /// Its handle is kept while there are some left; else it is opened again when it is its turn.
-    IfHandlesLast,
 }
 
 /// A file of the view.
@@ -145,7 +144,7 @@ impl<'a> Opener<'a> {
         let opened = Node { xattrs: node.xattrs, ..self.reader.from_stat(name, &stat) };
         let stamp = Stamp::of(&opened, stat.st_dev);
         let header = header(kind, Prefix { file: &file, bytes: stamp.size, cancel: self.cancel });
-        let handle = if how == How::IfHandlesLast && self.handles_left == 0 {
+        let handle = if how == How::WhileHandlesLast && self.handles_left == 0 {
             Handle::Released
         } else {
             self.handles_left = self.handles_left.saturating_sub(1);

@@ -1,8 +1,11 @@
 //! What changed is checked, what did not is not even opened, and damage is told for as long as it lasts.
 
 use std::fs;
+use std::io::Read as _;
+use std::path::Path;
 use std::time::Duration;
 
+use couchfile::{Database, Level, View};
 use repository::Id;
 use serde_json::{Value, json};
 
@@ -132,4 +135,77 @@ fn a_commit_that_is_lost_is_noticed() {
     // Another file under the same name is no loss.
     fs::write(&path, before).unwrap();
     assert_eq!(scene.capture().problems, [""; 0]);
+}
+
+/// The first file that a real CouchDB wrote whose path ends so.
+fn of_couchdb(end: &str) -> Vec<u8> {
+    let archive = Path::new(env!("CARGO_MANIFEST_DIR")).join("../couchfile/tests/fixtures/cht-host.tar.gz");
+    let mut archive = tar::Archive::new(flate2::read::GzDecoder::new(fs::File::open(archive).unwrap()));
+    let is_wanted = |entry: &tar::Entry<'_, _>| entry.path().unwrap().to_str().unwrap().ends_with(end);
+    let mut entry = archive.entries().unwrap().map(Result::unwrap).find(is_wanted).unwrap();
+    let mut bytes = Vec::new();
+    entry.read_to_end(&mut bytes).unwrap();
+    bytes
+}
+
+#[test]
+fn damage_in_a_view_is_named_as_that() {
+    let scene = Scene::new();
+    let mut bytes = of_couchdb(".view");
+    let header = View::open(&bytes).unwrap().header().clone();
+    let name = format!(".shards/{}/medic.1700000000_design/mrview/{}.view", RANGES[0], header.signature);
+    let path = scene.path(&name);
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    fs::write(&path, &bytes).unwrap();
+    let captured = scene.capture();
+    assert_eq!(captured.problems, [""; 0]);
+    let facts = &captured.facts["views"][&name];
+    assert_eq!((&facts["update_seq"], &facts["bytes"]), (&json!(header.update_seq), &json!(header.place.end)));
+    let needle = b"kv_node";
+    let at = bytes.windows(needle.len()).rposition(|part| part == needle).unwrap();
+    bytes[at] = b'x';
+    fs::write(&path, &bytes).unwrap();
+    let captured = scene.capture();
+    let [problem] = &captured.problems[..] else { panic!("{:?}", captured.problems) };
+    assert!(
+        problem.contains("a view of database medic, shard 00000000-7fffffff (CouchDB can build it anew)"),
+        "{problem}"
+    );
+}
+
+#[test]
+fn of_a_file_that_grew_only_the_new_part_is_checked_until_a_full_reading_is_due() {
+    let bytes = of_couchdb("_dbs.couch");
+    // Where an older commit of it ends.
+    let cut = Database::open(&bytes).unwrap().headers().flatten().nth(1).unwrap().place.end;
+    // A byte of an old node that the new trees still have, so that a check of the whole would find it.
+    let damaged = (0..cut as usize).step_by(61).find_map(|at| {
+        let mut damaged = bytes.clone();
+        damaged[at] ^= 0x10;
+        let earlier = Database::open(&damaged[..cut as usize]).ok()?;
+        let database = Database::open(&damaged).ok()?;
+        let passed_over = database.check_appended(Level::Trees, earlier.header()).is_ok();
+        (passed_over && !database.check(Level::Trees).is_ok()).then_some(damaged)
+    });
+    let damaged = damaged.expect("the trees share nodes");
+    let mut scene = Scene::new();
+    let path = scene.path(&shard(RANGES[0], "medic"));
+    fs::write(&path, &bytes[..cut as usize]).unwrap();
+    assert_eq!(scene.capture_next().problems, [""; 0]);
+    // Written in place, so that it is the same file.
+    fs::write(&path, &damaged).unwrap();
+    let captured = scene.capture();
+    assert_eq!(captured.problems, [""; 0]);
+    assert!(captured.get(&path).append_only && captured.get(&path).bytes.len() as u64 > cut);
+    scene.setup.clock.advance(Duration::from_secs(8 * 86_400));
+    let captured = scene.capture();
+    assert!(captured.problems.len() == 1 && captured.problems[0].contains("database medic"), "{:?}", captured.problems);
+    // Another file under its name is checked as a whole.
+    scene.setup.clock.advance(Duration::from_secs(1));
+    scene.setup.previous.as_mut().unwrap()["full_read_at"] = json!("2026-01-09T00:00:00Z");
+    assert_eq!(scene.capture().problems, [""; 0]);
+    let other = scene.folder.path().join("other");
+    fs::write(&other, &damaged).unwrap();
+    fs::rename(&other, &path).unwrap();
+    assert_eq!(scene.capture().problems.len(), 1);
 }

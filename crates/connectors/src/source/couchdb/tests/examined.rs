@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use couchfile::{Database, Leaf};
+use couchfile::{Database, Encoding, Leaf};
 use repository::{Cancel, Facts};
 use serde_json::json;
 
@@ -78,4 +78,26 @@ fn any_changed_byte_of_any_document_is_a_difference_that_names_it() {
         }
     }
     assert!(changed > 300, "{changed}");
+}
+
+#[test]
+fn a_changed_byte_of_an_attachment_is_a_difference_that_names_its_document() {
+    let scene = Scene::new();
+    let file = shard(RANGES[0], "medic");
+    let mut writer = super::scene::writer(&scene.path(&file));
+    let content = [b"photograph ".repeat(100), vec![b'x'; 500]].concat();
+    let photo = writer.attachment("photo", "image/png", &content, 1, Encoding::Identity).unwrap();
+    writer.put_with("patient", &json!({"n": 1}), &[photo]).unwrap();
+    writer.commit().unwrap();
+    let captured = scene.capture();
+    let dir = tempfile::tempdir().unwrap();
+    captured.restore(dir.path());
+    let path = dir.path().join(scene.path(&file).strip_prefix("/").unwrap());
+    let mut bytes = fs::read(&path).unwrap();
+    let at = bytes.windows(20).position(|part| part == [b'x'; 20]).unwrap();
+    bytes[at + 100] = b'y';
+    fs::write(&path, &bytes).unwrap();
+    let found = examined(dir.path(), &captured.facts);
+    assert_eq!(found["damaged"][&file]["documents"], json!(["patient"]), "{}", found["damaged"]);
+    assert!(found["damaged"][&file]["what"].as_str().unwrap().contains("photo"), "{}", found["damaged"]);
 }

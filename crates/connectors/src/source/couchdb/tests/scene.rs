@@ -20,6 +20,8 @@ pub const RANGES: [&str; 2] = ["00000000-7fffffff", "80000000-ffffffff"];
 pub const SUFFIX: &str = ".1700000000";
 
 pub type Writer = CouchWriter<File>;
+/// Which node holds which ranges.
+pub type ByNode<'a> = Vec<(&'a str, Vec<&'a str>)>;
 
 /// A data folder on disk, and a folder with CouchDB's own configuration.
 pub struct Scene {
@@ -106,7 +108,7 @@ impl Scene {
     }
 
     /// Writes a shard map that names for each database which node holds which ranges.
-    pub fn write_maps_of(&self, maps: Vec<(&str, Vec<(&str, Vec<&str>)>)>) {
+    pub fn write_maps_of(&self, maps: Vec<(&str, ByNode<'_>)>) {
         let temporary = self.folder.path().join("maps");
         let mut writer = writer(&temporary);
         for (database, by_node) in maps {

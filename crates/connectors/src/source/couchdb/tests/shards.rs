@@ -1,11 +1,13 @@
 //! Every shard that the shard map names is there, or is named.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 
 use serde_json::json;
 
 use super::scene::{Hook, NODE, RANGES, Scene, shard};
 use crate::source::couchdb::capture;
+use crate::source::testing::as_plain_user;
 
 #[test]
 fn a_shard_that_is_not_there_is_named() {
@@ -18,7 +20,28 @@ fn a_shard_that_is_not_there_is_named() {
 }
 
 #[test]
-fn a_database_that_is_created_or_deleted_meanwhile_is_no_problem() {
+fn a_shard_that_cannot_be_opened_is_named_once() {
+    let own = tempfile::tempdir().unwrap();
+    as_plain_user(own.path(), || {
+        let scene = Scene::new();
+        let path = scene.path(&shard(RANGES[1], "medic"));
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o000)).unwrap();
+        let captured = scene.capture();
+        assert_eq!(captured.problems, [format!("{}: Permission denied (os error 13)", path.display())]);
+    });
+}
+
+#[test]
+fn shards_without_a_shard_map_are_a_problem() {
+    let scene = Scene::new();
+    fs::remove_file(scene.path("_dbs.couch")).unwrap();
+    let captured = scene.capture();
+    let [problem] = &captured.problems[..] else { panic!("{:?}", captured.problems) };
+    assert!(problem.contains("_dbs.couch: is not there"), "{problem}");
+}
+
+#[test]
+fn a_database_that_is_created_meanwhile_is_captured() {
     // Its files come after the first look.
     let scene = Scene::new();
     scene.write_maps(&["medic", "medic-sentinel", "new"]);
@@ -28,7 +51,10 @@ fn a_database_that_is_created_or_deleted_meanwhile_is_no_problem() {
     assert_eq!(captured.problems, [""; 0]);
     assert_eq!(captured.facts["databases"]["new"]["documents"], 2);
     assert!(captured.get(&scene.path(&shard(RANGES[1], "new"))).bytes.len() > 100);
-    drop(clock);
+}
+
+#[test]
+fn a_database_that_is_deleted_meanwhile_is_no_problem() {
     // Its files are gone before its shard map is.
     let scene = Scene::new();
     fs::remove_file(scene.path(&shard(RANGES[0], "medic"))).unwrap();

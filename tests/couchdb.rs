@@ -1,0 +1,157 @@
+//! The data folder of a CHT host, backed up and restored: every document is what CouchDB itself said it was.
+
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+use couchfile::{Database, Document, JsonOptions};
+use flate2::read::GzDecoder;
+use serde_json::Value;
+use sha2::{Digest as _, Sha256};
+
+use crate::support::{Site, can, program};
+
+const FIXTURES: &str = "../couchfile/tests/fixtures";
+/// The data folder in the fixture.
+const COUCHDB: &str = "home/ubuntu/cht/couchdb";
+const CREDENTIALS: &str = "volumes/cht_cht-credentials/_data";
+
+fn fixture(name: &str) -> GzDecoder<File> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join(FIXTURES);
+    GzDecoder::new(File::open(folder.join(name)).unwrap())
+}
+
+/// A site whose one source is the host's CouchDB.
+fn site() -> Site {
+    let site = Site::new();
+    tar::Archive::new(fixture("cht-host.tar.gz")).unpack(site.data()).unwrap();
+    let (data, config) = (site.data().join(COUCHDB), site.data().join(CREDENTIALS));
+    site.configure(&format!("records: {{ couchdb: {{ data: {data:?}, config: {config:?} }} }}"));
+    site.lifeboat(["init"]).ok();
+    site
+}
+
+/// The source's files of `site` below the folder that a snapshot was restored to.
+fn restored(site: &Site, target: &Path, path: &str) -> PathBuf {
+    target.join("records").join(site.data().join(path).strip_prefix("/").unwrap())
+}
+
+fn sha256(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Holds everything in a restored data folder against what CouchDB said. Gives the numbers of leaves, attachments and local
+/// documents.
+fn compare_with_truth(folder: &Path) -> [usize; 3] {
+    let truth: Value = serde_json::from_reader(fixture("truth.json.gz")).unwrap();
+    let mut seen = [0; 3];
+    for (name, expected) in truth["dbs"].as_object().unwrap() {
+        let mut found = BTreeSet::new();
+        for shard in expected["shards"].as_object().unwrap().keys() {
+            let database = Database::open(File::open(folder.join(format!("{shard}.couch"))).unwrap()).unwrap();
+            for info in database.documents().map(Result::unwrap) {
+                let told = expected["docs"].get(&info.id);
+                let winner = info.leaves()[0];
+                // CouchDB wrote to this one while it was asked.
+                let moved_on = |told: &Value| told["winner"] != winner.revision().to_string();
+                if name == "_global_changes" && told.is_none_or(moved_on) {
+                    found.insert(info.id);
+                    continue;
+                }
+                let told = told.unwrap_or_else(|| panic!("{name} {} is not in the truth", info.id));
+                assert_eq!(told["winner"], winner.revision().to_string(), "{name} {}", info.id);
+                assert_eq!(told["leaves"].as_array().unwrap().len(), info.leaves().len(), "{name} {}", info.id);
+                for leaf in info.leaves() {
+                    let revision = leaf.revision().to_string();
+                    let told = told["leaves"].as_array().unwrap().iter().find(|told| told["rev"] == revision).unwrap();
+                    let document = database.read(&info.id, leaf).unwrap().unwrap();
+                    seen[0] += 1;
+                    seen[1] += compare_leaf(&database, &document, told);
+                }
+                found.insert(info.id);
+            }
+            for local in database.local_documents().map(Result::unwrap) {
+                let json: Value = serde_json::from_str(&local.to_json().unwrap()).unwrap();
+                seen[2] += usize::from(expected["local_docs"].as_array().unwrap().contains(&json));
+            }
+        }
+        let told: BTreeSet<_> = expected["docs"].as_object().unwrap().keys().cloned().collect();
+        assert!(told.is_subset(&found), "{name}: {:?} are missing", told.difference(&found).collect::<Vec<_>>());
+    }
+    let locals = truth["dbs"].as_object().unwrap().values();
+    assert_eq!(seen[2], locals.map(|database| database["local_docs"].as_array().unwrap().len()).sum::<usize>());
+    seen
+}
+
+fn compare_leaf(database: &Database<File>, document: &Document, told: &Value) -> usize {
+    let context = format!("{} {}", document.id, told["rev"]);
+    let json: Value = serde_json::from_str(&document.to_json(JsonOptions::default()).unwrap()).unwrap();
+    assert_eq!(json["_rev"], told["rev"], "{context}");
+    let body: Value = serde_json::from_str(&document.body_json().unwrap()).unwrap();
+    match told.get("body") {
+        Some(told) => assert_eq!(body, *told, "{context}"),
+        // The truth has only a hash of long ones: of the JSON with sorted members.
+        None => assert_eq!(sha256(body.to_string().as_bytes()), told["body_sha256"], "{context}"),
+    }
+    assert_eq!(document.deleted, told["deleted"], "{context}");
+    for attachment in &document.attachments {
+        let mut content = Vec::new();
+        database.write_attachment(&document.id, attachment, &mut content).unwrap();
+        assert_eq!(sha256(&content), told["attachments"][&attachment.name]["sha256"], "{context} {}", attachment.name);
+    }
+    let told = told.get("attachments").map_or(0, |attachments| attachments.as_object().unwrap().len());
+    assert_eq!(document.attachments.len(), told, "{context}");
+    told
+}
+
+#[test]
+fn a_cht_host_comes_back_with_every_document_and_an_unchanged_one_costs_nothing() {
+    let site = site();
+    let first = site.lifeboat(["backup", "--json"]).ok().summary();
+    assert_eq!((first["status"].as_str(), first["problems"].as_u64()), (Some("ok"), Some(0)), "{first}");
+    let facts = &first["sources"]["records"]["facts"];
+    assert_eq!(facts["nodes"], serde_json::json!(["couchdb@127.0.0.1"]));
+    assert_eq!((&facts["databases"]["medic"]["q"], &facts["databases"]["medic"]["n"]), (&12.into(), &1.into()));
+    let drill = site.lifeboat(["drill", "--json"]).ok().summary();
+    assert_eq!((drill["status"].as_str(), drill["level"].as_u64()), (Some("passed"), Some(3)), "{drill}");
+    let target = site.restore("latest", "target");
+    let numbers = compare_with_truth(&restored(&site, &target, COUCHDB));
+    assert!(numbers.iter().all(|number| *number > 0), "leaves, attachments, local documents: {numbers:?}");
+    let ini = "cluster-credentials.ini";
+    let kept = std::fs::read(restored(&site, &target, CREDENTIALS).join(ini)).unwrap();
+    assert!(kept == std::fs::read(site.data().join(CREDENTIALS).join(ini)).unwrap());
+    assert!(!restored(&site, &target, COUCHDB).join(".delete").exists());
+
+    let second = site.lifeboat(["backup", "--json"]).ok().summary();
+    assert_eq!((&second["bytes_read"], &second["files_new"]), (&0.into(), &0.into()), "{second}");
+    assert_eq!(second["sources"]["records"]["facts"], *facts);
+    // The folders above the data have changed: the drill and the restore went there.
+    assert!(second["bytes_added"].as_u64().unwrap() < 16 << 10, "{second}");
+    if can(program("restic")) {
+        let by_restic = site.path("by-restic");
+        site.restic(["restore", "latest", "--target", by_restic.to_str().unwrap()]).ok();
+        assert_eq!(compare_with_truth(&restored(&site, &by_restic, COUCHDB)), numbers);
+    }
+}
+
+#[test]
+fn damage_makes_a_backup_partial_and_a_missing_config_is_named() {
+    let site = site();
+    let id = site.backup();
+    let shards = site.data().join(COUCHDB).join("shards/00000000-15555554");
+    let shard = std::fs::read_dir(&shards).unwrap().map(|entry| entry.unwrap().path());
+    let shard = shard.into_iter().find(|path| path.to_str().unwrap().contains("/medic.")).unwrap();
+    let length = std::fs::metadata(&shard).unwrap().len();
+    std::fs::write(&shard, vec![0; length as usize]).unwrap();
+    let expected = "database medic, shard 00000000-15555554: there is no valid header";
+    let ran = site.lifeboat(["backup"]).exits(3);
+    assert!(ran.errors().contains(expected) || ran.text().contains(expected), "{ran}");
+    assert!(ran.to_string().contains(&id[..8]), "the last good snapshot is named: {ran}");
+    // What was damaged on the host is no fault of the copy.
+    site.lifeboat(["drill"]).ok();
+    let data = site.data().join(COUCHDB);
+    site.configure(&format!("records: {{ couchdb: {{ data: {data:?} }} }}"));
+    assert!(
+        site.lifeboat(["backup"]).exits(3).to_string().contains("nobody can decrypt what is in database medic-vault")
+    );
+}
