@@ -23,4 +23,5 @@ mod secrets;
 mod sqlite;
 mod status;
 mod support;
+mod tls;
 mod tree;

@@ -13,6 +13,7 @@ mod layout;
 mod sqlite;
 #[cfg(test)]
 mod testing;
+mod tls;
 mod walk;
 
 use std::path::Path;
@@ -27,6 +28,7 @@ pub use compose::{
 pub use discover::{Discovery, FoundDatabase, ServerKind, Uncovered, discover, server_kind_of_image};
 pub use files::{FilesOptions, FilesSource};
 pub use sqlite::{SqliteOptions, SqliteSource};
+pub use tls::{TlsOptions, TlsSource};
 
 /// Recounts the facts of a source from its restored folder `dir`: what a drill holds against the `recorded` facts of the
 /// manifest. Both are equal where everything that the facts speak of came back. Facts that only say how the capture
@@ -39,6 +41,7 @@ pub fn examine(kind: &str, dir: &Path, recorded: &Facts, cancel: &Cancel) -> Res
         files::KIND => files::examine(recorded),
         sqlite::KIND => sqlite::examine(dir, recorded, cancel)?,
         compose::KIND => compose::examine(dir, recorded, cancel)?,
+        tls::KIND => tls::examine(dir, recorded, cancel)?,
         command::KIND => command::examine(dir, recorded, cancel)?,
         other => {
             let what = format!("sources of kind `{other}` are not known to this version of Lifeboat");

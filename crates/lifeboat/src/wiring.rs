@@ -8,14 +8,14 @@ use std::sync::Arc;
 use archive::Recipients;
 use connectors::source::{
     CommandOptions, CommandSource, ComposeOptions, ComposeSource, FilesOptions, FilesSource, RunLine, SqliteOptions,
-    SqliteSource,
+    SqliteSource, TlsOptions, TlsSource,
 };
 use connectors::storage::{LocalStorage, SftpOptions, SftpStorage};
 use operations::Fault;
 use operations::backup::NamedSource;
 use operations::config::{
     ArchiveKey, CommandLine, CopySettings, Environment, Location, Secret, SftpLocation, SourceKind, SourceSettings,
-    StackSettings,
+    StackSettings, TlsSettings,
 };
 use repository::limits::CACHE_BYTES_MAX;
 use repository::storage::archives::{ArchivePlace, LimitedArchives};
@@ -175,5 +175,7 @@ fn source(kind: &SourceKind, folder: &Path, environment: &Environment) -> Result
             trailer: command.trailer,
             folder: folder.to_owned(),
         })?),
+        SourceKind::Tls(TlsSettings::From { from }) => Box::new(TlsSource::new(TlsOptions::From(from))),
+        SourceKind::Tls(TlsSettings::Pair { cert, key }) => Box::new(TlsSource::new(TlsOptions::Pair { cert, key })),
     })
 }

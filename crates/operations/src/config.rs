@@ -39,7 +39,7 @@ pub use render::{NewConfig, NewCopy, NewSource, render};
 pub use secret::{CommandLine, Secret, SecretSource, Typed};
 pub use settings::{
     CommandSettings, ComposeSettings, CopySettings, DrillSettings, FilesSettings, Layout, Settings, SourceKind,
-    SourceSettings, SqliteSettings, StackSettings,
+    SourceSettings, SqliteSettings, StackSettings, TlsSettings,
 };
 pub use url::{Url, WrongUrl};
 

@@ -2,7 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::config::{ArchiveKey, CopySettings, Location, SecretSource, Settings, SourceKind, StackSettings};
+use crate::config::{
+    ArchiveKey, CopySettings, Location, SecretSource, Settings, SourceKind, StackSettings, TlsSettings,
+};
 use crate::disk;
 use crate::score::{Live, Password, Place};
 
@@ -12,6 +14,9 @@ pub fn live(stack: &StackSettings) -> Live {
         SourceKind::Files(files) => &files.paths[..],
         SourceKind::Sqlite(sqlite) => &sqlite.paths[..],
         SourceKind::Compose(compose) => &compose.files[..],
+        SourceKind::Tls(TlsSettings::From { from: path } | TlsSettings::Pair { key: path, .. }) => {
+            std::slice::from_ref(path)
+        }
         SourceKind::Command(_) => &[],
     });
     Live { disks: paths.filter_map(|path| disk::of(&without_glob(path))).collect() }

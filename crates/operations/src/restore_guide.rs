@@ -99,7 +99,7 @@ fn describe(name: &str, record: &SourceRecord, select: &str) -> String {
         );
     }
     let place = match record.kind.as_str() {
-        "files" | "compose" => format!(
+        "files" | "compose" | "tls" => format!(
             "Each file lies below `/{name}` at the path it had on the host: what was `/srv/app` is `/{name}/srv/app`.\n\
              Get only this source with\n\n    \
              restic restore latest {select} --include {} --target /restore\n\n\

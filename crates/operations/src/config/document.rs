@@ -259,6 +259,8 @@ pub struct SourceDocument {
     pub compose: Option<ComposeDocument>,
     /// What a command prints.
     pub command: Option<CommandDocument>,
+    /// Certificates with their private keys.
+    pub tls: Option<TlsDocument>,
 }
 
 /// Files and folders.
@@ -320,6 +322,19 @@ pub struct CommandDocument {
     pub name: Option<Text>,
     /// A text that must end the output; without it, the run fails.
     pub trailer: Option<Text>,
+}
+
+/// Certificates with their private keys: a folder that holds all of them, or two files.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "tls", extend("oneOf" = [{"required": ["from"]}, {"required": ["cert", "key"]}]))]
+pub struct TlsDocument {
+    /// A folder; everything in it is captured.
+    pub from: Option<Text>,
+    /// The file with the certificate, and with what signed it.
+    pub cert: Option<Text>,
+    /// The file with its private key.
+    pub key: Option<Text>,
 }
 
 // Values that are not texts may still come out of the environment, so each of these allows `${VAR}`.

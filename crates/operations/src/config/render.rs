@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::duration;
 use super::secret::CommandLine;
-use super::settings::{FilesSettings, SourceKind, SourceSettings};
+use super::settings::{FilesSettings, SourceKind, SourceSettings, TlsSettings};
 use super::url::Url;
 use crate::retention::Policy;
 use crate::{Fault, FaultKind};
@@ -226,6 +226,11 @@ impl Page {
                 if let Some(trailer) = &command.trailer {
                     self.text(5, "trailer", trailer);
                 }
+            }
+            SourceKind::Tls(TlsSettings::From { from }) => self.path(5, "from", from)?,
+            SourceKind::Tls(TlsSettings::Pair { cert, key }) => {
+                self.path(5, "cert", cert)?;
+                self.path(5, "key", key)?;
             }
         }
         Ok(())

@@ -2,6 +2,7 @@
 //! defaults filled in, names looked up.
 
 mod copy;
+mod place;
 
 use std::path::{Component, Path, PathBuf};
 use std::str::FromStr;
@@ -204,6 +205,7 @@ impl Resolver<'_> {
             source.sqlite.as_ref().map(|sqlite| self.sqlite(name, sqlite).map(SourceKind::Sqlite)),
             source.compose.as_ref().map(|compose| self.compose(name, compose).map(SourceKind::Compose)),
             source.command.as_ref().map(|command| self.command(name, command).map(SourceKind::Command)),
+            source.tls.as_ref().map(|tls| self.tls(name, tls).map(SourceKind::Tls)),
         ];
         let mut given = kinds.into_iter().flatten();
         match (given.next(), given.next()) {
@@ -215,8 +217,9 @@ impl Resolver<'_> {
                 }
                 Ok(settings)
             }
-            (None, _) => Err(Mistake::at(name.place, "a source needs a kind with its options")
-                .with_hint("write for example `files: {paths: [/srv/data]}`; kinds: files, sqlite, compose, command")),
+            (None, _) => Err(Mistake::at(name.place, "a source needs a kind with its options").with_hint(
+                "write for example `files: {paths: [/srv/data]}`; kinds: files, sqlite, compose, command, tls",
+            )),
             (Some(_), Some(_)) => Err(Mistake::at(name.place, "a source has one kind only")
                 .with_hint("make two sources of it, each with a name of its own")),
         }

@@ -141,6 +141,8 @@ pub enum SourceKind {
     Compose(ComposeSettings),
     /// What a command prints.
     Command(CommandSettings),
+    /// Certificates with their private keys.
+    Tls(TlsSettings),
 }
 
 /// Files and folders.
@@ -206,6 +208,24 @@ pub struct CommandSettings {
     /// A text that must end the output.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub trailer: Option<String>,
+}
+
+/// Certificates with their private keys.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(untagged)]
+pub enum TlsSettings {
+    /// All of them lie in one place.
+    From {
+        /// The folder, absolute.
+        from: PathBuf,
+    },
+    /// One certificate and its key.
+    Pair {
+        /// The file with the certificate, absolute.
+        cert: PathBuf,
+        /// The file with its private key, absolute.
+        key: PathBuf,
+    },
 }
 
 impl Settings {
@@ -303,6 +323,7 @@ impl SourceKind {
             Self::Sqlite(_) => "sqlite",
             Self::Compose(_) => "compose",
             Self::Command(_) => "command",
+            Self::Tls(_) => "tls",
         }
     }
 }

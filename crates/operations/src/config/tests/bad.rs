@@ -174,11 +174,11 @@ fn bad_files_are_told_what_is_wrong_and_where_and_what_to_do() {
         source-key-misspelt.yaml:7:22: stacks.cht.sources.data.files.pahts: unknown key `pahts`
             did you mean `paths`? known here: paths, exclude, exclude_caches, one_file_system, append_only, full_read
         source-later-kind.yaml:7:14: stacks.cht.sources.data.couchdb: kind `couchdb` is not supported by this version of Lifeboat
-            it comes with a later one; this one has files, sqlite, compose, command
+            it comes with a later one; this one has files, sqlite, compose, command, tls
         source-name-taken.yaml:8:7: stacks.cht.sources.lifeboat.json: `lifeboat.json` is the name of a file in every snapshot
             choose another name for the source
         source-nothing.yaml:7:7: stacks.cht.sources.data: a source needs a kind with its options
-            write for example `files: {paths: [/srv/data]}`; kinds: files, sqlite, compose, command
+            write for example `files: {paths: [/srv/data]}`; kinds: files, sqlite, compose, command, tls
         source-open-variable.yaml:7:29: stacks.cht.sources.data.command.run: `${` is not closed by `}`
             set the variable, give a default with ${VAR:-default}, or write $$ for a plain dollar
         source-paths-empty.yaml:7:29: stacks.cht.sources.data.files.paths: the list is empty
@@ -195,12 +195,18 @@ fn bad_files_are_told_what_is_wrong_and_where_and_what_to_do() {
             write it like "*.log"
         source-text.yaml:7:13: stacks.cht.sources.data: expected keys and values here
             write {key: value}, or one `key: value` a line, indented
+        source-tls-both.yaml:7:37: stacks.cht.sources.data.tls.key: `from` stands for all files, so `cert` and `key` have no place beside it
+            remove `from`, or the other two
+        source-tls-cert-alone.yaml:7:7: stacks.cht.sources.data: `key` is missing
+            add `from: /etc/ssl/shop`, a folder, or both `cert` and `key`
+        source-tls-nothing.yaml:7:7: stacks.cht.sources.data: `from` is missing
+            add `from: /etc/ssl/shop`, a folder, or both `cert` and `key`
         source-twice.yaml:8:7: stacks.cht.sources.data: `data` is given twice
             remove one of the two
         source-two-kinds.yaml:7:7: stacks.cht.sources.data: a source has one kind only
             make two sources of it, each with a name of its own
         source-unknown-kind.yaml:7:14: stacks.cht.sources.data.sqllite: unknown kind of source `sqllite`
-            did you mean `sqlite`? known here: files, sqlite, compose, command
+            did you mean `sqlite`? known here: files, sqlite, compose, command, tls
         source-yes.yaml:7:52: stacks.cht.sources.data.files.one_file_system: expected true or false
             write one of the two, in small letters
         stack-after-restore.yaml:7:5: stacks.cht.after_restore: `after_restore` is not supported by this version of Lifeboat
