@@ -10,6 +10,7 @@
 mod archives;
 mod cancelled;
 mod commands;
+mod containers;
 mod copies;
 mod damage;
 mod disks;

@@ -2,5 +2,6 @@
 //!
 //! One file or folder each. They implement the seams that `repository` owns and know nothing of schedules, policies or screens.
 
+pub mod containers;
 pub mod source;
 pub mod storage;

@@ -72,6 +72,7 @@ impl Run {
     /// Reads the configuration.
     pub fn configured(self) -> Result<App, Fault> {
         let settings = self.settings()?;
+        wiring::put_containers_right(&settings, &self);
         Ok(App { run: self, settings })
     }
 
@@ -296,7 +297,7 @@ impl App {
 
     /// The sources of a stack; only those named, where any are.
     pub fn sources(&self, stack: &StackSettings, only: &[String]) -> Result<Vec<NamedSource>, Fault> {
-        wiring::sources(stack, only, self.settings.folder(), &self.run.environment)
+        wiring::sources(stack, only, wiring::Around::of(&self.settings, &self.run.environment))
     }
 
     /// Where runs make their temporary folders.

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use repository::Id;
 use repository::check::Glance;
 use repository::format::receipt::{Receipt, Verdict};
-use repository::source::{CERTIFICATES_FACT, NOT_AFTER_FACT};
+use repository::source::{CERTIFICATES_FACT, NOT_AFTER_FACT, VOLUME_FACT};
 use serde::Serialize;
 
 use crate::manifest::{Manifest, SourceStatus};
@@ -55,7 +55,7 @@ pub struct Content {
     pub status: SourceStatus,
     /// Sources of which it holds no file.
     pub empty: Vec<String>,
-    /// Docker's volumes that its Compose projects name. No kind of source reads them.
+    /// Docker's volumes that its Compose projects name, but for those that a source of it reads.
     pub volumes: Vec<String>,
     /// Its certificates, the one that runs out first at the front.
     pub certificates: Vec<CertificateKnown>,
@@ -76,11 +76,17 @@ impl From<&Manifest> for Content {
     fn from(manifest: &Manifest) -> Self {
         let empty = manifest.sources.iter().filter(|(_, record)| record.tree.files == 0);
         let volumes = manifest.sources.values().filter_map(|record| record.facts.get("volumes")?.as_object());
+        let read = manifest.sources.values().filter_map(|record| record.facts.get(VOLUME_FACT)?.get("name")?.as_str());
+        let read: BTreeSet<String> = read.map(str::to_owned).collect();
         let name = |volume: &serde_json::Value| Some(volume.get("name")?.as_str()?.to_owned());
         Self {
             status: manifest.status(),
             empty: empty.map(|(name, _)| name.clone()).collect(),
-            volumes: volumes.flat_map(|volumes| volumes.values()).filter_map(name).collect(),
+            volumes: volumes
+                .flat_map(|volumes| volumes.values())
+                .filter_map(name)
+                .filter(|name| !read.contains(name))
+                .collect(),
             certificates: certificates(manifest),
         }
     }
@@ -416,7 +422,8 @@ fn backup_problems(
                 "not in the backups, unless a command captures them: Docker's volumes {}",
                 volumes.join(", ")
             ),
-            fix: "add a `command` source for what is in them; `lifeboat discover` says what else is not covered"
+            fix: "add a `volume` source for each, or a `command` that asks their server; `lifeboat discover` says what else is not \
+                  covered"
                 .to_owned(),
         });
     }

@@ -20,6 +20,9 @@ pub const PATHS_FACT: &str = "paths";
 /// The fact that holds the certificates of each file, by path; [`NOT_AFTER_FACT`] of each says until when it is valid.
 pub const CERTIFICATES_FACT: &str = "certificates";
 
+/// The fact that names the volume of a container engine that was captured, by its `name`.
+pub const VOLUME_FACT: &str = "volume";
+
 /// Until when a certificate is valid, in RFC 3339.
 pub const NOT_AFTER_FACT: &str = "not_after";
 

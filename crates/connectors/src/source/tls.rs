@@ -20,9 +20,12 @@ use repository::{
 use serde_json::{Value, json};
 
 use self::pem::{Key, Pem};
+use super::container_files::{ContainerFilesOptions, ContainerFilesSource};
 use super::files::{FilesOptions, FilesSource};
 use super::layout;
+use super::place::Place;
 use super::walk::{Seen, walk};
+use crate::containers::EngineAddress;
 
 /// The kind's name in the configuration.
 pub const KIND: &str = "tls";
@@ -35,8 +38,13 @@ const READ_BYTES_MAX: u64 = 1 << 20;
 /// Where certificates and keys lie.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TlsOptions {
-    /// A folder with all of them.
-    From(PathBuf),
+    /// A folder with all of them, wherever it is.
+    From {
+        /// The folder.
+        place: Place,
+        /// Where the container engine is, for a place that it knows.
+        engine: EngineAddress,
+    },
     /// A certificate, with what signed it where that is in the same file, and its key.
     Pair {
         /// The certificate's file.
@@ -55,6 +63,21 @@ impl TlsSource {
     pub fn new(options: TlsOptions) -> Self {
         Self(options)
     }
+
+    /// The capture of the files as they lie.
+    fn open<'a>(&self, cx: &CaptureCx<'a>) -> Result<Box<dyn Capture + 'a>, SourceError> {
+        let paths = match &self.0 {
+            TlsOptions::From { place: Place::Container { container, path }, engine } => {
+                let (container, engine, paths) = (container.clone(), engine.clone(), vec![path.clone()]);
+                let options = ContainerFilesOptions { container, paths, exclude: Vec::new(), engine };
+                return ContainerFilesSource::new(options)?.open(cx);
+            }
+            TlsOptions::From { place, engine } => place.on_host(engine, cx.cancel)?.into_iter().collect(),
+            TlsOptions::Pair { cert, key } => vec![cert.clone(), key.clone()],
+        };
+        let paths = with_targets(paths, cx.cancel)?;
+        FilesSource::new(FilesOptions { paths, ..Default::default() })?.into_capture(cx)
+    }
 }
 
 impl Source for TlsSource {
@@ -67,13 +90,8 @@ impl Source for TlsSource {
     }
 
     fn capture<'a>(&'a self, cx: &CaptureCx<'a>) -> Result<Box<dyn Capture + 'a>, SourceError> {
-        let paths = match &self.0 {
-            TlsOptions::From(folder) => vec![folder.clone()],
-            TlsOptions::Pair { cert, key } => vec![cert.clone(), key.clone()],
-        };
-        let files = FilesSource::new(FilesOptions { paths: with_targets(paths, cx.cancel)?, ..Default::default() })?;
         Ok(Box::new(TlsCapture {
-            inner: files.into_capture(cx)?,
+            inner: self.open(cx)?,
             events: cx.events,
             now: cx.clock.now(),
             look_only: cx.look_only,
@@ -81,7 +99,7 @@ impl Source for TlsSource {
             waiting: VecDeque::new(),
             facts: None,
             key: match &self.0 {
-                TlsOptions::From(_) => None,
+                TlsOptions::From { .. } => None,
                 TlsOptions::Pair { key, .. } => Some(key.clone()),
             },
         }))
@@ -130,19 +148,26 @@ struct TlsCapture<'a> {
 
 impl TlsCapture<'_> {
     /// Puts what was read in the place of the file, so that what is stored is what the facts are about.
-    fn look_into(&mut self, host: &Path, data: Data) -> Data {
-        let read = match data {
-            Data::File { ref path, .. } => read_bounded(path),
-            other => return other,
+    fn look_into(&mut self, host: &Path, bytes: u64, data: Data) -> Result<Data, SourceError> {
+        let bytes = match data {
+            Data::File { ref path, .. } => match read_bounded(path) {
+                Ok(Some(bytes)) => bytes,
+                // What cannot be read is reported by whoever stores it.
+                Ok(None) | Err(_) => return Ok(data),
+            },
+            Data::Stream(mut stream) if bytes <= READ_BYTES_MAX => {
+                let mut read = Vec::new();
+                stream.read_to_end(&mut read).map_err(SourceError::io(host))?;
+                read
+            }
+            other => return Ok(other),
         };
-        // What cannot be read is reported by whoever stores it.
-        let Ok(Some(bytes)) = read else { return data };
         let pem = Pem::parse(host, &bytes);
         for what in &pem.problems {
             self.problem(host, what.clone());
         }
         self.found.insert(layout::fact_key(host), pem);
-        Data::Stream(Box::new(Cursor::new(bytes)))
+        Ok(Data::Stream(Box::new(Cursor::new(bytes))))
     }
 
     fn problem(&mut self, host: &Path, what: impl Into<String>) {
@@ -196,7 +221,7 @@ impl Capture for TlsCapture<'_> {
         match self.inner.next()? {
             Some(Item::Entry(mut entry)) if entry.node.kind == NodeKind::File && !self.look_only => {
                 let host = Path::new("/").join(&entry.path);
-                entry.data = self.look_into(&host, entry.data);
+                entry.data = self.look_into(&host, entry.node.size, entry.data)?;
                 if matches!(entry.data, Data::Stream(_)) {
                     // A second name of the file holds bytes of its own, so nothing is to be linked by a restore.
                     (entry.node.links, entry.node.device_id) = (1, 0);
@@ -291,8 +316,8 @@ impl Summary {
 /// Reads certificates and keys again in the restored folder. Whether a certificate has run out since is no difference.
 pub fn examine(dir: &Path, recorded: &Facts, cancel: &Cancel) -> Result<Facts, SourceError> {
     let mut found = BTreeMap::new();
-    let recorded = [CERTIFICATES_FACT, KEYS].into_iter().filter_map(|fact| recorded.get(fact)?.as_object());
-    for key in recorded.flat_map(|files| files.keys()) {
+    let files = [CERTIFICATES_FACT, KEYS].into_iter().filter_map(|fact| recorded.get(fact)?.as_object());
+    for key in files.flat_map(|files| files.keys()) {
         cancel.check()?;
         let Some(path) = layout::restored(dir, key) else { continue };
         match read_bounded(&path) {
@@ -303,5 +328,7 @@ pub fn examine(dir: &Path, recorded: &Facts, cancel: &Cancel) -> Result<Facts, S
             Err(error) => return Err(SourceError::io(&path)(error)),
         }
     }
-    Ok(Summary::of(&found).facts)
+    let mut facts = recorded.clone();
+    facts.extend(Summary::of(&found).facts);
+    Ok(facts)
 }

@@ -124,6 +124,23 @@ fn a_certificate_that_has_run_out_or_soon_will_is_told() {
 }
 
 #[test]
+fn volumes_that_a_source_reads_are_not_missed() {
+    let record = |kind: &str, facts: serde_json::Value| crate::manifest::SourceRecord {
+        kind: kind.to_owned(),
+        status: SourceStatus::Ok,
+        tree: Default::default(),
+        facts: facts.as_object().unwrap().clone(),
+        problems: Vec::new(),
+        problems_total: 0,
+    };
+    let named = serde_json::json!({ "volumes": { "a": { "name": "shop_a" }, "b": { "name": "shop_b" } } });
+    let read = serde_json::json!({ "volume": { "name": "shop_b" } });
+    let sources = [("compose".to_owned(), record("compose", named)), ("b".to_owned(), record("volume", read))].into();
+    let content = Content::from(&Manifest { version: Manifest::VERSION, stack: "app".to_owned(), sources });
+    assert_eq!(content.volumes, ["shop_a"]);
+}
+
+#[test]
 fn the_certificates_of_a_manifest_are_known_in_the_order_in_which_they_run_out() {
     let facts = serde_json::json!({ "certificates": {
         "/a.pem": [
@@ -142,6 +159,7 @@ fn the_certificates_of_a_manifest_are_known_in_the_order_in_which_they_run_out()
     };
     let sources = [("tls".to_owned(), record)].into();
     let content = Content::from(&Manifest { version: Manifest::VERSION, stack: "app".to_owned(), sources });
+    assert!(content.volumes.is_empty());
     let subjects: Vec<_> = content.certificates.iter().map(|one| one.subject.as_str()).collect();
     assert_eq!(subjects, ["CN=soon", "CN=late"]);
     assert_eq!(content.certificates[0].file, "/a.pem");

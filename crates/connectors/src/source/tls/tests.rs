@@ -21,8 +21,12 @@ fn folder(files: &[(&str, &str)]) -> tempfile::TempDir {
     dir
 }
 
+fn of_folder(dir: &Path) -> TlsSource {
+    TlsSource::new(TlsOptions::From { place: dir.into(), engine: EngineAddress::default() })
+}
+
 fn capture(dir: &Path) -> Captured {
-    Setup::default().capture(&TlsSource::new(TlsOptions::From(dir.to_owned()))).unwrap()
+    Setup::default().capture(&of_folder(dir)).unwrap()
 }
 
 fn problems(dir: &Path) -> Vec<String> {
@@ -150,7 +154,7 @@ fn a_pair_without_its_key_or_a_folder_without_a_certificate_is_a_problem() {
     let dir = folder(&[("key.pem", "ec.key")]);
     let found = problems(dir.path());
     assert!(found.iter().any(|what| what.contains("no certificate is here")), "{found:?}");
-    let gone = Setup::default().capture(&TlsSource::new(TlsOptions::From("/nowhere/tls".into())));
+    let gone = Setup::default().capture(&of_folder(Path::new("/nowhere/tls")));
     assert!(gone.is_err_and(|error| error.to_string().contains("/nowhere/tls")));
 }
 
@@ -171,6 +175,6 @@ fn nothing_of_a_private_key_is_shown() {
 fn a_dry_run_reads_no_file() {
     let dir = folder(&[("cert.pem", "expired.crt")]);
     let setup = Setup { look_only: true, ..Setup::default() };
-    let captured = setup.capture(&TlsSource::new(TlsOptions::From(dir.path().to_owned()))).unwrap();
+    let captured = setup.capture(&of_folder(dir.path())).unwrap();
     assert_eq!((captured.problems.len(), captured.below(dir.path()).len()), (0, 1));
 }
