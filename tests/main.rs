@@ -12,6 +12,7 @@ mod cancelled;
 mod commands;
 mod containers;
 mod copies;
+mod coverage;
 mod damage;
 mod disks;
 mod json;

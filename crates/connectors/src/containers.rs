@@ -426,11 +426,11 @@ mod tests {
         let found = |wanted: &ContainerName, all: &[Container]| choose(wanted, all.to_vec()).map(|found| found.name);
         let v1 = of_service("demo_cache_1", "demo", "1", Running);
         let v2 = of_service("demo-cache-1", "demo", "1", Running);
-        assert_eq!(found(&service(None, "cache"), &[v1.clone()]).unwrap(), "demo_cache_1");
-        assert_eq!(found(&service(Some("demo"), "cache"), &[v2.clone()]).unwrap(), "demo-cache-1");
+        assert_eq!(found(&service(None, "cache"), std::slice::from_ref(&v1)).unwrap(), "demo_cache_1");
+        assert_eq!(found(&service(Some("demo"), "cache"), std::slice::from_ref(&v2)).unwrap(), "demo-cache-1");
         // Each is also found by the name that the other version gives it.
         for (wanted, all, name) in [("demo-cache-1", &v1, "demo_cache_1"), ("demo_cache_1", &v2, "demo-cache-1")] {
-            assert_eq!(found(&ContainerName::Container(wanted.into()), &[all.clone()]).unwrap(), name);
+            assert_eq!(found(&ContainerName::Container(wanted.into()), std::slice::from_ref(all)).unwrap(), name);
         }
         let stopped = of_service("demo-cache-1", "demo", "1", Stopped);
         let second = of_service("demo-cache-2", "demo", "2", Running);
@@ -447,7 +447,7 @@ mod tests {
         );
         assert_eq!(found(&service(None, "cache"), &[one_off, v2]).unwrap(), "demo-cache-1");
         let plain = container("nginx", &[], Running);
-        assert_eq!(found(&service(None, "nginx"), &[plain.clone()]).unwrap(), "nginx");
+        assert_eq!(found(&service(None, "nginx"), std::slice::from_ref(&plain)).unwrap(), "nginx");
         let error = found(&service(None, "web"), &[plain]).unwrap_err().to_string();
         assert_eq!(error, "service web is not here; there are containers: nginx");
     }

@@ -6,6 +6,7 @@
 mod command;
 mod compose;
 mod container_files;
+mod coverage;
 mod discover;
 mod file_hash;
 mod files;
@@ -29,6 +30,7 @@ pub use compose::{
     BindMount, ComposeOptions, ComposeProject, ComposeService, ComposeSource, NamedVolume, read_compose_project,
 };
 pub use container_files::{ContainerFilesOptions, ContainerFilesSource};
+pub use coverage::{Reach, Sight, Thing, ThingKind};
 pub use discover::{Discovery, FoundDatabase, ServerKind, Uncovered, discover, server_kind_of_image};
 pub use files::{FilesOptions, FilesSource};
 pub use place::Place;

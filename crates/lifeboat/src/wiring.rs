@@ -17,14 +17,14 @@ use operations::Fault;
 use operations::backup::NamedSource;
 use operations::config::{
     ArchiveKey, CommandLine, ContainerSettings, CopySettings, Environment, HaltSettings, Location, PlaceSettings,
-    Secret, Settings, SftpLocation, SourceKind, SourceSettings, StackSettings, TlsSettings,
+    Secret, Settings, SftpLocation, SourceKind, SourceSettings, SqliteSettings, StackSettings, TlsSettings,
 };
 use repository::limits::CACHE_BYTES_MAX;
 use repository::storage::archives::{ArchivePlace, LimitedArchives};
 use repository::storage::cache::Cache;
 use repository::storage::limit::Limit;
 use repository::storage::retry::{Retry, RetryArchives};
-use repository::{File, FileKind, Repository, Source, SourceError, Storage};
+use repository::{Cancel, File, FileKind, Repository, Source, SourceError, Storage};
 
 use crate::app::Run;
 
@@ -151,6 +151,23 @@ pub fn put_containers_right(settings: &Settings, run: &Run) {
     }
 }
 
+/// The container that settings name.
+pub fn container_name(settings: ContainerSettings) -> ContainerName {
+    match settings {
+        ContainerSettings::Service { service, project } => ContainerName::Service { project, service },
+        ContainerSettings::Container { container } => ContainerName::Container(container),
+    }
+}
+
+/// The databases that a source captures.
+pub fn databases(sqlite: &SqliteSettings, cancel: &Cancel) -> Result<Vec<PathBuf>, SourceError> {
+    Ok(sqlite_source(sqlite.clone())?.claims(cancel)?.into_iter().collect())
+}
+
+fn sqlite_source(sqlite: SqliteSettings) -> Result<SqliteSource, SourceError> {
+    SqliteSource::new(SqliteOptions { paths: sqlite.paths, exclude: sqlite.exclude, ..SqliteOptions::default() })
+}
+
 fn place(settings: PlaceSettings) -> Place {
     match settings {
         PlaceSettings::Host(path) => Place::Host(path),
@@ -193,11 +210,7 @@ fn source(kind: &SourceKind, around: Around<'_>) -> Result<Box<dyn Source>, Sour
             append_only: files.append_only,
             full_read: files.full_read,
         })?),
-        SourceKind::Sqlite(sqlite) => Box::new(SqliteSource::new(SqliteOptions {
-            paths: sqlite.paths,
-            exclude: sqlite.exclude,
-            ..SqliteOptions::default()
-        })?),
+        SourceKind::Sqlite(sqlite) => Box::new(sqlite_source(sqlite)?),
         SourceKind::Compose(compose) => Box::new(ComposeSource::new(ComposeOptions {
             files: compose.files,
             env: compose.env,
@@ -230,10 +243,7 @@ fn source(kind: &SourceKind, around: Around<'_>) -> Result<Box<dyn Source>, Sour
             halts: Halts::below(around.state_dir),
         })),
         SourceKind::ContainerFiles(files) => Box::new(ContainerFilesSource::new(ContainerFilesOptions {
-            container: match files.of {
-                ContainerSettings::Service { service, project } => ContainerName::Service { project, service },
-                ContainerSettings::Container { container } => ContainerName::Container(container),
-            },
+            container: container_name(files.of),
             paths: files.paths,
             exclude: files.exclude,
             engine: around.engine(),

@@ -414,6 +414,10 @@ mod tests {
         let mut builder = tar::Builder::new(Vec::new());
         let mut header = tar::Header::new_gnu();
         header.set_size(3);
+        header.set_mode(0o644);
+        header.set_uid(0);
+        header.set_gid(0);
+        header.set_mtime(0);
         builder.append_data(&mut header, "a", &b"abc"[..]).unwrap();
         let whole = builder.into_inner().unwrap();
         let events = repository::events::Recorded::default();
