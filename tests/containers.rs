@@ -133,6 +133,34 @@ fn certificates_are_found_in_volumes_and_in_containers() {
 }
 
 #[test]
+fn a_compose_project_is_backed_up_with_what_its_containers_really_run() {
+    let Some(server) = servers::docker() else { return };
+    let site = Site::initialised();
+    let (project, volume) = (server.name(), server.name());
+    let name = service(server, &project, "web", &volume);
+    let env = format!("{project}-env-1");
+    let label = format!("com.docker.compose.project={project}");
+    server.run(&env, &["--label", &label, "-e", "TOKEN=hunter2"]);
+    let text = format!("name: {project}\nservices: {{web: {{image: 'busybox:newer'}}}}\n");
+    fs::write(site.data().join("compose.yaml"), text).unwrap();
+    site.configure("compose: { compose: { files: data } }");
+    let backup = lifeboat(&site, server, &["backup", "--json"]).ok();
+    assert!(!backup.text().contains("hunter2"), "what is shown holds no environment");
+    let fact = &backup.summary()["sources"]["compose"]["facts"]["containers"][&name];
+    assert_eq!((&fact["service"], &fact["image"]), (&"web".into(), &DockerServer::IMAGE.into()), "{backup}");
+    assert!(fact["image_id"].as_str().unwrap().starts_with("sha256:"), "{backup}");
+    let again = lifeboat(&site, server, &["backup", "--json"]).ok().summary();
+    assert_eq!(again["files_unmodified"].as_u64().unwrap() + again["files_changed"].as_u64().unwrap(), 2, "{again}");
+    lifeboat(&site, server, &["drill"]).ok();
+    let file = restored(&site, server).join("compose/lifeboat-containers.json");
+    let definitions: serde_json::Value = serde_json::from_slice(&fs::read(&file).unwrap()).unwrap();
+    assert_eq!(definitions[&env]["Config"]["Env"][0], "TOKEN=hunter2");
+    assert!(definitions[&name]["State"].is_null(), "it changes by itself");
+    use std::os::unix::fs::PermissionsExt as _;
+    assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+}
+
+#[test]
 fn containers_halted_for_a_backup_that_was_killed_run_again_with_the_next_command() {
     let Some(server) = servers::docker() else { return };
     for (halt, halted) in [("stop", "exited"), ("pause", "paused")] {

@@ -216,6 +216,7 @@ fn source(kind: &SourceKind, around: Around<'_>) -> Result<Box<dyn Source>, Sour
             env: compose.env,
             project: compose.project,
             variables: around.environment.variables().clone(),
+            engine: Some(around.engine()),
         })?),
         SourceKind::Command(command) => Box::new(CommandSource::new(CommandOptions {
             run: match command.run {

@@ -99,6 +99,7 @@ fn project(app: &App, compose: &ComposeSettings) -> Result<Option<ComposeProject
         env: compose.env.clone(),
         project: compose.project.clone(),
         variables: app.run.environment.variables().clone(),
+        engine: None,
     };
     match read_compose_project(&options, &app.run.cancel) {
         Ok(project) => Ok(Some(project)),
