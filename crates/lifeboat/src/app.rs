@@ -72,14 +72,16 @@ impl Run {
     /// Reads the configuration.
     pub fn configured(self) -> Result<App, Fault> {
         let settings = self.settings()?;
-        wiring::put_containers_right(&settings, &self);
         Ok(App { run: self, settings })
     }
 
     /// The configuration, for what works without one too.
     pub fn settings(&self) -> Result<Settings, Fault> {
         let file = config::find(self.config.as_deref(), &self.environment)?;
-        config::load(&file, &self.environment)
+        let settings = config::load(&file, &self.environment)?;
+        // Whatever is asked for, an application that an earlier run left halted comes first.
+        wiring::put_containers_right(&settings, self);
+        Ok(settings)
     }
 }
 

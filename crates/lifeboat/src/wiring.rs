@@ -142,7 +142,7 @@ impl<'a> Around<'a> {
 
 /// Lets containers go on that an earlier run halted before it was ended, and says so.
 pub fn put_containers_right(settings: &Settings, run: &Run) {
-    let right = Halts::below(&settings.state_dir).put_right(&run.cancel);
+    let right = Halts::below(&settings.state_dir).put_right(&run.cancel, &run.clock);
     for container in right.resumed {
         run.output.left_halted(&container, "was left halted by a run that ended early; it runs again");
     }

@@ -8,8 +8,10 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use repository::{Cancel, SourceError};
+use jiff::Timestamp;
+use repository::{Cancel, Clock, SourceError};
 use rustix::fs::FlockOperation;
 use serde_json::{Value, json};
 
@@ -17,6 +19,13 @@ use super::{Container, ContainerState, Containers, EngineAddress, unavailable};
 
 /// How the name of a note ends.
 const SUFFIX: &str = ".json";
+
+/// The engine's own default of how long a container is given to end.
+const STOP_TIMEOUT_S: u64 = 10;
+/// After that, the engine needs a moment.
+const GRACE_MORE_S: u64 = 5;
+/// How often to look whether a container has ended.
+const POLL: Duration = Duration::from_millis(200);
 
 /// How to halt a container.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,6 +66,8 @@ pub struct Halted {
     container: Container,
     halt: Halt,
     note: Option<Note>,
+    /// The engine has said so.
+    is_halted: bool,
 }
 
 /// A note that this process holds.
@@ -87,22 +98,35 @@ impl Halts {
         containers: &Containers,
         container: &Container,
         halt: Halt,
+        clock: &dyn Clock,
     ) -> Result<Option<Halted>, SourceError> {
         if container.state != ContainerState::Running {
             return Ok(None);
         }
-        let note = self.write(containers, container, halt)?;
         let socket = containers.socket().to_owned();
-        let halted = Halted { socket, container: container.clone(), halt, note: Some(note) };
+        let grace_s = match halt {
+            Halt::Stop => stop_timeout_s(&containers.definition(container)?).saturating_add(GRACE_MORE_S),
+            Halt::Pause => GRACE_MORE_S,
+        };
+        // Once the engine was asked, what it does must be known: who asks to cancel here waits for it.
+        let steady = EngineAddress::at(&socket).open(&Cancel::new())?;
+        let text = json!({
+            "id": container.id, "name": container.name, "halt": halt.name(), "socket": socket,
+            "at": clock.now().to_string(), "grace_s": grace_s,
+        });
+        let note = self.write(container, &text)?;
+        let mut halted = Halted { socket, container: container.clone(), halt, note: Some(note), is_halted: false };
         match halt {
-            Halt::Stop => containers.stop(&container.id)?,
-            Halt::Pause => containers.pause(&container.id)?,
+            Halt::Stop => steady.stop(&container.id)?,
+            Halt::Pause => steady.pause(&container.id)?,
         }
+        halted.is_halted = true;
         Ok(Some(halted))
     }
 
     /// Lets every container go on that an earlier run halted and that no run holds any more.
-    pub fn put_right(&self, cancel: &Cancel) -> PutRight {
+    /// One that is still being stopped is waited for.
+    pub fn put_right(&self, cancel: &Cancel, clock: &dyn Clock) -> PutRight {
         let mut done = PutRight::default();
         let entries = match std::fs::read_dir(&self.folder) {
             Ok(entries) => entries,
@@ -116,7 +140,7 @@ impl Halts {
             if !path.to_string_lossy().ends_with(SUFFIX) {
                 continue;
             }
-            match put_right(&path, cancel) {
+            match put_right(&path, cancel, clock) {
                 Ok(resumed) => done.resumed.extend(resumed),
                 Err((container, error)) => done.problems.push((container, error.to_string())),
             }
@@ -125,13 +149,9 @@ impl Halts {
     }
 
     /// Writes the note, so that it outlives even the machine's power.
-    fn write(&self, containers: &Containers, container: &Container, halt: Halt) -> Result<Note, SourceError> {
+    fn write(&self, container: &Container, text: &Value) -> Result<Note, SourceError> {
         std::fs::create_dir_all(&self.folder).map_err(SourceError::io(&self.folder))?;
         let path = self.folder.join(format!("{}{SUFFIX}", container.id));
-        let text = json!({
-            "id": container.id, "name": container.name, "halt": halt.name(),
-            "socket": containers.socket(),
-        });
         let mut file = loop {
             let open = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&path);
             let file = open.map_err(SourceError::io(&path))?;
@@ -175,7 +195,7 @@ fn is_at(file: &File, path: &Path) -> io::Result<bool> {
 }
 
 /// Puts right what one note tells of. Gives the name of a container that was made to go on.
-fn put_right(path: &Path, cancel: &Cancel) -> Result<Option<String>, (String, SourceError)> {
+fn put_right(path: &Path, cancel: &Cancel, clock: &dyn Clock) -> Result<Option<String>, (String, SourceError)> {
     let unnamed = |error| (path.display().to_string(), error);
     let io = |error| unnamed(SourceError::io(path)(error));
     let mut file = match OpenOptions::new().read(true).write(true).open(path) {
@@ -194,11 +214,42 @@ fn put_right(path: &Path, cancel: &Cancel) -> Result<Option<String>, (String, So
         return std::fs::remove_file(path).map_err(io).map(|()| None);
     };
     let resumed = EngineAddress::at(Path::new(&socket)).open(cancel).and_then(|containers| {
+        wait_for_halt(&containers, &id, &note, cancel, clock)?;
         let resumed = resume(&containers, &id)?;
         std::fs::remove_file(path).map_err(SourceError::io(path))?;
         Ok(resumed)
     });
     resumed.map_err(|error| (name, error))
+}
+
+/// An engine that was asked to stop a container goes on doing so also when who asked was killed. Until it must be done, a
+/// container that runs may be about to stop, and must not be taken for one that was never halted.
+fn wait_for_halt(
+    containers: &Containers,
+    id: &str,
+    note: &Value,
+    cancel: &Cancel,
+    clock: &dyn Clock,
+) -> Result<(), SourceError> {
+    let at = note.get("at").and_then(Value::as_str).and_then(|at| at.parse::<Timestamp>().ok());
+    let grace_s = note.get("grace_s").and_then(Value::as_u64).unwrap_or(0);
+    let passed = at.map_or(Duration::MAX, |at| clock.now().duration_since(at).unsigned_abs());
+    let mut left = Duration::from_secs(grace_s).saturating_sub(passed);
+    while !left.is_zero() {
+        cancel.check()?;
+        let found = containers.containers()?.into_iter().find(|container| container.id == id);
+        if found.is_none_or(|container| container.state != ContainerState::Running) {
+            return Ok(());
+        }
+        clock.sleep(POLL.min(left));
+        left = left.saturating_sub(POLL);
+    }
+    Ok(())
+}
+
+/// How long a container is given to end before it is killed.
+fn stop_timeout_s(definition: &Value) -> u64 {
+    definition["Config"]["StopTimeout"].as_u64().unwrap_or(STOP_TIMEOUT_S)
 }
 
 /// Lets a container go on, whatever it does now. Gives its name where there was something to do: it may run already, or
@@ -234,6 +285,10 @@ impl Halted {
             let verb = if self.halt == Halt::Stop { "start" } else { "unpause" };
             unavailable(format!("container {name} is still halted: {error}; run `docker {verb} {name}`"))
         })?;
+        if !self.is_halted {
+            // The engine may be about to halt it: the note stays, and the next run sees to it.
+            return Ok(());
+        }
         std::fs::remove_file(&note.path).map_err(SourceError::io(&note.path))
     }
 }

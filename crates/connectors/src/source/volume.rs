@@ -53,7 +53,7 @@ impl VolumeSource {
         for container in containers.containers()? {
             let uses = |mount: &Mount| matches!(mount, Mount::Volume { name } if *name == options.name);
             if container.mounts.values().any(uses)
-                && let Some(one) = options.halts.halt(&containers, &container, halt)?
+                && let Some(one) = options.halts.halt(&containers, &container, halt, cx.clock)?
             {
                 cx.events.emit(Event::Note(format!("container {} is {}", container.name, halt.done())));
                 halted.push(one);

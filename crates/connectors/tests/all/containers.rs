@@ -4,7 +4,7 @@ use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use connectors::containers::{Container, ContainerName, ContainerState, Containers, EngineAddress, Halt, Halts};
-use repository::Cancel;
+use repository::{Cancel, Clock as _, SystemClock};
 use servers::DockerServer;
 
 fn open(server: &DockerServer) -> Containers {
@@ -127,32 +127,64 @@ fn what_was_halted_goes_on_and_what_an_earlier_run_left_halted_is_put_right() {
         let name = server.name();
         server.run(&name, &[]);
         let container = named(&containers, &name);
-        let halted = halts.halt(&containers, &container, halt).unwrap().unwrap();
+        let halted = halts.halt(&containers, &container, halt, &SystemClock).unwrap().unwrap();
         assert_eq!((server.state(&name).as_str(), notes()), (halted_state, 1));
-        let right = halts.put_right(&Cancel::new());
+        let right = halts.put_right(&Cancel::new(), &SystemClock);
         assert!(right.resumed.is_empty() && right.problems.is_empty(), "it is halted for a reason: {right:?}");
         assert_eq!(server.state(&name), halted_state);
         halted.resume().unwrap();
         assert_eq!((server.state(&name).as_str(), notes()), ("running", 0));
         // A run that fails lets it go on, too.
-        drop(halts.halt(&containers, &container, halt).unwrap());
+        drop(halts.halt(&containers, &container, halt, &SystemClock).unwrap());
         assert_eq!((server.state(&name).as_str(), notes()), ("running", 0));
         // A run that ends at once leaves note and container as they are.
-        std::mem::forget(halts.halt(&containers, &container, halt).unwrap());
-        assert_eq!(halts.put_right(&Cancel::new()).resumed, [""; 0], "this process lives and holds the lock");
+        std::mem::forget(halts.halt(&containers, &container, halt, &SystemClock).unwrap());
+        assert_eq!(
+            halts.put_right(&Cancel::new(), &SystemClock).resumed,
+            [""; 0],
+            "this process lives and holds the lock"
+        );
         let note = state.path().join("halted").join(format!("{}.json", container.id));
         let copy = std::fs::read(&note).unwrap();
         std::fs::remove_file(&note).unwrap();
         std::fs::write(&note, copy).unwrap();
-        assert_eq!(halts.put_right(&Cancel::new()).resumed.concat(), name);
+        assert_eq!(halts.put_right(&Cancel::new(), &SystemClock).resumed.concat(), name);
         assert_eq!((server.state(&name).as_str(), notes()), ("running", 0));
     }
     let name = server.name();
     server.make(&name, &[], "sleep 1000000");
-    assert!(halts.halt(&containers, &named(&containers, &name), Halt::Stop).unwrap().is_none(), "it did not run");
+    assert!(
+        halts.halt(&containers, &named(&containers, &name), Halt::Stop, &SystemClock).unwrap().is_none(),
+        "it did not run"
+    );
     assert_eq!((server.state(&name).as_str(), notes()), ("created", 0));
     // Half a note is from before anything was halted.
     std::fs::write(state.path().join("halted/x.json"), "{\"id\": ").unwrap();
-    assert!(halts.put_right(&Cancel::new()).problems.is_empty());
+    assert!(halts.put_right(&Cancel::new(), &SystemClock).problems.is_empty());
     assert_eq!(notes(), 0);
+}
+
+#[test]
+fn a_container_that_is_still_being_stopped_for_a_run_that_was_killed_is_waited_for() {
+    let Some(server) = servers::docker() else { return };
+    let state = tempfile::tempdir().unwrap();
+    let containers = open(server);
+    let name = server.name();
+    // The first process of a container ends by no signal that it does not ask for, so it is killed after four seconds.
+    server.run(&name, &["--stop-timeout", "4"]);
+    let container = named(&containers, &name);
+    let note = serde_json::json!({
+        "id": container.id, "name": name, "halt": "stop", "socket": server.socket,
+        "at": SystemClock.now().to_string(), "grace_s": 60,
+    });
+    std::fs::create_dir(state.path().join("halted")).unwrap();
+    std::fs::write(state.path().join("halted/x.json"), note.to_string()).unwrap();
+    std::thread::scope(|scope| {
+        scope.spawn(|| server.docker(&["stop", &name]));
+        std::thread::sleep(std::time::Duration::from_millis(500));
+        assert_eq!(server.state(&name), "running");
+        let right = Halts::below(state.path()).put_right(&Cancel::new(), &SystemClock);
+        assert_eq!(right.resumed.concat(), name, "{right:?}");
+    });
+    assert_eq!(server.state(&name), "running");
 }
