@@ -10,8 +10,10 @@
 mod archives;
 mod cancelled;
 mod commands;
+mod containers;
 mod copies;
 mod couchdb;
+mod coverage;
 mod damage;
 mod disks;
 mod documents;
@@ -26,4 +28,5 @@ mod secrets;
 mod sqlite;
 mod status;
 mod support;
+mod tls;
 mod tree;

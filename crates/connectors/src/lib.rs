@@ -2,6 +2,7 @@
 //!
 //! One file or folder each. They implement the seams that `repository` owns and know nothing of schedules, policies or screens.
 
+pub mod containers;
 pub mod documents;
 pub mod process;
 pub mod source;

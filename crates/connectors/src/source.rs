@@ -5,16 +5,21 @@
 
 mod command;
 mod compose;
+mod container_files;
 pub mod couchdb;
+mod coverage;
 mod discover;
 mod file_hash;
 mod files;
 mod full_read;
 mod glob;
 mod layout;
+mod place;
 mod sqlite;
 #[cfg(test)]
 mod testing;
+mod tls;
+mod volume;
 mod walk;
 
 use std::path::Path;
@@ -26,10 +31,15 @@ pub use command::{CommandOptions, CommandSource, RunLine};
 pub use compose::{
     BindMount, ComposeOptions, ComposeProject, ComposeService, ComposeSource, NamedVolume, read_compose_project,
 };
+pub use container_files::{ContainerFilesOptions, ContainerFilesSource};
 pub use couchdb::{CouchDbOptions, CouchDbSource};
+pub use coverage::{Reach, Sight, Thing, ThingKind};
 pub use discover::{Discovery, FoundDatabase, ServerKind, Uncovered, discover, server_kind_of_image};
 pub use files::{FilesOptions, FilesSource};
+pub use place::Place;
 pub use sqlite::{SqliteOptions, SqliteSource};
+pub use tls::{TlsOptions, TlsSource};
+pub use volume::{VolumeOptions, VolumeSource};
 
 /// Recounts the facts of a source from its restored folder `dir`: what a drill holds against the `recorded` facts of the
 /// manifest. Both are equal where everything that the facts speak of came back. Facts that only say how the capture
@@ -39,9 +49,10 @@ pub use sqlite::{SqliteOptions, SqliteSource};
 /// `dir` cannot be read at all, and when cancelled.
 pub fn examine(kind: &str, dir: &Path, recorded: &Facts, cancel: &Cancel) -> Result<Facts, SourceError> {
     let mut facts = match kind {
-        files::KIND => files::examine(recorded),
+        files::KIND | volume::KIND | container_files::KIND => files::examine(recorded),
         sqlite::KIND => sqlite::examine(dir, recorded, cancel)?,
         compose::KIND => compose::examine(dir, recorded, cancel)?,
+        tls::KIND => tls::examine(dir, recorded, cancel)?,
         command::KIND => command::examine(dir, recorded, cancel)?,
         couchdb::KIND => couchdb::examine(dir, recorded, cancel)?,
         other => {

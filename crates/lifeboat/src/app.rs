@@ -86,7 +86,10 @@ impl Run {
     }
 
     pub fn settings_in(&self, file: &Path) -> Result<Settings, Fault> {
-        config::load(file, &self.environment)
+        let settings = config::load(file, &self.environment)?;
+        // Whatever is asked for, an application that an earlier run left halted comes first.
+        wiring::put_containers_right(&settings, self);
+        Ok(settings)
     }
 }
 
@@ -304,7 +307,7 @@ impl App {
 
     /// The sources of a stack; only those named, where any are.
     pub fn sources(&self, stack: &StackSettings, only: &[String]) -> Result<Vec<NamedSource>, Fault> {
-        wiring::sources(stack, only, self.settings.folder(), &self.run.environment)
+        wiring::sources(stack, only, wiring::Around::of(&self.settings, &self.run.environment))
     }
 
     /// Where runs make their temporary folders.

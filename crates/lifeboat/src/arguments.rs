@@ -85,6 +85,8 @@ pub enum Command {
     Copies(Copies),
     /// Say whether everything is safe, and what to mend
     Status(Status),
+    /// List every volume, bind mount, compose file, database and certificate, and whether it is backed up and drilled
+    Coverage(Coverage),
     /// Show, check or describe the configuration
     #[command(subcommand)]
     Config(Config),
@@ -596,6 +598,12 @@ pub struct KeyRemove {
 pub struct Status {
     /// The stacks [default: all]
     pub stack: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct Coverage {
+    /// Further folders to look into
+    pub dir: Vec<PathBuf>,
 }
 
 /// What to do with the configuration.

@@ -125,6 +125,14 @@ impl Output {
         }
     }
 
+    /// Says what became of a container that an earlier run had halted.
+    pub fn left_halted(self, container: &str, what: &str) {
+        self.json("left_halted", json!({ "container": container, "message": what }));
+        if !self.json {
+            complain(&format!("container {container}: {what}"));
+        }
+    }
+
     /// Asks on the terminal. `None` where there is none to ask.
     pub fn ask(self, question: &str) -> Option<String> {
         if self.json || !std::io::stdin().is_terminal() {

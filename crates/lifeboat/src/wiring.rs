@@ -6,23 +6,25 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use archive::Recipients;
+use connectors::containers::{ContainerName, EngineAddress, Halt, Halts};
 use connectors::source::{
-    CommandOptions, CommandSource, ComposeOptions, ComposeSource, CouchDbOptions, CouchDbSource, FilesOptions,
-    FilesSource, RunLine, SqliteOptions, SqliteSource,
+    CommandOptions, CommandSource, ComposeOptions, ComposeSource, ContainerFilesOptions, ContainerFilesSource,
+    CouchDbOptions, CouchDbSource, FilesOptions, FilesSource, Place, RunLine, SqliteOptions, SqliteSource, TlsOptions,
+    TlsSource, VolumeOptions, VolumeSource,
 };
 use connectors::storage::{LocalStorage, SftpOptions, SftpStorage};
 use operations::Fault;
 use operations::backup::NamedSource;
 use operations::config::{
-    ArchiveKey, CommandLine, CopySettings, Environment, Location, Secret, SftpLocation, SourceKind, SourceSettings,
-    StackSettings,
+    ArchiveKey, CommandLine, ContainerSettings, CopySettings, Environment, HaltSettings, Location, PlaceSettings,
+    Secret, Settings, SftpLocation, SourceKind, SourceSettings, SqliteSettings, StackSettings, TlsSettings,
 };
 use repository::limits::CACHE_BYTES_MAX;
 use repository::storage::archives::{ArchivePlace, LimitedArchives};
 use repository::storage::cache::Cache;
 use repository::storage::limit::Limit;
 use repository::storage::retry::{Retry, RetryArchives};
-use repository::{File, FileKind, Repository, Source, SourceError, Storage};
+use repository::{Cancel, File, FileKind, Repository, Source, SourceError, Storage};
 
 use crate::app::Run;
 
@@ -116,13 +118,67 @@ pub fn holds_repository(storage: &dyn Storage) -> Result<bool, Fault> {
     Ok(!storage.list(FileKind::Key)?.is_empty())
 }
 
-/// The sources of a stack; only those named, where any are. Commands run in `folder`, that of the configuration.
-pub fn sources(
-    stack: &StackSettings,
-    only: &[String],
-    folder: &Path,
-    environment: &Environment,
-) -> Result<Vec<NamedSource>, Fault> {
+/// What sources need besides their settings.
+#[derive(Clone, Copy)]
+pub struct Around<'a> {
+    /// The folder of the configuration, in which commands run.
+    pub folder: &'a Path,
+    /// Where it is noted which containers are halted.
+    pub state_dir: &'a Path,
+    pub environment: &'a Environment,
+}
+
+impl<'a> Around<'a> {
+    /// What is around every source of a configuration.
+    pub fn of(settings: &'a Settings, environment: &'a Environment) -> Self {
+        Self { folder: settings.folder(), state_dir: &settings.state_dir, environment }
+    }
+
+    fn engine(self) -> EngineAddress {
+        EngineAddress::of(self.environment.variables())
+    }
+}
+
+/// Lets containers go on that an earlier run halted before it was ended, and says so.
+pub fn put_containers_right(settings: &Settings, run: &Run) {
+    let right = Halts::below(&settings.state_dir).put_right(&run.cancel, &run.clock);
+    for container in right.resumed {
+        run.output.left_halted(&container, "was left halted by a run that ended early; it runs again");
+    }
+    for (container, what) in right.problems {
+        run.output.left_halted(&container, &format!("may still be halted by a run that ended early: {what}"));
+    }
+}
+
+/// The container that settings name.
+pub fn container_name(settings: ContainerSettings) -> ContainerName {
+    match settings {
+        ContainerSettings::Service { service, project } => ContainerName::Service { project, service },
+        ContainerSettings::Container { container } => ContainerName::Container(container),
+    }
+}
+
+/// The databases that a source captures.
+pub fn databases(sqlite: &SqliteSettings, cancel: &Cancel) -> Result<Vec<PathBuf>, SourceError> {
+    Ok(sqlite_source(sqlite.clone())?.claims(cancel)?.into_iter().collect())
+}
+
+fn sqlite_source(sqlite: SqliteSettings) -> Result<SqliteSource, SourceError> {
+    SqliteSource::new(SqliteOptions { paths: sqlite.paths, exclude: sqlite.exclude, ..SqliteOptions::default() })
+}
+
+fn place(settings: PlaceSettings) -> Place {
+    match settings {
+        PlaceSettings::Host(path) => Place::Host(path),
+        PlaceSettings::Volume { name, below } => Place::Volume { name, below },
+        PlaceSettings::Service { project, service, path } => {
+            Place::Container { container: ContainerName::Service { project, service }, path }
+        }
+    }
+}
+
+/// The sources of a stack; only those named, where any are.
+pub fn sources(stack: &StackSettings, only: &[String], around: Around<'_>) -> Result<Vec<NamedSource>, Fault> {
     let chosen: Vec<&SourceSettings> = if only.is_empty() {
         stack.sources.iter().collect()
     } else {
@@ -131,8 +187,7 @@ pub fn sources(
     chosen
         .into_iter()
         .map(|settings| {
-            let source =
-                source(&settings.kind, folder, environment).map_err(|error| in_source(&settings.name, error))?;
+            let source = source(&settings.kind, around).map_err(|error| in_source(&settings.name, error))?;
             Ok(NamedSource { name: settings.name.clone(), source })
         })
         .collect()
@@ -144,7 +199,7 @@ fn in_source(name: &str, error: SourceError) -> Fault {
     fault
 }
 
-fn source(kind: &SourceKind, folder: &Path, environment: &Environment) -> Result<Box<dyn Source>, SourceError> {
+fn source(kind: &SourceKind, around: Around<'_>) -> Result<Box<dyn Source>, SourceError> {
     Ok(match kind.clone() {
         SourceKind::Files(files) => Box::new(FilesSource::new(FilesOptions {
             paths: files.paths,
@@ -154,16 +209,13 @@ fn source(kind: &SourceKind, folder: &Path, environment: &Environment) -> Result
             append_only: files.append_only,
             full_read: files.full_read,
         })?),
-        SourceKind::Sqlite(sqlite) => Box::new(SqliteSource::new(SqliteOptions {
-            paths: sqlite.paths,
-            exclude: sqlite.exclude,
-            ..SqliteOptions::default()
-        })?),
+        SourceKind::Sqlite(sqlite) => Box::new(sqlite_source(sqlite)?),
         SourceKind::Compose(compose) => Box::new(ComposeSource::new(ComposeOptions {
             files: compose.files,
             env: compose.env,
             project: compose.project,
-            variables: environment.variables().clone(),
+            variables: around.environment.variables().clone(),
+            engine: Some(around.engine()),
         })?),
         SourceKind::Command(command) => Box::new(CommandSource::new(CommandOptions {
             run: match command.run {
@@ -172,7 +224,29 @@ fn source(kind: &SourceKind, folder: &Path, environment: &Environment) -> Result
             },
             name: command.name,
             trailer: command.trailer,
-            folder: folder.to_owned(),
+            folder: around.folder.to_owned(),
+        })?),
+        SourceKind::Tls(TlsSettings::From { from }) => {
+            Box::new(TlsSource::new(TlsOptions::From { place: place(from), engine: around.engine() }))
+        }
+        SourceKind::Tls(TlsSettings::Pair { cert, key }) => Box::new(TlsSource::new(TlsOptions::Pair { cert, key })),
+        SourceKind::Volume(volume) => Box::new(VolumeSource::new(VolumeOptions {
+            name: volume.name,
+            exclude: volume.exclude,
+            append_only: volume.append_only,
+            full_read: volume.full_read,
+            halt: volume.halt.map(|halt| match halt {
+                HaltSettings::Stop => Halt::Stop,
+                HaltSettings::Pause => Halt::Pause,
+            }),
+            engine: around.engine(),
+            halts: Halts::below(around.state_dir),
+        })),
+        SourceKind::ContainerFiles(files) => Box::new(ContainerFilesSource::new(ContainerFilesOptions {
+            container: container_name(files.of),
+            paths: files.paths,
+            exclude: files.exclude,
+            engine: around.engine(),
         })?),
         SourceKind::CouchDb(couchdb) => Box::new(CouchDbSource::new(CouchDbOptions {
             data: couchdb.data,

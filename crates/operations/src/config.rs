@@ -38,8 +38,9 @@ pub use location::{
 pub use render::{NewConfig, NewCopy, NewSource, render};
 pub use secret::{CommandLine, Secret, SecretSource, Typed};
 pub use settings::{
-    CommandSettings, ComposeSettings, CopySettings, CouchDbSettings, DrillSettings, FilesSettings, Layout, Settings,
-    SourceKind, SourceSettings, SqliteSettings, StackSettings,
+    CommandSettings, ComposeSettings, ContainerFilesSettings, ContainerSettings, CopySettings, CouchDbSettings,
+    DrillSettings, FilesSettings, HaltSettings, Layout, PlaceSettings, Settings, SourceKind, SourceSettings,
+    SqliteSettings, StackSettings, TlsSettings, VolumeSettings,
 };
 pub use url::{Url, WrongUrl};
 

@@ -99,11 +99,17 @@ fn describe(name: &str, record: &SourceRecord, select: &str) -> String {
         );
     }
     let place = match record.kind.as_str() {
-        "files" | "compose" => format!(
+        "files" | "compose" | "tls" | "volume" => format!(
             "Each file lies below `/{name}` at the path it had on the host: what was `/srv/app` is `/{name}/srv/app`.\n\
              Get only this source with\n\n    \
              restic restore latest {select} --include {} --target /restore\n\n\
              Stop what uses the files, then copy them back with `cp -a`.\n",
+            shell::quote(&format!("/{name}"))
+        ),
+        "container-files" => format!(
+            "Each file lies below `/{name}` at the path it had in the container. Get only this source with\n\n    \
+             restic restore latest {select} --include {} --target /restore\n\n\
+             Put a file back with `docker cp -a FILE CONTAINER:PATH`, whether or not the container runs.\n",
             shell::quote(&format!("/{name}"))
         ),
         "sqlite" => format!(

@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use repository::Id;
 use repository::check::Glance;
 use repository::format::receipt::{Receipt, Verdict};
+use repository::source::{CERTIFICATES_FACT, NOT_AFTER_FACT, VOLUME_FACT};
 use serde::Serialize;
 
 use crate::manifest::{Manifest, SourceStatus};
@@ -65,21 +66,58 @@ pub struct Content {
     pub status: SourceStatus,
     /// Sources of which it holds no file.
     pub empty: Vec<String>,
-    /// Docker's volumes that its Compose projects name. No kind of source reads them.
+    /// Docker's volumes that its Compose projects name, but for those that a source of it reads.
     pub volumes: Vec<String>,
+    /// Its certificates, the one that runs out first at the front.
+    pub certificates: Vec<CertificateKnown>,
+}
+
+/// A certificate that was backed up.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct CertificateKnown {
+    /// Until when it is valid.
+    pub not_after: Timestamp,
+    /// Its file on the host.
+    pub file: String,
+    /// Whose it is.
+    pub subject: String,
 }
 
 impl From<&Manifest> for Content {
     fn from(manifest: &Manifest) -> Self {
         let empty = manifest.sources.iter().filter(|(_, record)| record.tree.files == 0);
         let volumes = manifest.sources.values().filter_map(|record| record.facts.get("volumes")?.as_object());
+        let read = manifest.sources.values().filter_map(|record| record.facts.get(VOLUME_FACT)?.get("name")?.as_str());
+        let read: BTreeSet<String> = read.map(str::to_owned).collect();
         let name = |volume: &serde_json::Value| Some(volume.get("name")?.as_str()?.to_owned());
         Self {
             status: manifest.status(),
             empty: empty.map(|(name, _)| name.clone()).collect(),
-            volumes: volumes.flat_map(|volumes| volumes.values()).filter_map(name).collect(),
+            volumes: volumes
+                .flat_map(|volumes| volumes.values())
+                .filter_map(name)
+                .filter(|name| !read.contains(name))
+                .collect(),
+            certificates: certificates(manifest),
         }
     }
+}
+
+fn certificates(manifest: &Manifest) -> Vec<CertificateKnown> {
+    let files = manifest.sources.values().filter_map(|record| record.facts.get(CERTIFICATES_FACT)?.as_object());
+    let all = files.flatten().flat_map(|(file, certificates)| {
+        certificates.as_array().into_iter().flatten().map(move |certificate| (file, certificate))
+    });
+    let mut known: Vec<_> = all
+        .filter_map(|(file, certificate)| {
+            let not_after = certificate.get(NOT_AFTER_FACT)?.as_str()?.parse().ok()?;
+            let subject =
+                certificate.get("subject").and_then(|subject| subject.as_str()).unwrap_or_default().to_owned();
+            Some(CertificateKnown { not_after, file: file.clone(), subject })
+        })
+        .collect();
+    known.sort();
+    known
 }
 
 /// What is known about one copy.
@@ -218,6 +256,9 @@ const DRILL_AGE_MAX: Duration = Duration::from_secs(35 * 24 * 60 * 60);
 const REMOVABLE_AGE_MAX: Duration = Duration::from_secs(35 * 24 * 60 * 60);
 /// A snapshot older than this is said to be old where no `rpo` is set: a weekly one that failed to come.
 const BACKUP_AGE_MAX: Duration = Duration::from_secs(8 * 24 * 60 * 60);
+
+/// A certificate that runs out within this time should be renewed: those that renew by themselves do so earlier.
+const CERTIFICATE_LEFT_MIN: Duration = Duration::from_secs(21 * 24 * 60 * 60);
 
 /// Works out a stack's health.
 pub fn health(known: &Known<'_>, now: Timestamp) -> Health {
@@ -396,10 +437,13 @@ fn backup_problems(
                 "not in the backups, unless a command captures them: Docker's volumes {}",
                 volumes.join(", ")
             ),
-            fix: "add a `command` source for what is in them; `lifeboat discover` says what else is not covered"
+            fix: "add a `volume` source for each, or a `command` that asks their server; `lifeboat discover` says what else is not \
+                  covered"
                 .to_owned(),
         });
     }
+    let certificates = told.iter().flat_map(|content| &content.certificates);
+    problems.extend(certificates.filter_map(|certificate| certificate_problem(stack, certificate, now)));
     match content {
         Told::Content(Content { status: SourceStatus::Ok, .. }) | Told::Sealed => {}
         Told::Content(Content { status: SourceStatus::Partial, .. }) => problems.push(HealthProblem {
@@ -424,6 +468,22 @@ fn backup_problems(
         let fix = format!("{fix}, and set `rpo` in lifeboat.yaml");
         problems.push(HealthProblem { copy: None, severity: Severity::Warning, text, fix });
     }
+}
+
+/// That a certificate has run out, or soon will.
+fn certificate_problem(stack: &str, certificate: &CertificateKnown, now: Timestamp) -> Option<HealthProblem> {
+    let CertificateKnown { not_after, file, subject } = certificate;
+    let day = not_after.strftime("%Y-%m-%d");
+    let text = if *not_after <= now {
+        format!("the certificate of {subject} in {file} expired on {day}")
+    } else if not_after.duration_since(now).unsigned_abs() <= CERTIFICATE_LEFT_MIN {
+        let days = not_after.duration_since(now).unsigned_abs().as_secs() / (24 * 60 * 60);
+        format!("the certificate of {subject} in {file} expires in {days} days, on {day}")
+    } else {
+        return None;
+    };
+    let fix = format!("renew it, or see why that did not happen by itself; then run `lifeboat backup {stack}`");
+    Some(HealthProblem { copy: None, severity: Severity::Warning, text, fix })
 }
 
 fn copy_problems(

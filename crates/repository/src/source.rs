@@ -17,6 +17,15 @@ pub type Facts = serde_json::Map<String, serde_json::Value>;
 /// The fact that lists a source's own paths on the host, by which a restore in place knows what belongs where.
 pub const PATHS_FACT: &str = "paths";
 
+/// The fact that holds the certificates of each file, by path; [`NOT_AFTER_FACT`] of each says until when it is valid.
+pub const CERTIFICATES_FACT: &str = "certificates";
+
+/// The fact that names the volume of a container engine that was captured, by its `name`.
+pub const VOLUME_FACT: &str = "volume";
+
+/// Until when a certificate is valid, in RFC 3339.
+pub const NOT_AFTER_FACT: &str = "not_after";
+
 /// What SQLite puts beside a database, by what it adds to the name (sqlite.org/tempfiles.html). They belong to one state
 /// of the database: whoever captures or replaces it must see to them.
 pub const SQLITE_SIDE_FILES: [&str; 3] = ["-wal", "-shm", "-journal"];

@@ -6,6 +6,7 @@
 #![expect(clippy::unwrap_used, clippy::missing_panics_doc, reason = "a test may panic, and says what it leaves out")]
 
 mod azure;
+mod docker;
 mod pouchdb;
 mod proxy;
 mod s3;
@@ -19,6 +20,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 pub use azure::AzureServer;
+pub use docker::DockerServer;
 pub use pouchdb::PouchServer;
 pub use proxy::{Hiccup, Line, Proxy};
 pub use s3::S3Server;
@@ -83,6 +85,12 @@ pub fn webdav() -> Option<&'static WebdavServer> {
         let (script, folder) = Script::start("webdav.sh", &[&port.to_string()])?;
         Ok(WebdavServer { port, folder: folder.into(), _script: script })
     }))
+}
+
+/// A Docker engine. `None` as for [`rgw`].
+pub fn docker() -> Option<&'static DockerServer> {
+    static SERVER: OnceLock<Result<DockerServer, String>> = OnceLock::new();
+    there(SERVER.get_or_init(DockerServer::start))
 }
 
 /// A running WebDAV server.

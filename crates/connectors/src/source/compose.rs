@@ -1,8 +1,9 @@
 //! Source `compose`: the files that describe an application of containers, and every file that they name.
 //!
-//! Nothing is asked of Docker: the files are read with the rules of the Compose specification, so that a project is
-//! captured also where Docker is not running, or not there.
+//! The files are read with the rules of the Compose specification, so that a project is captured also where Docker is not
+//! running, or not there. Where an engine answers, what it knows of the project's containers is captured besides.
 
+mod engine;
 mod interpolate;
 mod project;
 mod scope;
@@ -27,6 +28,7 @@ pub use self::service::{BindMount, ComposeService, NamedVolume};
 use self::project::{READ_BYTES_MAX, read_bounded};
 use super::file_hash::file_hash;
 use super::layout::{self, Placed, Step};
+use crate::containers::EngineAddress;
 
 /// The kind's name in the configuration.
 pub const KIND: &str = "compose";
@@ -46,12 +48,14 @@ pub struct ComposeOptions {
     pub project: Option<String>,
     /// The environment that Compose is started with: it wins over all env files.
     pub variables: BTreeMap<String, String>,
+    /// The container engine to ask about the project's containers; `None` asks none.
+    pub engine: Option<EngineAddress>,
 }
 
 /// Shows no variables, since there may be a password among them.
 impl std::fmt::Debug for ComposeOptions {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { files, env, project, variables: _ } = self;
+        let Self { files, env, project, variables: _, engine: _ } = self;
         let mut shown = f.debug_struct("ComposeOptions");
         shown.field("files", files).field("env", env).field("project", project).finish_non_exhaustive()
     }
@@ -98,6 +102,15 @@ impl Source for ComposeSource {
             }
         }
         let mut known = layout::paths_fact(leaves.keys().map(PathBuf::as_path))?;
+        if let Some(address) = self.0.engine.as_ref().filter(|_| !cx.look_only)
+            && let Some(of_engine) = engine::ask(address, &project.name, cx.cancel)?
+        {
+            let path = Path::new("/").join(engine::DEFINITIONS);
+            let hash = of_engine.definitions.bytes.as_deref().map(|bytes| Id::of(bytes).to_hex());
+            files.insert(layout::fact_key(&path), Value::from(hash));
+            known.extend([engine::fact(of_engine.facts)]);
+            leaves.insert(path, of_engine.definitions);
+        }
         known.extend(facts(&project, files));
         Ok(Box::new(ComposeCapture {
             cancel: cx.cancel,

@@ -15,6 +15,10 @@ use super::{layout, sqlite};
 const ENTRIES_MAX: u64 = 10_000_000;
 /// A file larger than this is not asked whether it is a compose file.
 const COMPOSE_BYTES_MAX: u64 = 1 << 20;
+/// A file larger than this is not asked whether it holds a certificate or a key.
+const PEM_BYTES_MAX: u64 = 64 << 10;
+/// How the names of such files end.
+const PEM_NAMES: [&str; 4] = ["pem", "crt", "cer", "key"];
 /// Folders whose YAML files describe what others run.
 const FOREIGN_FOLDERS: [&str; 3] = ["node_modules", ".git", "vendor"];
 /// What lies here is the running machine, such as Docker's socket, and no data.
@@ -35,6 +39,8 @@ pub struct Discovery {
     pub projects: Vec<ComposeProject>,
     /// Folders with a valid `CACHEDIR.TAG`, sorted.
     pub cache_folders: Vec<PathBuf>,
+    /// Certificates that have a private key beside them, sorted. One without is an authority's, and public.
+    pub certificates: Vec<PathBuf>,
     /// What a backup of these finds would miss, or not get as one state.
     pub uncovered: Vec<Uncovered>,
     /// What could not be looked at.
@@ -125,10 +131,16 @@ pub fn server_kind_of_image(image: &str) -> Option<ServerKind> {
 pub fn discover(dir: &Path, cancel: &Cancel) -> Result<Discovery, SourceError> {
     let dir = layout::absolute(dir).map_err(SourceError::io(dir))?;
     std::fs::read_dir(&dir).map_err(SourceError::io(&dir))?;
-    let mut search =
-        Search { found: Discovery { dir: dir.clone(), ..Discovery::default() }, compose: BTreeMap::new(), entries: 0 };
+    let mut search = Search {
+        found: Discovery { dir: dir.clone(), ..Discovery::default() },
+        compose: BTreeMap::new(),
+        key_folders: BTreeSet::new(),
+        entries: 0,
+    };
     walk(&dir, cancel, &mut |seen| search.see(seen))?;
-    let Search { mut found, compose, .. } = search;
+    let Search { mut found, compose, key_folders, .. } = search;
+    found.certificates.retain(|path| path.parent().is_some_and(|folder| key_folders.contains(folder)));
+    found.certificates.sort();
     found.projects = projects(compose, cancel)?;
     let uncovered: Vec<_> = found.projects.iter().flat_map(|project| uncovered_of(project, &dir)).collect();
     found.uncovered.extend(uncovered);
@@ -143,6 +155,8 @@ struct Search {
     found: Discovery,
     /// Files that may be compose files, by folder.
     compose: BTreeMap<PathBuf, BTreeSet<PathBuf>>,
+    /// Folders with a private key.
+    key_folders: BTreeSet<PathBuf>,
     entries: u64,
 }
 
@@ -199,11 +213,35 @@ impl Search {
                 let folder = path.parent().unwrap_or(path).to_path_buf();
                 self.compose.entry(folder).or_default().insert(path.to_path_buf());
             }
+            Ok(false) if metadata.len() <= PEM_BYTES_MAX && has_pem_name(path) => self.see_pem(path),
             Ok(false) => {}
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
             Err(error) => self.found.problems.push(Problem::new(path, format!("could not be read: {error}"))),
         }
     }
+}
+
+impl Search {
+    /// A file that cannot be read was reported when it was asked whether it is a database.
+    fn see_pem(&mut self, path: &Path) {
+        let bytes = std::fs::read(path).unwrap_or_default();
+        let has = |mark: &[u8]| bytes.windows(mark.len()).any(|window| window == mark);
+        if has(b"PRIVATE KEY-----") {
+            self.key_folders.extend(path.parent().map(Path::to_path_buf));
+        }
+        if has(b"-----BEGIN CERTIFICATE-----") {
+            self.found.certificates.push(path.to_path_buf());
+        }
+    }
+}
+
+fn has_pem_name(path: &Path) -> bool {
+    path.extension().is_some_and(|end| PEM_NAMES.iter().any(|name| end == *name))
+}
+
+/// Whether what lies at `host` is the running machine, and no data.
+pub(super) fn is_of_machine(host: &Path) -> bool {
+    MACHINE_FOLDERS.iter().any(|folder| host.starts_with(folder))
 }
 
 /// Whether a file is a compose file, by its name, or as YAML with services.
@@ -267,8 +305,7 @@ fn uncovered_of(project: &ComposeProject, dir: &Path) -> Vec<Uncovered> {
             let why = "is a volume without a name: its data ends with the container".to_owned();
             add(format!("{target} in service {key} of {}", project.name), why, server);
         }
-        let is_data = |host: &Path| !MACHINE_FOLDERS.iter().any(|folder| host.starts_with(folder));
-        for bind in service.binds.iter().filter(|bind| !bind.host.starts_with(dir) && is_data(&bind.host)) {
+        for bind in service.binds.iter().filter(|bind| !bind.host.starts_with(dir) && !is_of_machine(&bind.host)) {
             let why = format!("is mounted by service {key} of {}, and lies outside {}", project.name, dir.display());
             add(bind.host.display().to_string(), why, server);
         }

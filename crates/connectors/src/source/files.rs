@@ -8,6 +8,7 @@ mod plan;
 mod tests;
 mod tree;
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -44,7 +45,7 @@ pub struct FilesOptions {
 }
 
 /// Files and folders of the host.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct FilesSource {
     options: FilesOptions,
     exclude: Gitignore,
@@ -61,6 +62,11 @@ impl FilesSource {
         let append_only = compile_patterns("append_only", &options.append_only)?;
         Ok(Self { options, exclude, append_only })
     }
+
+    /// The same capture for a source that finds out where to look only when its own begins.
+    pub(super) fn into_capture<'a>(self, cx: &CaptureCx<'a>) -> Result<Box<dyn Capture + 'a>, SourceError> {
+        Ok(Box::new(tree::FilesCapture::new(Cow::Owned(self), cx)?))
+    }
 }
 
 impl Source for FilesSource {
@@ -73,7 +79,7 @@ impl Source for FilesSource {
     }
 
     fn capture<'a>(&'a self, cx: &CaptureCx<'a>) -> Result<Box<dyn Capture + 'a>, SourceError> {
-        Ok(Box::new(tree::FilesCapture::new(self, cx)?))
+        Ok(Box::new(tree::FilesCapture::new(Cow::Borrowed(self), cx)?))
     }
 }
 

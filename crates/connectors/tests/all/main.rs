@@ -1,6 +1,8 @@
 //! Tests of the connectors that need processes of their own. One binary, since each costs link time.
 
 #[cfg(test)]
+mod containers;
+#[cfg(test)]
 mod killed_writer;
 #[cfg(test)]
 mod object_storage;

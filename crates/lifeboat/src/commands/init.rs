@@ -362,7 +362,7 @@ fn bytes_source(run: &Run, settings: &Settings) -> u64 {
         if names.is_empty() {
             return Ok(0);
         }
-        let sources = wiring::sources(stack, &names, settings.folder(), &run.environment)?;
+        let sources = wiring::sources(stack, &names, wiring::Around::of(settings, &run.environment))?;
         let counts = backup::preview(&run.cx(), &sources, &[], &settings.state_dir.join("scratch"), &[])?;
         Ok::<u64, Fault>(counts.values().map(|counted| counted.bytes).sum())
     };

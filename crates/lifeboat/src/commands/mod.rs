@@ -7,6 +7,7 @@ mod check;
 mod configuration;
 mod copies;
 mod copies_test;
+mod coverage;
 mod diff;
 mod discover;
 mod docs;
@@ -62,6 +63,7 @@ pub fn run(arguments: Arguments, output: &Output) -> Result<Outcome, Fault> {
         Command::Copies(arguments::Copies { action: Some(CopiesAction::Test(arguments)) }) => {
             copies_test::run(&run.configured()?, &arguments)
         }
+        Command::Coverage(arguments) => coverage::run(&run.configured()?, &arguments),
         Command::Status(arguments) => status::run(&run.configured()?, &arguments),
     }
 }

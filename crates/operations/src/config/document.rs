@@ -261,6 +261,13 @@ pub struct SourceDocument {
     pub command: Option<CommandDocument>,
     /// The data folder of a CouchDB, captured consistently while it is in use.
     pub couchdb: Option<CouchDbDocument>,
+    /// Certificates with their private keys.
+    pub tls: Option<TlsDocument>,
+    /// A named volume of Docker or Podman.
+    pub volume: Option<VolumeDocument>,
+    /// Files out of a container.
+    #[serde(rename = "container-files")]
+    pub container_files: Option<ContainerFilesDocument>,
 }
 
 /// Files and folders.
@@ -342,6 +349,57 @@ pub struct CouchDbDocument {
     pub nouveau: Option<Text>,
 }
 
+/// Certificates with their private keys: a folder that holds all of them, or two files.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "tls", extend("oneOf" = [{"required": ["from"]}, {"required": ["cert", "key"]}]))]
+pub struct TlsDocument {
+    /// A folder; everything in it is captured. Also `volume:NAME` or `volume:NAME/folder`, and `service:/folder` in a
+    /// container of a Compose service, or `project/service:/folder`.
+    pub from: Option<Text>,
+    /// The file with the certificate, and with what signed it.
+    pub cert: Option<Text>,
+    /// The file with its private key.
+    pub key: Option<Text>,
+}
+
+/// A named volume of Docker or Podman.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "volume", extend("required" = ["name"]))]
+pub struct VolumeDocument {
+    /// The volume's name, as `docker volume ls` shows it.
+    pub name: Option<Text>,
+    /// What to leave out, as gitignore patterns.
+    pub exclude: Option<OneOrMany>,
+    /// Files that only ever grow, as gitignore patterns: only what was added to them is read. Default: `*.couch`,
+    /// `*.view`.
+    pub append_only: Option<OneOrMany>,
+    /// How often such files are read in full all the same. Default: `7d`.
+    #[schemars(schema_with = "duration")]
+    pub full_read: Option<Text>,
+    /// `stop` or `pause`: what to do with the containers that use it until it was read. Default: nothing.
+    #[schemars(schema_with = "halt")]
+    pub halt: Option<Text>,
+}
+
+/// Files out of a container, whether or not it runs.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "container-files", extend("required" = ["paths"], "oneOf" = [{"required": ["service"]}, {"required": ["container"]}]))]
+pub struct ContainerFilesDocument {
+    /// The service of a Compose project.
+    pub service: Option<Text>,
+    /// The project, where several have such a service.
+    pub project: Option<Text>,
+    /// The container's name, instead of a service.
+    pub container: Option<Text>,
+    /// Files and folders in the container, from its root.
+    pub paths: Option<OneOrMany>,
+    /// What to leave out, as gitignore patterns.
+    pub exclude: Option<OneOrMany>,
+}
+
 // Values that are not texts may still come out of the environment, so each of these allows `${VAR}`.
 
 fn version(_: &mut SchemaGenerator) -> Schema {
@@ -365,6 +423,10 @@ fn level(_: &mut SchemaGenerator) -> Schema {
         { "type": "integer", "minimum": 0, "maximum": 3 },
         { "type": "string", "pattern": "^\\$\\{" },
     ] })
+}
+
+fn halt(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({ "enum": ["stop", "pause"] })
 }
 
 fn layout(_: &mut SchemaGenerator) -> Schema {

@@ -5,7 +5,10 @@ use std::path::{Path, PathBuf};
 
 use super::duration;
 use super::secret::CommandLine;
-use super::settings::{CouchDbSettings, FilesSettings, SourceKind, SourceSettings};
+use super::settings::{
+    ContainerSettings, CouchDbSettings, FilesSettings, HaltSettings, PlaceSettings, SourceKind, SourceSettings,
+    TlsSettings,
+};
 use super::url::Url;
 use crate::retention::Policy;
 use crate::{Fault, FaultKind};
@@ -239,6 +242,39 @@ impl Page {
                 if couchdb.nouveau {
                     self.line(5, "nouveau: true");
                 }
+            }
+            SourceKind::Tls(TlsSettings::From { from: PlaceSettings::Host(from) }) => self.path(5, "from", from)?,
+            SourceKind::Tls(TlsSettings::From { from }) => self.text(5, "from", &from.to_string()),
+            SourceKind::Volume(volume) => {
+                let preset = FilesSettings::new(Vec::new());
+                self.text(5, "name", &volume.name);
+                self.list("exclude", &volume.exclude, &preset.exclude);
+                self.list("append_only", &volume.append_only, &preset.append_only);
+                if volume.full_read != preset.full_read {
+                    self.text(5, "full_read", &duration::show(volume.full_read));
+                }
+                match volume.halt {
+                    None => {}
+                    Some(HaltSettings::Stop) => self.text(5, "halt", "stop"),
+                    Some(HaltSettings::Pause) => self.text(5, "halt", "pause"),
+                }
+            }
+            SourceKind::ContainerFiles(files) => {
+                match &files.of {
+                    ContainerSettings::Container { container } => self.text(5, "container", container),
+                    ContainerSettings::Service { service, project } => {
+                        self.text(5, "service", service);
+                        if let Some(project) = project {
+                            self.text(5, "project", project);
+                        }
+                    }
+                }
+                self.paths("paths", &files.paths)?;
+                self.list("exclude", &files.exclude, &[]);
+            }
+            SourceKind::Tls(TlsSettings::Pair { cert, key }) => {
+                self.path(5, "cert", cert)?;
+                self.path(5, "key", key)?;
             }
         }
         Ok(())

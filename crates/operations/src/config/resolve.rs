@@ -2,6 +2,7 @@
 //! defaults filled in, names looked up.
 
 mod copy;
+mod place;
 
 use std::path::{Component, Path, PathBuf};
 use std::str::FromStr;
@@ -205,6 +206,12 @@ impl Resolver<'_> {
             source.compose.as_ref().map(|compose| self.compose(name, compose).map(SourceKind::Compose)),
             source.command.as_ref().map(|command| self.command(name, command).map(SourceKind::Command)),
             source.couchdb.as_ref().map(|couchdb| self.couchdb(name, couchdb).map(SourceKind::CouchDb)),
+            source.tls.as_ref().map(|tls| self.tls(name, tls).map(SourceKind::Tls)),
+            source.volume.as_ref().map(|volume| self.volume(name, volume).map(SourceKind::Volume)),
+            source
+                .container_files
+                .as_ref()
+                .map(|files| self.container_files(name, files).map(SourceKind::ContainerFiles)),
         ];
         let mut given = kinds.into_iter().flatten();
         match (given.next(), given.next()) {
@@ -217,7 +224,7 @@ impl Resolver<'_> {
                 Ok(settings)
             }
             (None, _) => Err(Mistake::at(name.place, "a source needs a kind with its options").with_hint(
-                "write for example `files: {paths: [/srv/data]}`; kinds: files, sqlite, compose, command, couchdb",
+                "write for example `files: {paths: [/srv/data]}`; kinds: files, sqlite, compose, command, couchdb, tls, volume, container-files",
             )),
             (Some(_), Some(_)) => Err(Mistake::at(name.place, "a source has one kind only")
                 .with_hint("make two sources of it, each with a name of its own")),

@@ -1,12 +1,13 @@
 //! What the configuration means: every value read, every default filled in, every path absolute.
 
 use std::collections::BTreeSet;
+use std::fmt;
 use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use jiff::tz::TimeZone;
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use super::archive::{ArchiveKey, ArchiveSettings};
 use super::location::Location;
@@ -144,6 +145,12 @@ pub enum SourceKind {
     /// The data folder of a CouchDB.
     #[serde(rename = "couchdb")]
     CouchDb(CouchDbSettings),
+    /// Certificates with their private keys.
+    Tls(TlsSettings),
+    /// A named volume.
+    Volume(VolumeSettings),
+    /// Files out of a container.
+    ContainerFiles(ContainerFilesSettings),
 }
 
 /// Files and folders.
@@ -234,6 +241,136 @@ impl CouchDbSettings {
     pub fn new(data: PathBuf) -> Self {
         Self { data, config: None, full_read: FULL_READ, nouveau: false }
     }
+}
+
+/// Certificates with their private keys.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(untagged)]
+pub enum TlsSettings {
+    /// All of them lie in one place.
+    From {
+        /// The folder.
+        from: PlaceSettings,
+    },
+    /// One certificate and its key.
+    Pair {
+        /// The file with the certificate, absolute.
+        cert: PathBuf,
+        /// The file with its private key, absolute.
+        key: PathBuf,
+    },
+}
+
+/// A place that the configuration names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PlaceSettings {
+    /// A path of the host, absolute.
+    Host(PathBuf),
+    /// In a named volume.
+    Volume {
+        /// The volume.
+        name: String,
+        /// A path in it, without `..`; empty for all of it.
+        below: PathBuf,
+    },
+    /// In a container of a Compose service.
+    Service {
+        /// The project, where several have such a service.
+        project: Option<String>,
+        /// The service.
+        service: String,
+        /// The path in it, absolute and without `..`.
+        path: PathBuf,
+    },
+}
+
+impl PlaceSettings {
+    /// The path, where it is one of the host.
+    pub fn host(&self) -> Option<&Path> {
+        match self {
+            Self::Host(path) => Some(path),
+            Self::Volume { .. } | Self::Service { .. } => None,
+        }
+    }
+}
+
+impl fmt::Display for PlaceSettings {
+    /// As it is typed.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Host(path) => write!(f, "{}", path.display()),
+            Self::Volume { name, below } if below.as_os_str().is_empty() => write!(f, "volume:{name}"),
+            Self::Volume { name, below } => write!(f, "volume:{name}/{}", below.display()),
+            Self::Service { project: None, service, path } => write!(f, "{service}:{}", path.display()),
+            Self::Service { project: Some(project), service, path } => {
+                write!(f, "{project}/{service}:{}", path.display())
+            }
+        }
+    }
+}
+
+impl Serialize for PlaceSettings {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+/// A named volume.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct VolumeSettings {
+    /// Its name.
+    pub name: String,
+    /// What to leave out: gitignore patterns, not parsed.
+    pub exclude: Vec<String>,
+    /// Files that only ever grow: gitignore patterns, not parsed.
+    pub append_only: Vec<String>,
+    /// How often such files are read in full all the same. Zero: every time.
+    #[serde(serialize_with = "show::duration")]
+    pub full_read: Duration,
+    /// What to do with the containers that use it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub halt: Option<HaltSettings>,
+}
+
+/// What to do with containers while their data is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum HaltSettings {
+    /// Stop them, and start them again.
+    Stop,
+    /// Pause them, and let them go on.
+    Pause,
+}
+
+/// Files out of a container.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ContainerFilesSettings {
+    /// Which container.
+    #[serde(flatten)]
+    pub of: ContainerSettings,
+    /// Absolute paths in it. At least one.
+    pub paths: Vec<PathBuf>,
+    /// What to leave out: gitignore patterns, not parsed.
+    pub exclude: Vec<String>,
+}
+
+/// A container that the configuration names.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(untagged)]
+pub enum ContainerSettings {
+    /// By the service of a Compose project.
+    Service {
+        /// The service.
+        service: String,
+        /// The project, where several have such a service.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        project: Option<String>,
+    },
+    /// By its own name.
+    Container {
+        /// The name.
+        container: String,
+    },
 }
 
 impl Settings {
@@ -332,6 +469,9 @@ impl SourceKind {
             Self::Compose(_) => "compose",
             Self::Command(_) => "command",
             Self::CouchDb(_) => "couchdb",
+            Self::Tls(_) => "tls",
+            Self::Volume(_) => "volume",
+            Self::ContainerFiles(_) => "container-files",
         }
     }
 }

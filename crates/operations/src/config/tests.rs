@@ -92,6 +92,34 @@ fn what_a_variable_of_a_command_holds_is_run_and_never_shown() {
 }
 
 #[test]
+fn places_are_paths_of_the_host_volumes_or_services() {
+    let place = |typed: &str| {
+        let text = format!(
+            "version: 1\npassword_file: pw\ncopies: {{disk: {{url: b}}}}\nstacks: {{a: {{sources: {{s: {{tls: {{from: {typed:?}}}}}}}}}}}"
+        );
+        let settings = read(&text);
+        let SourceKind::Tls(TlsSettings::From { from }) = settings.stacks[0].sources[0].kind.clone() else {
+            panic!("a place")
+        };
+        assert_eq!(settings.to_json().unwrap()["stacks"]["a"]["sources"]["s"]["tls"]["from"], from.to_string());
+        from
+    };
+    let volume = |name: &str, below: &str| PlaceSettings::Volume { name: name.into(), below: below.into() };
+    let service = |project: Option<&str>, service: &str, path: &str| PlaceSettings::Service {
+        project: project.map(str::to_owned),
+        service: service.into(),
+        path: path.into(),
+    };
+    assert_eq!(place("tls"), PlaceSettings::Host("/etc/lifeboat/tls".into()));
+    assert_eq!(place("/srv/a:/b"), PlaceSettings::Host("/srv/a:/b".into()));
+    assert_eq!(place("./a:/b"), PlaceSettings::Host("/etc/lifeboat/a:/b".into()));
+    assert_eq!(place("volume:cht_cht-ssl"), volume("cht_cht-ssl", ""));
+    assert_eq!(place("volume:certs/live/a/"), volume("certs", "live/a"));
+    assert_eq!(place("nginx:/etc/nginx/private"), service(None, "nginx", "/etc/nginx/private"));
+    assert_eq!(place("cht/nginx:/etc"), service(Some("cht"), "nginx", "/etc"));
+}
+
+#[test]
 fn what_is_left_out_gets_its_default() {
     let text = "version: 1\npassword_file: pw\ncopies: {disk: {url: backups}}\n\
                 stacks: {a: {drill: {}, sources: {s: {files: {paths: x}}}}, b: {retention: {}, sources: {s: {files: {paths: x}}}}}";
@@ -298,7 +326,7 @@ fn the_schema_describes_every_key_and_allows_no_others() {
     for (name, definition) in schema["$defs"].as_object().unwrap() {
         walk(definition, name, &mut keys);
     }
-    expect![".copies! .password .password_command .password_file .stacks! .state_dir .version! command.name command.run! command.trailer compose.env compose.files! compose.project copy.access_key_id copy.access_key_id_command copy.access_key_id_file copy.account copy.account_key copy.account_key_command copy.account_key_file copy.application_key copy.application_key_command copy.application_key_file copy.application_key_id copy.application_key_id_command copy.application_key_id_file copy.bucket_id copy.connection_string copy.connection_string_command copy.connection_string_file copy.credential_file copy.download_limit copy.endpoint copy.immutable copy.known_hosts_file copy.layout copy.login_password copy.login_password_command copy.login_password_file copy.login_user copy.media copy.offsite copy.passphrase copy.passphrase_command copy.passphrase_file copy.password copy.password_command copy.password_file copy.prefix copy.private_key_file copy.provider copy.recipients copy.region copy.removable copy.retention copy.sas_token copy.sas_token_command copy.sas_token_file copy.secret_access_key copy.secret_access_key_command copy.secret_access_key_file copy.session_token copy.session_token_command copy.session_token_file copy.site copy.upload_limit copy.url! couchdb.config couchdb.data! couchdb.full_read couchdb.nouveau drill.level drill.schedule files.append_only files.exclude files.exclude_caches files.full_read files.one_file_system files.paths! retention.daily retention.hourly retention.last retention.monthly retention.tags retention.weekly retention.within retention.within_daily retention.within_hourly retention.within_monthly retention.within_weekly retention.within_yearly retention.yearly source.command source.compose source.couchdb source.files source.sqlite sqlite.exclude sqlite.paths! stack.before stack.copies stack.drill stack.retention stack.rpo stack.rto stack.schedule stack.sources! stack.timezone"].assert_eq(&keys.join(" "));
+    expect![".copies! .password .password_command .password_file .stacks! .state_dir .version! command.name command.run! command.trailer compose.env compose.files! compose.project container-files.container container-files.exclude container-files.paths! container-files.project container-files.service copy.access_key_id copy.access_key_id_command copy.access_key_id_file copy.account copy.account_key copy.account_key_command copy.account_key_file copy.application_key copy.application_key_command copy.application_key_file copy.application_key_id copy.application_key_id_command copy.application_key_id_file copy.bucket_id copy.connection_string copy.connection_string_command copy.connection_string_file copy.credential_file copy.download_limit copy.endpoint copy.immutable copy.known_hosts_file copy.layout copy.login_password copy.login_password_command copy.login_password_file copy.login_user copy.media copy.offsite copy.passphrase copy.passphrase_command copy.passphrase_file copy.password copy.password_command copy.password_file copy.prefix copy.private_key_file copy.provider copy.recipients copy.region copy.removable copy.retention copy.sas_token copy.sas_token_command copy.sas_token_file copy.secret_access_key copy.secret_access_key_command copy.secret_access_key_file copy.session_token copy.session_token_command copy.session_token_file copy.site copy.upload_limit copy.url! couchdb.config couchdb.data! couchdb.full_read couchdb.nouveau drill.level drill.schedule files.append_only files.exclude files.exclude_caches files.full_read files.one_file_system files.paths! retention.daily retention.hourly retention.last retention.monthly retention.tags retention.weekly retention.within retention.within_daily retention.within_hourly retention.within_monthly retention.within_weekly retention.within_yearly retention.yearly source.command source.compose source.container-files source.couchdb source.files source.sqlite source.tls source.volume sqlite.exclude sqlite.paths! stack.before stack.copies stack.drill stack.retention stack.rpo stack.rto stack.schedule stack.sources! stack.timezone tls.cert tls.from tls.key volume.append_only volume.exclude volume.full_read volume.halt volume.name!"].assert_eq(&keys.join(" "));
 }
 
 fn found(name: &str, kind: SourceKind, note: Option<&str>) -> NewSource {
@@ -468,6 +496,9 @@ proptest! {
         note in any::<Option<String>>(),
     ) {
         let paths: Vec<PathBuf> = texts.iter().map(|text| Path::new("/d").join(text.trim_start_matches('/')).components().collect()).collect();
+        let (first, volume) = (paths[0].clone(), texts.clone());
+        let plain: PathBuf = first.components().filter(|part| *part != std::path::Component::ParentDir).collect();
+        let inside = Path::new("/etc").join(plain.strip_prefix("/").unwrap());
         let sources = vec![
             found(&name, SourceKind::Files(FilesSettings { exclude: texts.clone(), append_only: vec![], ..FilesSettings::new(paths.clone()) }), note.as_deref()),
             found("sqlite", SourceKind::Sqlite(SqliteSettings { paths: paths.clone(), exclude: texts.clone() }), None),
@@ -475,8 +506,12 @@ proptest! {
             found("compose", SourceKind::Compose(ComposeSettings { files: paths.clone(), env: paths, project: Some(texts[0].clone()) }), None),
             found("shell", SourceKind::Command(CommandSettings { run: CommandLine::Shell(texts[0].clone().into()), name: "shell".into(), trailer: Some(texts[0].clone()) }), None),
             found("list", SourceKind::Command(CommandSettings { run: CommandLine::Program(texts.into_iter().map(Into::into).collect()), name: "list".into(), trailer: None }), None),
+            found("tls", SourceKind::Tls(TlsSettings::From { from: PlaceSettings::Host(first.clone()) }), None),
+            found("pair", SourceKind::Tls(TlsSettings::Pair { cert: first.clone(), key: first }), None),
+            found("volume", SourceKind::Volume(VolumeSettings { name: "shop_data".into(), exclude: volume.clone(), append_only: volume.clone(), full_read: Duration::ZERO, halt: Some(HaltSettings::Pause) }), None),
+            found("container", SourceKind::ContainerFiles(ContainerFilesSettings { of: ContainerSettings::Service { service: "web".into(), project: Some("shop".into()) }, paths: vec![inside], exclude: volume }), None),
         ];
-        prop_assume!(!["sqlite", "compose", "shell", "list", "couchdb"].contains(&name.as_str()));
+        prop_assume!(!["sqlite", "compose", "shell", "list", "couchdb", "tls", "pair", "volume", "container"].contains(&name.as_str()));
         let text = render(&new_config(sources.clone())).unwrap();
         let expected: Vec<_> = sources.into_iter().map(|new| new.source).collect();
         prop_assert_eq!(&read(&text).stacks[0].sources, &expected, "{}", text);

@@ -54,7 +54,12 @@ fn taken(days: u32) -> Newest {
         id: Id::of(&days.to_le_bytes()),
         time,
         selection: false,
-        content: Told::Content(Content { status: SourceStatus::Ok, empty: Vec::new(), volumes: Vec::new() }),
+        content: Told::Content(Content {
+            status: SourceStatus::Ok,
+            empty: Vec::new(),
+            volumes: Vec::new(),
+            certificates: Vec::new(),
+        }),
     }
 }
 
@@ -92,10 +97,72 @@ fn a_glance_at_a_copy_that_lost_packs_is_critical() {
 
 #[test]
 fn a_source_without_a_file_is_said_to_be_empty() {
-    let content = Content { status: SourceStatus::Ok, empty: vec!["uploads".to_owned()], volumes: Vec::new() };
-    let content = Told::Content(content);
+    let content = Told::Content(Content {
+        status: SourceStatus::Ok,
+        empty: vec!["uploads".to_owned()],
+        volumes: Vec::new(),
+        certificates: Vec::new(),
+    });
     let health = of(CopyKnown { newest: Some(Newest { content, ..taken(0) }), ..copy() });
     assert!(says(&health, Severity::Warning, "source uploads is empty"), "{:?}", texts(&health));
+}
+
+#[test]
+fn a_certificate_that_has_run_out_or_soon_will_is_told() {
+    let of_days = |days: u32, ran_out: bool| {
+        let not_after = if ran_out { now() - DAY * days } else { now() + DAY * days };
+        let file = "/etc/tls/cert.pem".to_owned();
+        let certificates = vec![CertificateKnown { not_after, file, subject: "CN=shop.example".to_owned() }];
+        let content = Content { status: SourceStatus::Ok, empty: Vec::new(), volumes: Vec::new(), certificates };
+        of(CopyKnown { newest: Some(Newest { content: Told::Content(content), ..taken(0) }), ..copy() })
+    };
+    assert_eq!(texts(&of_days(22, false)), texts(&of(CopyKnown { newest: Some(taken(0)), ..copy() })));
+    let soon = "the certificate of CN=shop.example in /etc/tls/cert.pem expires in 21 days, on 2026-03-22";
+    assert!(says(&of_days(21, false), Severity::Warning, soon), "{:?}", texts(&of_days(21, false)));
+    let over = "the certificate of CN=shop.example in /etc/tls/cert.pem expired on 2026-02-28";
+    assert!(says(&of_days(1, true), Severity::Warning, over), "{:?}", texts(&of_days(1, true)));
+}
+
+#[test]
+fn volumes_that_a_source_reads_are_not_missed() {
+    let record = |kind: &str, facts: serde_json::Value| crate::manifest::SourceRecord {
+        kind: kind.to_owned(),
+        status: SourceStatus::Ok,
+        tree: Default::default(),
+        facts: facts.as_object().unwrap().clone(),
+        problems: Vec::new(),
+        problems_total: 0,
+    };
+    let named = serde_json::json!({ "volumes": { "a": { "name": "shop_a" }, "b": { "name": "shop_b" } } });
+    let read = serde_json::json!({ "volume": { "name": "shop_b" } });
+    let sources = [("compose".to_owned(), record("compose", named)), ("b".to_owned(), record("volume", read))].into();
+    let content = Content::from(&Manifest { version: Manifest::VERSION, stack: "app".to_owned(), sources });
+    assert_eq!(content.volumes, ["shop_a"]);
+}
+
+#[test]
+fn the_certificates_of_a_manifest_are_known_in_the_order_in_which_they_run_out() {
+    let facts = serde_json::json!({ "certificates": {
+        "/a.pem": [
+            { "subject": "CN=late", "not_after": "2027-01-01T00:00:00Z" },
+            { "subject": "CN=soon", "not_after": "2026-01-01T00:00:00Z" },
+            { "subject": "CN=odd", "not_after": "never" },
+        ],
+    } });
+    let record = crate::manifest::SourceRecord {
+        kind: "tls".to_owned(),
+        status: SourceStatus::Ok,
+        tree: Default::default(),
+        facts: facts.as_object().unwrap().clone(),
+        problems: Vec::new(),
+        problems_total: 0,
+    };
+    let sources = [("tls".to_owned(), record)].into();
+    let content = Content::from(&Manifest { version: Manifest::VERSION, stack: "app".to_owned(), sources });
+    assert!(content.volumes.is_empty());
+    let subjects: Vec<_> = content.certificates.iter().map(|one| one.subject.as_str()).collect();
+    assert_eq!(subjects, ["CN=soon", "CN=late"]);
+    assert_eq!(content.certificates[0].file, "/a.pem");
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! The walk of a `files` capture.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, VecDeque};
 use std::ffi::{OsStr, OsString};
 use std::io;
@@ -20,7 +21,7 @@ use crate::source::walk::{CACHE_TAG, is_cache_tag, is_matched};
 
 /// The walk over all chosen paths, in the order of the snapshot.
 pub struct FilesCapture<'a> {
-    source: &'a FilesSource,
+    source: Cow<'a, FilesSource>,
     events: &'a dyn Events,
     cancel: &'a Cancel,
     reader: NodeReader,
@@ -58,16 +59,17 @@ struct Chosen {
 }
 
 impl<'a> FilesCapture<'a> {
-    pub fn new(source: &'a FilesSource, cx: &CaptureCx<'a>) -> Result<Self, SourceError> {
+    pub fn new(source: Cow<'a, FilesSource>, cx: &CaptureCx<'a>) -> Result<Self, SourceError> {
         let paths = chosen_paths(&source.options.paths)?;
         let left_out = LeftOut::new(&paths, cx.claimed, cx.own_paths, cx.scratch);
+        let full_read = FullRead::new(cx, source.options.full_read);
         let mut capture = Self {
             source,
             events: cx.events,
             cancel: cx.cancel,
             reader: NodeReader::default(),
             left_out,
-            full_read: FullRead::new(cx, source.options.full_read),
+            full_read,
             open: Vec::new(),
             waiting: VecDeque::new(),
         };

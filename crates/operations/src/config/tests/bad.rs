@@ -169,6 +169,14 @@ fn bad_files_are_told_what_is_wrong_and_where_and_what_to_do() {
             add the command, such as `run: pg_dump mydb`
         source-compose-without-files.yaml:7:7: stacks.cht.sources.data: `files` is missing
             add for example `files: [/srv/data]`
+        source-container-both.yaml:7:57: stacks.cht.sources.data.container-files.container: `service` and `container` are both given
+            remove one of the two
+        source-container-nothing.yaml:7:7: stacks.cht.sources.data: `service` is missing
+            add the name of a Compose service, or `container` with the name of a container
+        source-container-path.yaml:7:54: stacks.cht.sources.data.container-files.paths[0]: this is no path in a container
+            write it from the root of the container, such as /etc/nginx, without `..`
+        source-container-project.yaml:7:43: stacks.cht.sources.data.container-files.project: `project` belongs to a `service`, not to a `container`
+            remove it: a container's name needs no project
         source-couchdb-volume.yaml:7:52: stacks.cht.sources.data.couchdb.config: volumes of Docker are not supported by this version of Lifeboat
             name the volume's folder, such as /var/lib/docker/volumes/NAME/_data
         source-couchdb-without-data.yaml:7:7: stacks.cht.sources.data: `data` is missing
@@ -178,11 +186,11 @@ fn bad_files_are_told_what_is_wrong_and_where_and_what_to_do() {
         source-key-misspelt.yaml:7:22: stacks.cht.sources.data.files.pahts: unknown key `pahts`
             did you mean `paths`? known here: paths, exclude, exclude_caches, one_file_system, append_only, full_read
         source-later-kind.yaml:7:14: stacks.cht.sources.data.postgres: kind `postgres` is not supported by this version of Lifeboat
-            it comes with a later one; this one has files, sqlite, compose, command, couchdb
+            it comes with a later one; this one has files, sqlite, compose, command, couchdb, tls, volume, container-files
         source-name-taken.yaml:8:7: stacks.cht.sources.lifeboat.json: `lifeboat.json` is the name of a file in every snapshot
             choose another name for the source
         source-nothing.yaml:7:7: stacks.cht.sources.data: a source needs a kind with its options
-            write for example `files: {paths: [/srv/data]}`; kinds: files, sqlite, compose, command, couchdb
+            write for example `files: {paths: [/srv/data]}`; kinds: files, sqlite, compose, command, couchdb, tls, volume, container-files
         source-open-variable.yaml:7:29: stacks.cht.sources.data.command.run: `${` is not closed by `}`
             set the variable, give a default with ${VAR:-default}, or write $$ for a plain dollar
         source-paths-empty.yaml:7:29: stacks.cht.sources.data.files.paths: the list is empty
@@ -195,16 +203,32 @@ fn bad_files_are_told_what_is_wrong_and_where_and_what_to_do() {
             write one text, without [ ] and { } around it
         source-paths-null.yaml:9:34: stacks.cht.sources.more.files.paths[1]: there is no value here
             write one, or remove what stands before it
+        source-place-service.yaml:7:28: stacks.cht.sources.data.tls.from: this names no place in a container
+            write it like nginx:/etc/nginx/private, without `..`
+        source-place-volume.yaml:7:28: stacks.cht.sources.data.tls.from: this names no place in a volume
+            write it like volume:shop_certs or volume:shop_certs/live, without `..`
         source-star.yaml:7:45: a text that begins with `*` needs quotes
             write it like "*.log"
         source-text.yaml:7:13: stacks.cht.sources.data: expected keys and values here
             write {key: value}, or one `key: value` a line, indented
+        source-tls-both.yaml:7:37: stacks.cht.sources.data.tls.key: `from` stands for all files, so `cert` and `key` have no place beside it
+            remove `from`, or the other two
+        source-tls-cert-alone.yaml:7:7: stacks.cht.sources.data: `key` is missing
+            add `from: /etc/ssl/shop`, a folder, or both `cert` and `key`
+        source-tls-nothing.yaml:7:7: stacks.cht.sources.data: `from` is missing
+            add `from: /etc/ssl/shop`, a folder, or both `cert` and `key`
         source-twice.yaml:8:7: stacks.cht.sources.data: `data` is given twice
             remove one of the two
         source-two-kinds.yaml:7:7: stacks.cht.sources.data: a source has one kind only
             make two sources of it, each with a name of its own
         source-unknown-kind.yaml:7:14: stacks.cht.sources.data.sqllite: unknown kind of source `sqllite`
-            did you mean `sqlite`? known here: files, sqlite, compose, command, couchdb
+            did you mean `sqlite`? known here: files, sqlite, compose, command, couchdb, tls, volume, container-files
+        source-volume-halt.yaml:7:40: stacks.cht.sources.data.volume.halt: expected stop or pause
+            write one of the two, or remove it to let the containers go on
+        source-volume-name.yaml:7:31: stacks.cht.sources.data.volume.name: this cannot be the name of a volume, service or container
+            they have letters, digits, `_`, `.` and `-`, and begin with a letter or digit
+        source-volume-nothing.yaml:7:7: stacks.cht.sources.data: `name` is missing
+            add for example `name: shop_data`; `docker volume ls` shows what there is
         source-yes.yaml:7:52: stacks.cht.sources.data.files.one_file_system: expected true or false
             write one of the two, in small letters
         stack-after-restore.yaml:7:5: stacks.cht.after_restore: `after_restore` is not supported by this version of Lifeboat

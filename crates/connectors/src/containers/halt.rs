@@ -1,0 +1,301 @@
+//! Containers that are stopped or paused while their data is captured, and the durable note of it.
+//!
+//! The note is on disk before the container is halted, and goes only after it runs again. So whatever ends this process,
+//! the next one finds the note and puts the container right. Whoever holds a container halted holds a lock on its note,
+//! which the kernel releases however the process ends: no other run starts a container that is halted for a reason.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read as _, Write as _};
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use repository::{Cancel, Clock, SourceError};
+use rustix::fs::FlockOperation;
+use serde_json::{Value, json};
+
+use super::{Container, ContainerState, Containers, EngineAddress, unavailable};
+
+/// How the name of a note ends.
+const SUFFIX: &str = ".json";
+
+/// The engine's own default of how long a container is given to end.
+const STOP_TIMEOUT_S: u64 = 10;
+/// After that, the engine needs a moment.
+const GRACE_MORE_S: u64 = 5;
+/// How often to look whether a container has ended.
+const POLL: Duration = Duration::from_millis(200);
+
+/// How to halt a container.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Halt {
+    /// End it, and start it again.
+    Stop,
+    /// Hold its processes, and let them go on. They keep their memory and connections; what they have not written yet is
+    /// not on disk.
+    Pause,
+}
+
+impl Halt {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Stop => "stop",
+            Self::Pause => "pause",
+        }
+    }
+
+    /// What was done to a container.
+    pub fn done(self) -> &'static str {
+        match self {
+            Self::Stop => "stopped",
+            Self::Pause => "paused",
+        }
+    }
+}
+
+/// The folder with the notes of this host.
+#[derive(Clone, Debug)]
+pub struct Halts {
+    folder: PathBuf,
+}
+
+/// A container that is halted, for as long as this lives. [`Halted::resume`] lets it go on and says whether that worked.
+pub struct Halted {
+    socket: PathBuf,
+    container: Container,
+    halt: Halt,
+    note: Option<Note>,
+    /// The engine has said so.
+    is_halted: bool,
+}
+
+/// A note that this process holds.
+struct Note {
+    path: PathBuf,
+    /// Locked.
+    _file: File,
+}
+
+/// What was put right.
+#[derive(Debug, Default)]
+pub struct PutRight {
+    /// Containers that run again, by name.
+    pub resumed: Vec<String>,
+    /// Containers that could not be put right, by name or else by note, and why.
+    pub problems: Vec<(String, String)>,
+}
+
+impl Halts {
+    /// The notes below the state folder.
+    pub fn below(state: &Path) -> Self {
+        Self { folder: state.join("halted") }
+    }
+
+    /// Halts a container that runs. `None` where it does not run, so that nothing is to be done and nothing to be undone.
+    pub fn halt(
+        &self,
+        containers: &Containers,
+        container: &Container,
+        halt: Halt,
+        clock: &dyn Clock,
+    ) -> Result<Option<Halted>, SourceError> {
+        if container.state != ContainerState::Running {
+            return Ok(None);
+        }
+        let socket = containers.socket().to_owned();
+        let grace_s = match halt {
+            Halt::Stop => stop_timeout_s(&containers.definition(container)?).saturating_add(GRACE_MORE_S),
+            Halt::Pause => GRACE_MORE_S,
+        };
+        // Once the engine was asked, what it does must be known: who asks to cancel here waits for it.
+        let steady = EngineAddress::at(&socket).open(&Cancel::new())?;
+        let text = json!({
+            "id": container.id, "name": container.name, "halt": halt.name(), "socket": socket,
+            "at": clock.now().to_string(), "grace_s": grace_s,
+        });
+        let note = self.write(container, &text)?;
+        let mut halted = Halted { socket, container: container.clone(), halt, note: Some(note), is_halted: false };
+        match halt {
+            Halt::Stop => steady.stop(&container.id)?,
+            Halt::Pause => steady.pause(&container.id)?,
+        }
+        halted.is_halted = true;
+        Ok(Some(halted))
+    }
+
+    /// Lets every container go on that an earlier run halted and that no run holds any more.
+    /// One that is still being stopped is waited for.
+    pub fn put_right(&self, cancel: &Cancel, clock: &dyn Clock) -> PutRight {
+        let mut done = PutRight::default();
+        let entries = match std::fs::read_dir(&self.folder) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return done,
+            Err(error) => {
+                done.problems.push((self.folder.display().to_string(), error.to_string()));
+                return done;
+            }
+        };
+        for path in entries.flatten().map(|entry| entry.path()) {
+            if !path.to_string_lossy().ends_with(SUFFIX) {
+                continue;
+            }
+            match put_right(&path, cancel, clock) {
+                Ok(resumed) => done.resumed.extend(resumed),
+                Err((container, error)) => done.problems.push((container, error.to_string())),
+            }
+        }
+        done
+    }
+
+    /// Writes the note, so that it outlives even the machine's power.
+    fn write(&self, container: &Container, text: &Value) -> Result<Note, SourceError> {
+        std::fs::create_dir_all(&self.folder).map_err(SourceError::io(&self.folder))?;
+        let path = self.folder.join(format!("{}{SUFFIX}", container.id));
+        let mut file = loop {
+            let open = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&path);
+            let file = open.map_err(SourceError::io(&path))?;
+            if !lock(&file).map_err(SourceError::io(&path))? {
+                let what =
+                    format!("container {} is halted by another run of Lifeboat; try again later", container.name);
+                return Err(unavailable(what));
+            }
+            // Who puts containers right may have removed it between the opening and the lock.
+            if is_at(&file, &path).map_err(SourceError::io(&path))? {
+                break file;
+            }
+        };
+        let written = file
+            .set_len(0)
+            .and_then(|()| file.write_all(text.to_string().as_bytes()))
+            .and_then(|()| file.sync_all())
+            .and_then(|()| File::open(&self.folder)?.sync_all());
+        written.map_err(SourceError::io(&path))?;
+        Ok(Note { path, _file: file })
+    }
+}
+
+/// Whether the lock was free. It is released with the file, however the process ends.
+fn lock(file: &File) -> io::Result<bool> {
+    match rustix::fs::flock(file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(true),
+        Err(rustix::io::Errno::WOULDBLOCK) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Whether `file` is what lies at `path`.
+fn is_at(file: &File, path: &Path) -> io::Result<bool> {
+    let own = file.metadata()?;
+    match path.metadata() {
+        Ok(there) => Ok((there.dev(), there.ino()) == (own.dev(), own.ino())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// Puts right what one note tells of. Gives the name of a container that was made to go on.
+fn put_right(path: &Path, cancel: &Cancel, clock: &dyn Clock) -> Result<Option<String>, (String, SourceError)> {
+    let unnamed = |error| (path.display().to_string(), error);
+    let io = |error| unnamed(SourceError::io(path)(error));
+    let mut file = match OpenOptions::new().read(true).write(true).open(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        open => open.map_err(io)?,
+    };
+    if !lock(&file).map_err(io)? {
+        return Ok(None);
+    }
+    let mut text = String::new();
+    file.read_to_string(&mut text).map_err(io)?;
+    let note: Value = serde_json::from_str(&text).unwrap_or_default();
+    let field = |name: &str| note.get(name).and_then(Value::as_str).map(str::to_owned);
+    let (Some(id), Some(name), Some(socket)) = (field("id"), field("name"), field("socket")) else {
+        // It was cut short, so the container was not halted yet.
+        return std::fs::remove_file(path).map_err(io).map(|()| None);
+    };
+    let resumed = EngineAddress::at(Path::new(&socket)).open(cancel).and_then(|containers| {
+        wait_for_halt(&containers, &id, &note, cancel, clock)?;
+        let resumed = resume(&containers, &id)?;
+        std::fs::remove_file(path).map_err(SourceError::io(path))?;
+        Ok(resumed)
+    });
+    resumed.map_err(|error| (name, error))
+}
+
+/// An engine that was asked to stop a container goes on doing so also when who asked was killed. Until it must be done, a
+/// container that runs may be about to stop, and must not be taken for one that was never halted.
+fn wait_for_halt(
+    containers: &Containers,
+    id: &str,
+    note: &Value,
+    cancel: &Cancel,
+    clock: &dyn Clock,
+) -> Result<(), SourceError> {
+    let at = note.get("at").and_then(Value::as_str).and_then(|at| at.parse::<Timestamp>().ok());
+    let grace_s = note.get("grace_s").and_then(Value::as_u64).unwrap_or(0);
+    let passed = at.map_or(Duration::MAX, |at| clock.now().duration_since(at).unsigned_abs());
+    let mut left = Duration::from_secs(grace_s).saturating_sub(passed);
+    while !left.is_zero() {
+        cancel.check()?;
+        let found = containers.containers()?.into_iter().find(|container| container.id == id);
+        if found.is_none_or(|container| container.state != ContainerState::Running) {
+            return Ok(());
+        }
+        clock.sleep(POLL.min(left));
+        left = left.saturating_sub(POLL);
+    }
+    Ok(())
+}
+
+/// How long a container is given to end before it is killed.
+fn stop_timeout_s(definition: &Value) -> u64 {
+    definition["Config"]["StopTimeout"].as_u64().unwrap_or(STOP_TIMEOUT_S)
+}
+
+/// Lets a container go on, whatever it does now. Gives its name where there was something to do: it may run already, or
+/// be gone.
+fn resume(containers: &Containers, id: &str) -> Result<Option<String>, SourceError> {
+    let found = containers.containers()?.into_iter().find(|container| container.id == id);
+    let Some(container) = found else { return Ok(None) };
+    match container.state {
+        ContainerState::Running => return Ok(None),
+        ContainerState::Paused => containers.unpause(id)?,
+        ContainerState::Stopped => containers.start(id)?,
+    }
+    Ok(Some(container.name))
+}
+
+impl Halted {
+    /// The container's name.
+    pub fn name(&self) -> &str {
+        &self.container.name
+    }
+
+    /// Lets the container go on, and removes the note.
+    pub fn resume(mut self) -> Result<(), SourceError> {
+        self.go_on()
+    }
+
+    fn go_on(&mut self) -> Result<(), SourceError> {
+        let Some(note) = self.note.take() else { return Ok(()) };
+        let name = &self.container.name;
+        // A run that was cancelled must not leave it halted.
+        let containers = EngineAddress::at(&self.socket).open(&Cancel::new())?;
+        resume(&containers, &self.container.id).map_err(|error| {
+            let verb = if self.halt == Halt::Stop { "start" } else { "unpause" };
+            unavailable(format!("container {name} is still halted: {error}; run `docker {verb} {name}`"))
+        })?;
+        if !self.is_halted {
+            // The engine may be about to halt it: the note stays, and the next run sees to it.
+            return Ok(());
+        }
+        std::fs::remove_file(&note.path).map_err(SourceError::io(&note.path))
+    }
+}
+
+impl Drop for Halted {
+    /// For a run that fails. What goes wrong here is left to the note, which stands until the next run.
+    fn drop(&mut self) {
+        let _ = self.go_on();
+    }
+}

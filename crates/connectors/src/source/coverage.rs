@@ -1,0 +1,286 @@
+//! What there is to protect on this machine, and what of it a source reaches.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use ignore::gitignore::Gitignore;
+use repository::{Cancel, Problem, SourceError};
+
+use super::compose::ComposeProject;
+use super::discover::{discover, is_of_machine};
+use super::layout;
+use super::walk::{compile_patterns, is_matched};
+use crate::containers::{Containers, Mount, Volume};
+
+/// Where version 1 of Compose, from 1.25 on, and version 2 say which files made a container.
+const CONFIG_FILES: &str = "com.docker.compose.project.config_files";
+
+/// What a thing is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum ThingKind {
+    /// A volume of the container engine.
+    Volume,
+    /// A file or folder of the host that a container is given.
+    Bind,
+    /// A file of a Compose project.
+    ComposeFile,
+    /// A file of SQLite.
+    Database,
+    /// A certificate with its private key beside it.
+    Certificate,
+}
+
+impl ThingKind {
+    /// The kind's name on screen and in JSON.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Volume => "volume",
+            Self::Bind => "bind",
+            Self::ComposeFile => "compose-file",
+            Self::Database => "database",
+            Self::Certificate => "certificate",
+        }
+    }
+}
+
+/// Something worth protecting.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Thing {
+    /// What it is.
+    pub kind: ThingKind,
+    /// A path, or the name of a volume.
+    pub name: String,
+    /// Where it lies on this host, where that is known.
+    pub place: Option<PathBuf>,
+    /// Containers and services that use it.
+    pub used_by: BTreeSet<String>,
+}
+
+/// What can be seen.
+#[derive(Debug, Default)]
+pub struct Sight {
+    /// By kind and name.
+    things: BTreeMap<(ThingKind, String), Thing>,
+    /// What could not be looked at.
+    pub problems: Vec<Problem>,
+}
+
+impl Sight {
+    /// Looks around: at what the engine knows, where one answers, at these compose projects, and into these folders and
+    /// those that containers use.
+    pub fn new(
+        containers: Option<&Containers>,
+        projects: &[ComposeProject],
+        folders: &[PathBuf],
+        cancel: &Cancel,
+    ) -> Result<Self, SourceError> {
+        let mut sight = Self::default();
+        let mut folders: BTreeSet<PathBuf> = folders.iter().map(|folder| real(folder)).collect();
+        if let Some(containers) = containers {
+            let volumes = containers.volumes()?;
+            folders.extend(volumes.iter().filter_map(|volume| volume.folder().ok()));
+            sight.see_engine(containers, &volumes)?;
+        }
+        for project in projects {
+            sight.see_project(project);
+            folders.extend(project.files.iter().filter_map(|file| file.parent()).map(real));
+        }
+        let binds = sight.things.values().filter(|thing| thing.kind == ThingKind::Bind);
+        folders.extend(binds.filter_map(|thing| thing.place.as_deref()).filter(|place| place.is_dir()).map(real));
+        // The whole host is no application; what it holds is looked at where something uses it.
+        folders.remove(Path::new("/"));
+        let mut last: Option<&PathBuf> = None;
+        for folder in &folders {
+            if last.is_none_or(|last| !folder.starts_with(last)) {
+                sight.see_folder(folder, cancel)?;
+                last = Some(folder);
+            }
+        }
+        Ok(sight)
+    }
+
+    /// What was seen, by kind and name.
+    pub fn things(&self) -> impl Iterator<Item = &Thing> {
+        self.things.values()
+    }
+
+    fn add(&mut self, kind: ThingKind, name: String, place: Option<PathBuf>, used_by: Option<&str>) {
+        let empty = || Thing { kind, name: name.clone(), place: None, used_by: BTreeSet::new() };
+        let thing = self.things.entry((kind, name.clone())).or_insert_with(empty);
+        thing.place = thing.place.take().or(place);
+        thing.used_by.extend(used_by.map(str::to_owned));
+    }
+
+    fn add_path(&mut self, kind: ThingKind, path: &Path, used_by: Option<&str>) {
+        self.add(kind, path.display().to_string(), Some(path.to_owned()), used_by);
+    }
+
+    fn see_engine(&mut self, containers: &Containers, volumes: &[Volume]) -> Result<(), SourceError> {
+        for volume in volumes {
+            self.add(ThingKind::Volume, volume.name.clone(), Some(volume.place().to_owned()), None);
+        }
+        for container in containers.containers()? {
+            for mount in container.mounts.values() {
+                match mount {
+                    Mount::Volume { name } => self.add(ThingKind::Volume, name.clone(), None, Some(&container.name)),
+                    Mount::Bind { host } if is_of_machine(host) => {}
+                    Mount::Bind { host } => self.add_path(ThingKind::Bind, host, Some(&container.name)),
+                }
+            }
+            let files = container.labels.get(CONFIG_FILES).into_iter().flat_map(|files| files.split(','));
+            // They may have been on another machine.
+            for file in files.map(Path::new).filter(|file| file.is_absolute() && file.is_file()) {
+                self.add_path(ThingKind::ComposeFile, file, container.project());
+            }
+        }
+        Ok(())
+    }
+
+    fn see_project(&mut self, project: &ComposeProject) {
+        for file in &project.files {
+            self.add_path(ThingKind::ComposeFile, file, Some(&project.name));
+        }
+        for (service, described) in &project.services {
+            let user = format!("service {service} of {}", project.name);
+            for key in &described.volumes {
+                let name = project.volumes.get(key).map_or(key, |volume| &volume.name);
+                self.add(ThingKind::Volume, name.clone(), None, Some(&user));
+            }
+            for bind in described.binds.iter().filter(|bind| !is_of_machine(&bind.host)) {
+                self.add_path(ThingKind::Bind, &bind.host, Some(&user));
+            }
+        }
+    }
+
+    fn see_folder(&mut self, folder: &Path, cancel: &Cancel) -> Result<(), SourceError> {
+        let found = match discover(folder, cancel) {
+            Ok(found) => found,
+            Err(SourceError::Cancelled) => return Err(SourceError::Cancelled),
+            Err(error) => {
+                self.problems.push(Problem::new(folder, error.to_string()));
+                return Ok(());
+            }
+        };
+        for database in &found.databases {
+            self.add_path(ThingKind::Database, &database.path, None);
+        }
+        for certificate in &found.certificates {
+            self.add_path(ThingKind::Certificate, certificate, None);
+        }
+        for project in &found.projects {
+            self.see_project(project);
+        }
+        self.problems.extend(found.problems);
+        if found.is_cut_short {
+            self.problems.push(Problem::new(folder, "it holds more than was looked at"));
+        }
+        Ok(())
+    }
+}
+
+/// What a source reaches.
+#[derive(Clone, Debug)]
+pub struct Reach {
+    /// Things of other kinds it would pass over; `None` where it takes all that it finds.
+    only: Option<ThingKind>,
+    paths: Vec<PathBuf>,
+    exclude: Gitignore,
+    volumes: BTreeSet<String>,
+}
+
+impl Reach {
+    /// Everything below these paths but what the patterns leave out; they are anchored at each path.
+    pub fn paths(paths: &[PathBuf], exclude: &[String]) -> Result<Self, SourceError> {
+        let exclude = compile_patterns("exclude", exclude)?;
+        Ok(Self { only: None, paths: paths.iter().map(|path| real(path)).collect(), exclude, volumes: BTreeSet::new() })
+    }
+
+    /// Of that, only what is of this kind.
+    pub fn only(self, kind: ThingKind) -> Self {
+        Self { only: Some(kind), ..self }
+    }
+
+    /// These volumes besides.
+    pub fn with_volumes(self, volumes: impl IntoIterator<Item = String>) -> Self {
+        Self { volumes: volumes.into_iter().collect(), ..self }
+    }
+
+    /// Whether it captures a thing, as the configuration says.
+    pub fn covers(&self, thing: &Thing) -> bool {
+        if self.only.is_some_and(|only| only != thing.kind) {
+            return false;
+        }
+        if thing.kind == ThingKind::Volume && self.volumes.contains(&thing.name) {
+            return true;
+        }
+        let Some(place) = thing.place.as_deref().map(real) else { return false };
+        self.paths.iter().any(|base| {
+            let below = place.ancestors().take_while(|path| path.starts_with(base) && path != base);
+            let is_excluded =
+                |(depth, path): (usize, &Path)| is_matched(&self.exclude, base, path, depth > 0 || path.is_dir());
+            place.starts_with(base) && !below.enumerate().any(is_excluded)
+        })
+    }
+}
+
+fn real(path: &Path) -> PathBuf {
+    path.canonicalize().or_else(|_| layout::absolute(path)).unwrap_or_else(|_| path.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::source::{ComposeOptions, read_compose_project};
+
+    #[test]
+    fn without_an_engine_compose_files_say_what_there_is() {
+        let dir = tempfile::tempdir().unwrap();
+        let write = |name: &str, text: &str| {
+            let path = dir.path().join(name);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, text).unwrap();
+        };
+        let pem = |name: &str| {
+            std::fs::read_to_string(format!("{}/src/source/tls/fixtures/{name}", env!("CARGO_MANIFEST_DIR"))).unwrap()
+        };
+        write(
+            "app/compose.yml",
+            "name: shop\nservices:\n  db: {image: x, volumes: ['data:/var/lib', '../conf:/c', '/dev/null:/n']}\nvolumes: {data: {}}\n",
+        );
+        write("conf/tls/cert.pem", &pem("ec.crt"));
+        write("conf/tls/key.pem", &pem("ec.key"));
+        write("conf/ca/root.pem", &pem("rsa.crt"));
+        let database = rusqlite::Connection::open(dir.path().join("conf/x.db")).unwrap();
+        database.execute_batch("CREATE TABLE t (a)").unwrap();
+        drop(database);
+        let options = ComposeOptions { files: vec![dir.path().join("app")], ..Default::default() };
+        let project = read_compose_project(&options, &Cancel::new()).unwrap();
+        let sight = Sight::new(None, &[project], &[], &Cancel::new()).unwrap();
+        let shown: Vec<_> = sight
+            .things()
+            .map(|thing| format!("{} {}", thing.kind.name(), thing.name).replace(&dir.path().display().to_string(), ""))
+            .collect();
+        let expected = [
+            "volume shop_data",
+            "bind /conf",
+            "compose-file /app/compose.yml",
+            "database /conf/x.db",
+            // What has no key beside it is public.
+            "certificate /conf/tls/cert.pem",
+        ];
+        assert_eq!(shown, expected);
+        assert_eq!(sight.things().next().unwrap().used_by, ["service db of shop".to_owned()].into());
+        let covered = |reach: &Reach| -> Vec<&str> {
+            sight.things().filter(|thing| reach.covers(thing)).map(|thing| thing.kind.name()).collect()
+        };
+        let reach = |exclude: &[&str]| {
+            let exclude: Vec<_> = exclude.iter().map(|pattern| pattern.to_string()).collect();
+            Reach::paths(&[dir.path().join("conf")], &exclude).unwrap()
+        };
+        assert_eq!(covered(&reach(&[])), ["bind", "database", "certificate"]);
+        assert_eq!(covered(&reach(&["tls/"])), ["bind", "database"]);
+        assert_eq!(covered(&reach(&["*.db"])), ["bind", "certificate"]);
+        assert_eq!(covered(&reach(&[]).only(ThingKind::Database)), ["database"]);
+        assert_eq!(covered(&reach(&["*"]).with_volumes(["shop_data".to_owned()])), ["volume", "bind"]);
+    }
+}

@@ -1,0 +1,334 @@
+//! Source `tls`: certificates with their private keys, and the scripts that lie beside them.
+//!
+//! All files are captured as they lie; certificates and keys are read besides, so that one that does not match, or has
+//! run out, is known before it is needed. What is stored is what was read. Nothing of a private key but its public half is
+//! kept, and nothing of it is shown.
+
+mod pem;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::io::{Cursor, Read as _};
+use std::path::{Path, PathBuf};
+
+use jiff::Timestamp;
+use repository::source::{CERTIFICATES_FACT, NOT_AFTER_FACT};
+use repository::{
+    Cancel, Capture, CaptureCx, Data, Event, Events, Facts, Item, NodeKind, Problem, Source, SourceError,
+};
+use serde_json::{Value, json};
+
+use self::pem::{Key, Pem};
+use super::container_files::{ContainerFilesOptions, ContainerFilesSource};
+use super::files::{FilesOptions, FilesSource};
+use super::layout;
+use super::place::Place;
+use super::walk::{Seen, walk};
+use crate::containers::EngineAddress;
+
+/// The kind's name in the configuration.
+pub const KIND: &str = "tls";
+
+/// The fact that holds what is known of the private keys of each file, by path.
+const KEYS: &str = "keys";
+/// A file larger than this holds neither; it is captured, and not looked into.
+const READ_BYTES_MAX: u64 = 1 << 20;
+
+/// Where certificates and keys lie.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TlsOptions {
+    /// A folder with all of them, wherever it is.
+    From {
+        /// The folder.
+        place: Place,
+        /// Where the container engine is, for a place that it knows.
+        engine: EngineAddress,
+    },
+    /// A certificate, with what signed it where that is in the same file, and its key.
+    Pair {
+        /// The certificate's file.
+        cert: PathBuf,
+        /// The private key's file.
+        key: PathBuf,
+    },
+}
+
+/// Certificates and their keys.
+#[derive(Debug)]
+pub struct TlsSource(TlsOptions);
+
+impl TlsSource {
+    /// Nothing is looked at yet.
+    pub fn new(options: TlsOptions) -> Self {
+        Self(options)
+    }
+
+    /// The capture of the files as they lie.
+    fn open<'a>(&self, cx: &CaptureCx<'a>) -> Result<Box<dyn Capture + 'a>, SourceError> {
+        let paths = match &self.0 {
+            TlsOptions::From { place: Place::Container { container, path }, engine } => {
+                let (container, engine, paths) = (container.clone(), engine.clone(), vec![path.clone()]);
+                let options = ContainerFilesOptions { container, paths, exclude: Vec::new(), engine };
+                return ContainerFilesSource::new(options)?.open(cx);
+            }
+            TlsOptions::From { place, engine } => place.on_host(engine, cx.cancel)?.into_iter().collect(),
+            TlsOptions::Pair { cert, key } => vec![cert.clone(), key.clone()],
+        };
+        let paths = with_targets(paths, cx.cancel)?;
+        FilesSource::new(FilesOptions { paths, ..Default::default() })?.into_capture(cx)
+    }
+}
+
+impl Source for TlsSource {
+    fn kind(&self) -> &'static str {
+        KIND
+    }
+
+    fn claims(&self, _: &Cancel) -> Result<BTreeSet<PathBuf>, SourceError> {
+        Ok(BTreeSet::new())
+    }
+
+    fn capture<'a>(&'a self, cx: &CaptureCx<'a>) -> Result<Box<dyn Capture + 'a>, SourceError> {
+        Ok(Box::new(TlsCapture {
+            inner: self.open(cx)?,
+            events: cx.events,
+            now: cx.clock.now(),
+            look_only: cx.look_only,
+            found: BTreeMap::new(),
+            waiting: VecDeque::new(),
+            facts: None,
+            key: match &self.0 {
+                TlsOptions::From { .. } => None,
+                TlsOptions::Pair { key, .. } => Some(key.clone()),
+            },
+        }))
+    }
+}
+
+/// `paths`, and the files that links among them and below them lead to: where certificates are renewed, what servers are
+/// given is often a link to the newest. Links to folders are kept as links.
+fn with_targets(paths: Vec<PathBuf>, cancel: &Cancel) -> Result<Vec<PathBuf>, SourceError> {
+    let mut wanted = BTreeSet::new();
+    for path in &paths {
+        let real = path.canonicalize().map_err(SourceError::io(path))?;
+        if real.is_dir() {
+            walk(&real, cancel, &mut |seen| {
+                if let Seen::Entry(link, kind) = seen
+                    && kind.is_symlink()
+                    && let Ok(target) = link.canonicalize()
+                    && target.is_file()
+                    && !target.starts_with(&real)
+                {
+                    wanted.insert(target);
+                }
+                true
+            })?;
+        }
+        wanted.insert(real);
+    }
+    wanted.extend(paths);
+    Ok(wanted.into_iter().collect())
+}
+
+/// The capture of the files, looked into on the way.
+struct TlsCapture<'a> {
+    inner: Box<dyn Capture + 'a>,
+    events: &'a dyn Events,
+    now: Timestamp,
+    look_only: bool,
+    /// By the keys of facts.
+    found: BTreeMap<String, Pem>,
+    waiting: VecDeque<Item>,
+    /// Once all files were seen.
+    facts: Option<Facts>,
+    /// A file that must hold a private key.
+    key: Option<PathBuf>,
+}
+
+impl TlsCapture<'_> {
+    /// Puts what was read in the place of the file, so that what is stored is what the facts are about.
+    fn look_into(&mut self, host: &Path, bytes: u64, data: Data) -> Result<Data, SourceError> {
+        let bytes = match data {
+            Data::File { ref path, .. } => match read_bounded(path) {
+                Ok(Some(bytes)) => bytes,
+                // What cannot be read is reported by whoever stores it.
+                Ok(None) | Err(_) => return Ok(data),
+            },
+            Data::Stream(mut stream) if bytes <= READ_BYTES_MAX => {
+                let mut read = Vec::new();
+                stream.read_to_end(&mut read).map_err(SourceError::io(host))?;
+                read
+            }
+            other => return Ok(other),
+        };
+        let pem = Pem::parse(host, &bytes);
+        for what in &pem.problems {
+            self.problem(host, what.clone());
+        }
+        self.found.insert(layout::fact_key(host), pem);
+        Ok(Data::Stream(Box::new(Cursor::new(bytes))))
+    }
+
+    fn problem(&mut self, host: &Path, what: impl Into<String>) {
+        self.waiting.push_back(Item::Problem(Problem::new(host, what)));
+    }
+
+    /// Holds all that was found together, once the last file was seen.
+    fn conclude(&mut self) -> Facts {
+        let summary = Summary::of(&self.found);
+        if self.look_only {
+            return summary.facts;
+        }
+        for (path, what) in summary.problems {
+            self.problem(Path::new(&path), what);
+        }
+        for (path, what) in summary.notes {
+            self.events.emit(Event::Note(format!("{path}: {what}")));
+        }
+        if let Some(key) = self.key.take()
+            && self.found.values().all(|pem| pem.keys.is_empty())
+        {
+            self.problem(&key, "holds no private key");
+        }
+        let expired = self.found.iter().flat_map(|(path, pem)| pem.certificates.iter().map(move |one| (path, one)));
+        let expired: Vec<_> = expired
+            .filter(|(_, certificate)| certificate.not_after <= self.now)
+            .map(|(path, certificate)| {
+                let (subject, day) = (&certificate.subject, certificate.not_after.strftime("%Y-%m-%d"));
+                (path.clone(), format!("the certificate of {subject} expired on {day}: renew it"))
+            })
+            .collect();
+        for (path, what) in expired {
+            self.problem(Path::new(&path), what);
+        }
+        summary.facts
+    }
+}
+
+/// A small regular file; `None` for a larger one.
+fn read_bounded(path: &Path) -> std::io::Result<Option<Vec<u8>>> {
+    let mut bytes = Vec::new();
+    std::fs::File::open(path)?.take(READ_BYTES_MAX + 1).read_to_end(&mut bytes)?;
+    Ok((bytes.len() as u64 <= READ_BYTES_MAX).then_some(bytes))
+}
+
+impl Capture for TlsCapture<'_> {
+    fn next(&mut self) -> Result<Option<Item>, SourceError> {
+        if let Some(item) = self.waiting.pop_front() {
+            return Ok(Some(item));
+        }
+        match self.inner.next()? {
+            Some(Item::Entry(mut entry)) if entry.node.kind == NodeKind::File && !self.look_only => {
+                let host = Path::new("/").join(&entry.path);
+                entry.data = self.look_into(&host, entry.node.size, entry.data)?;
+                if matches!(entry.data, Data::Stream(_)) {
+                    // A second name of the file holds bytes of its own, so nothing is to be linked by a restore.
+                    (entry.node.links, entry.node.device_id) = (1, 0);
+                }
+                Ok(Some(Item::Entry(entry)))
+            }
+            Some(item) => Ok(Some(item)),
+            None if self.facts.is_some() => Ok(None),
+            None => {
+                self.facts = Some(self.conclude());
+                Ok(self.waiting.pop_front())
+            }
+        }
+    }
+
+    fn finish(self: Box<Self>) -> Result<Facts, SourceError> {
+        let Some(own) = self.facts.filter(|_| self.waiting.is_empty()) else {
+            return Err(SourceError::Invalid { what: "the certificates were not read to their end".to_owned() });
+        };
+        let mut facts = self.inner.finish()?;
+        facts.extend(own);
+        Ok(facts)
+    }
+}
+
+/// What all files together say.
+struct Summary {
+    facts: Facts,
+    /// By the keys of facts.
+    problems: Vec<(String, String)>,
+    notes: Vec<(String, String)>,
+}
+
+impl Summary {
+    /// Holds keys against certificates.
+    fn of(found: &BTreeMap<String, Pem>) -> Self {
+        let (mut certificates, mut keys) = (Facts::new(), Facts::new());
+        let (mut problems, mut notes) = (Vec::new(), Vec::new());
+        let all = || found.values().flat_map(|pem| &pem.certificates);
+        let publics: BTreeSet<&[u8]> = found
+            .values()
+            .flat_map(|pem| &pem.keys)
+            .filter_map(|key| if let Key::Public(public) = key { Some(&public[..]) } else { None })
+            .collect();
+        for (path, pem) in found {
+            let described = pem.certificates.iter().map(|one| {
+                json!({
+                    "fingerprint": one.fingerprint, "subject": one.subject, "names": one.names, "issuer": one.issuer,
+                    "not_before": one.not_before.to_string(), NOT_AFTER_FACT: one.not_after.to_string(),
+                    "key_matches": publics.contains(&one.public_key[..]),
+                })
+            });
+            if !pem.certificates.is_empty() {
+                certificates.insert(path.clone(), Value::from_iter(described));
+            }
+            let mut states = Vec::new();
+            for key in &pem.keys {
+                states.push(match key {
+                    Key::Public(public) => match all().find(|certificate| certificate.public_key == *public) {
+                        Some(certificate) => json!({ "state": "matches", "certificate": certificate.fingerprint }),
+                        None => {
+                            let what = "this key belongs to none of the certificates here: put the right one beside it";
+                            problems.push((path.clone(), what.to_owned()));
+                            json!({ "state": "differs" })
+                        }
+                    },
+                    Key::Encrypted => {
+                        notes.push((path.clone(), "the key needs a passphrase, so it was not compared".to_owned()));
+                        json!({ "state": "encrypted" })
+                    }
+                    Key::OtherKind => {
+                        notes.push((path.clone(), "the key is of a kind that is not compared".to_owned()));
+                        json!({ "state": "not compared" })
+                    }
+                });
+            }
+            if !states.is_empty() {
+                keys.insert(path.clone(), Value::from(states));
+            }
+        }
+        if all().next().is_none() {
+            let path = found.keys().next().cloned().unwrap_or_default();
+            problems
+                .push((path, "no certificate is here: mend `from`, or `cert` and `key`, in lifeboat.yaml".to_owned()));
+        }
+        let facts = [(CERTIFICATES_FACT, certificates), (KEYS, keys)];
+        let facts = facts.into_iter().map(|(name, value)| (name.to_owned(), Value::Object(value))).collect();
+        Self { facts, problems, notes }
+    }
+}
+
+/// Reads certificates and keys again in the restored folder. Whether a certificate has run out since is no difference.
+pub fn examine(dir: &Path, recorded: &Facts, cancel: &Cancel) -> Result<Facts, SourceError> {
+    let mut found = BTreeMap::new();
+    let files = [CERTIFICATES_FACT, KEYS].into_iter().filter_map(|fact| recorded.get(fact)?.as_object());
+    for key in files.flat_map(|files| files.keys()) {
+        cancel.check()?;
+        let Some(path) = layout::restored(dir, key) else { continue };
+        match read_bounded(&path) {
+            Ok(bytes) => {
+                found.insert(key.clone(), Pem::parse(&path, &bytes.unwrap_or_default()));
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            Err(error) => return Err(SourceError::io(&path)(error)),
+        }
+    }
+    let mut facts = recorded.clone();
+    facts.extend(Summary::of(&found).facts);
+    Ok(facts)
+}

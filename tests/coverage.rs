@@ -1,0 +1,83 @@
+//! `lifeboat coverage`: nothing that holds data is forgotten unseen.
+
+use std::fs;
+use std::path::Path;
+
+use serde_json::Value;
+
+use crate::support::{Site, run};
+
+/// Of each thing: its kind, its name, whether it is covered, whether it was drilled.
+fn things(summary: &Value) -> Vec<(String, String, bool, bool)> {
+    let text = |thing: &Value, key: &str| thing[key].as_str().unwrap().to_owned();
+    let is = |thing: &Value, key: &str| thing[key].as_bool().unwrap();
+    let thing = |one: &Value| (text(one, "kind"), text(one, "name"), is(one, "covered"), is(one, "drilled"));
+    summary["things"].as_array().unwrap().iter().map(thing).collect()
+}
+
+#[test]
+fn what_compose_files_and_folders_show_is_listed_and_what_is_uncovered_is_exit_code_3() {
+    let site = Site::initialised();
+    let compose = "name: shop\nservices:\n  web: {image: x, volumes: ['up:/up', './conf:/conf']}\nvolumes: {up: {}}\n";
+    fs::write(site.data().join("compose.yaml"), compose).unwrap();
+    fs::create_dir(site.data().join("conf")).unwrap();
+    fs::write(site.data().join("conf/a"), "a").unwrap();
+    rusqlite::Connection::open(site.data().join("conf/x.db")).unwrap().execute_batch("CREATE TABLE t (a)").unwrap();
+    let nowhere = format!("unix://{}", site.path("no.sock").display());
+    let coverage = |arguments: &[&str]| run(site.lifeboat_command(arguments).env("DOCKER_HOST", &nowhere));
+    site.configure("compose: { compose: { files: data } }\ndb: { sqlite: { paths: data } }");
+    let ran = coverage(&["coverage"]).exits(3);
+    let path = |name: &str| site.data().join(name).canonicalize().unwrap().display().to_string();
+    ran.says(["NOT covered: volume shop_up (used by service web of shop)", "no container engine answers"]);
+    let summary = coverage(&["coverage", "--json"]).exits(3).summary();
+    let thing = |kind: &str, name: &str, covered, drilled| (kind.to_owned(), name.to_owned(), covered, drilled);
+    let expected = |drilled| {
+        [
+            thing("volume", "shop_up", false, false),
+            thing("bind", &path("conf"), false, false),
+            thing("compose-file", &path("compose.yaml"), true, drilled),
+            thing("database", &path("conf/x.db"), true, drilled),
+        ]
+    };
+    assert_eq!(things(&summary), expected(false));
+    assert_eq!((&summary["uncovered"], &summary["undrilled"]), (&2.into(), &2.into()));
+    site.backup();
+    assert_eq!(things(&coverage(&["coverage", "--json"]).exits(3).summary()), expected(false));
+    site.lifeboat(["drill"]).ok();
+    assert_eq!(things(&coverage(&["coverage", "--json"]).exits(3).summary()), expected(true));
+    // What is captured as files is covered, too; a volume may be left to a folder of the host.
+    site.configure("all: { files: { paths: data } }");
+    fs::write(site.data().join("compose.yaml"), compose.replace("'up:/up', ", "")).unwrap();
+    let summary = coverage(&["coverage", "--json"]).ok().summary();
+    assert_eq!((&summary["status"], &summary["uncovered"]), (&"ok".into(), &0.into()));
+}
+
+#[test]
+fn what_the_engine_knows_is_listed() {
+    let Some(server) = servers::docker() else { return };
+    let site = Site::initialised();
+    let (mine, other, container) = (server.name(), server.name(), server.name());
+    let bind = format!("{}:/bind:ro", site.data().display());
+    let (of_mine, of_other) = (format!("{mine}:/mine"), format!("{other}:/other"));
+    server.run(&container, &["-v", &of_mine, "-v", &of_other, "-v", &bind, "-v", "/dev/null:/null"]);
+    server.docker(&["exec", &container, "touch", "/mine/a"]);
+    let coverage = || {
+        let ran = run(site.lifeboat_command(["coverage", "--json"]).env("DOCKER_HOST", server.host())).exits(3);
+        // Other tests use the engine as well.
+        let own = [&mine, &other, &site.data().display().to_string()].map(Clone::clone);
+        things(&ran.summary()).into_iter().filter(|thing| own.contains(&thing.1)).collect::<Vec<_>>()
+    };
+    site.configure(&format!(
+        "mine: {{ volume: {{ name: {mine} }} }}\nmore: {{ container-files: {{ container: {container}, paths: /bind }} }}"
+    ));
+    let is = |name: &str, drilled| coverage().contains(&("volume".to_owned(), name.to_owned(), name == mine, drilled));
+    assert!(is(&mine, false) && is(&other, false), "{:?}", coverage());
+    let data = site.data().display().to_string();
+    assert!(coverage().contains(&("bind".to_owned(), data, true, false)), "{:?}", coverage());
+    assert!(coverage().iter().all(|thing| thing.1 != "/dev/null") && Path::new("/dev/null").exists());
+    fs::write(site.data().join("x"), "x").unwrap();
+    let backup = |arguments: &[&str]| run(site.lifeboat_command(arguments).env("DOCKER_HOST", server.host())).ok();
+    backup(&["backup"]);
+    backup(&["drill"]);
+    assert!(is(&mine, true), "{:?}", coverage());
+}
