@@ -119,22 +119,22 @@ pub fn holds_repository(storage: &dyn Storage) -> Result<bool, Fault> {
 }
 
 /// What sources need besides their settings.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub struct Around<'a> {
     /// The folder of the configuration, in which commands run.
     pub folder: &'a Path,
-    /// Where it is noted which containers are halted.
-    pub state_dir: &'a Path,
+    /// Where it is noted which containers are halted. All sources share it, since they may share containers.
+    pub halts: Halts,
     pub environment: &'a Environment,
 }
 
 impl<'a> Around<'a> {
     /// What is around every source of a configuration.
     pub fn of(settings: &'a Settings, environment: &'a Environment) -> Self {
-        Self { folder: settings.folder(), state_dir: &settings.state_dir, environment }
+        Self { folder: settings.folder(), halts: Halts::below(&settings.state_dir), environment }
     }
 
-    fn engine(self) -> EngineAddress {
+    fn engine(&self) -> EngineAddress {
         EngineAddress::of(self.environment.variables())
     }
 }
@@ -187,7 +187,7 @@ pub fn sources(stack: &StackSettings, only: &[String], around: Around<'_>) -> Re
     chosen
         .into_iter()
         .map(|settings| {
-            let source = source(&settings.kind, around).map_err(|error| in_source(&settings.name, error))?;
+            let source = source(&settings.kind, &around).map_err(|error| in_source(&settings.name, error))?;
             Ok(NamedSource { name: settings.name.clone(), source })
         })
         .collect()
@@ -199,7 +199,7 @@ fn in_source(name: &str, error: SourceError) -> Fault {
     fault
 }
 
-fn source(kind: &SourceKind, around: Around<'_>) -> Result<Box<dyn Source>, SourceError> {
+fn source(kind: &SourceKind, around: &Around<'_>) -> Result<Box<dyn Source>, SourceError> {
     Ok(match kind.clone() {
         SourceKind::Files(files) => Box::new(FilesSource::new(FilesOptions {
             paths: files.paths,
@@ -240,7 +240,7 @@ fn source(kind: &SourceKind, around: Around<'_>) -> Result<Box<dyn Source>, Sour
                 HaltSettings::Pause => Halt::Pause,
             }),
             engine: around.engine(),
-            halts: Halts::below(around.state_dir),
+            halts: around.halts.clone(),
         })),
         SourceKind::ContainerFiles(files) => Box::new(ContainerFilesSource::new(ContainerFilesOptions {
             container: container_name(files.of),

@@ -4,10 +4,12 @@
 //! the next one finds the note and puts the container right. Whoever holds a container halted holds a lock on its note,
 //! which the kernel releases however the process ends: no other run starts a container that is halted for a reason.
 
+use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -58,10 +60,16 @@ impl Halt {
 #[derive(Clone, Debug)]
 pub struct Halts {
     folder: PathBuf,
+    /// What this process holds halted, by the containers' ids: two sources may want the same container halted, and it
+    /// goes on after the last of them.
+    held: Arc<Mutex<BTreeMap<String, Weak<Held>>>>,
 }
 
-/// A container that is halted, for as long as this lives. [`Halted::resume`] lets it go on and says whether that worked.
-pub struct Halted {
+/// A container that is halted, for as long as one of these lives. [`Halted::resume`] says whether letting it go on worked.
+pub struct Halted(Arc<Held>);
+
+/// A container that is halted.
+struct Held {
     socket: PathBuf,
     container: Container,
     halt: Halt,
@@ -89,10 +97,10 @@ pub struct PutRight {
 impl Halts {
     /// The notes below the state folder.
     pub fn below(state: &Path) -> Self {
-        Self { folder: state.join("halted") }
+        Self { folder: state.join("halted"), held: Arc::default() }
     }
 
-    /// Halts a container that runs. `None` where it does not run, so that nothing is to be done and nothing to be undone.
+    /// Halts a container that runs, or holds one that these notes halted already. `None` where it does not run, so that nothing is to be done and nothing to be undone.
     pub fn halt(
         &self,
         containers: &Containers,
@@ -100,6 +108,10 @@ impl Halts {
         halt: Halt,
         clock: &dyn Clock,
     ) -> Result<Option<Halted>, SourceError> {
+        let mut all = self.held.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        if let Some(held) = all.get(&container.id).and_then(Weak::upgrade) {
+            return Ok(Some(Halted(held)));
+        }
         if container.state != ContainerState::Running {
             return Ok(None);
         }
@@ -115,13 +127,15 @@ impl Halts {
             "at": clock.now().to_string(), "grace_s": grace_s,
         });
         let note = self.write(container, &text)?;
-        let mut halted = Halted { socket, container: container.clone(), halt, note: Some(note), is_halted: false };
+        let mut held = Held { socket, container: container.clone(), halt, note: Some(note), is_halted: false };
         match halt {
             Halt::Stop => steady.stop(&container.id)?,
             Halt::Pause => steady.pause(&container.id)?,
         }
-        halted.is_halted = true;
-        Ok(Some(halted))
+        held.is_halted = true;
+        let held = Arc::new(held);
+        all.insert(container.id.clone(), Arc::downgrade(&held));
+        Ok(Some(Halted(held)))
     }
 
     /// Lets every container go on that an earlier run halted and that no run holds any more.
@@ -268,14 +282,17 @@ fn resume(containers: &Containers, id: &str) -> Result<Option<String>, SourceErr
 impl Halted {
     /// The container's name.
     pub fn name(&self) -> &str {
-        &self.container.name
+        &self.0.container.name
     }
 
+    /// Lets the container go on, unless another source still holds it.
+    pub fn resume(self) -> Result<(), SourceError> {
+        Arc::into_inner(self.0).map_or(Ok(()), |mut held| held.go_on())
+    }
+}
+
+impl Held {
     /// Lets the container go on, and removes the note.
-    pub fn resume(mut self) -> Result<(), SourceError> {
-        self.go_on()
-    }
-
     fn go_on(&mut self) -> Result<(), SourceError> {
         let Some(note) = self.note.take() else { return Ok(()) };
         let name = &self.container.name;
@@ -293,7 +310,7 @@ impl Halted {
     }
 }
 
-impl Drop for Halted {
+impl Drop for Held {
     /// For a run that fails. What goes wrong here is left to the note, which stands until the next run.
     fn drop(&mut self) {
         let _ = self.go_on();

@@ -188,3 +188,25 @@ fn a_container_that_is_still_being_stopped_for_a_run_that_was_killed_is_waited_f
     });
     assert_eq!(server.state(&name), "running");
 }
+
+#[test]
+fn a_container_that_two_sources_want_halted_goes_on_after_the_last_of_them() {
+    let Some(server) = servers::docker() else { return };
+    let state = tempfile::tempdir().unwrap();
+    let halts = Halts::below(state.path());
+    let containers = open(server);
+    let name = server.name();
+    server.run(&name, &[]);
+    let halt =
+        || halts.clone().halt(&containers, &named(&containers, &name), Halt::Pause, &SystemClock).unwrap().unwrap();
+    let (first, second) = (halt(), halt());
+    first.resume().unwrap();
+    assert_eq!(server.state(&name), "paused");
+    second.resume().unwrap();
+    assert_eq!(server.state(&name), "running");
+    // Held no more, it is halted anew.
+    let third = halt();
+    assert_eq!(server.state(&name), "paused");
+    third.resume().unwrap();
+    assert_eq!(server.state(&name), "running");
+}
