@@ -43,6 +43,8 @@ pub struct Each<'a> {
     pub opened: Vec<Opened<'a>>,
     /// Those that could not.
     pub faults: Vec<(&'a CopySettings, Fault)>,
+    /// Those that could, and failed afterwards.
+    pub failed: Vec<(&'a CopySettings, Fault)>,
 }
 
 /// A copy that was opened.
@@ -212,7 +214,7 @@ impl App {
 
     /// Opens all of `copies` that can be opened, at least one. The others are passed over and named.
     pub fn open_all<'a>(&self, copies: &[&'a CopySettings]) -> Result<Vec<Opened<'a>>, Fault> {
-        let Each { opened, faults } = self.open_each(copies)?;
+        let Each { opened, faults, .. } = self.open_each(copies)?;
         if opened.is_empty() {
             return Err(self.none_opened(faults));
         }

@@ -152,7 +152,7 @@ fn known(app: &App, looks: &[&Look<'_>], stack: &StackSettings) -> Vec<CopyKnown
             damaged: seen.map_or_else(Vec::new, |seen| seen.damaged.clone()),
             glance: seen.map_or_else(Glance::default, |seen| seen.glance),
             lost: seen.map_or_else(Vec::new, |seen| seen.lost.clone()),
-            check: state.last_check(&copy.name),
+            check: state.last_check(copy),
             keeps_archives: copy.archives().is_some(),
             last_seen: state.last_seen(copy).map(|seen| seen.at),
             snapshots: held.into_iter().flat_map(|held| &held.snapshots).map(|(id, _)| *id).collect(),

@@ -4,11 +4,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, PoisonError};
 
+use archive::ArchiveName;
 use operations::archives::{self as archiving, ArchiveCopy};
 use operations::config::{CopySettings, StackSettings};
 use operations::status::CopyFault;
 use operations::sync::{self, Member};
-use operations::{Fault, FaultKind};
+use operations::{Fault, FaultKind, snapshots};
 use repository::format::snapshot::Snapshot;
 use repository::sync::{Incomplete, Synced};
 use repository::{Clock as _, Error, Id};
@@ -131,6 +132,16 @@ impl<'a> Step<'a> {
     ) -> Result<BTreeMap<String, CopyReport>, Fault> {
         let (members, mut reports) = self.members(each);
         reports.retain(|name, _| is_asked(name));
+        let has_archives =
+            self.app.settings.copies.iter().any(|copy| copy.archives().is_some() && is_asked(&copy.name));
+        if let ([only], false) = (&members[..], has_archives) {
+            // Nobody has anything that it lacks: nothing need be asked.
+            if is_asked(&only.settings.name) {
+                reports.insert(only.settings.name.clone(), CopyReport::of(Synced::default(), None));
+            }
+            reports.iter().for_each(|(name, report)| self.say(name, report));
+            return Ok(reports);
+        }
         let all = sync::union(&self.app.cx(), &members)?;
         let targets: Vec<(usize, Vec<Id>)> = members
             .iter()
@@ -183,6 +194,10 @@ impl<'a> Step<'a> {
             };
             let (snapshots, packs) = (count(plan.snapshots.len() as u64, "snapshot"), count(plan.packs as u64, "pack"));
             self.app.output().text(format!("copy {name}: would bring {snapshots}, {} in {packs}", bytes(plan.bytes)));
+            if !plan.incomplete.is_empty() {
+                let synced = Synced { incomplete: plan.incomplete.clone(), ..Synced::default() };
+                reports.insert(name.clone(), CopyReport::of(synced, None));
+            }
             let ids: Vec<&Id> = plan.snapshots.iter().map(|(id, _)| id).collect();
             plans.insert(
                 name.clone(),
@@ -211,7 +226,7 @@ impl<'a> Step<'a> {
         // Those that nothing can be brought to, as `take` would find them.
         for (name, report) in &reports {
             self.say(name, report);
-            plans.insert(name.clone(), json!(report));
+            plans.entry(name.clone()).or_insert_with(|| json!(report));
         }
         let outcome = outcome(reports.values());
         let status = if outcome == Outcome::Ok { "ok" } else { "partial" };
@@ -229,9 +244,8 @@ impl<'a> Step<'a> {
         let mut reports = BTreeMap::new();
         for copy in self.app.settings.copies.iter().filter(|copy| self.goes_to(copy) && is_asked(&copy.name)) {
             let Some(settings) = copy.archives() else { continue };
-            let opened = archives::open(self.app, copy, settings);
-            let report = match opened.and_then(|open| self.write_to(&open, members, all)) {
-                Ok(report) => report,
+            let report = match archives::open(self.app, copy, settings) {
+                Ok(open) => self.write_to(&open, members, all).or_else(unless_cancelled)?,
                 Err(fault) if fault.kind == FaultKind::Cancelled => return Err(fault),
                 Err(fault) => unopened(copy, fault),
             };
@@ -279,7 +293,15 @@ impl<'a> Step<'a> {
     }
 
     fn wanted_archives(&self, copy: &CopySettings, all: &[(Id, Snapshot)]) -> Vec<(Id, Snapshot)> {
-        let wanted = self.wanted(copy, all);
+        // The names of archives tell nothing of what was left out, so `forget` cannot go by it there; no more may this, or
+        // what one removes the other would bring back.
+        let as_named = |(id, snapshot): &(Id, Snapshot)| (*id, snapshots::without_partial_tag(snapshot));
+        let mut wanted = self.wanted(copy, &all.iter().map(as_named).collect::<Vec<_>>());
+        // What is damaged is mended for as long as it is there.
+        wanted.extend(self.rewritten.iter().filter_map(|path| {
+            let name = path.rsplit_once('/').map_or(&**path, |(_, name)| name);
+            Some(name.parse::<ArchiveName>().ok()?.snapshot)
+        }));
         // What belongs to no stack was made by other programs, and has no name there.
         let is_wanted = |(id, snapshot): &&(Id, Snapshot)| wanted.contains(id) && snapshot.stack().is_some();
         all.iter().filter(is_wanted).cloned().collect()
@@ -291,6 +313,7 @@ impl<'a> Step<'a> {
         for (copy, fault) in each.faults {
             reports.insert(copy.name.clone(), unopened(copy, fault));
         }
+        reports.extend(each.failed.into_iter().map(|(copy, fault)| (copy.name.clone(), failed(fault))));
         let mut members: Vec<Member<'b>> = Vec::new();
         for opened in each.opened {
             let member = Member { settings: opened.copy, repository: opened.repository };
@@ -349,6 +372,10 @@ fn unopened(copy: &CopySettings, fault: Fault) -> CopyReport {
     let fault = CopyFault::from(fault);
     let status = if copy.removable && fault.is_absence() { CopyStatus::Absent } else { CopyStatus::Failed };
     CopyReport { status, ..failed(fault) }
+}
+
+fn unless_cancelled(fault: Fault) -> Result<CopyReport, Fault> {
+    if fault.kind == FaultKind::Cancelled { Err(fault) } else { Ok(failed(fault)) }
 }
 
 fn failed(fault: impl Into<CopyFault>) -> CopyReport {

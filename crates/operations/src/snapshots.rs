@@ -231,6 +231,13 @@ pub fn is_partial(snapshot: &Snapshot) -> bool {
     has_tag(&snapshot.tags, PARTIAL_TAG)
 }
 
+/// The snapshot, as if nothing had been left out of it.
+pub fn without_partial_tag(snapshot: &Snapshot) -> Snapshot {
+    let mut snapshot = snapshot.clone();
+    snapshot.tags.retain(|tag| tag != PARTIAL_TAG);
+    snapshot
+}
+
 pub(crate) fn has_tag(tags: &[String], tag: &str) -> bool {
     tags.iter().any(|own| own == tag)
 }

@@ -76,19 +76,22 @@ impl State {
     }
 
     /// Remembers a check. What a reading of every byte found is not taken back by a check that read less, be it good or bad.
-    pub fn save_check(&self, copy: &str, check: &LastCheck) -> Result<(), Fault> {
-        let before = self.last_check(copy).filter(|_| !check.read_data);
-        if check.failure.is_none() && before.as_ref().is_some_and(|before| before.failure.is_some() && before.read_data)
-        {
+    pub fn save_check(&self, copy: &CopySettings, check: &LastCheck) -> Result<(), Fault> {
+        self.save_check_of(&in_place(copy), check)
+    }
+
+    fn save_check_of(&self, place: &str, check: &LastCheck) -> Result<(), Fault> {
+        let before = self.load::<LastCheck>("last-check", place).filter(|_| !check.read_data);
+        if before.as_ref().is_some_and(|before| before.failure.is_some() && before.read_data) {
             return Ok(());
         }
         let proven = check.proven.or(before.and_then(|before| before.proven));
-        self.save("last-check", copy, &LastCheck { proven, ..check.clone() })
+        self.save("last-check", place, &LastCheck { proven, ..check.clone() })
     }
 
     /// The last check of `copy` that tells something. `None` where none is known.
-    pub fn last_check(&self, copy: &str) -> Option<LastCheck> {
-        self.load("last-check", copy)
+    pub fn last_check(&self, copy: &CopySettings) -> Option<LastCheck> {
+        self.load("last-check", &in_place(copy))
     }
 
     /// Remembers that a copy was there.
@@ -164,14 +167,15 @@ mod tests {
         let state = State::below(folder.path(), Path::new("/lifeboat.yaml"));
         let at = "2026-03-01T12:00:00Z".parse().unwrap();
         let check = |read_data, failure: Option<&str>| {
-            state.save_check("nas", &LastCheck::new(at, read_data, failure.map(str::to_owned))).unwrap();
-            state.last_check("nas").unwrap().failure
+            state.save_check_of("nas", &LastCheck::new(at, read_data, failure.map(str::to_owned))).unwrap();
+            state.load::<LastCheck>("last-check", "nas").unwrap().failure
         };
-        let proven = || state.last_check("nas").unwrap().proven;
+        let proven = || state.load::<LastCheck>("last-check", "nas").unwrap().proven;
         assert_eq!(check(false, Some("a pack is gone")).as_deref(), Some("a pack is gone"));
         assert_eq!(check(false, None), None);
         assert_eq!(check(true, Some("a bit is wrong")).as_deref(), Some("a bit is wrong"));
         assert_eq!(check(false, None).as_deref(), Some("a bit is wrong"));
+        assert_eq!(check(false, Some("a pack is gone")).as_deref(), Some("a bit is wrong"), "it is still there");
         assert_eq!(proven(), None);
         assert_eq!(check(true, None), None);
         assert_eq!((check(false, None), proven()), (None, Some(at)), "it was read the day before");

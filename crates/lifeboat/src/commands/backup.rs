@@ -73,11 +73,12 @@ fn take(app: &App, stack: &StackSettings, only: &[String], tags: &[String]) -> R
     only.iter().try_for_each(|name| stack.source(name).map(drop))?;
     let sources = app.sources(stack, &[])?;
     let copies = app.repositories(None, Some(stack))?;
+    // It may be what brings a copy into reach.
+    run_before(app, stack)?;
     let mut each = app.open_each_cached(&copies)?;
     if each.opened.is_empty() {
         return Err(app.none_opened(each.faults));
     }
-    run_before(app, stack)?;
     let job = StackBackup {
         stack: &stack.name,
         sources: &sources,
@@ -92,7 +93,10 @@ fn take(app: &App, stack: &StackSettings, only: &[String], tags: &[String]) -> R
     // Also the one that was written: it may have been away while the others got a snapshot.
     let stepped = Step::of(app, &[stack]).take(each, |_| true, |name| under_way.settle(app, name));
     under_way.finish(app);
-    let copies = stepped?;
+    let copies = stepped.inspect_err(|_| {
+        let id = report.snapshot.short();
+        complain(&format!("snapshot {id} is complete in copy {written_to}; the others were not brought into step"));
+    })?;
     let duration_s = clock.now().duration_since(started).as_secs_f64();
     let summary = Summary::new(&report, &stack.name, &written_to, &copies, started, duration_s);
     app.output().summary(&summary);
@@ -123,12 +127,13 @@ fn write(app: &App, each: &mut Each<'_>, job: &StackBackup<'_>) -> Result<(Backu
                 under_way.finish(app);
                 let is_place = matches!(error, repository::Error::Storage(_));
                 let fault = Fault::from(error);
-                if !is_place || others.is_empty() {
-                    return Err(fault);
-                }
+                // A repository of its own is none of its copies.
+                let next = others.iter().position(|other| other.repository.is_copy_of(&first.repository));
+                let Some(next) = next.filter(|_| is_place) else { return Err(fault) };
                 let failed = each.opened.remove(0);
+                each.opened[..=next].rotate_right(1);
                 complain(&format!("copy {} failed: {}; the next copy is written", failed.copy.name, fault.text()));
-                each.faults.push((failed.copy, fault));
+                each.failed.push((failed.copy, fault));
             }
         }
     }

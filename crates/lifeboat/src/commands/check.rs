@@ -44,7 +44,7 @@ fn check_archives(app: &App, open: &OpenArchives<'_>, read_data: bool) -> Result
     let failure = damaged.first().map(|first| format!("{}: {}", first.path, first.what));
     let is_ok = failure.is_none();
     let check = LastCheck::new(app.run.clock.now(), read_data, failure);
-    if let Err(fault) = app.state().save_check(name, &check) {
+    if let Err(fault) = app.state().save_check(open.copy, &check) {
         complain(&format!("what it found cannot be kept for `lifeboat status`: {}", fault.text()));
     }
     output.summary(json!({
@@ -83,7 +83,7 @@ fn check_one(app: &App, copy: &CopySettings, arguments: &arguments::Check) -> Re
         if total > 1 { format!("{first}, and {} more", total - 1) } else { first }
     });
     let check = LastCheck::new(app.run.clock.now(), read_data == ReadData::All, failure);
-    if let Err(fault) = app.state().save_check(&copy.name, &check) {
+    if let Err(fault) = app.state().save_check(copy, &check) {
         complain(&format!("what it found cannot be kept for `lifeboat status`: {}", fault.text()));
     }
     Ok(if report.is_ok() { Outcome::Ok } else { Outcome::Bad })

@@ -15,7 +15,7 @@ use super::for_each;
 use crate::app::{App, Opened};
 use crate::archives::{self, OpenArchives};
 use crate::arguments;
-use crate::output::{Outcome, bytes, count};
+use crate::output::{Outcome, bytes, complain, count};
 use crate::step::{self, Brought, Step};
 use crate::wiring;
 
@@ -42,8 +42,7 @@ pub fn run(app: &App, arguments: &arguments::Heal) -> Result<Outcome, Fault> {
         }
         say(app, copy, &healed, !givers.is_empty());
         if arguments.read_data && healed.is_whole() {
-            // It would only show an old failure longer than needed.
-            let _ = app.state().save_check(&copy.name, &LastCheck::new(app.run.clock.now(), true, None));
+            remember(app, copy, true, None);
         }
         Ok(if healed.is_whole() { Outcome::Ok } else { Outcome::Partial })
     })
@@ -60,7 +59,12 @@ fn heal_archives(app: &App, open: &OpenArchives<'_>, read_data: bool) -> Result<
     let step = Step::of(app, &stacks).rewriting(paths.clone());
     let reports = step.take(each, |asked| asked == name, |_| Brought::default())?;
     let held = archives::open(app, open.copy, open.settings)?.contents.snapshots;
-    let left = self::damaged(app, open, &archiving::part_of(&held, |path| paths.contains(path)), read_data)?;
+    let suspects = archiving::part_of(&held, |path| paths.contains(path));
+    let still = self::damaged(app, open, &suspects, read_data)?;
+    let is_there =
+        |path: &str| suspects.iter().flat_map(|held| held.archives.values()).any(|object| object.path == path);
+    let is_left = |path: &str| !is_there(path) || still.iter().any(|still| still.path == path);
+    let left: Vec<&Damaged> = damaged.iter().filter(|damaged| is_left(&damaged.path)).collect();
     let lacking: usize = reports.values().map(|report| report.synced.incomplete.len()).sum();
     let is_whole = left.is_empty() && step::outcome(reports.values()) == Outcome::Ok;
     let output = app.output();
@@ -83,11 +87,19 @@ fn heal_archives(app: &App, open: &OpenArchives<'_>, read_data: bool) -> Result<
             "  what is damaged is kept until a repository gives it anew: bring one that has its snapshot into reach",
         );
     }
-    if is_whole && (read_data || !damaged.is_empty()) {
-        // It would only show an old failure longer than needed.
-        let _ = app.state().save_check(name, &LastCheck::new(app.run.clock.now(), read_data, None));
+    let failure = left.first().map(|left| format!("{}: {}", left.path, left.what));
+    if failure.is_some() || (is_whole && (read_data || !damaged.is_empty())) {
+        remember(app, open.copy, read_data, failure);
     }
     Ok(if is_whole { Outcome::Ok } else { Outcome::Partial })
+}
+
+/// Keeps what was found for `lifeboat status`.
+fn remember(app: &App, copy: &CopySettings, read_data: bool, failure: Option<String>) {
+    let check = LastCheck::new(app.run.clock.now(), read_data, failure);
+    if let Err(fault) = app.state().save_check(copy, &check) {
+        complain(&format!("what it found cannot be kept for `lifeboat status`: {}", fault.text()));
+    }
 }
 
 fn damaged(app: &App, open: &OpenArchives<'_>, held: &[Archived], read_data: bool) -> Result<Vec<Damaged>, Fault> {

@@ -9,7 +9,6 @@ use archive::{ArchiveName, Identities};
 use connectors::storage::LocalStorage;
 use operations::config::{ArchiveKey, ArchiveSettings, SecretSource, Settings};
 use operations::manifest::{MANIFEST_NAME, Manifest};
-use operations::restore::check_target;
 use operations::{Fault, FaultKind};
 use repository::Clock as _;
 use repository::restore::Options;
@@ -40,7 +39,11 @@ pub fn run(run: Run, name: &str, arguments: &arguments::Restore) -> Result<Outco
     let Found { place, object, .. } = &found;
     let file_name = object.path.rsplit_once('/').map_or(&*object.path, |(_, file_name)| file_name);
     if let Ok(name) = file_name.parse::<ArchiveName>() {
-        check_target(&target.join(&name.source))?;
+        let folder = target.join(&name.source);
+        if std::fs::symlink_metadata(&folder).is_ok() {
+            let what = format!("{} is there already", folder.display());
+            return Err(Fault::new(FaultKind::Usage, what).with_hint("name another folder with --to, or remove it"));
+        }
     }
     if arguments.dry_run {
         let size = bytes(object.bytes);
@@ -66,6 +69,9 @@ fn refuse_flags_of_snapshots(arguments: &arguments::Restore) -> Result<(), Fault
         ("--keep-damaged", arguments.keep_damaged),
         ("--copy", arguments.copy.is_some()),
         ("--stack", arguments.stack.is_some()),
+        ("--database", !arguments.couch_files.database.is_empty()),
+        ("--rename-node", !arguments.couch_files.rename_node.is_empty()),
+        ("--couchdb-version", arguments.couch_files.couchdb_version.is_some()),
     ];
     match given.iter().find(|(_, is_given)| *is_given) {
         Some((flag, _)) => {

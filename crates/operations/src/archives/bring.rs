@@ -170,11 +170,9 @@ fn one(
         let mut sink = ArchiveSink::create(to.place, &path, record.tree.bytes, cx.cancel)?;
         let job = archive::write::Job { repository, index, tree: &snapshot.tree, preface: MANIFEST_NAME, source };
         let written = archive::write::write(cx, &job, to.recipients, &mut sink)?;
-        // What an interrupted run left there, or damage, of which much may still be readable: it goes when there is better.
-        // Where nothing may be deleted, the end of writing says whether it may be replaced.
-        for stale in [seal::path(&path), path.clone()] {
-            let _ = to.place.delete(&stale);
-        }
+        // What an interrupted run left there, or damage, of which much may still be readable, stays until this takes its
+        // place. An old seal must not stand beside it. Where nothing may be deleted, the end of writing says so.
+        let _ = to.place.delete(&seal::path(&path));
         sink.finish()?;
         put(cx, to.place, &seal::path(&path), seal::text(&name, &written).as_bytes())?;
         brought.bytes += written.bytes;

@@ -63,15 +63,30 @@ pub fn breach(
         let read = match std::io::Read::read(&mut reader, &mut buffer).map_err(of_place) {
             Ok(0) => break,
             Ok(read) => read,
-            Err(Error::Storage(StorageError::Permanent { what, .. })) => {
-                return Ok(Some(format!("it cannot be read: {what}")));
-            }
+            Err(Error::Storage(error)) => return unreadable(cx, place, object, error).map(Some),
             Err(error) => return Err(error),
         };
         cx.events.emit(repository::Event::Bytes(read as u64));
         hash.update(&buffer[..read]);
     }
     Ok((hex(&hash.finalize()) != sum).then(|| "its bytes are not those that were written".to_owned()))
+}
+
+/// What to say of an archive that cannot be read, where its place still answers about it: then the failure is the archive's
+/// own, as a dead sector is.
+fn unreadable(
+    cx: &RunCx<'_>,
+    place: &dyn ArchivePlace,
+    object: &StoredArchive,
+    error: StorageError,
+) -> Result<String, Error> {
+    match &error {
+        StorageError::Permanent { what, .. } => Ok(format!("it cannot be read: {what}")),
+        StorageError::Transient { what, .. } if !cx.cancel.is_cancelled() && place.modified(&object.path).is_ok() => {
+            Ok(format!("it cannot be read: {what}"))
+        }
+        _ => Err(error.into()),
+    }
 }
 
 /// What the place said, out of a stream's error.
@@ -92,7 +107,64 @@ fn parse(text: &str) -> Option<(&str, u64)> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use jiff::Timestamp;
+    use repository::storage::archives::{ArchiveWriter, MemoryArchives};
+
     use super::*;
+    use crate::memory::Memory;
+
+    /// Answers about its archives and cannot read them, or is away.
+    struct Failing {
+        inner: MemoryArchives,
+        is_away: AtomicBool,
+    }
+
+    impl Failing {
+        fn broken<T>(&self) -> Result<T, StorageError> {
+            Err(StorageError::Transient { location: self.location(), what: "no answer".to_owned() })
+        }
+    }
+
+    impl ArchivePlace for Failing {
+        fn location(&self) -> String {
+            self.inner.location()
+        }
+
+        fn list(&self, folder: &str) -> Result<Vec<StoredArchive>, StorageError> {
+            self.inner.list(folder)
+        }
+
+        fn create(&self, path: &str) -> Result<Box<dyn ArchiveWriter + '_>, StorageError> {
+            self.inner.create(path)
+        }
+
+        fn read(&self, path: &str, range: std::ops::Range<u64>) -> Result<Vec<u8>, StorageError> {
+            if path.ends_with(EXTENSION) { self.inner.read(path, range) } else { self.broken() }
+        }
+
+        fn modified(&self, _: &str) -> Result<Option<Timestamp>, StorageError> {
+            if self.is_away.load(Ordering::Relaxed) { self.broken() } else { Ok(None) }
+        }
+
+        fn delete(&self, path: &str) -> Result<(), StorageError> {
+            self.inner.delete(path)
+        }
+    }
+
+    #[test]
+    fn an_archive_that_alone_cannot_be_read_is_damaged_and_a_place_that_is_away_is_not() {
+        let place = Failing { inner: MemoryArchives::default(), is_away: AtomicBool::new(false) };
+        let object = StoredArchive { path: "x/a.tar.zst.age".to_owned(), bytes: 7 };
+        place.inner.objects().insert(path(&object.path), text_of("a.tar.zst.age", &[0; 32], 7).into_bytes());
+        let memory = Memory::new();
+        assert_eq!(breach(&memory.cx(), &place, &object, false).unwrap(), None);
+        let found = breach(&memory.cx(), &place, &object, true).unwrap();
+        assert_eq!(found.as_deref(), Some("it cannot be read: no answer"));
+        place.is_away.store(true, Ordering::Relaxed);
+        assert!(breach(&memory.cx(), &place, &object, true).is_err());
+    }
 
     #[test]
     fn a_seal_is_read_back_and_nothing_else_is_one() {

@@ -53,7 +53,7 @@ pub trait ArchiveWriter {
     /// Adds bytes: equally many each time but the last, since some servers want parts of one size.
     fn write(&mut self, part: Vec<u8>) -> Result<(), StorageError>;
 
-    /// Makes the object durable and seen, whole.
+    /// Makes the object durable and seen, whole, in the place of the one that has its name.
     fn finish(self: Box<Self>) -> Result<(), StorageError>;
 }
 

@@ -57,7 +57,11 @@ pub fn archives(place: &dyn ArchivePlace) {
     let sink = write("cht/2026/a~b.age", &large);
     assert_eq!(listed(""), [], "an object that is not finished");
     assert_eq!(done("finish", sink.finish()), large.len() as u64);
-    done("finish", write("cht/small", b"text").finish());
+    let sink = write("cht/small", b"what was there before");
+    done("finish", sink.finish());
+    let sink = write("cht/small", b"text");
+    assert_eq!(done("read", place.read("cht/small", 0..4)), b"what", "it stays until the new one is whole");
+    done("finish", sink.finish());
     done("finish", write("chtx/empty", b"").finish());
     drop(write("cht/given up", &large));
     let (first, small) = (object("cht/2026/a~b.age", large.len()), object("cht/small", 4));

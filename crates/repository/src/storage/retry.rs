@@ -176,15 +176,7 @@ impl ArchivePlace for RetryArchives {
     }
 
     fn read(&self, path: &str, range: Range<u64>) -> Result<Vec<u8>, StorageError> {
-        match self.attempts.until_answered(|_| self.inner.read(path, range.clone())) {
-            // The place knows the object, so the failure is the object's own, as that of a dead sector.
-            Err(StorageError::Transient { location, what })
-                if !self.attempts.cancel.is_cancelled() && self.inner.modified(path).is_ok() =>
-            {
-                Err(StorageError::Permanent { location, what })
-            }
-            answer => answer,
-        }
+        self.attempts.until_answered(|_| self.inner.read(path, range.clone()))
     }
 
     fn modified(&self, path: &str) -> Result<Option<Timestamp>, StorageError> {

@@ -102,14 +102,7 @@ impl Writer<'_> {
         // Closed first, since some network file systems do not rename an open file.
         drop(file);
         self.storage.check_root()?;
-        // A second name, not a new one, overwrites nothing; the first goes with this writer. Where there are no second
-        // names, nobody else is likely to write the same archive in this moment.
-        match fs::hard_link(&self.temp, &self.path) {
-            // Another process writes the same archive; its seal is not ours.
-            Err(error) if error.kind() == ErrorKind::AlreadyExists => return Err(error),
-            Err(_) => fs::rename(&self.temp, &self.path)?,
-            Ok(()) => {}
-        }
+        fs::rename(&self.temp, &self.path)?;
         if let Some(folder) = self.path.parent() {
             File::open(folder)?.sync_all()?;
             sweep(folder, written.mtime());

@@ -121,6 +121,8 @@ impl Upload<'_> {
             let sent = self.sent;
             return Err(lasting(format!("the server kept {kept} of {sent} bytes: it takes no upload of unknown size")));
         }
+        // The new one is whole by now, and some servers give no name that is taken.
+        operator.delete(&self.path).await?;
         operator.rename(&self.temp, &self.path).await?;
         self.is_named = true;
         Ok(())

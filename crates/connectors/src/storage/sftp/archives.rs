@@ -10,7 +10,7 @@ use repository::storage::archives::{ArchivePlace, ArchiveWriter, StoredArchive};
 use super::packet::{Code, Kind, Name, Request};
 use super::request::{Failed, attributes, done, read_folders};
 use super::session::Session;
-use super::transfer::{LEFTOVER_SECONDS, ReadFailed, chance, make_durable, rename, write_pieces};
+use super::transfer::{LEFTOVER_SECONDS, ReadFailed, chance, make_durable, replace, write_pieces};
 use super::{FOLDERS_READ, SftpStorage};
 use crate::storage::layout::PART_MARK;
 
@@ -66,7 +66,7 @@ impl Writer<'_> {
     fn publish(&mut self) -> Result<(), Failed> {
         make_durable(&self.session, &self.handle)?;
         done(self.session.send(Request::new(Kind::Close).bytes(&self.handle))?)?;
-        rename(&self.session, &self.temp, &self.path)?;
+        replace(&self.session, &self.temp, &self.path)?;
         self.is_named = true;
         self.sweep();
         Ok(())

@@ -21,6 +21,7 @@ pub(super) const LEFTOVER_SECONDS: u32 = 24 * 60 * 60;
 /// Files are never changed, so not even their owner may write to them.
 const FILE_MODE: u32 = 0o400;
 const FSYNC: &str = "fsync@openssh.com";
+const POSIX_RENAME: &str = "posix-rename@openssh.com";
 const STATVFS: &str = "statvfs@openssh.com";
 
 impl SftpStorage {
@@ -183,6 +184,23 @@ pub(super) fn rename(session: &Session, temp: &str, path: &str) -> Result<(), Fa
         }
         failed => failed,
     })
+}
+
+/// Gives a file its name, in the place of the one that has it.
+pub(super) fn replace(session: &Session, temp: &str, path: &str) -> Result<(), Failed> {
+    let posix =
+        Request::new(Kind::Extended).bytes(POSIX_RENAME.as_bytes()).bytes(temp.as_bytes()).bytes(path.as_bytes());
+    match done(session.send(posix)?) {
+        Err(Failed::Refused { .. }) => {}
+        answer => return answer,
+    }
+    // A server that does not know it: the plain one replaces nothing, so the other goes first. The new one is whole.
+    match rename(session, temp, path) {
+        Err(Failed::Refused { .. }) => {}
+        answer => return answer,
+    }
+    done(session.send(Request::new(Kind::Remove).bytes(path.as_bytes()))?)?;
+    rename(session, temp, path)
 }
 
 /// Fills `bytes` with what a file has from `start` on.
