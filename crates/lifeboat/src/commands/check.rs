@@ -76,7 +76,8 @@ fn check_one(app: &App, copy: &CopySettings, arguments: &arguments::Check) -> Re
     let result = check::check(&app.cx(), &repository, read_data);
     app.run.progress.finish();
     let report = result?;
-    let databases = if read_data == ReadData::All { databases::check(app, &repository) } else { Ok(Default::default()) };
+    let databases =
+        if read_data == ReadData::All { databases::check(app, &repository) } else { Ok(Default::default()) };
     app.run.progress.finish();
     let databases = databases?;
     let is_ok = report.is_ok() && databases.findings.is_empty();

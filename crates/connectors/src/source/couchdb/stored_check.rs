@@ -1,8 +1,8 @@
 //! CouchDB's files as they are stored: every document and attachment read straight from the copy, without a restore, and
 //! held against what the manifest says.
 //!
-//! That every byte is the one that was stored, a check of the copy shows. This shows that what was stored are databases:
-//! a tail that was believed, or memory that failed between the check at backup time and the chunks, comes out here.
+//! That every byte is the one that was stored, a check of the copy shows. This shows that what was stored are whole
+//! databases: a capture holds only the trees against each other, and believes what was captured before.
 
 use std::collections::{BTreeSet, HashMap};
 use std::io;
@@ -136,7 +136,11 @@ impl<'r> StoredCheck<'r> {
         for (key, record) in fact(DAMAGED) {
             let host = Path::new("/").join(&folder);
             if self.told.insert((key.clone(), record.to_string())) {
-                self.report.damaged_before.push(format!("source {}: {}", source.name, damage::problem(&host, key, record).what));
+                self.report.damaged_before.push(format!(
+                    "source {}: {}",
+                    source.name,
+                    damage::problem(&host, key, record).what
+                ));
             }
         }
         let (files, lost_folders) = self.list(source, &folder)?;
@@ -281,7 +285,8 @@ impl<'r> StoredCheck<'r> {
             let (counted, recorded) = (member(&found, name), member(source.facts, name));
             if counted != recorded {
                 let shown = |value: Option<Value>| value.map_or("nothing".to_owned(), |value| value.to_string());
-                let what = format!("its shards together have {}, and the manifest says {}", shown(counted), shown(recorded));
+                let what =
+                    format!("its shards together have {}, and the manifest says {}", shown(counted), shown(recorded));
                 self.find(source, &format!("{name}.couch"), &what);
             }
         }

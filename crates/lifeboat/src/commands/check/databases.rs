@@ -64,7 +64,7 @@ pub fn print(app: &App, report: &StoredReport) {
 pub fn advise(app: &App) {
     app.output().text(
         "  the bytes are those that were stored, so `heal` does not help: `lifeboat docs OLDER:SOURCE DATABASE ID` looks \
-         whether an older snapshot has the documents, and the next full reading of the source (`full_read`) stores anew \
-         what is whole on the host",
+         whether an older snapshot has the documents; look after the files on the host, which may be damaged, too: what is \
+         whole there is stored anew with the next full reading (`full_read`)",
     );
 }

@@ -7,8 +7,9 @@ use couchfile::{Checksum, Compression, CouchWriter, Database, Format};
 use repository::clock::SimulatedClock;
 use repository::format::key_file::KdfCost;
 use repository::format::pack::BlobKind;
+use repository::storage::fault::{Effect, Failure, Fault, When};
 use repository::storage::memory::MemoryStorage;
-use repository::storage::record::{Record, Verb};
+use repository::storage::record::{Call, Record, Verb};
 use repository::{
     Cancel, CaptureCx, Error, Facts, FileKind, Id, Index, Repository, RunCx, Silent, Source as _, StorageError, backup,
 };
@@ -25,6 +26,7 @@ struct Copy {
     cancel: Cancel,
     clock: SimulatedClock,
     storage: Arc<MemoryStorage>,
+    fault: Arc<Fault>,
     record: Arc<Record>,
     repository: Repository,
     index: Index,
@@ -36,7 +38,8 @@ impl Copy {
         let (cancel, now) = (Cancel::new(), "2026-01-01T00:00:00Z".parse().unwrap());
         let clock = SimulatedClock::new(now);
         let storage = Arc::new(MemoryStorage::new());
-        let record = Arc::new(Record::new(storage.clone()));
+        let fault = Arc::new(Fault::new(storage.clone(), 1));
+        let record = Arc::new(Record::new(fault.clone()));
         let repository = Repository::init(record.clone(), "secret", KdfCost::FAST, CHUNK_BYTES, now).unwrap();
         let cx = RunCx { events: &Silent, cancel: &cancel, clock: &clock };
         let index = Index::load(&cx, &repository).unwrap();
@@ -68,7 +71,7 @@ impl Copy {
         written.save(&cx, &repository, about).unwrap();
         let index = Index::load(&cx, &repository).unwrap();
         record.take();
-        Self { cancel, clock, storage, record, repository, index, tree }
+        Self { cancel, clock, storage, fault, record, repository, index, tree }
     }
 
     fn start(&self) -> StoredCheck<'_> {
@@ -124,7 +127,8 @@ fn whole_files_are_read_once_however_many_snapshots_have_them() {
     assert_eq!((&report.findings[..], report.files), (&[][..], 6), "{:?}", report.findings);
     // Two of each database, their shard maps and a node.
     assert_eq!(report.documents, 7);
-    let maps = fs::metadata(scene.path("_dbs.couch")).unwrap().len() + fs::metadata(scene.path("_nodes.couch")).unwrap().len();
+    let maps =
+        fs::metadata(scene.path("_dbs.couch")).unwrap().len() + fs::metadata(scene.path("_nodes.couch")).unwrap().len();
     assert!(few <= maps, "{few}: nothing but the shard maps");
 }
 
@@ -149,10 +153,9 @@ fn damage_that_nobody_saw_is_named_with_its_documents() {
 fn what_was_damaged_when_it_was_captured_is_told_once_and_no_finding() {
     let scene = Scene::new();
     let file = shard(RANGES[0], "medic");
-    let id = format!("medic {}", RANGES[0]);
-    harm(&scene, &file, &id);
+    fs::write(scene.path(&file), vec![1; 5000]).unwrap();
     let facts = scene.capture().facts;
-    assert!(facts["damaged"].get(&file).is_some());
+    assert!(facts["damaged"].get(&file).is_some(), "{}", facts["damaged"]);
     let copy = Copy::of(&scene);
     let mut check = copy.start();
     check.source(&copy.source(&facts)).unwrap();
@@ -160,7 +163,7 @@ fn what_was_damaged_when_it_was_captured_is_told_once_and_no_finding() {
     let report = check.finish();
     assert_eq!(report.findings, []);
     let [told] = &report.damaged_before[..] else { panic!("{:?}", report.damaged_before) };
-    assert!(told.contains("source records: database medic") && told.contains(&id), "{told}");
+    assert!(told.contains("source records: database medic, shard 00000000-7fffffff: there is no valid"), "{told}");
 }
 
 #[test]
@@ -177,7 +180,8 @@ fn files_and_counts_that_are_not_those_of_the_manifest_are_found() {
     other.put("another", &json!({})).unwrap();
     other.commit().unwrap();
     let report = Copy::of(&scene).check(&facts);
-    let mut found: Vec<_> = report.findings.iter().map(|finding| (finding.path.as_str(), finding.what.as_str())).collect();
+    let mut found: Vec<_> =
+        report.findings.iter().map(|finding| (finding.path.as_str(), finding.what.as_str())).collect();
     found.sort_unstable();
     let named = |file: &str, what: &str| found.iter().any(|(path, told)| *path == file && told.contains(what));
     assert_eq!(found.len(), 3, "{found:?}");
@@ -204,14 +208,20 @@ fn a_part_that_the_copy_lost_is_a_finding_and_a_copy_that_is_away_is_none() {
     let packs = copy.index.packs();
     let data = packs.iter().filter(|(_, blobs)| blobs[0].kind == BlobKind::Data).map(|(id, _)| *id);
     for pack in data {
-        copy.storage.remove(&repository::File::pack(pack)).unwrap();
+        assert!(copy.storage.remove(repository::File::pack(pack)));
     }
     let report = copy.check(&facts);
     assert_eq!(report.findings.len(), 6, "each of the files: {:?}", report.findings);
-    copy.cancel.cancel();
-    let mut check = copy.start();
-    assert!(matches!(check.source(&copy.source(&facts)), Err(Error::Cancelled)));
-    let _: Option<StorageError> = None;
+
+    let copy = Copy::of(&scene);
+    let packs = copy.index.packs();
+    copy.check(&facts);
+    // It goes away with the second part of a file; the trees were read by then.
+    let is_data = |call: &Call| packs[&call.file.unwrap().id][0].kind == BlobKind::Data;
+    let first = copy.record.take().iter().position(is_data).unwrap() as u64;
+    copy.fault.add(When::After(copy.fault.calls() + first + 1), Effect::Fail(Failure::Transient));
+    let away = copy.start().source(&copy.source(&facts));
+    assert!(matches!(away, Err(Error::Storage(StorageError::Transient { .. }))), "{away:?}");
 }
 
 #[test]
