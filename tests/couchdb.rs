@@ -138,9 +138,7 @@ fn a_cht_host_comes_back_with_every_document_and_an_unchanged_one_costs_nothing(
 fn damage_makes_a_backup_partial_and_a_missing_config_is_named() {
     let site = site();
     let id = site.backup();
-    let shards = site.data().join(COUCHDB).join("shards/00000000-15555554");
-    let shard = std::fs::read_dir(&shards).unwrap().map(|entry| entry.unwrap().path());
-    let shard = shard.into_iter().find(|path| path.to_str().unwrap().contains("/medic.")).unwrap();
+    let shard = first_shard(&site);
     let length = std::fs::metadata(&shard).unwrap().len();
     std::fs::write(&shard, vec![0; length as usize]).unwrap();
     let expected = "database medic, shard 00000000-15555554: there is no valid header";
@@ -154,4 +152,58 @@ fn damage_makes_a_backup_partial_and_a_missing_config_is_named() {
     assert!(
         site.lifeboat(["backup"]).exits(3).to_string().contains("nobody can decrypt what is in database medic-vault")
     );
+}
+
+/// The path of the first shard of the database `medic` on the host.
+fn first_shard(site: &Site) -> PathBuf {
+    let shards = site.data().join(COUCHDB).join("shards/00000000-15555554");
+    let found = std::fs::read_dir(&shards).unwrap().map(|entry| entry.unwrap().path());
+    found.into_iter().find(|path| path.to_str().unwrap().contains("/medic.")).unwrap()
+}
+
+/// Changes a byte in the body of a document. Gives its id.
+fn change_a_body(shard: &Path) -> String {
+    let mut bytes = std::fs::read(shard).unwrap();
+    let database = Database::open(&bytes[..]).unwrap();
+    let info = database.documents().map(Result::unwrap).find(|info| !info.deleted).unwrap();
+    let document = database.read(&info.id, info.leaves()[0]).unwrap().unwrap();
+    let at = document.offset + document.stored_length - 1;
+    bytes[at as usize] ^= 1;
+    std::fs::write(shard, bytes).unwrap();
+    info.id
+}
+
+#[test]
+fn a_check_of_every_byte_reads_every_document_of_the_newest_snapshot() {
+    let site = site();
+    site.backup();
+    let whole = site.lifeboat(["check", "--read-data", "--json"]).ok().summary();
+    assert!(whole["couchdb_files"].as_u64() > Some(100) && whole["couchdb_documents"].as_u64() > Some(3000), "{whole}");
+    assert_eq!(site.lifeboat(["check", "--json"]).ok().summary()["couchdb_files"], 0, "structure only");
+
+    // A capture reads no bodies, and every byte in the copy is the one that was stored.
+    let shard = first_shard(&site);
+    let before = std::fs::read(&shard).unwrap();
+    let document = change_a_body(&shard);
+    let id = site.backup();
+    let ran = site.lifeboat(["check", "--read-data", "--json"]).exits(1);
+    let [finding] = &ran.of_type("finding")[..] else { panic!("{ran}") };
+    assert_eq!((&finding["snapshot"], &finding["source"]), (&Value::from(id.as_str()), &Value::from("records")));
+    assert_eq!((&finding["database"], &finding["shard"]), (&"medic".into(), &"00000000-15555554".into()));
+    assert_eq!(finding["documents"], serde_json::json!([document]), "{finding}");
+    let summary = ran.summary();
+    assert_eq!((&summary["status"], &summary["findings"]), (&"damaged".into(), &1.into()), "{summary}");
+    let ran = site.lifeboat(["check", "--read-data"]).exits(1);
+    let told = format!("damaged: snapshot {}, source records: database medic, shard 00000000-15555554: ", &id[..8]);
+    assert!(ran.text().contains(&told) && ran.text().contains(&document), "{ran}");
+    assert!(ran.text().contains("`heal` does not help"), "{ran}");
+    let status = site.lifeboat(["status"]);
+    assert!(status.to_string().contains("database medic, shard 00000000-15555554"), "{status}");
+
+    // Damage that was seen when it was captured is told as such, and is none of the copy.
+    std::fs::write(&shard, vec![0; before.len()]).unwrap();
+    site.lifeboat(["backup"]).exits(3);
+    let ran = site.lifeboat(["check", "--read-data"]).ok();
+    let told = "damaged on the host when it was captured, and stored so: source records: database medic, shard 00000000-15555554";
+    assert_eq!(ran.text().matches(told).count(), 1, "{ran}");
 }

@@ -14,6 +14,7 @@ use crate::blocks::Blocks;
 use crate::document::{DocumentInfo, LocalDocument, Purge};
 use crate::header::{Header, Purges};
 use crate::limits::FINDINGS_MAX;
+use crate::revision::Leaf;
 use crate::view::{ViewHeader, trees};
 use crate::{Checksum, Database, Error, ReadAt};
 use sum::{Sum, same};
@@ -103,6 +104,19 @@ impl Report {
     /// Ids of documents that are lost or cannot be trusted, in whole or in part, as far as findings name them.
     pub fn documents_concerned(&self) -> BTreeSet<&str> {
         self.findings.iter().filter_map(|finding| finding.subject.document()).collect()
+    }
+
+    /// Adds what the report `bodies` counted of bodies and attachments, and found there.
+    fn add_bodies(&mut self, bodies: Self) {
+        self.bodies_md5 += bodies.bodies_md5;
+        self.bodies_xxh3 += bodies.bodies_xxh3;
+        self.bodies_without_checksum += bodies.bodies_without_checksum;
+        self.attachments += bodies.attachments;
+        self.attachments_without_md5 += bodies.attachments_without_md5;
+        self.attachment_bytes = self.attachment_bytes.saturating_add(bodies.attachment_bytes);
+        self.findings_total += bodies.findings_total;
+        let room = FINDINGS_MAX.saturating_sub(self.findings.len());
+        self.findings.extend(bodies.findings.into_iter().take(room));
     }
 
     fn found(&mut self, subject: Subject, error: Error) {
@@ -205,8 +219,12 @@ impl<R: ReadAt> Check<'_, R> {
             Ok(Tally::of_document(&info))
         });
         let mut by_seq = Sum::new();
+        // Bodies lie in the file in about the order of their updates, so that each part of it is read about once.
+        let (mut bodies, mut are_complete) = (Report::new(report.level), true);
         check_tree(blocks, TreeName::BySeq, &header.by_seq, since.offset, report, |_, key, value, offset| {
             let info = DocumentInfo::of_seq_entry(key, value, offset)?;
+            are_complete &= info.complete;
+            self.bodies(&mut bodies, &info);
             if is_compared(&info) {
                 by_seq.add(&info);
             }
@@ -215,7 +233,14 @@ impl<R: ReadAt> Check<'_, R> {
             }
             Ok(Tally::one())
         });
-        if !by_id.agrees(&by_seq) || report.tree_findings > 0 {
+        let agree = by_id.agrees(&by_seq) && report.tree_findings == 0;
+        if !agree || !are_complete {
+            // The list of updates leads to other bodies, or not to all of them.
+            (bodies, self.body_bytes) = (Report::new(report.level), 0);
+            database.documents().flatten().for_each(|info| self.bodies(&mut bodies, &info));
+        }
+        report.add_bodies(bodies);
+        if !agree {
             match since.offset {
                 0 => self.compare(report),
                 offset => {
@@ -226,40 +251,45 @@ impl<R: ReadAt> Check<'_, R> {
         }
     }
 
-    /// What one document's entry says, and below it what the level asks for.
-    fn document(&mut self, report: &mut Report, info: &DocumentInfo) {
-        let header = self.database.header();
-        let end = header.place.offset;
+    /// What one document's entry says.
+    fn document(&self, report: &mut Report, info: &DocumentInfo) {
+        let end = self.database.header().place.offset;
         let about = || Subject::Document { id: info.id.clone() };
         let leaves = info.leaves();
         if info.deleted == leaves.iter().any(|leaf| !leaf.deleted()) {
             report.found(about(), Error::Malformed { offset: end, what: "its deletion contradicts its revisions" });
         }
         for leaf in leaves {
-            let Some(body) = leaf.body() else {
-                report.found(about(), Error::Malformed { offset: end, what: "a leaf of it has no content" });
-                continue;
-            };
-            let subject = || Subject::Revision {
-                id: info.id.clone(),
-                revision: leaf.revision().clone(),
-                deleted: leaf.deleted(),
-            };
-            if body.offset >= end {
-                report.found(subject(), Error::PastEnd { offset: body.offset, needed: body.offset, end });
-                continue;
+            match leaf.body() {
+                None => {
+                    report.found(about(), Error::Malformed { offset: end, what: "a leaf of it has no content" });
+                }
+                Some(body) if body.offset >= end => {
+                    let error = Error::PastEnd { offset: body.offset, needed: body.offset, end };
+                    report.found(revision_of(info, leaf), error);
+                }
+                Some(_) => {}
             }
-            if report.level < Level::Documents || body.offset < self.since.offset {
-                continue;
-            }
+        }
+    }
+
+    /// What hangs on one document's entry, as far as the level asks for it. What the entry itself has wrong is told elsewhere.
+    fn bodies(&mut self, report: &mut Report, info: &DocumentInfo) {
+        if report.level < Level::Documents {
+            return;
+        }
+        let end = self.database.header().place.offset;
+        let is_to_read = |offset: u64| (self.since.offset..end).contains(&offset);
+        for leaf in info.leaves() {
+            let Some(body) = leaf.body().filter(|body| is_to_read(body.offset)) else { continue };
             // Trees that lead to the same long body again and again would make a small file endless.
             if self.body_bytes > end {
                 let what = "its content is part of more than the file can hold";
-                report.found(subject(), Error::Malformed { offset: body.offset, what });
+                report.found(revision_of(info, leaf), Error::Malformed { offset: body.offset, what });
                 continue;
             }
             match self.database.read(&info.id, leaf) {
-                Err(error) => report.found(subject(), error),
+                Err(error) => report.found(revision_of(info, leaf), error),
                 Ok(None) => {}
                 Ok(Some(document)) => {
                     self.body_bytes = self.body_bytes.saturating_add(document.stored_length);
@@ -372,6 +402,10 @@ impl<R: ReadAt> Check<'_, R> {
             report.found(Subject::Properties, error);
         }
     }
+}
+
+fn revision_of(info: &DocumentInfo, leaf: Leaf<'_>) -> Subject {
+    Subject::Revision { id: info.id.clone(), revision: leaf.revision().clone(), deleted: leaf.deleted() }
 }
 
 pub(crate) fn check_view<R: ReadAt + ?Sized>(

@@ -16,6 +16,7 @@ mod prefix;
 mod previous;
 mod rename;
 mod select;
+mod stored_check;
 #[cfg(test)]
 mod tests;
 mod version;
@@ -29,6 +30,7 @@ use repository::{Cancel, Capture, CaptureCx, Facts, Source, SourceError};
 pub use self::examine::{check_files, examine};
 pub use self::rename::{RenamedNodes, rename_nodes};
 pub use self::select::{Selected, files_of};
+pub use self::stored_check::{StoredCheck, StoredFinding, StoredReport, StoredSource};
 pub use self::version::{Version, needed_version};
 
 use super::layout;

@@ -1,5 +1,8 @@
 //! `lifeboat check`: what is damaged, and who suffers.
 
+mod databases;
+
+use connectors::source::couchdb::StoredReport;
 use operations::Fault;
 use operations::archives as archiving;
 use operations::config::CopySettings;
@@ -73,24 +76,29 @@ fn check_one(app: &App, copy: &CopySettings, arguments: &arguments::Check) -> Re
     let result = check::check(&app.cx(), &repository, read_data);
     app.run.progress.finish();
     let report = result?;
-    print(app, &report, read_data, &copy.name);
-    let failure = (!report.is_ok()).then(|| {
-        let (findings, total) = (&report.findings, report.findings.len());
-        let first = findings.first().map_or_else(String::new, |first| {
-            let file = first.file.map_or_else(String::new, |file| format!("{file}: "));
-            format!("{file}{}", first.what)
-        });
-        if total > 1 { format!("{first}, and {} more", total - 1) } else { first }
+    let databases =
+        if read_data == ReadData::All { databases::check(app, &repository) } else { Ok(Default::default()) };
+    app.run.progress.finish();
+    let databases = databases?;
+    let is_ok = report.is_ok() && databases.findings.is_empty();
+    print(app, &report, &databases, read_data, &copy.name);
+    let total = report.findings.len() + databases.findings.len();
+    let of_copy = report.findings.iter().map(|finding| {
+        let file = finding.file.map_or_else(String::new, |file| format!("{file}: "));
+        format!("{file}{}", finding.what)
     });
+    let first = of_copy.chain(databases.findings.iter().map(databases::told)).next();
+    let failure = first.map(|first| if total > 1 { format!("{first}, and {} more", total - 1) } else { first });
     let check = LastCheck::new(app.run.clock.now(), read_data == ReadData::All, failure);
     if let Err(fault) = app.state().save_check(copy, &check) {
         complain(&format!("what it found cannot be kept for `lifeboat status`: {}", fault.text()));
     }
-    Ok(if report.is_ok() { Outcome::Ok } else { Outcome::Bad })
+    Ok(if is_ok { Outcome::Ok } else { Outcome::Bad })
 }
 
-fn print(app: &App, report: &Report, read_data: ReadData, copy: &str) {
+fn print(app: &App, report: &Report, databases: &StoredReport, read_data: ReadData, copy: &str) {
     let output = app.output();
+    let is_ok = report.is_ok() && databases.findings.is_empty();
     for finding in &report.findings {
         let file = finding.file.map_or_else(String::new, |file| format!("{file}: "));
         output.text(format!("damaged: {file}{}", finding.what));
@@ -106,10 +114,13 @@ fn print(app: &App, report: &Report, read_data: ReadData, copy: &str) {
     if report.affected_total > listed {
         output.text(format!("suffers: and {} more", report.affected_total - listed));
     }
+    databases::print(app, databases);
+    let findings = report.findings.len() + databases.findings.len();
     output.summary(json!({
-        "status": if report.is_ok() { "ok" } else { "damaged" }, "copy": copy, "snapshots": report.snapshots,
+        "status": if is_ok { "ok" } else { "damaged" }, "copy": copy, "snapshots": report.snapshots,
         "packs": report.packs, "packs_read": report.packs_read, "bytes_read": report.bytes_read,
-        "unused_packs": report.unused_packs, "findings": report.findings.len(), "affected": report.affected_total,
+        "unused_packs": report.unused_packs, "findings": findings, "affected": report.affected_total,
+        "couchdb_files": databases.files, "couchdb_documents": databases.documents,
     }));
     if report.unused_packs > 0 {
         let packs = count(report.unused_packs as u64, "pack");
@@ -117,13 +128,17 @@ fn print(app: &App, report: &Report, read_data: ReadData, copy: &str) {
         output.chat(format!("{packs} in no index: {why}"));
     }
     let looked = format!("{} and {}", count(report.snapshots as u64, "snapshot"), count(report.packs as u64, "pack"));
-    if !report.is_ok() {
-        let findings = count(report.findings.len() as u64, "damage");
+    if !is_ok {
+        let findings = count(findings as u64, "damage");
         output.text(format!(
             "copy {copy} is DAMAGED: {findings} in {looked}; what suffers: {}",
             count(report.affected_total as u64, "file or folder")
         ));
-        advise(app, report);
+        if report.is_ok() {
+            databases::advise(app);
+        } else {
+            advise(app, report);
+        }
         return;
     }
     match read_data {
@@ -135,6 +150,10 @@ fn print(app: &App, report: &Report, read_data: ReadData, copy: &str) {
             bytes(report.bytes_read),
             count(report.packs_read as u64, "pack")
         )),
+    }
+    if databases.files > 0 {
+        let (files, documents) = (count(databases.files as u64, "file"), count(databases.documents, "document"));
+        output.text(format!("  {files} of CouchDB with {documents}, every one read and as the newest snapshots say"));
     }
 }
 

@@ -19,8 +19,8 @@ const FINDINGS_TOLD_MAX: usize = 3;
 /// What a check found.
 pub struct Damage {
     pub what: String,
-    documents: Vec<String>,
-    documents_total: usize,
+    pub documents: Vec<String>,
+    pub documents_total: usize,
 }
 
 impl Damage {
@@ -47,6 +47,12 @@ impl Damage {
         })
     }
 
+    /// As it is told of the file at `path` below the data folder.
+    pub fn told(&self, path: &str) -> String {
+        let named: Vec<&str> = self.documents.iter().map(String::as_str).collect();
+        told(path, &self.what, &named, self.documents_total)
+    }
+
     /// The record in the facts. Of a file that was damaged before, the snapshot that holds it whole stays the same.
     pub fn record(self, before: &Before<'_>, kind: Kind, key: &str) -> Value {
         let good_in = match before.damage(key) {
@@ -65,25 +71,33 @@ impl Damage {
 /// The problem that a record tells of. `path` is the file below the data folder.
 pub fn problem(host: &Path, path: &str, record: &Value) -> Problem {
     let text = |name: &str| record.get(name).and_then(Value::as_str);
-    let mut what = format!("{}: {}", name(path), text("what").unwrap_or("damaged"));
     let documents = record.get("documents").and_then(Value::as_array);
     let named: Vec<_> = documents.into_iter().flatten().filter_map(Value::as_str).collect();
     let total = record.get("documents_total").and_then(Value::as_u64).unwrap_or(0);
-    if !named.is_empty() {
-        what.push_str(&format!("; documents lost or in doubt ({total}): {}", named.join(", ")));
-        if total > named.len() as u64 {
-            what.push_str(", …");
-        }
-    }
+    let total = usize::try_from(total).unwrap_or(usize::MAX);
+    let mut what = told(path, text("what").unwrap_or("damaged"), &named, total);
     what.push_str(&match text("good_in") {
-        Some(snapshot) => format!("; snapshot {} holds its newest good version", &snapshot[..snapshot.len().min(8)]),
+        Some(snapshot) => {
+            format!("; snapshot {} holds its newest good version", snapshot.chars().take(8).collect::<String>())
+        }
         None => "; no earlier snapshot is known to hold it whole".to_owned(),
     });
     Problem::new(host, what)
 }
 
+fn told(path: &str, what: &str, named: &[&str], total: usize) -> String {
+    let mut told = format!("{}: {what}", name(path));
+    if !named.is_empty() {
+        told.push_str(&format!("; documents lost or in doubt ({total}): {}", named.join(", ")));
+        if total > named.len() {
+            told.push_str(", …");
+        }
+    }
+    told
+}
+
 /// What a file is to the user.
-fn name(path: &str) -> String {
+pub fn name(path: &str) -> String {
     if let Some(shard) = ShardName::parse(path) {
         return format!("database {}, shard {}", shard.database, shard.range);
     }

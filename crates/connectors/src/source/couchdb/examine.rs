@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
-use couchfile::{Database, Level, View};
+use couchfile::{Database, Level, ReadAt, View};
 use repository::{Cancel, Facts, SourceError};
 use serde_json::{Map, Value};
 
@@ -19,6 +19,9 @@ use crate::source::walk::{Seen, walk};
 
 /// Facts that cannot be seen in a restored folder.
 const CARRIED: [&str; 3] = [DATA, SEEN, FULL_READ_AT];
+
+/// What is wrong with a whole file whose header is not the recorded one.
+pub(super) const OTHER_COMMIT: &str = "it is not as of the commit that was captured";
 
 /// Recounts the facts. What is wrong with a file that was not damaged when it was captured is one more record of damage.
 pub fn examine(dir: &Path, recorded: &Facts, cancel: &Cancel) -> Result<Facts, SourceError> {
@@ -50,12 +53,10 @@ pub fn check_files(
         if fact(DAMAGED, &key).is_some() {
             continue;
         }
-        let (header, damage) = read(&host, kind, true, cancel);
+        let (header, damage) = read_host(&host, kind, true, cancel);
         match damage {
             Some(damage) => wrong.push(format!("{}: {}", file.display(), damage.what)),
-            None if header.as_ref() != expected => {
-                wrong.push(format!("{}: it is not as of the commit that was captured", file.display()));
-            }
+            None if header.as_ref() != expected => wrong.push(format!("{}: {OTHER_COMMIT}", file.display())),
             None => {}
         }
     }
@@ -77,7 +78,7 @@ fn recount(root: &Path, recorded: &Facts, cancel: &Cancel) -> Result<Facts, Sour
                         return;
                     }
                     let key = facts::key(root, &host);
-                    let (header, damage) = read(&host, kind, !damaged.contains_key(&key), cancel);
+                    let (header, damage) = read_host(&host, kind, !damaged.contains_key(&key), cancel);
                     let mut results = results.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
                     let (counted, all_damage) = &mut *results;
                     let noted = if kind == Kind::View { &mut counted.views } else { &mut counted.files };
@@ -92,12 +93,7 @@ fn recount(root: &Path, recorded: &Facts, cancel: &Cancel) -> Result<Facts, Sour
     });
     cancel.check()?;
     let (mut counted, damaged) = results.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner());
-    if let Some(database) = complete::open(&root.join(NODES)) {
-        counted.nodes = complete::nodes(&database);
-    }
-    if let Some(database) = complete::open(&root.join(SHARD_MAP)) {
-        counted.maps = complete::maps(&database).0;
-    }
+    counted.add_maps(complete::open(&root.join(NODES)), complete::open(&root.join(SHARD_MAP)));
     let mut found = counted.into_facts();
     found.insert(DAMAGED.to_owned(), damaged.into());
     Ok(found)
@@ -124,21 +120,23 @@ fn files(root: &Path, cancel: &Cancel) -> Result<Vec<(PathBuf, Kind)>, SourceErr
     }
 }
 
-/// What the header says, and what is wrong with the file.
-fn read(host: &Path, kind: Kind, is_checked: bool, cancel: &Cancel) -> (Option<Value>, Option<Damage>) {
+fn read_host(host: &Path, kind: Kind, is_checked: bool, cancel: &Cancel) -> (Option<Value>, Option<Damage>) {
     let opened = repository::fs::open(host).and_then(|file| Ok((file.metadata()?.len(), file)));
-    let (bytes, file) = match opened {
-        Ok(opened) => opened,
-        Err(error) => return (None, Some(Damage::of_header(error.to_string()))),
-    };
-    let prefix = Prefix { file: &file, bytes, cancel };
+    match opened {
+        Ok((bytes, file)) => read(Prefix { file: &file, bytes, cancel }, kind, is_checked),
+        Err(error) => (None, Some(Damage::of_header(error.to_string()))),
+    }
+}
+
+/// What the header says, and what is wrong with the file.
+pub(super) fn read<R: ReadAt>(file: R, kind: Kind, is_checked: bool) -> (Option<Value>, Option<Damage>) {
     let checked = |report| Damage::of_report(&report);
     let found = match kind {
-        Kind::View => View::open(prefix).map(|view| {
+        Kind::View => View::open(file).map(|view| {
             let damage = is_checked.then(|| checked(view.check(Level::Attachments))).flatten();
             (facts::of_view(&view), damage)
         }),
-        Kind::Database | Kind::Other => Database::open(prefix).map(|database| {
+        Kind::Database | Kind::Other => Database::open(file).map(|database| {
             let damage = is_checked.then(|| checked(database.check(Level::Attachments))).flatten();
             (facts::of_database(&database), damage)
         }),

@@ -8,6 +8,7 @@ use couchfile::{Checksum, Database, Header, ReadAt, ShardMap, View, ViewHeader};
 use repository::Facts;
 use serde_json::{Map, Value, json};
 
+use super::complete;
 use crate::source::layout;
 
 /// The data folder's path, as in the fact about all paths.
@@ -15,7 +16,7 @@ pub const DATA: &str = "data";
 /// The nodes that `_nodes.couch` names.
 pub const NODES: &str = "nodes";
 /// Databases that the shard map names, each with the sums over its shards that are here.
-const DATABASES: &str = "databases";
+pub const DATABASES: &str = "databases";
 /// Database files, by their paths below the data folder.
 pub const FILES: &str = "files";
 /// View files.
@@ -80,6 +81,12 @@ pub struct Counted {
 }
 
 impl Counted {
+    /// Takes in what `_nodes.couch` and `_dbs.couch` say, where they can be opened.
+    pub fn add_maps<R: ReadAt>(&mut self, nodes: Option<Database<R>>, maps: Option<Database<R>>) {
+        self.nodes = nodes.map_or_else(Vec::new, |nodes| complete::nodes(&nodes));
+        self.maps = maps.map_or_else(Vec::new, |maps| complete::maps(&maps).0);
+    }
+
     pub fn into_facts(self) -> Facts {
         let all = self.files.values().chain(self.views.values());
         let checksums: BTreeSet<_> = all.filter_map(|file| file.get("checksum")?.as_str()).collect();

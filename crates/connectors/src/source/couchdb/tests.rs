@@ -5,4 +5,5 @@ mod cut;
 mod examined;
 mod scene;
 mod shards;
+mod stored;
 mod writing;
