@@ -18,6 +18,7 @@ mod damage;
 mod disks;
 mod documents;
 mod documents_back;
+mod in_place_containers;
 mod json;
 mod killed;
 mod metadata;

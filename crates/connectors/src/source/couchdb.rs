@@ -47,6 +47,15 @@ pub fn data_folder(facts: &Facts, dir: &Path) -> Option<PathBuf> {
     layout::restored(dir, facts.get(facts::DATA)?.as_str()?)
 }
 
+/// Files that were damaged when they were captured, by their paths below the data folder, and what was wrong with each.
+pub fn damaged(facts: &Facts) -> Vec<(PathBuf, String)> {
+    let listed = facts.get(facts::DAMAGED).and_then(serde_json::Value::as_object).into_iter().flatten();
+    let text = |record: &serde_json::Value| {
+        record.get("what").and_then(serde_json::Value::as_str).unwrap_or_default().to_owned()
+    };
+    listed.map(|(file, record)| (PathBuf::from(file), text(record))).collect()
+}
+
 /// What a [`CouchDbSource`] captures.
 #[derive(Clone, Debug)]
 pub struct CouchDbOptions {

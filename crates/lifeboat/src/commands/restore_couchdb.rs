@@ -4,6 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use connectors::source::couchdb::{self, Selected, needed_version};
+use operations::in_place::{Effect, Finding};
 use operations::manifest::{Manifest, SourceRecord};
 use operations::{Fault, FaultKind, drill};
 use repository::{Facts, SourceError};
@@ -103,6 +104,44 @@ impl<'a> CouchDbRestore<'a> {
         })
     }
 
+    /// What bears on a restore in place: files that were damaged when they were captured, and indexes that would not fit.
+    pub fn findings(&self) -> Vec<Finding> {
+        let mut findings = Vec::new();
+        for Part { name, record, wanted } in &self.parts {
+            let Some(data) = couchdb::data_folder(&record.facts, Path::new("/")) else { continue };
+            let damaged = couchdb::damaged(&record.facts).into_iter().filter(|(file, _)| match wanted {
+                Wanted::Whole(_) => true,
+                Wanted::Files(Selected { files, .. }) => files.contains(file),
+                Wanted::Path => false,
+            });
+            findings.extend(damaged.map(|(file, what)| {
+                let what = format!(
+                    "it was damaged when {name} was captured, and CouchDB may take it for empty: restore another \
+                     snapshot, or use --force; {what}"
+                );
+                Finding::new(Effect::BlocksUnlessForced, &data.join(file), what)
+            }));
+            let Wanted::Files(selected) = wanted else { continue };
+            let left = selected.indexes_not_in_it().into_iter().map(|folder| data.join(folder));
+            findings.extend(left.filter(|folder| folder.exists()).map(|folder| {
+                let what = "holds indexes of the database before the restore, and the snapshot has none of it: move it \
+                            away while CouchDB stands still";
+                Finding::new(Effect::BlocksUnlessForced, &folder, what)
+            }));
+        }
+        findings
+    }
+
+    /// The paths in the snapshot that are restored in place, where single files were asked for: the databases, and the
+    /// folders with their indexes, whole, since no newer index may stay.
+    pub fn in_place(&self) -> Option<Vec<PathBuf>> {
+        self.parts.iter().find_map(|part| {
+            let Wanted::Files(selected) = &part.wanted else { return None };
+            let data = Path::new(part.name).join(selected.data.strip_prefix("/").unwrap_or(&selected.data));
+            Some(selected.databases_and_index_folders().into_iter().map(|path| data.join(path)).collect())
+        })
+    }
+
     /// Reads every document and attachment that was restored below `target`, and gives nodes their new names. Says what it
     /// found; whatever is wrong is returned.
     pub fn finish(&self, app: &App, target: &Path) -> Result<Vec<String>, Fault> {
@@ -116,6 +155,8 @@ impl<'a> CouchDbRestore<'a> {
             };
             if !found.is_empty() {
                 wrong.extend(found.into_iter().map(|what| format!("{name}: {what}")));
+                app.output()
+                    .text(format!("{name}: start NO CouchDB on it: it takes a damaged file for an empty database"));
                 continue;
             }
             app.output().text(format!("{name}: every document and attachment was read back"));
