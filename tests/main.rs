@@ -12,6 +12,8 @@ mod cancelled;
 mod commands;
 mod containers;
 mod copies;
+mod couch_files;
+mod couch_server;
 mod couchdb;
 mod coverage;
 mod damage;

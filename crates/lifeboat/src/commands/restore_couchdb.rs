@@ -1,6 +1,7 @@
 //! What `lifeboat restore` does for sources of kind `couchdb`: single databases and shards, nodes with new names, and that no
 //! CouchDB is ever started on files that were not read back. It would take a damaged one for an empty database.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use connectors::source::couchdb::{self, Selected, needed_version};
@@ -10,7 +11,7 @@ use operations::{Fault, FaultKind, drill};
 use repository::{Facts, SourceError};
 
 use crate::app::App;
-use crate::arguments::CouchFiles;
+use crate::arguments::{CouchFiles, NewNodeName};
 use crate::output::count;
 
 /// The sources of kind `couchdb` in what is restored, and what of them.
@@ -75,12 +76,8 @@ impl<'a> CouchDbRestore<'a> {
         if !rename_node.is_empty() && !self.parts.iter().all(|part| matches!(part.wanted, Wanted::Whole(_))) {
             return Err(usage("--rename-node needs the whole source: its shard map and its list of nodes"));
         }
-        for node in rename_node {
-            let known = self.parts.first().map_or_else(Vec::new, |part| couchdb::nodes(&part.record.facts));
-            if !known.contains(&&*node.old) {
-                return Err(usage(&format!("no node is called {}; the snapshot has {}", node.old, known.join(", "))));
-            }
-        }
+        let known = self.parts.first().map_or_else(Vec::new, |part| couchdb::nodes(&part.record.facts));
+        check_names(rename_node, &known)?;
         let Some(version) = couchdb_version else { return Ok(()) };
         for Part { name, record, .. } in &self.parts {
             let (needed, why) = needed_version(&record.facts);
@@ -176,6 +173,25 @@ impl<'a> CouchDbRestore<'a> {
         let (nodes, databases) = (count(renamed.nodes as u64, "node"), count(renamed.databases as u64, "database"));
         app.output().text(format!("renamed {nodes} in the shard maps of {databases}"));
         Ok(())
+    }
+}
+
+/// Whether each of the nodes `known` has one name afterwards, and its own.
+fn check_names(renamed: &[NewNodeName], known: &[&str]) -> Result<(), Fault> {
+    let mut names: BTreeMap<&str, &str> = BTreeMap::new();
+    for NewNodeName { old, new } in renamed {
+        if !known.contains(&&**old) {
+            return Err(usage(&format!("no node is called {old}; the snapshot has {}", known.join(", "))));
+        }
+        if names.insert(old, new).is_some() {
+            return Err(usage(&format!("{old} is given two names")));
+        }
+    }
+    let mut taken = BTreeSet::new();
+    let mut after = known.iter().map(|old| names.get(old).unwrap_or(old));
+    match after.find(|name| !taken.insert(**name)) {
+        Some(name) => Err(usage(&format!("two nodes would be called {name}"))),
+        None => Ok(()),
     }
 }
 
