@@ -52,10 +52,13 @@ fn of_database(folder: &Path, database: &str) -> BTreeMap<String, Vec<u8>> {
 }
 
 fn shard(site: &Site, database: &str) -> PathBuf {
-    let mut entries = fs::read_dir(site.data().join(COUCHDB).join("shards").join(RANGE)).unwrap();
-    let name = format!("{database}.1");
-    let found = entries.find(|entry| entry.as_ref().unwrap().file_name().to_string_lossy().starts_with(&name));
-    found.unwrap().unwrap().path()
+    let entries = fs::read_dir(site.data().join(COUCHDB).join("shards").join(RANGE)).unwrap();
+    let mut paths = entries.map(|entry| entry.unwrap().path());
+    let is_it = |path: &PathBuf| {
+        let name = path.file_name().unwrap().to_string_lossy().into_owned();
+        name.starts_with(&format!("{database}.1")) && name.ends_with(".couch")
+    };
+    paths.find(is_it).unwrap()
 }
 
 /// The folder with the indexes of that shard.
@@ -76,7 +79,7 @@ fn a_database_comes_back_as_exactly_its_shards_and_views() {
     restore(&site, "medic", &["--database", "medic"]).ok().says(["every document and attachment was read back"]);
     assert!(files(&site.path("medic")) == expected, "{:?}", files(&site.path("medic")).keys());
     let numbers = compare_databases(&site.path("medic"), |name| name == "medic");
-    assert!(numbers.iter().all(|number| *number > 0), "leaves, attachments, local documents: {numbers:?}");
+    assert!(numbers[0] > 0 && numbers[1] > 0, "leaves, attachments: {numbers:?}");
 
     restore(&site, "shard", &["--database", "medic", "--shard", RANGE]).ok();
     let mut of_shard = expected;
@@ -177,7 +180,8 @@ fn a_node_gets_its_new_name_in_every_place_and_all_else_stays() {
         maps += 1;
         assert_eq!(without_revision(&renamed(value, NODE, new)), without_revision(value_after), "{id}");
         assert!(value_after["by_node"][new].is_array(), "{id}");
-        assert_eq!(value_after["by_range"][RANGE], json!([new]), "{id}");
+        let by_range = value_after["by_range"].as_object().unwrap();
+        assert!(!by_range.is_empty() && by_range.values().all(|nodes| *nodes == json!([new])), "{id}");
         assert!(value_after["changelog"].as_array().unwrap().iter().all(|change| change[2] == new), "{id}");
         assert!(!value_after.to_string().contains(NODE), "{id}");
     }
@@ -215,7 +219,8 @@ fn of_two_nodes() -> Site {
         let path = site.data().join(file);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         let format = Format { checksum: Checksum::Xxh3, compression: Compression::Snappy };
-        CouchWriter::create(File::create(path).unwrap(), format).unwrap()
+        CouchWriter::create(File::create(path).unwrap(), format, &format!("{:032x}", file.len()), "couchdb@one")
+            .unwrap()
     };
     let (range, suffix) = ("00000000-ffffffff", ".1700000000");
     let nodes = ["couchdb@one", "couchdb@two"];

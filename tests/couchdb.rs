@@ -14,7 +14,7 @@ use crate::support::{Site, can, program};
 const FIXTURES: &str = "../couchfile/tests/fixtures";
 /// The data folder in the fixture.
 pub const COUCHDB: &str = "home/ubuntu/cht/couchdb";
-const CREDENTIALS: &str = "volumes/cht_cht-credentials/_data";
+pub const CREDENTIALS: &str = "volumes/cht_cht-credentials/_data";
 
 fn fixture(name: &str) -> GzDecoder<File> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join(FIXTURES);

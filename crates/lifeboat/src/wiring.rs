@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use archive::Recipients;
 use connectors::containers::{ContainerName, EngineAddress, Halt, Halts, Replaced};
+use connectors::source::couchdb::{Password, ServerOptions};
 use connectors::source::{
     CommandOptions, CommandSource, ComposeOptions, ComposeSource, ContainerFilesOptions, ContainerFilesSource,
     CouchDbOptions, CouchDbSource, FilesOptions, FilesSource, Place, RunLine, SqliteOptions, SqliteSource, TlsOptions,
@@ -16,7 +17,8 @@ use connectors::storage::{LocalStorage, SftpOptions, SftpStorage};
 use operations::backup::NamedSource;
 use operations::config::{
     ArchiveKey, CommandLine, ContainerSettings, CopySettings, Environment, HaltSettings, Location, PlaceSettings,
-    Secret, Settings, SftpLocation, SourceKind, SourceSettings, SqliteSettings, StackSettings, TlsSettings,
+    Secret, SecretSource, Settings, SftpLocation, SourceKind, SourceSettings, SqliteSettings, StackSettings,
+    TlsSettings,
 };
 use operations::{Fault, in_place, shell};
 use repository::limits::CACHE_BYTES_MAX;
@@ -25,6 +27,7 @@ use repository::storage::cache::Cache;
 use repository::storage::limit::Limit;
 use repository::storage::retry::{Retry, RetryArchives};
 use repository::{Cancel, File, FileKind, Repository, Source, SourceError, Storage};
+use zeroize::Zeroizing;
 
 use crate::app::Run;
 
@@ -189,6 +192,14 @@ fn place(settings: PlaceSettings) -> Place {
     }
 }
 
+/// Got when it is needed, so that a backup does not fail for want of it.
+fn password(source: SecretSource) -> Password {
+    Arc::new(move || match source.read() {
+        Ok(secret) => Ok(Zeroizing::new(secret.expose().to_owned())),
+        Err(fault) => Err(fault.text()),
+    })
+}
+
 /// The sources of a stack; only those named, where any are.
 pub fn sources(stack: &StackSettings, only: &[String], around: Around<'_>) -> Result<Vec<NamedSource>, Fault> {
     let chosen: Vec<&SourceSettings> = if only.is_empty() {
@@ -265,6 +276,10 @@ fn source(kind: &SourceKind, around: &Around<'_>) -> Result<Box<dyn Source>, Sou
             config: couchdb.config,
             full_read: couchdb.full_read,
             nouveau: couchdb.nouveau,
+            server: couchdb.server.map(|server| ServerOptions {
+                url: server.url,
+                login: server.login.map(|login| (login.user, password(login.password))),
+            }),
         })),
     })
 }

@@ -2,7 +2,8 @@
 //!
 //! CouchDB only ever appends to its files, and puts a header behind each commit. So every file is opened once, in an order
 //! in which nothing can be ahead of what it is made from, and cut behind its last header. What comes out is what a CouchDB
-//! finds after a crash at that instant, without the torn end. Nothing of it is written to, and no server is asked.
+//! finds after a crash at that instant, without the torn end. Nothing of it is written to. A server is asked
+//! only where one is named, and what it says is compared, not captured.
 
 mod capture;
 mod complete;
@@ -16,6 +17,7 @@ mod prefix;
 mod previous;
 mod rename;
 mod select;
+mod server;
 #[cfg(test)]
 mod tests;
 mod version;
@@ -29,6 +31,7 @@ use repository::{Cancel, Capture, CaptureCx, Facts, Source, SourceError};
 pub use self::examine::{check_files, examine};
 pub use self::rename::{RenamedNodes, rename_nodes};
 pub use self::select::{Selected, files_of};
+pub use self::server::{Password, ServerOptions};
 pub use self::version::{Version, needed_version};
 
 use super::layout;
@@ -67,6 +70,8 @@ pub struct CouchDbOptions {
     pub full_read: Duration,
     /// Nouveau's indexes are captured too.
     pub nouveau: bool,
+    /// The CouchDB whose folder it is, where what it says is to be compared.
+    pub server: Option<ServerOptions>,
 }
 
 /// The data folder of one node.

@@ -51,7 +51,7 @@ stacks:
       config: { compose: { files: [compose/*.yml], env: .env, project: cht } }
       dump: { command: { run: "pg_dump x", name: x.sql, trailer: "-- done" } }
       "2": { command: { run: true } }
-      records: { couchdb: { data: couch, config: local.d, full_read: 1d, nouveau: true } }
+      records: { couchdb: { data: couch, config: local.d, full_read: 1d, nouveau: true, url: 'http://127.0.0.1:5984', user: medic, password_file: couch-password } }
 "#;
 
 #[test]
