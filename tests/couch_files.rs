@@ -88,7 +88,7 @@ fn a_database_comes_back_as_exactly_its_shards_and_views() {
 
     restore(&site, "two", &["--database", "medic-sentinel", "--database", "_users"]).ok();
     compare_databases(&site.path("two"), |name| ["medic-sentinel", "_users"].contains(&name));
-    assert!(files(&site.path("two")).keys().all(|path| path.contains("/medic-sentinel.") || path.contains("/_users.")));
+    assert!(files(&site.path("two")).keys().all(|path| path.contains("/medic-sentinel.") || path.contains("_users.")));
 }
 
 #[test]

@@ -25,7 +25,7 @@ impl CouchServer {
     /// The version that it says it has.
     pub fn version(&self) -> Result<String, CouchError> {
         let answer = self.ask(Method::GET, "", "", None)?;
-        let version = answer.get("couchdb").and(answer.get("version")).and_then(Value::as_str).map(shown);
+        let version = answer.get("version").and_then(Value::as_str).map(shown);
         version.ok_or_else(|| CouchError::Strange("it does not say which version it is".to_owned()))
     }
 
