@@ -13,8 +13,8 @@ use crate::support::{Site, can, program};
 
 const FIXTURES: &str = "../couchfile/tests/fixtures";
 /// The data folder in the fixture.
-const COUCHDB: &str = "home/ubuntu/cht/couchdb";
-const CREDENTIALS: &str = "volumes/cht_cht-credentials/_data";
+pub const COUCHDB: &str = "home/ubuntu/cht/couchdb";
+pub const CREDENTIALS: &str = "volumes/cht_cht-credentials/_data";
 
 fn fixture(name: &str) -> GzDecoder<File> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join(FIXTURES);
@@ -22,7 +22,7 @@ fn fixture(name: &str) -> GzDecoder<File> {
 }
 
 /// A site whose one source is the host's CouchDB.
-fn site() -> Site {
+pub fn site() -> Site {
     let site = Site::new();
     tar::Archive::new(fixture("cht-host.tar.gz")).unpack(site.data()).unwrap();
     let (data, config) = (site.data().join(COUCHDB), site.data().join(CREDENTIALS));
@@ -43,7 +43,13 @@ fn sha256(bytes: &[u8]) -> String {
 /// Holds everything in a restored data folder against what CouchDB said. Gives the numbers of leaves, attachments and local
 /// documents.
 fn compare_with_truth(folder: &Path) -> [usize; 3] {
-    let truth: Value = serde_json::from_reader(fixture("truth.json.gz")).unwrap();
+    compare_databases(folder, |_| true)
+}
+
+/// As [`compare_with_truth`], of some databases.
+pub fn compare_databases(folder: &Path, is_wanted: impl Fn(&str) -> bool) -> [usize; 3] {
+    let mut truth: Value = serde_json::from_reader(fixture("truth.json.gz")).unwrap();
+    truth["dbs"].as_object_mut().unwrap().retain(|name, _| is_wanted(name));
     let mut seen = [0; 3];
     for (name, expected) in truth["dbs"].as_object().unwrap() {
         let mut found = BTreeSet::new();

@@ -7,6 +7,7 @@
 mod address;
 mod exec;
 mod halt;
+mod mounted;
 mod volume;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -29,7 +30,8 @@ use tokio::runtime::Runtime;
 
 pub use self::address::EngineAddress;
 pub use self::exec::Exec;
-pub use self::halt::{Halt, Halted, Halts, PutRight};
+pub use self::halt::{Halt, Halted, Halts, MayGoOn, PutRight, Replaced};
+pub use self::mounted::User;
 pub use self::volume::Volume;
 
 /// How long the engine may take to begin an answer. Stopping a container alone takes ten seconds where it does not listen.

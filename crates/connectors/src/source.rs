@@ -13,7 +13,7 @@ mod file_hash;
 mod files;
 mod full_read;
 mod glob;
-mod layout;
+pub(crate) mod layout;
 mod place;
 mod sqlite;
 #[cfg(test)]

@@ -288,6 +288,9 @@ pub struct Restore {
     /// In place: also move away what is not in the snapshot
     #[arg(long, requires = "in_place")]
     pub delete: bool,
+    /// In place: stop containers that work with what is restored, and start them after it
+    #[arg(long, requires = "in_place")]
+    pub stop_containers: bool,
     /// In place and undo: also while programs have the files open
     #[arg(long, conflicts_with_all = ["to", "drop_undo"])]
     pub force: bool,

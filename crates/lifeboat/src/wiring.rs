@@ -6,25 +6,28 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use archive::Recipients;
-use connectors::containers::{ContainerName, EngineAddress, Halt, Halts};
+use connectors::containers::{ContainerName, EngineAddress, Halt, Halts, Replaced};
+use connectors::source::couchdb::{Password, ServerOptions};
 use connectors::source::{
     CommandOptions, CommandSource, ComposeOptions, ComposeSource, ContainerFilesOptions, ContainerFilesSource,
     CouchDbOptions, CouchDbSource, FilesOptions, FilesSource, Place, RunLine, SqliteOptions, SqliteSource, TlsOptions,
     TlsSource, VolumeOptions, VolumeSource,
 };
 use connectors::storage::{LocalStorage, SftpOptions, SftpStorage};
-use operations::Fault;
 use operations::backup::NamedSource;
 use operations::config::{
     ArchiveKey, CommandLine, ContainerSettings, CopySettings, Environment, HaltSettings, Location, PlaceSettings,
-    Secret, Settings, SftpLocation, SourceKind, SourceSettings, SqliteSettings, StackSettings, TlsSettings,
+    Secret, SecretSource, Settings, SftpLocation, SourceKind, SourceSettings, SqliteSettings, StackSettings,
+    TlsSettings,
 };
+use operations::{Fault, in_place, shell};
 use repository::limits::CACHE_BYTES_MAX;
 use repository::storage::archives::{ArchivePlace, LimitedArchives};
 use repository::storage::cache::Cache;
 use repository::storage::limit::Limit;
 use repository::storage::retry::{Retry, RetryArchives};
 use repository::{Cancel, File, FileKind, Repository, Source, SourceError, Storage};
+use zeroize::Zeroizing;
 
 use crate::app::Run;
 
@@ -141,12 +144,24 @@ impl<'a> Around<'a> {
 
 /// Lets containers go on that an earlier run halted before it was ended, and says so.
 pub fn put_containers_right(settings: &Settings, run: &Run) {
-    let right = Halts::below(&settings.state_dir).put_right(&run.cancel, &run.clock);
+    let right = Halts::below(&settings.state_dir).put_right(&run.cancel, &run.clock, &is_whole);
     for container in right.resumed {
         run.output.left_halted(&container, "was left halted by a run that ended early; it runs again");
     }
     for (container, what) in right.problems {
         run.output.left_halted(&container, &format!("may still be halted by a run that ended early: {what}"));
+    }
+}
+
+/// Whether what was replaced below a container is whole: never touched, restored, or put back.
+fn is_whole(replaced: &Replaced) -> Result<(), String> {
+    match in_place::half_way(&replaced.places, &replaced.paths) {
+        Ok(None) => Ok(()),
+        Ok(Some(undo)) => Err(format!(
+            "it stays stopped, since its files are half restored; undo that: lifeboat restore --undo {}",
+            shell::quote(&undo.to_string_lossy())
+        )),
+        Err(error) => Err(format!("it stays stopped, since whether its files are whole is unknown: {error}")),
     }
 }
 
@@ -175,6 +190,14 @@ fn place(settings: PlaceSettings) -> Place {
             Place::Container { container: ContainerName::Service { project, service }, path }
         }
     }
+}
+
+/// Got when it is needed, so that a backup does not fail for want of it.
+fn password(source: SecretSource) -> Password {
+    Arc::new(move || match source.read() {
+        Ok(secret) => Ok(Zeroizing::new(secret.expose().to_owned())),
+        Err(fault) => Err(fault.text()),
+    })
 }
 
 /// The sources of a stack; only those named, where any are.
@@ -253,6 +276,10 @@ fn source(kind: &SourceKind, around: &Around<'_>) -> Result<Box<dyn Source>, Sou
             config: couchdb.config,
             full_read: couchdb.full_read,
             nouveau: couchdb.nouveau,
+            server: couchdb.server.map(|server| ServerOptions {
+                url: server.url,
+                login: server.login.map(|login| (login.user, password(login.password))),
+            }),
         })),
     })
 }

@@ -39,8 +39,8 @@ pub use render::{NewConfig, NewCopy, NewSource, render};
 pub use secret::{CommandLine, Secret, SecretSource, Typed};
 pub use settings::{
     CommandSettings, ComposeSettings, ContainerFilesSettings, ContainerSettings, CopySettings, CouchDbSettings,
-    DrillSettings, FilesSettings, HaltSettings, Layout, PlaceSettings, Settings, SourceKind, SourceSettings,
-    SqliteSettings, StackSettings, TlsSettings, VolumeSettings,
+    CouchLogin, CouchServerSettings, DrillSettings, FilesSettings, HaltSettings, Layout, PlaceSettings, Settings,
+    SourceKind, SourceSettings, SqliteSettings, StackSettings, TlsSettings, VolumeSettings,
 };
 pub use url::{Url, WrongUrl};
 

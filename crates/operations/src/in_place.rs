@@ -28,13 +28,13 @@ use repository::{Error, Event, Id, Index, Problem, Repository, RunCx, SourceErro
 use serde::Serialize;
 
 use crate::manifest::{Manifest, SourceRecord};
-pub use locate::{Target, locate};
+pub use locate::{Located, Target, locate};
 pub use plan::{Action, Change, SwapPlan, plan_swap};
 pub use preflight::{Preflight, preflight};
 pub use roots::{Root, Selection, roots};
 pub use stage::{Session, stage, validate};
 pub use swap::swap;
-pub use undo::{Undo, UndoState, Undone, drop_undo, list_undo, undo};
+pub use undo::{Undo, UndoState, Undone, drop_undo, half_way, list_undo, undo, undo_targets};
 
 /// Counts a source's facts again in its staged folder, which is laid out as the source's folder in the snapshot, and
 /// gives every difference from the record.
@@ -77,6 +77,9 @@ pub struct Finding {
     pub path: PathBuf,
     /// What was found and what to do about it, in words for the user.
     pub what: String,
+    /// It is about a program that works with the files now, and goes away with that program.
+    #[serde(skip)]
+    pub is_of_program: bool,
 }
 
 /// Whether a finding keeps a restore from going on.
@@ -102,8 +105,14 @@ impl fmt::Display for Finding {
 }
 
 impl Finding {
-    fn new(effect: Effect, path: &Path, what: impl Into<String>) -> Self {
-        Self { effect, path: path.to_owned(), what: what.into() }
+    /// A finding about what lies on this host.
+    pub fn new(effect: Effect, path: &Path, what: impl Into<String>) -> Self {
+        Self { effect, path: path.to_owned(), what: what.into(), is_of_program: false }
+    }
+
+    /// A finding about a program that works with the files now. It blocks unless forced.
+    fn of_program(path: &Path, what: String) -> Self {
+        Self { is_of_program: true, ..Self::new(Effect::BlocksUnlessForced, path, what) }
     }
 }
 
@@ -180,6 +189,8 @@ fn listed<T: fmt::Display>(items: &[T]) -> String {
 pub struct Preview {
     /// What is restored, and where.
     pub targets: Vec<Target>,
+    /// The folders in which staging and undo folders will be made.
+    pub places: Vec<PathBuf>,
     /// Parts of the snapshot that are left out, and why.
     pub skipped: Vec<String>,
     /// What bears on it; see [`Preview::blocking`].
@@ -217,7 +228,8 @@ pub fn preview(cx: &RunCx<'_>, repository: &Repository, index: &Index, job: &Job
         plan = plan_swap(cx, repository, index, &job.tree, &located, job.options)?;
         findings.append(&mut plan.findings);
     }
-    Ok(Preview { targets: located.targets, skipped: selection.skipped, findings, bytes_staged, plan })
+    let Located { targets, places, .. } = located;
+    Ok(Preview { targets, places, skipped: selection.skipped, findings, bytes_staged, plan })
 }
 
 /// What a restore in place did.

@@ -63,6 +63,11 @@ impl EngineAddress {
         }))
     }
 
+    /// Whether one is named, or a socket is there: what cannot be asked then is worth knowing.
+    pub fn is_expected(&self) -> bool {
+        self.docker_host.is_some() || self.sockets().is_ok_and(|sockets| sockets.iter().any(|socket| socket.exists()))
+    }
+
     /// The volume called `name`. Where no engine answers and none is named, Docker's own folder is looked into: its volumes
     /// are there also while it does not run.
     pub fn volume(&self, name: &str, cancel: &Cancel) -> Result<Volume, SourceError> {

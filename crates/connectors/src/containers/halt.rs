@@ -18,6 +18,7 @@ use rustix::fs::FlockOperation;
 use serde_json::{Value, json};
 
 use super::{Container, ContainerState, Containers, EngineAddress, unavailable};
+use crate::source::layout;
 
 /// How the name of a note ends.
 const SUFFIX: &str = ".json";
@@ -76,7 +77,22 @@ struct Held {
     note: Option<Note>,
     /// The engine has said so.
     is_halted: bool,
+    /// Its files are being replaced, so that it goes on only when it is told to.
+    is_restored: bool,
 }
+
+/// What is replaced below a container that is halted for it. Both lists stand in its note: by them, whoever finds the note
+/// tells whether the files are whole.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Replaced {
+    /// The paths that are replaced.
+    pub paths: Vec<PathBuf>,
+    /// The folders in which the journals of the replacing lie.
+    pub places: Vec<PathBuf>,
+}
+
+/// Whether a container may go on below which something was being replaced; if not, why, and what to do.
+pub type MayGoOn<'a> = &'a dyn Fn(&Replaced) -> Result<(), String>;
 
 /// A note that this process holds.
 struct Note {
@@ -100,12 +116,45 @@ impl Halts {
         Self { folder: state.join("halted"), held: Arc::default() }
     }
 
-    /// Halts a container that runs, or holds one that these notes halted already. `None` where it does not run, so that nothing is to be done and nothing to be undone.
+    /// Halts a container that runs, or holds one that these notes halted already. `None` where it does not run, so that
+    /// nothing is to be done and nothing to be undone.
     pub fn halt(
         &self,
         containers: &Containers,
         container: &Container,
         halt: Halt,
+        clock: &dyn Clock,
+    ) -> Result<Option<Halted>, SourceError> {
+        self.begin(containers, container, halt, None, clock)
+    }
+
+    /// Stops a container that runs, below which something will be replaced. It goes on only with [`Halted::resume`]: half
+    /// of what is replaced is worse than none. What drops it without that leaves it, and its note, as they are.
+    pub fn stop_for_restore(
+        &self,
+        containers: &Containers,
+        container: &Container,
+        replaced: &Replaced,
+        clock: &dyn Clock,
+    ) -> Result<Option<Halted>, SourceError> {
+        self.begin(containers, container, Halt::Stop, Some(replaced), clock)
+    }
+
+    /// Whether a run, also one that ended early, has halted the container and not yet let it go on.
+    pub fn is_noted(&self, container: &Container) -> bool {
+        self.path(container).exists()
+    }
+
+    fn path(&self, container: &Container) -> PathBuf {
+        self.folder.join(format!("{}{SUFFIX}", container.id))
+    }
+
+    fn begin(
+        &self,
+        containers: &Containers,
+        container: &Container,
+        halt: Halt,
+        replaced: Option<&Replaced>,
         clock: &dyn Clock,
     ) -> Result<Option<Halted>, SourceError> {
         let mut all = self.held.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
@@ -122,16 +171,22 @@ impl Halts {
         };
         // Once the engine was asked, what it does must be known: who asks to cancel here waits for it.
         let steady = EngineAddress::at(&socket).open(&Cancel::new())?;
-        let text = json!({
+        let mut text = json!({
             "id": container.id, "name": container.name, "halt": halt.name(), "socket": socket,
             "at": clock.now().to_string(), "grace_s": grace_s,
         });
+        if let Some(replaced) = replaced {
+            text["replaced"] = replaced.to_json();
+        }
         let note = self.write(container, &text)?;
-        let mut held = Held { socket, container: container.clone(), halt, note: Some(note), is_halted: false };
+        // Nothing is replaced before the engine has stopped it.
+        let mut held =
+            Held { socket, container: container.clone(), halt, note: Some(note), is_halted: false, is_restored: false };
         match halt {
             Halt::Stop => steady.stop(&container.id)?,
             Halt::Pause => steady.pause(&container.id)?,
         }
+        held.is_restored = replaced.is_some();
         held.is_halted = true;
         let held = Arc::new(held);
         all.insert(container.id.clone(), Arc::downgrade(&held));
@@ -139,8 +194,9 @@ impl Halts {
     }
 
     /// Lets every container go on that an earlier run halted and that no run holds any more.
-    /// One that is still being stopped is waited for.
-    pub fn put_right(&self, cancel: &Cancel, clock: &dyn Clock) -> PutRight {
+    /// One that is still being stopped is waited for. One below which something was being replaced goes on if `may_go_on`
+    /// says so.
+    pub fn put_right(&self, cancel: &Cancel, clock: &dyn Clock, may_go_on: MayGoOn<'_>) -> PutRight {
         let mut done = PutRight::default();
         let entries = match std::fs::read_dir(&self.folder) {
             Ok(entries) => entries,
@@ -154,7 +210,7 @@ impl Halts {
             if !path.to_string_lossy().ends_with(SUFFIX) {
                 continue;
             }
-            match put_right(&path, cancel, clock) {
+            match put_right(&path, cancel, clock, may_go_on) {
                 Ok(resumed) => done.resumed.extend(resumed),
                 Err((container, error)) => done.problems.push((container, error.to_string())),
             }
@@ -165,7 +221,7 @@ impl Halts {
     /// Writes the note, so that it outlives even the machine's power.
     fn write(&self, container: &Container, text: &Value) -> Result<Note, SourceError> {
         std::fs::create_dir_all(&self.folder).map_err(SourceError::io(&self.folder))?;
-        let path = self.folder.join(format!("{}{SUFFIX}", container.id));
+        let path = self.path(container);
         let mut file = loop {
             let open = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&path);
             let file = open.map_err(SourceError::io(&path))?;
@@ -189,6 +245,23 @@ impl Halts {
     }
 }
 
+impl Replaced {
+    fn to_json(&self) -> Value {
+        // Facts quote paths in the same way, so that any bytes survive.
+        let quoted = |paths: &[PathBuf]| paths.iter().map(|path| layout::fact_key(path)).collect::<Vec<_>>();
+        json!({ "paths": quoted(&self.paths), "places": quoted(&self.places) })
+    }
+
+    fn of_json(value: &Value) -> Option<Self> {
+        let paths = |name: &str| {
+            let texts =
+                value.get(name)?.as_array()?.iter().map(|text| layout::restored(Path::new("/"), text.as_str()?));
+            texts.collect::<Option<Vec<_>>>()
+        };
+        Some(Self { paths: paths("paths")?, places: paths("places")? })
+    }
+}
+
 /// Whether the lock was free. It is released with the file, however the process ends.
 fn lock(file: &File) -> io::Result<bool> {
     match rustix::fs::flock(file, FlockOperation::NonBlockingLockExclusive) {
@@ -209,7 +282,12 @@ fn is_at(file: &File, path: &Path) -> io::Result<bool> {
 }
 
 /// Puts right what one note tells of. Gives the name of a container that was made to go on.
-fn put_right(path: &Path, cancel: &Cancel, clock: &dyn Clock) -> Result<Option<String>, (String, SourceError)> {
+fn put_right(
+    path: &Path,
+    cancel: &Cancel,
+    clock: &dyn Clock,
+    may_go_on: MayGoOn<'_>,
+) -> Result<Option<String>, (String, SourceError)> {
     let unnamed = |error| (path.display().to_string(), error);
     let io = |error| unnamed(SourceError::io(path)(error));
     let mut file = match OpenOptions::new().read(true).write(true).open(path) {
@@ -227,6 +305,12 @@ fn put_right(path: &Path, cancel: &Cancel, clock: &dyn Clock) -> Result<Option<S
         // It was cut short, so the container was not halted yet.
         return std::fs::remove_file(path).map_err(io).map(|()| None);
     };
+    if let Some(replaced) = note.get("replaced") {
+        let may = Replaced::of_json(replaced)
+            .ok_or_else(|| format!("{} does not say what was being replaced; look, and remove it", path.display()))
+            .and_then(|replaced| may_go_on(&replaced));
+        may.map_err(|what| (name.clone(), unavailable(what)))?;
+    }
     let resumed = EngineAddress::at(Path::new(&socket)).open(cancel).and_then(|containers| {
         wait_for_halt(&containers, &id, &note, cancel, clock)?;
         let resumed = resume(&containers, &id)?;
@@ -313,6 +397,8 @@ impl Held {
 impl Drop for Held {
     /// For a run that fails. What goes wrong here is left to the note, which stands until the next run.
     fn drop(&mut self) {
-        let _ = self.go_on();
+        if !self.is_restored {
+            let _ = self.go_on();
+        }
     }
 }

@@ -3,6 +3,8 @@
 //! Nothing here retries. Writing revisions as they were is the same however often it is done, so a run that failed is run
 //! again.
 
+mod info;
+
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -15,6 +17,7 @@ use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 use zeroize::Zeroizing;
 
+pub use self::info::DatabaseInfo;
 use crate::storage::object::{choose_cryptography, without_answer};
 
 /// Patience until the server is connected.
@@ -32,6 +35,9 @@ pub enum CouchError {
     /// The address cannot be used. The message never shows it: a password may be in it.
     #[error("{0}")]
     Address(&'static str),
+    /// The password cannot be had.
+    #[error("{0}")]
+    Password(String),
     /// There was no answer.
     #[error("{0}")]
     Unreachable(String),
@@ -109,6 +115,16 @@ struct Rows {
 impl CouchServer {
     /// The server at `url`, which names no user and no password. Asks it nothing yet.
     pub fn new(url: &str, account: Option<Account>, cancel: Cancel) -> Result<Self, CouchError> {
+        Self::with_patience(url, account, cancel, SILENCE)
+    }
+
+    /// As [`CouchServer::new`], for who does not wait as long while nothing comes.
+    pub fn with_patience(
+        url: &str,
+        account: Option<Account>,
+        cancel: Cancel,
+        silence: Duration,
+    ) -> Result<Self, CouchError> {
         let wrong = CouchError::Address;
         let mut base =
             Url::parse(url).map_err(|_| wrong("the address of CouchDB is no URL such as http://host:5984"))?;
@@ -125,7 +141,7 @@ impl CouchServer {
         choose_cryptography();
         let client = reqwest::Client::builder()
             .connect_timeout(CONNECT)
-            .read_timeout(SILENCE)
+            .read_timeout(silence)
             // Another server must not get the password.
             .redirect(reqwest::redirect::Policy::none())
             .build()

@@ -2,7 +2,8 @@
 //!
 //! CouchDB only ever appends to its files, and puts a header behind each commit. So every file is opened once, in an order
 //! in which nothing can be ahead of what it is made from, and cut behind its last header. What comes out is what a CouchDB
-//! finds after a crash at that instant, without the torn end. Nothing of it is written to, and no server is asked.
+//! finds after a crash at that instant, without the torn end. Nothing of it is written to. A server is asked
+//! only where one is named, and what it says is compared, not captured.
 
 mod capture;
 mod complete;
@@ -17,6 +18,7 @@ mod previous;
 mod rename;
 mod select;
 mod stored_check;
+mod server;
 #[cfg(test)]
 mod tests;
 mod version;
@@ -31,6 +33,7 @@ pub use self::examine::{check_files, examine};
 pub use self::rename::{RenamedNodes, rename_nodes};
 pub use self::select::{Selected, files_of};
 pub use self::stored_check::{StoredCheck, StoredFinding, StoredReport, StoredSource};
+pub use self::server::{Password, ServerOptions};
 pub use self::version::{Version, needed_version};
 
 use super::layout;
@@ -49,6 +52,15 @@ pub fn data_folder(facts: &Facts, dir: &Path) -> Option<PathBuf> {
     layout::restored(dir, facts.get(facts::DATA)?.as_str()?)
 }
 
+/// Files that were damaged when they were captured, by their paths below the data folder, and what was wrong with each.
+pub fn damaged(facts: &Facts) -> Vec<(PathBuf, String)> {
+    let listed = facts.get(facts::DAMAGED).and_then(serde_json::Value::as_object).into_iter().flatten();
+    let text = |record: &serde_json::Value| {
+        record.get("what").and_then(serde_json::Value::as_str).unwrap_or_default().to_owned()
+    };
+    listed.map(|(file, record)| (PathBuf::from(file), text(record))).collect()
+}
+
 /// What a [`CouchDbSource`] captures.
 #[derive(Clone, Debug)]
 pub struct CouchDbOptions {
@@ -60,6 +72,8 @@ pub struct CouchDbOptions {
     pub full_read: Duration,
     /// Nouveau's indexes are captured too.
     pub nouveau: bool,
+    /// The CouchDB whose folder it is, where what it says is to be compared.
+    pub server: Option<ServerOptions>,
 }
 
 /// The data folder of one node.

@@ -3,7 +3,9 @@
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
-use connectors::containers::{Container, ContainerName, ContainerState, Containers, EngineAddress, Halt, Halts};
+use connectors::containers::{
+    Container, ContainerName, ContainerState, Containers, EngineAddress, Halt, Halts, Replaced,
+};
 use repository::{Cancel, Clock as _, SystemClock};
 use servers::DockerServer;
 
@@ -129,7 +131,7 @@ fn what_was_halted_goes_on_and_what_an_earlier_run_left_halted_is_put_right() {
         let container = named(&containers, &name);
         let halted = halts.halt(&containers, &container, halt, &SystemClock).unwrap().unwrap();
         assert_eq!((server.state(&name).as_str(), notes()), (halted_state, 1));
-        let right = halts.put_right(&Cancel::new(), &SystemClock);
+        let right = halts.put_right(&Cancel::new(), &SystemClock, &|_| Ok(()));
         assert!(right.resumed.is_empty() && right.problems.is_empty(), "it is halted for a reason: {right:?}");
         assert_eq!(server.state(&name), halted_state);
         halted.resume().unwrap();
@@ -140,7 +142,7 @@ fn what_was_halted_goes_on_and_what_an_earlier_run_left_halted_is_put_right() {
         // A run that ends at once leaves note and container as they are.
         std::mem::forget(halts.halt(&containers, &container, halt, &SystemClock).unwrap());
         assert_eq!(
-            halts.put_right(&Cancel::new(), &SystemClock).resumed,
+            halts.put_right(&Cancel::new(), &SystemClock, &|_| Ok(())).resumed,
             [""; 0],
             "this process lives and holds the lock"
         );
@@ -148,7 +150,7 @@ fn what_was_halted_goes_on_and_what_an_earlier_run_left_halted_is_put_right() {
         let copy = std::fs::read(&note).unwrap();
         std::fs::remove_file(&note).unwrap();
         std::fs::write(&note, copy).unwrap();
-        assert_eq!(halts.put_right(&Cancel::new(), &SystemClock).resumed.concat(), name);
+        assert_eq!(halts.put_right(&Cancel::new(), &SystemClock, &|_| Ok(())).resumed.concat(), name);
         assert_eq!((server.state(&name).as_str(), notes()), ("running", 0));
     }
     let name = server.name();
@@ -160,7 +162,7 @@ fn what_was_halted_goes_on_and_what_an_earlier_run_left_halted_is_put_right() {
     assert_eq!((server.state(&name).as_str(), notes()), ("created", 0));
     // Half a note is from before anything was halted.
     std::fs::write(state.path().join("halted/x.json"), "{\"id\": ").unwrap();
-    assert!(halts.put_right(&Cancel::new(), &SystemClock).problems.is_empty());
+    assert!(halts.put_right(&Cancel::new(), &SystemClock, &|_| Ok(())).problems.is_empty());
     assert_eq!(notes(), 0);
 }
 
@@ -183,7 +185,7 @@ fn a_container_that_is_still_being_stopped_for_a_run_that_was_killed_is_waited_f
         scope.spawn(|| server.docker(&["stop", &name]));
         std::thread::sleep(std::time::Duration::from_millis(500));
         assert_eq!(server.state(&name), "running");
-        let right = Halts::below(state.path()).put_right(&Cancel::new(), &SystemClock);
+        let right = Halts::below(state.path()).put_right(&Cancel::new(), &SystemClock, &|_| Ok(()));
         assert_eq!(right.resumed.concat(), name, "{right:?}");
     });
     assert_eq!(server.state(&name), "running");
@@ -209,4 +211,35 @@ fn a_container_that_two_sources_want_halted_goes_on_after_the_last_of_them() {
     assert_eq!(server.state(&name), "paused");
     third.resume().unwrap();
     assert_eq!(server.state(&name), "running");
+}
+
+#[test]
+fn what_is_stopped_for_a_restore_goes_on_only_when_it_is_told_to_or_its_files_are_whole() {
+    let Some(server) = servers::docker() else { return };
+    let name = server.name();
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    std::fs::create_dir(&data).unwrap();
+    server.run(&name, &["-v", &format!("{}:/data", data.display())]);
+    let containers = open(server);
+    let users = containers.users(&[data.join("db")]).unwrap();
+    assert!(users.len() == 1 && users[0].container.name == name, "{users:?}");
+    assert!(containers.users(&[folder.path().join("other")]).unwrap().is_empty());
+
+    let halts = Halts::below(folder.path());
+    let replaced = Replaced { paths: vec![data.clone()], places: vec![folder.path().to_owned()] };
+    let stop = || halts.stop_for_restore(&containers, &named(&containers, &name), &replaced, &SystemClock).unwrap();
+    stop().unwrap().resume().unwrap();
+    assert_eq!(server.state(&name), "running");
+    drop(stop());
+    assert_eq!(server.state(&name), "exited", "half of what is replaced is worse than none");
+    assert!(halts.is_noted(&users[0].container) && stop().is_none());
+    let right = halts.put_right(&Cancel::new(), &SystemClock, &|told| {
+        assert_eq!(*told, replaced);
+        Err("half way".to_owned())
+    });
+    assert_eq!(right.problems, [(name.clone(), "half way".to_owned())]);
+    assert_eq!(server.state(&name), "exited");
+    let right = halts.put_right(&Cancel::new(), &SystemClock, &|_| Ok(()));
+    assert_eq!((right.resumed.concat(), server.state(&name)), (name, "running".to_owned()));
 }

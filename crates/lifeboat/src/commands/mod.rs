@@ -21,6 +21,7 @@ mod protect;
 mod prune;
 mod restore;
 mod restore_archive;
+mod restore_containers;
 mod restore_couchdb;
 mod restore_documents;
 mod snapshots;

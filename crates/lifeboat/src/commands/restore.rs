@@ -11,6 +11,7 @@ use repository::restore::Options;
 use repository::{Clock as _, Event, Events as _, Id, Index, Problem, Repository, SourceError};
 use serde_json::json;
 
+use super::restore_containers::{self, Users};
 use super::restore_couchdb::CouchDbRestore;
 use crate::app::{App, Opened, Run};
 use crate::arguments::{self, RestoreFrom};
@@ -165,23 +166,28 @@ impl Chosen<'_> {
         protected.push(app.settings.file.clone());
         protected.extend(app.settings.secret_files().into_iter().map(Path::to_owned));
         let options = in_place::Options { delete: self.arguments.delete, force: self.arguments.force, protected };
-        let selected = self.paths();
+        let selected = self.couchdb.in_place().unwrap_or_else(|| vec![self.place.path.clone()]);
         let job = Job { snapshot: self.id, tree, manifest, selected: &selected, options: &options };
-        let preview = in_place::preview(&app.cx(), self.repository, self.index, &job).map_err(to_fault)?;
+        let mut preview = in_place::preview(&app.cx(), self.repository, self.index, &job).map_err(to_fault)?;
+        let users = Users::of(app, &preview, self.arguments.stop_containers)?;
+        preview.findings.extend(users.findings());
+        preview.findings.extend(self.couchdb.findings());
         app.run.progress.finish();
-        self.show(&preview);
-        if self.arguments.dry_run {
-            return Ok(if preview.blocking(options.force).is_empty() { Outcome::Ok } else { Outcome::Bad });
+        if users.are_stopped() {
+            // What is still there once they stand still keeps the restore from beginning.
+            let of_programs = preview.findings.iter_mut().filter(|finding| finding.is_of_program);
+            of_programs.for_each(|finding| finding.effect = in_place::Effect::Warns);
         }
         let blocking = preview.blocking(options.force);
+        self.show(&preview, !blocking.is_empty());
+        if self.arguments.dry_run {
+            return Ok(if blocking.is_empty() { Outcome::Ok } else { Outcome::Bad });
+        }
         if !blocking.is_empty() {
             return Err(to_fault(InPlaceError::Blocked(blocking)));
         }
         self.confirm(manifest)?;
-        let check = |record: &SourceRecord, folder: &Path| self.check(record, folder);
-        let result = in_place::restore(&app.cx(), self.repository, self.index, &job, &check);
-        app.run.progress.finish();
-        let done = result.map_err(to_fault)?;
+        let done = self.restore_below(&users, &job)?;
         let partial = !done.problems.is_empty();
         app.output().summary(json!({
             "status": if partial || self.is_doubtful { "partial" } else { "ok" }, "snapshot_id": self.id, "in_place": true,
@@ -203,7 +209,41 @@ impl Chosen<'_> {
         Ok(if partial { Outcome::Partial } else { Outcome::Ok })
     }
 
-    fn show(&self, preview: &in_place::Preview) {
+    /// Restores while the containers that work with the files stand still, where that was asked for.
+    fn restore_below(&self, users: &Users, job: &Job<'_>) -> Result<in_place::Done, Fault> {
+        let app = self.app;
+        let stopped = users.stop(app)?;
+        let check = |record: &SourceRecord, folder: &Path| self.check(record, folder);
+        let result = in_place::restore(&app.cx(), self.repository, self.index, job, &check);
+        app.run.progress.finish();
+        if let Err(error @ InPlaceError::HalfWay { undo, .. }) = &result {
+            let left = stopped.leave();
+            let fault = Fault::new(FaultKind::Failed, error.to_string());
+            return Err(match left.is_empty() {
+                true => fault,
+                false => fault.with_hint(format!(
+                    "{} stays stopped, since its files are half restored; once `lifeboat restore --undo {}` has put them \
+                     back, it is started again",
+                    left.join(", "),
+                    undo.display()
+                )),
+            });
+        }
+        // Whatever failed, what is there now is whole: as it was, or as it is in the snapshot.
+        let not_started = stopped.start();
+        match result {
+            Ok(mut done) => {
+                done.problems.extend(not_started);
+                Ok(done)
+            }
+            Err(error) => {
+                not_started.into_iter().for_each(|problem| app.run.progress.emit(Event::Problem(problem)));
+                Err(to_fault(error))
+            }
+        }
+    }
+
+    fn show(&self, preview: &in_place::Preview, is_blocked: bool) {
         let output = self.app.output();
         for target in &preview.targets {
             output.text(format!("restore {}", target.root.host.display()));
@@ -229,7 +269,6 @@ impl Chosen<'_> {
             output.text(finding_line(finding));
         }
         if self.arguments.dry_run {
-            let is_blocked = !preview.blocking(self.arguments.force).is_empty();
             output.summary(json!({
                 "status": if is_blocked { "blocked" } else { "ok" }, "dry_run": true, "snapshot_id": self.id, "changes": changes.iter().map(|change| json!({ "path": change.path.to_string_lossy(), "action": change.action })).collect::<Vec<_>>(),
                 "identical": preview.plan.identical, "extras_left": preview.plan.extras_left,
@@ -261,7 +300,13 @@ impl Chosen<'_> {
 }
 
 fn undo(run: &Run, folder: &Path, force: bool) -> Result<Outcome, Fault> {
+    if !force {
+        restore_containers::refuse_undo(run, &in_place::undo_targets(folder).map_err(to_fault)?)?;
+    }
     let undone = in_place::undo(folder, force).map_err(to_fault)?;
+    // A restore that was cut may have left containers stopped, which go on now. That is noted where the configuration
+    // says; an undo works without one.
+    let _ = run.settings();
     run.output.summary(json!({
         "status": if undone.remarks.is_empty() { "ok" } else { "partial" }, "steps": undone.steps,
         "remarks": undone.remarks, "replaced": undone.folders,

@@ -1,15 +1,17 @@
 //! What `lifeboat restore` does for sources of kind `couchdb`: single databases and shards, nodes with new names, and that no
 //! CouchDB is ever started on files that were not read back. It would take a damaged one for an empty database.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use connectors::source::couchdb::{self, Selected, needed_version};
+use operations::in_place::{Effect, Finding};
 use operations::manifest::{Manifest, SourceRecord};
 use operations::{Fault, FaultKind, drill};
 use repository::{Facts, SourceError};
 
 use crate::app::App;
-use crate::arguments::CouchFiles;
+use crate::arguments::{CouchFiles, NewNodeName};
 use crate::output::count;
 
 /// The sources of kind `couchdb` in what is restored, and what of them.
@@ -74,12 +76,8 @@ impl<'a> CouchDbRestore<'a> {
         if !rename_node.is_empty() && !self.parts.iter().all(|part| matches!(part.wanted, Wanted::Whole(_))) {
             return Err(usage("--rename-node needs the whole source: its shard map and its list of nodes"));
         }
-        for node in rename_node {
-            let known = self.parts.first().map_or_else(Vec::new, |part| couchdb::nodes(&part.record.facts));
-            if !known.contains(&&*node.old) {
-                return Err(usage(&format!("no node is called {}; the snapshot has {}", node.old, known.join(", "))));
-            }
-        }
+        let known = self.parts.first().map_or_else(Vec::new, |part| couchdb::nodes(&part.record.facts));
+        check_names(rename_node, &known)?;
         let Some(version) = couchdb_version else { return Ok(()) };
         for Part { name, record, .. } in &self.parts {
             let (needed, why) = needed_version(&record.facts);
@@ -103,6 +101,44 @@ impl<'a> CouchDbRestore<'a> {
         })
     }
 
+    /// What bears on a restore in place: files that were damaged when they were captured, and indexes that would not fit.
+    pub fn findings(&self) -> Vec<Finding> {
+        let mut findings = Vec::new();
+        for Part { name, record, wanted } in &self.parts {
+            let Some(data) = couchdb::data_folder(&record.facts, Path::new("/")) else { continue };
+            let damaged = couchdb::damaged(&record.facts).into_iter().filter(|(file, _)| match wanted {
+                Wanted::Whole(_) => true,
+                Wanted::Files(Selected { files, .. }) => files.contains(file),
+                Wanted::Path => false,
+            });
+            findings.extend(damaged.map(|(file, what)| {
+                let what = format!(
+                    "it was damaged when {name} was captured, and CouchDB may take it for empty: restore another \
+                     snapshot, or use --force; {what}"
+                );
+                Finding::new(Effect::BlocksUnlessForced, &data.join(file), what)
+            }));
+            let Wanted::Files(selected) = wanted else { continue };
+            let left = selected.indexes_not_in_it().into_iter().map(|folder| data.join(folder));
+            findings.extend(left.filter(|folder| folder.exists()).map(|folder| {
+                let what = "holds indexes of the database before the restore, and the snapshot has none of it: move it \
+                            away while CouchDB stands still";
+                Finding::new(Effect::BlocksUnlessForced, &folder, what)
+            }));
+        }
+        findings
+    }
+
+    /// The paths in the snapshot that are restored in place, where single files were asked for: the databases, and the
+    /// folders with their indexes, whole, since no newer index may stay.
+    pub fn in_place(&self) -> Option<Vec<PathBuf>> {
+        self.parts.iter().find_map(|part| {
+            let Wanted::Files(selected) = &part.wanted else { return None };
+            let data = Path::new(part.name).join(selected.data.strip_prefix("/").unwrap_or(&selected.data));
+            Some(selected.databases_and_index_folders().into_iter().map(|path| data.join(path)).collect())
+        })
+    }
+
     /// Reads every document and attachment that was restored below `target`, and gives nodes their new names. Says what it
     /// found; whatever is wrong is returned.
     pub fn finish(&self, app: &App, target: &Path) -> Result<Vec<String>, Fault> {
@@ -116,6 +152,8 @@ impl<'a> CouchDbRestore<'a> {
             };
             if !found.is_empty() {
                 wrong.extend(found.into_iter().map(|what| format!("{name}: {what}")));
+                app.output()
+                    .text(format!("{name}: start NO CouchDB on it: it takes a damaged file for an empty database"));
                 continue;
             }
             app.output().text(format!("{name}: every document and attachment was read back"));
@@ -135,6 +173,25 @@ impl<'a> CouchDbRestore<'a> {
         let (nodes, databases) = (count(renamed.nodes as u64, "node"), count(renamed.databases as u64, "database"));
         app.output().text(format!("renamed {nodes} in the shard maps of {databases}"));
         Ok(())
+    }
+}
+
+/// Whether each of the nodes `known` has one name afterwards, and its own.
+fn check_names(renamed: &[NewNodeName], known: &[&str]) -> Result<(), Fault> {
+    let mut names: BTreeMap<&str, &str> = BTreeMap::new();
+    for NewNodeName { old, new } in renamed {
+        if !known.contains(&&**old) {
+            return Err(usage(&format!("no node is called {old}; the snapshot has {}", known.join(", "))));
+        }
+        if names.insert(old, new).is_some() {
+            return Err(usage(&format!("{old} is given two names")));
+        }
+    }
+    let mut taken = BTreeSet::new();
+    let mut after = known.iter().map(|old| names.get(old).unwrap_or(old));
+    match after.find(|name| !taken.insert(**name)) {
+        Some(name) => Err(usage(&format!("two nodes would be called {name}"))),
+        None => Ok(()),
     }
 }
 

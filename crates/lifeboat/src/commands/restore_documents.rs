@@ -368,7 +368,7 @@ fn fault(error: CouchError) -> Fault {
             FaultKind::Failed,
             Some("nothing is half written: run it again once CouchDB answers; what was written stays as it is"),
         ),
-        CouchError::Denied(_) => (
+        CouchError::Denied(_) | CouchError::Password(_) => (
             FaultKind::Denied,
             Some("name the user with --couch-user, and give the password in COUCHDB_PASSWORD or --couch-password-file"),
         ),

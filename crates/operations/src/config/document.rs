@@ -347,6 +347,17 @@ pub struct CouchDbDocument {
     /// Whether to keep Nouveau's indexes, which are built anew otherwise. Default: false.
     #[schemars(schema_with = "boolean")]
     pub nouveau: Option<Text>,
+    /// The running CouchDB, such as `http://127.0.0.1:5984`: what it says of its databases is compared with what was
+    /// captured.
+    pub url: Option<Text>,
+    /// Its user, who must be an administrator.
+    pub user: Option<Text>,
+    /// The password of `user`. Better: `password_file`.
+    pub password: Option<Text>,
+    /// A file that holds the password of `user` and that only its owner may read.
+    pub password_file: Option<Text>,
+    /// A command that prints the password of `user`.
+    pub password_command: Option<OneOrMany>,
 }
 
 /// Certificates with their private keys: a folder that holds all of them, or two files.

@@ -242,6 +242,7 @@ impl Page {
                 if couchdb.nouveau {
                     self.line(5, "nouveau: true");
                 }
+                // What is found on a host names no server: nobody knows the password.
             }
             SourceKind::Tls(TlsSettings::From { from: PlaceSettings::Host(from) }) => self.path(5, "from", from)?,
             SourceKind::Tls(TlsSettings::From { from }) => self.text(5, "from", &from.to_string()),

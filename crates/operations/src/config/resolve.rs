@@ -19,8 +19,8 @@ use super::environment::Environment;
 use super::mistake::Mistake;
 use super::secret::{CommandLine, Secret, SecretSource, Typed};
 use super::settings::{
-    CommandSettings, ComposeSettings, CopySettings, CouchDbSettings, DrillSettings, FilesSettings, Settings,
-    SourceKind, SourceSettings, SqliteSettings, StackSettings,
+    CommandSettings, ComposeSettings, CopySettings, CouchDbSettings, CouchLogin, CouchServerSettings, DrillSettings,
+    FilesSettings, Settings, SourceKind, SourceSettings, SqliteSettings, StackSettings,
 };
 use super::text::{Named, OneOrMany, Place, Text};
 use crate::drill;
@@ -291,8 +291,49 @@ impl Resolver<'_> {
                 Some(span) => self.duration(span)?,
             },
             nouveau: self.boolean(&couchdb.nouveau)?,
+            server: self.couch_server(couchdb)?,
             ..preset
         })
+    }
+
+    fn couch_server(&self, couchdb: &CouchDbDocument) -> Result<Option<CouchServerSettings>> {
+        let typed = (&couchdb.password, &couchdb.password_file, &couchdb.password_command);
+        let password = self.secret("password", typed)?;
+        let password_at = copy::places("password", typed).next().map(|(_, place)| place);
+        let Some(url) = &couchdb.url else {
+            return match couchdb.user.as_ref().map(|user| user.place).or(password_at) {
+                Some(place) => Err(Mistake::at(place, "`url` is missing")
+                    .with_hint("write the address of CouchDB, such as `url: http://127.0.0.1:5984`")),
+                None => Ok(None),
+            };
+        };
+        let login = match (&couchdb.user, password) {
+            (Some(user), Some(password)) => Some(CouchLogin { user: self.filled(user)?, password }),
+            (None, None) => None,
+            (Some(user), None) => {
+                return Err(Mistake::at(user.place, "`password_file` is missing")
+                    .with_hint("give the password of the user; CouchDB tells nothing without"));
+            }
+            (None, Some(_)) => {
+                return Err(Mistake::at(password_at.unwrap_or(url.place), "`user` is missing")
+                    .with_hint("write whose password it is"));
+            }
+        };
+        Ok(Some(CouchServerSettings { url: self.couch_url(url)?, login }))
+    }
+
+    /// No message repeats it, as there may be a password in it.
+    fn couch_url(&self, text: &Text) -> Result<String> {
+        let url = self.filled(text)?;
+        let rest = url.strip_prefix("http://").or_else(|| url.strip_prefix("https://"));
+        let host = rest.map(|rest| rest.split(['/', '?', '#']).next().unwrap_or_default());
+        match host {
+            Some(host) if host.contains('@') => Err(Mistake::at(text.place, "a user or a password stands in it")
+                .with_hint("write them as `user` and `password_file`")),
+            Some(host) if !host.is_empty() => Ok(url),
+            _ => Err(Mistake::at(text.place, "this is no address of a CouchDB")
+                .with_hint("write it like http://127.0.0.1:5984")),
+        }
     }
 
     fn couchdb_config(&self, config: &Text) -> Result<PathBuf> {

@@ -234,12 +234,33 @@ pub struct CouchDbSettings {
     pub full_read: Duration,
     /// Keep Nouveau's indexes.
     pub nouveau: bool,
+    /// The running CouchDB that what was captured is compared with.
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    pub server: Option<CouchServerSettings>,
+}
+
+/// A running CouchDB.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CouchServerSettings {
+    /// Its address, without user and password.
+    pub url: String,
+    /// Who asks.
+    pub login: Option<CouchLogin>,
+}
+
+/// A user of CouchDB.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CouchLogin {
+    /// The name.
+    pub user: String,
+    /// The password.
+    pub password: SecretSource,
 }
 
 impl CouchDbSettings {
     /// The folder `data`, with the defaults of a `couchdb` source that says nothing else.
     pub fn new(data: PathBuf) -> Self {
-        Self { data, config: None, full_read: FULL_READ, nouveau: false }
+        Self { data, config: None, full_read: FULL_READ, nouveau: false, server: None }
     }
 }
 
@@ -403,8 +424,17 @@ impl Settings {
 
     /// Every file with a secret that the configuration names.
     pub fn secret_files(&self) -> BTreeSet<&Path> {
+        fn of_source(source: &SourceSettings) -> Option<&Path> {
+            match &source.kind {
+                SourceKind::CouchDb(CouchDbSettings { server: Some(server), .. }) => {
+                    server.login.as_ref()?.password.file()
+                }
+                _ => None,
+            }
+        }
         let own = self.password.iter().filter_map(SecretSource::file);
-        own.chain(self.copies.iter().flat_map(CopySettings::secret_files)).collect()
+        let of_sources = self.stacks.iter().flat_map(|stack| &stack.sources).filter_map(of_source);
+        own.chain(self.copies.iter().flat_map(CopySettings::secret_files)).chain(of_sources).collect()
     }
 }
 

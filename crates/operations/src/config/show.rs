@@ -10,7 +10,7 @@ use super::archive::ArchiveKey;
 use super::location::{AzureLogin, Location};
 use super::rate;
 use super::secret::SecretSource;
-use super::settings::{CopySettings, Layout, Settings, SourceSettings};
+use super::settings::{CopySettings, CouchServerSettings, Layout, Settings, SourceSettings};
 use crate::{Fault, FaultKind};
 
 impl Settings {
@@ -102,6 +102,18 @@ impl Serialize for CopySettings {
                     ArchiveKey::Passphrase(passphrase) => secret(&mut map, "passphrase", Some(passphrase))?,
                 }
             }
+        }
+        map.end()
+    }
+}
+
+impl Serialize for CouchServerSettings {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        map.serialize_entry("url", &self.url)?;
+        if let Some(login) = &self.login {
+            map.serialize_entry("user", &login.user)?;
+            secret(&mut map, "password", Some(&login.password))?;
         }
         map.end()
     }

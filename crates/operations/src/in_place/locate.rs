@@ -8,7 +8,6 @@ use std::path::{Path, PathBuf};
 use repository::NodeKind;
 
 use super::mounts::Mounts;
-use super::roots::side_files;
 use super::{Effect, Finding, InPlaceError, Root, Selection};
 
 /// A root and its place on this host.
@@ -84,9 +83,9 @@ pub fn locate(selection: &Selection) -> Result<Located, InPlaceError> {
 }
 
 impl Target {
-    /// The files beside a database that belong to its state before the restore.
+    /// What lies beside a database and belongs to its state before the restore.
     pub(super) fn side_files(&self) -> impl Iterator<Item = PathBuf> {
-        self.root.is_sqlite().then(|| side_files(&self.live)).into_iter().flatten()
+        self.root.side_files(&self.live).into_iter()
     }
 }
 

@@ -61,7 +61,7 @@ impl std::fmt::Display for Change {
             Action::Replace => "replace",
             Action::ReplaceKind { .. } => "replace (another kind)",
             Action::MoveAway => "move away",
-            Action::MoveSideFile => "move away (database log)",
+            Action::MoveSideFile => "move away (of the database before)",
             Action::Metadata { .. } => "set metadata of",
         };
         write!(f, "{what} {}", self.path.display())

@@ -180,14 +180,14 @@ pub(super) fn open_files(paths: impl Iterator<Item = PathBuf>) -> Vec<Finding> {
         .map(|file| {
             let (name, id) = (&file.process.name, file.process.id);
             let what = format!("process {id} ({name}) has it open: stop it first, or use --force");
-            Finding::new(Effect::BlocksUnlessForced, &file.path, what)
+            Finding::of_program(&file.path, what)
         })
         .collect();
     if files.len() > OPEN_FILES_LISTED_MAX {
         let more = files.len() - OPEN_FILES_LISTED_MAX;
         let what = format!("{more} more files are open, besides those named: stop what has them open, or use --force");
         let path = files.last().map_or_else(PathBuf::new, |file| file.path.clone());
-        findings.push(Finding::new(Effect::BlocksUnlessForced, &path, what));
+        findings.push(Finding::of_program(&path, what));
     }
     if open.unseen > 0 {
         let what = format!("{} processes could not be asked for their open files: run as root to be sure", open.unseen);

@@ -48,9 +48,14 @@ impl Root {
         self.kind == COUCHDB
     }
 
-    /// Whether it is a database with files beside it.
-    pub(super) fn is_sqlite(&self) -> bool {
-        self.kind == SQLITE && self.node.kind == NodeKind::File
+    /// What belongs to the state before the restore, where it is a single database: it must not meet the restored one.
+    pub(super) fn side_files(&self, live: &Path) -> Vec<PathBuf> {
+        match &*self.kind {
+            _ if self.node.kind != NodeKind::File => Vec::new(),
+            SQLITE => side_files(live).collect(),
+            COUCHDB => compactions(live),
+            _ => Vec::new(),
+        }
     }
 }
 
@@ -224,6 +229,20 @@ pub(super) fn side_files(database: &Path) -> impl Iterator<Item = PathBuf> {
         path.push(suffix);
         PathBuf::from(path)
     })
+}
+
+/// What a compaction of the file before the restore left: CouchDB would go on with it, and put it in the restored one's
+/// place.
+fn compactions(file: &Path) -> Vec<PathBuf> {
+    if file.extension().is_none_or(|extension| extension != "couch") {
+        return Vec::new();
+    }
+    let beside = |suffix: &str| {
+        let mut path = file.as_os_str().to_owned();
+        path.push(suffix);
+        PathBuf::from(path)
+    };
+    [".compact", ".compact.data", ".compact.meta"].map(beside).into()
 }
 
 fn below_source(host: &Path) -> &Path {

@@ -82,6 +82,34 @@ pub fn list_undo(parent: &Path) -> Result<Vec<Undo>, InPlaceError> {
     Ok(found)
 }
 
+/// The undo folder, in one of `places`, of a restore in place that is at work with one of `paths`, or was cut while it was:
+/// until it has ended, or was undone, nobody may work with them.
+///
+/// # Errors
+/// A place that cannot be listed, or a journal that cannot be read: what became of the paths is unknown.
+pub fn half_way(places: &[PathBuf], paths: &[PathBuf]) -> Result<Option<PathBuf>, InPlaceError> {
+    for place in places {
+        for entry in std::fs::read_dir(place).map_err(InPlaceError::io(place))? {
+            let folder = entry.map_err(InPlaceError::io(place))?.path();
+            if undo_id(&folder).is_none() {
+                continue;
+            }
+            let record = Record::load(&folder)?;
+            let targets = record.header.iter().flat_map(|header| &header.targets);
+            let mut theirs = targets.filter(|StoredPath(target)| paths.iter().any(|path| overlap(path, target)));
+            let in_use = || matches!(Journal::open(&folder), Err(InPlaceError::UndoFolder { .. }));
+            if theirs.next().is_some() && (state(&record) == UndoState::Interrupted || in_use()) {
+                return Ok(Some(folder));
+            }
+        }
+    }
+    Ok(None)
+}
+
+fn overlap(a: &Path, b: &Path) -> bool {
+    a.starts_with(b) || b.starts_with(a)
+}
+
 fn state(record: &Record) -> UndoState {
     match record.mark {
         None => UndoState::Preparing,
@@ -90,6 +118,12 @@ fn state(record: &Record) -> UndoState {
         Some(Mark::Undone) => UndoState::Undone,
         Some(Mark::Dropping) => UndoState::Dropping,
     }
+}
+
+/// What an undo of the restore in place that `folder` belongs to would put back, in all its places.
+pub fn undo_targets(folder: &Path) -> Result<Vec<PathBuf>, InPlaceError> {
+    let (opened, _) = open_together(folder)?;
+    Ok(opened.iter().flat_map(Opened::targets).map(Path::to_owned).collect())
 }
 
 /// Undoes the restore in place that `folder` belongs to, in all its places. What the restore had put there, and what was
@@ -222,10 +256,7 @@ impl Opened {
         let own = self.record.header.as_ref().map(|header: &Header| (Some(header.created), &header.id));
         for other in list_undo(&self.place)? {
             let counts = matches!(other.state, UndoState::Interrupted | UndoState::Swapped);
-            let overlaps = other
-                .targets
-                .iter()
-                .any(|theirs| self.targets().any(|ours| theirs.starts_with(ours) || ours.starts_with(theirs)));
+            let overlaps = other.targets.iter().any(|theirs| self.targets().any(|ours| overlap(ours, theirs)));
             if counts && overlaps && Some((other.created, &other.id)) > own {
                 let what = format!("a later restore was made on top of it: undo {} first", other.folder.display());
                 return Err(InPlaceError::UndoFolder { folder: self.folder.clone(), what });

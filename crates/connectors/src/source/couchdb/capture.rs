@@ -13,11 +13,13 @@ use serde_json::{Map, Value, json};
 use super::complete::{self, Completeness, NODES, SHARD_MAP};
 use super::damage::{self, Damage};
 use super::data_folder::{self, COMPACTED, DataFolder, Found, Kind, Part};
-use super::facts::{self, Counted, DAMAGED, DATA, SEEN};
+use super::facts::{self, Counted, DAMAGED, DATA, SEEN, VERSION};
 use super::opener::{Handle, How, Opened, OpenedFile, Opener};
 use super::prefix::Prefix;
 use super::previous::{Before, Checked, Stamp};
+use super::server::CrossCheck;
 use super::{CouchDbOptions, config};
+use crate::documents::CouchError;
 use crate::source::full_read::FullRead;
 use crate::source::layout::{self, Placed, Step};
 
@@ -55,6 +57,9 @@ pub struct CouchDbCapture<'a> {
     damaged: Map<String, Value>,
     seen: Map<String, Value>,
     paths: Facts,
+    /// The server that was asked and is asked once more at the end.
+    server: Option<CrossCheck>,
+    version: Option<String>,
 }
 
 /// Opens the view. Of files whose handles need not be held, `handles` are.
@@ -85,7 +90,12 @@ pub fn open<'a>(options: &CouchDbOptions, cx: &CaptureCx<'a>, handles: u64) -> R
         seen: Map::new(),
         paths,
         root,
+        server: None,
+        version: None,
     };
+    if !cx.look_only {
+        capture.ask(options)?;
+    }
     let root = capture.root.clone();
     let folder = DataFolder::new(&root, options.nouveau, cx);
     for part in Part::IN_ORDER {
@@ -106,6 +116,42 @@ pub fn open<'a>(options: &CouchDbOptions, cx: &CaptureCx<'a>, handles: u64) -> R
 }
 
 impl CouchDbCapture<'_> {
+    /// Asks the server, where one is named, before anything is opened.
+    fn ask(&mut self, options: &CouchDbOptions) -> Result<(), SourceError> {
+        let Some(server) = &options.server else { return Ok(()) };
+        match CrossCheck::begin(server, self.opener.cancel) {
+            Ok(server) => {
+                self.version = Some(server.version.clone());
+                self.server = Some(server);
+                Ok(())
+            }
+            Err(error) => self.not_asked(error),
+        }
+    }
+
+    /// Compares what was captured with what the server says.
+    fn compare(&mut self, server: &CrossCheck) -> Result<(), SourceError> {
+        match server.end(&self.counted) {
+            Ok(compared) => {
+                let root = self.root.clone();
+                compared.problems.into_iter().for_each(|what| self.problem(&root, what));
+                compared.notes.into_iter().for_each(|what| self.events.emit(Event::Note(what)));
+                Ok(())
+            }
+            Err(error) => self.not_asked(error),
+        }
+    }
+
+    fn not_asked(&mut self, error: CouchError) -> Result<(), SourceError> {
+        if matches!(error, CouchError::Cancelled) {
+            return Err(SourceError::Cancelled);
+        }
+        let what = "the files are in the snapshot, and were not compared with what CouchDB says; mend `url`, `user` or \
+                    `password`, or remove them";
+        self.problem(&self.root.clone(), format!("{what}: {error}"));
+        Ok(())
+    }
+
     fn problem(&mut self, host: &Path, what: impl Into<String>) {
         self.waiting.push_back(Item::Problem(Problem::new(host, what)));
     }
@@ -429,11 +475,17 @@ impl Capture for CouchDbCapture<'_> {
                 Some(Step::Folder(host)) => Some(self.folder(&host)),
                 Some(Step::Leaf(host, Leaf::Opened(file))) => self.opened(&host, file)?,
                 Some(Step::Leaf(host, Leaf::AsItLies)) => self.as_it_lies(&host),
-                None if self.waiting.is_empty() => {
-                    self.is_done = true;
-                    return Ok(None);
-                }
-                None => None,
+                None => match self.server.take() {
+                    Some(server) => {
+                        self.compare(&server)?;
+                        None
+                    }
+                    None if self.waiting.is_empty() => {
+                        self.is_done = true;
+                        return Ok(None);
+                    }
+                    None => None,
+                },
             };
             if item.is_some() {
                 return Ok(item);
@@ -451,6 +503,7 @@ impl Capture for CouchDbCapture<'_> {
         facts.insert(DATA.to_owned(), json!(layout::fact_key(&self.root)));
         facts.insert(DAMAGED.to_owned(), self.damaged.into());
         facts.insert(SEEN.to_owned(), self.seen.into());
+        facts.extend(self.version.map(|version| (VERSION.to_owned(), Value::from(version))));
         Ok(facts)
     }
 }

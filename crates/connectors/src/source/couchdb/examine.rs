@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 use super::complete::{self, NODES, SHARD_MAP};
 use super::damage::Damage;
 use super::data_folder::Kind;
-use super::facts::{self, Counted, DAMAGED, DATA, FILES, SEEN, VIEWS};
+use super::facts::{self, Counted, DAMAGED, DATA, FILES, SEEN, VERSION, VIEWS};
 use super::prefix::Prefix;
 use super::previous::Before;
 use crate::source::full_read::FULL_READ_AT;
@@ -18,7 +18,7 @@ use crate::source::layout;
 use crate::source::walk::{Seen, walk};
 
 /// Facts that cannot be seen in a restored folder.
-const CARRIED: [&str; 3] = [DATA, SEEN, FULL_READ_AT];
+const CARRIED: [&str; 4] = [DATA, SEEN, FULL_READ_AT, VERSION];
 
 /// What is wrong with a whole file whose header is not the recorded one.
 pub(super) const OTHER_COMMIT: &str = "it is not as of the commit that was captured";

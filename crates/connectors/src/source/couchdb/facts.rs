@@ -1,7 +1,7 @@
 //! The facts: what each file's header says, and what all of them say together. The same is counted in the folder at backup
 //! time and in a restored one.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use couchfile::{Checksum, Database, Header, ReadAt, ShardMap, View, ViewHeader};
@@ -23,6 +23,8 @@ pub const FILES: &str = "files";
 pub const VIEWS: &str = "views";
 /// Kinds of checksums in use. `xxh3` can be read by CouchDB from 3.4 on only.
 pub const CHECKSUMS: &str = "checksums";
+/// The version of the CouchDB that was asked, as it says.
+pub const VERSION: &str = "couchdb_version";
 /// What is wrong with files, by their paths.
 pub const DAMAGED: &str = "damaged";
 /// Each file as `stat` saw it, by which the next capture tells what it need not open.
@@ -104,13 +106,28 @@ impl Counted {
         .collect()
     }
 
-    fn database(&self, map: &ShardMap) -> Value {
+    /// The databases of the shard map, with all documents of each, deleted ones too; without a number where not every range
+    /// of it is here.
+    pub fn documents_of_whole_databases(&self) -> BTreeMap<String, Option<u64>> {
+        let documents = |map: &ShardMap| {
+            let here = self.here(map);
+            let sum = |name: &str| here.iter().map(|file| file.get(name)?.as_u64()).sum::<Option<u64>>();
+            if here.len() == map.q() { Some(sum("documents")? + sum("deleted")?) } else { None }
+        };
+        self.maps.iter().map(|map| (map.database.clone(), documents(map))).collect()
+    }
+
+    /// What the files of a database that are here say, one for each range.
+    fn here(&self, map: &ShardMap) -> Vec<&Value> {
         let mut shards = BTreeSet::new();
         for (node, _) in &map.by_node {
             shards.extend(map.shards_of(node).map(|shard| shard.file()));
         }
-        let here: Vec<_> =
-            shards.iter().filter_map(|file| self.files.get(&layout::fact_key(Path::new(file)))).collect();
+        shards.iter().filter_map(|file| self.files.get(&layout::fact_key(Path::new(file)))).collect()
+    }
+
+    fn database(&self, map: &ShardMap) -> Value {
+        let here = self.here(map);
         let sum = |name: &str| -> u64 { here.iter().filter_map(|file| file.get(name)?.as_u64()).sum() };
         json!({
             "q": map.q(),

@@ -1,6 +1,8 @@
 //! Which files of a snapshot belong to one database, or to some of its shards, as the facts list them.
 
 use std::collections::BTreeSet;
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
 use couchfile::{ShardName, ShardRange, ViewName};
@@ -10,6 +12,9 @@ use serde_json::Value;
 use super::facts::{DATA, FILES, VIEWS};
 use crate::source::layout;
 
+/// How the names of folders with indexes end.
+const INDEXES: &str = "_design";
+
 /// Files below a data folder.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Selected {
@@ -17,6 +22,38 @@ pub struct Selected {
     pub data: PathBuf,
     /// Paths below it, as they are written: databases first, then their views.
     pub files: Vec<PathBuf>,
+}
+
+impl Selected {
+    /// The databases alone, and the folders that hold their indexes.
+    pub fn databases_and_index_folders(&self) -> Vec<PathBuf> {
+        let folders: BTreeSet<_> = self.files.iter().filter_map(|file| index_folder_around(file)).collect();
+        self.databases().cloned().chain(folders).collect()
+    }
+
+    /// Where indexes of these databases would lie, and the snapshot has none.
+    pub fn indexes_not_in_it(&self) -> Vec<PathBuf> {
+        let folders: BTreeSet<_> = self.files.iter().filter_map(|file| index_folder_around(file)).collect();
+        self.databases().map(|file| index_folder(file)).filter(|folder| !folders.contains(folder)).collect()
+    }
+
+    fn databases(&self) -> impl Iterator<Item = &PathBuf> {
+        self.files.iter().filter(|file| index_folder_around(file).is_none())
+    }
+}
+
+/// Where CouchDB keeps the indexes of a database: at the same path with a dot before it.
+fn index_folder(database: &Path) -> PathBuf {
+    let mut folder = OsString::from(".");
+    folder.push(database.with_extension(""));
+    folder.push(INDEXES);
+    PathBuf::from(folder)
+}
+
+/// The folder with all indexes of a database that the view `file` is in; `None` for a database.
+fn index_folder_around(file: &Path) -> Option<PathBuf> {
+    let is_folder = |path: &&Path| path.file_name().is_some_and(|name| name.as_bytes().ends_with(INDEXES.as_bytes()));
+    file.ancestors().skip(1).find(is_folder).map(Path::to_path_buf)
 }
 
 /// The files of `databases`, of those of their shards whose range is one of `ranges`, or of all where none is named.
@@ -95,6 +132,12 @@ mod tests {
         assert_eq!(files(&["medic"], &[]).unwrap(), 3);
         assert_eq!(files(&["medic"], &["80000000-ffffffff"]).unwrap(), 1);
         assert_eq!(files(&["medic", "_dbs"], &[]).unwrap(), 4);
+        let selected = files_of(&facts, &["medic".to_owned()], &[]).unwrap();
+        let [first, second] = ["00000000-7fffffff", "80000000-ffffffff"].map(|range| format!("shards/{range}/medic.1"));
+        let folders = [&first, &second].map(|file| PathBuf::from(format!(".{file}_design")));
+        let restored = [format!("{first}.couch").into(), format!("{second}.couch").into(), folders[0].clone()];
+        assert_eq!(selected.databases_and_index_folders(), restored);
+        assert_eq!(selected.indexes_not_in_it(), folders[1..]);
         let error = files(&["medics"], &[]).unwrap_err().to_string();
         assert!(error.contains("no database medics") && error.contains("medic, medic-sentinel"), "{error}");
         assert!(files(&["medic"], &["00000000-3fffffff"]).unwrap_err().to_string().contains("in these ranges"));

@@ -177,6 +177,16 @@ fn bad_files_are_told_what_is_wrong_and_where_and_what_to_do() {
             write it from the root of the container, such as /etc/nginx, without `..`
         source-container-project.yaml:7:43: stacks.cht.sources.data.container-files.project: `project` belongs to a `service`, not to a `container`
             remove it: a container's name needs no project
+        source-couchdb-password-alone.yaml:7:74: stacks.cht.sources.data.couchdb.password: `user` is missing
+            write whose password it is
+        source-couchdb-url-with-password.yaml:7:47: stacks.cht.sources.data.couchdb.url: a user or a password stands in it
+            write them as `user` and `password_file`
+        source-couchdb-url.yaml:7:47: stacks.cht.sources.data.couchdb.url: this is no address of a CouchDB
+            write it like http://127.0.0.1:5984
+        source-couchdb-user-alone.yaml:7:70: stacks.cht.sources.data.couchdb.user: `password_file` is missing
+            give the password of the user; CouchDB tells nothing without
+        source-couchdb-user-without-url.yaml:7:48: stacks.cht.sources.data.couchdb.user: `url` is missing
+            write the address of CouchDB, such as `url: http://127.0.0.1:5984`
         source-couchdb-volume.yaml:7:52: stacks.cht.sources.data.couchdb.config: volumes of Docker are not supported by this version of Lifeboat
             name the volume's folder, such as /var/lib/docker/volumes/NAME/_data
         source-couchdb-without-data.yaml:7:7: stacks.cht.sources.data: `data` is missing

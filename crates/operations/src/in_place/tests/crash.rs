@@ -11,8 +11,8 @@ use super::world::{Seen, Taken, World, delete, own_folders};
 use crate::in_place::swap::{attempt, steps};
 use crate::in_place::undo::undo_with;
 use crate::in_place::{
-    InPlaceError, Job, Options, Session, UndoState, drop_undo, list_undo, locate, plan_swap, roots, stage, swap, undo,
-    validate,
+    InPlaceError, Job, Options, Session, UndoState, drop_undo, half_way, list_undo, locate, plan_swap, roots, stage,
+    swap, undo, validate,
 };
 
 /// Lets `count` renames happen, and no more.
@@ -242,4 +242,25 @@ fn an_undo_folder_that_others_can_write_to_is_not_trusted() {
     assert!(matches!(undo(&folder, false), Err(InPlaceError::UndoFolder { .. })));
     assert!(matches!(undo(&world.path("data"), false), Err(InPlaceError::UndoFolder { .. })));
     assert_eq!(world.read("data/a"), "first");
+}
+
+#[test]
+fn what_was_cut_in_its_swap_is_half_way_until_it_is_undone() {
+    let options = delete();
+    for count in 0.. {
+        let (world, taken) = stack();
+        let places = ["one", "two"].map(|place| world.path(place));
+        let is_half_way = |path: &str| half_way(&places, &[world.path(path)]).unwrap().is_some();
+        assert!(!is_half_way("one/data"));
+        let is_done = restore_cut(&world, &taken, &options, count);
+        assert_eq!(is_half_way("one/data"), !is_done, "after {count} renames");
+        assert_eq!(is_half_way("one/data/db.sqlite") || is_half_way("one"), !is_done);
+        assert!(!is_half_way("one/other"));
+        assert!(half_way(&[world.path("nowhere")], &[]).is_err(), "nobody knows what became of it");
+        undo(&undo_folders(&world)[0], false).unwrap();
+        assert!(!is_half_way("one/data"), "after {count} renames");
+        if is_done {
+            break;
+        }
+    }
 }

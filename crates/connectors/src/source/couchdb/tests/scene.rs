@@ -68,6 +68,7 @@ impl Scene {
             config: Some(self.folder.path().join("local.d")),
             full_read: Duration::from_secs(7 * 86_400),
             nouveau: false,
+            server: None,
         }
     }
 

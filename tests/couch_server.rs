@@ -1,0 +1,167 @@
+//! What a running CouchDB says, compared with what was captured of its files.
+
+use std::collections::BTreeMap;
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
+use std::sync::{Arc, Mutex};
+
+use serde_json::{Value, json};
+use servers::PouchServer;
+
+use crate::couchdb::{COUCHDB, CREDENTIALS, site};
+use crate::support::{Ran, Site, write_secret};
+
+const PASSWORD: &str = "hunter2";
+
+/// Answers like CouchDB, as far as it is asked. Ends with the test's process.
+#[derive(Clone, Default)]
+struct Told {
+    /// Documents and deleted ones of each database.
+    databases: BTreeMap<String, (u64, u64)>,
+    tasks: Value,
+    /// What it was asked, with the numbers of keys.
+    asked: Vec<String>,
+}
+
+impl Told {
+    fn serve(self) -> (u16, Arc<Mutex<Self>>) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let told = Arc::new(Mutex::new(self));
+        let shared = told.clone();
+        std::thread::spawn(move || listener.incoming().for_each(|stream| answer(&stream.unwrap(), &shared)));
+        (port, told)
+    }
+
+    fn answer(&mut self, line: &str, body: &Value) -> Value {
+        let keys = body["keys"].as_array().map_or(0, Vec::len);
+        self.asked.push(if keys > 0 { format!("{line} {keys}") } else { line.to_owned() });
+        match line {
+            "GET /" => json!({ "couchdb": "Welcome", "version": "3.5.1" }),
+            "GET /_all_dbs" => json!(self.databases.keys().collect::<Vec<_>>()),
+            "GET /_active_tasks" => self.tasks.clone(),
+            "POST /_dbs_info" => {
+                let keys = body["keys"].as_array().unwrap().iter().map(|key| key.as_str().unwrap());
+                let info = |name: &str| match self.databases.get(name) {
+                    Some((count, deleted)) => json!({ "key": name, "info": {
+                        "db_name": name, "doc_count": count, "doc_del_count": deleted } }),
+                    None => json!({ "key": name, "error": "not_found" }),
+                };
+                keys.map(info).collect()
+            }
+            _ => Value::Null,
+        }
+    }
+}
+
+fn answer(stream: &TcpStream, told: &Mutex<Told>) {
+    let mut reader = BufReader::new(stream);
+    let (mut first, mut length, mut account) = (String::new(), 0, false);
+    reader.read_line(&mut first).unwrap();
+    loop {
+        let mut line = String::new();
+        if reader.read_line(&mut line).unwrap() <= 2 {
+            break;
+        }
+        let (name, value) = line.trim().split_once(": ").unwrap();
+        match &*name.to_lowercase() {
+            "content-length" => length = value.parse().unwrap(),
+            // medic:hunter2
+            "authorization" => account = value == "Basic bWVkaWM6aHVudGVyMg==",
+            _ => {}
+        }
+    }
+    let mut body = vec![0; length];
+    reader.read_exact(&mut body).unwrap();
+    let line = first.rsplit_once(' ').unwrap().0;
+    let body: Value = serde_json::from_slice(&body).unwrap_or_default();
+    let (status, body) = match account {
+        true => ("200 OK", told.lock().unwrap().answer(line, &body)),
+        false => ("401 Unauthorized", json!({ "error": "unauthorized", "reason": "Who are you?" })),
+    };
+    let body = body.to_string();
+    let head = format!("HTTP/1.1 {status}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n", body.len());
+    let mut stream = stream;
+    stream.write_all(format!("{head}{body}").as_bytes()).unwrap();
+}
+
+/// Lets the site's source ask this server.
+fn configure(site: &Site, url: &str, user: &str, password: &str) {
+    let (data, config) = (site.data().join(COUCHDB), site.data().join(CREDENTIALS));
+    write_secret(&site.path("couch-password"), password);
+    let login = format!("url: '{url}', user: {user}, password_file: couch-password");
+    site.configure(&format!("records: {{ couchdb: {{ data: {data:?}, config: {config:?}, {login} }} }}"));
+}
+
+fn backup(site: &Site, password: &str) -> Ran {
+    let ran = site.lifeboat(["backup", "--json"]);
+    assert!(!ran.to_string().contains(password), "{ran}");
+    ran
+}
+
+/// What the snapshot has of each database.
+fn counted(summary: &Value) -> BTreeMap<String, (u64, u64)> {
+    let databases = summary["sources"]["records"]["facts"]["databases"].as_object().unwrap();
+    let number = |value: &Value| value.as_u64().unwrap();
+    databases.iter().map(|(name, it)| (name.clone(), (number(&it["documents"]), number(&it["deleted"])))).collect()
+}
+
+#[test]
+fn a_couchdb_that_has_what_was_captured_adds_its_version_and_a_note_of_what_it_compacts() {
+    let site = site();
+    let databases = counted(&site.lifeboat(["backup", "--json"]).ok().summary());
+    let tasks = json!([{ "type": "database_compaction", "database": "shards/0-1/medic.1", "progress": 50 },
+                       { "type": "replication" }]);
+    let (port, told) = Told { databases: databases.clone(), tasks, asked: Vec::new() }.serve();
+    configure(&site, &format!("http://127.0.0.1:{port}"), "medic", PASSWORD);
+    let ran = backup(&site, PASSWORD).ok();
+    assert_eq!(ran.summary()["sources"]["records"]["facts"]["couchdb_version"], "3.5.1");
+    site.lifeboat(["drill"]).ok();
+    let shown = site.lifeboat(["config", "show"]).ok();
+    assert!(!shown.to_string().contains(PASSWORD), "{shown}");
+    let asked = std::mem::take(&mut told.lock().unwrap().asked);
+    let infos = format!("POST /_dbs_info {}", databases.len());
+    assert_eq!(asked, ["GET /", "GET /_all_dbs", &infos, "GET /_all_dbs", "GET /_active_tasks"]);
+    let said = "CouchDB is compacting the database shards/0-1/medic.1 (50 %)";
+    site.lifeboat(["backup", "--verbose"]).ok().says([said]);
+
+    // More of them than CouchDB answers at once; and one lacks, and of one there is less.
+    let mut more = databases;
+    more.extend((0..150).map(|number| (format!("made-{number:03}"), (1, 0))));
+    more.get_mut("medic").unwrap().0 += 1;
+    told.lock().unwrap().databases = more;
+    let ran = backup(&site, PASSWORD).exits(3);
+    ran.says(["the snapshot lacks", "made-000, made-001", "database medic: CouchDB had"]);
+    let asked = told.lock().unwrap().asked.clone();
+    assert!(asked.contains(&"POST /_dbs_info 100".to_owned()), "{asked:?}");
+}
+
+#[test]
+fn a_couchdb_that_does_not_answer_is_a_problem_and_the_files_are_captured() {
+    let site = site();
+    let expected = "were not compared with what CouchDB says";
+    configure(&site, "http://127.0.0.1:1", "medic", PASSWORD);
+    let summary = backup(&site, PASSWORD).exits(3).summary();
+    assert_eq!((&summary["status"], &summary["problems"]), (&json!("partial"), &json!(1)), "{summary}");
+    site.lifeboat(["drill"]).ok();
+    let (port, _) = Told::default().serve();
+    configure(&site, &format!("http://127.0.0.1:{port}"), "medic", "wrong-one");
+    backup(&site, "wrong-one").exits(3).says([expected, "CouchDB refuses"]);
+    std::fs::remove_file(site.path("couch-password")).unwrap();
+    backup(&site, PASSWORD).exits(3).says([expected, "does not exist"]);
+    let target = site.restore("latest", "target");
+    assert!(
+        target.join("records").join(site.data().join(COUCHDB).strip_prefix("/").unwrap()).join("_dbs.couch").exists()
+    );
+}
+
+#[test]
+fn another_server_that_speaks_the_protocol_is_asked_about_each_database() {
+    let Some(server) = servers::pouchdb() else { return };
+    let site = site();
+    let database = server.database();
+    configure(&site, &server.url(), PouchServer::USER, PouchServer::PASSWORD);
+    let ran = site.lifeboat(["backup", "--json"]).exits(3);
+    assert!(ran.summary()["sources"]["records"]["facts"]["couchdb_version"].is_string(), "{ran}");
+    ran.says(["the snapshot lacks", &*database]);
+}
