@@ -6,8 +6,7 @@ use std::path::{Path, PathBuf};
 use super::duration;
 use super::secret::CommandLine;
 use super::settings::{
-    ContainerSettings, CouchDbSettings, FilesSettings, HaltSettings, PlaceSettings, SourceKind, SourceSettings,
-    TlsSettings,
+    ContainerSettings, FilesSettings, HaltSettings, PlaceSettings, SourceKind, SourceSettings, TlsSettings,
 };
 use super::url::Url;
 use crate::retention::Policy;
@@ -231,10 +230,10 @@ impl Page {
                 }
             }
             SourceKind::CouchDb(couchdb) => {
-                let preset = CouchDbSettings::new(PathBuf::new());
-                self.path(5, "data", &couchdb.data)?;
+                let preset = FilesSettings::new(Vec::new());
+                self.place("data", &couchdb.data)?;
                 if let Some(config) = &couchdb.config {
-                    self.path(5, "config", config)?;
+                    self.place("config", config)?;
                 }
                 if couchdb.full_read != preset.full_read {
                     self.text(5, "full_read", &duration::show(couchdb.full_read));
@@ -243,8 +242,7 @@ impl Page {
                     self.line(5, "nouveau: true");
                 }
             }
-            SourceKind::Tls(TlsSettings::From { from: PlaceSettings::Host(from) }) => self.path(5, "from", from)?,
-            SourceKind::Tls(TlsSettings::From { from }) => self.text(5, "from", &from.to_string()),
+            SourceKind::Tls(TlsSettings::From { from }) => self.place("from", from)?,
             SourceKind::Volume(volume) => {
                 let preset = FilesSettings::new(Vec::new());
                 self.text(5, "name", &volume.name);
@@ -291,6 +289,14 @@ impl Page {
 
     fn path(&mut self, indent: usize, key: &str, path: &Path) -> Result<(), Fault> {
         self.text(indent, key, &path_text(path)?);
+        Ok(())
+    }
+
+    fn place(&mut self, key: &str, place: &PlaceSettings) -> Result<(), Fault> {
+        match place {
+            PlaceSettings::Host(path) => self.path(5, key, path)?,
+            other => self.text(5, key, &other.to_string()),
+        }
         Ok(())
     }
 

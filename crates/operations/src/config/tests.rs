@@ -51,7 +51,7 @@ stacks:
       config: { compose: { files: [compose/*.yml], env: .env, project: cht } }
       dump: { command: { run: "pg_dump x", name: x.sql, trailer: "-- done" } }
       "2": { command: { run: true } }
-      records: { couchdb: { data: couch, config: local.d, full_read: 1d, nouveau: true } }
+      records: { couchdb: { data: couch, config: "volume:cht_cht-credentials", full_read: 1d, nouveau: true } }
 "#;
 
 #[test]
@@ -249,7 +249,7 @@ fn show_gives_the_effective_values_in_the_shape_of_the_file() {
               records:
                 couchdb:
                   data: /etc/lifeboat/couch
-                  config: /etc/lifeboat/local.d
+                  config: volume:cht_cht-credentials
                   full_read: 1d
                   nouveau: true
     "#]]
@@ -502,7 +502,7 @@ proptest! {
         let sources = vec![
             found(&name, SourceKind::Files(FilesSettings { exclude: texts.clone(), append_only: vec![], ..FilesSettings::new(paths.clone()) }), note.as_deref()),
             found("sqlite", SourceKind::Sqlite(SqliteSettings { paths: paths.clone(), exclude: texts.clone() }), None),
-            found("couchdb", SourceKind::CouchDb(CouchDbSettings { config: paths.last().cloned(), nouveau: texts.len() > 2, ..CouchDbSettings::new(paths[0].clone()) }), None),
+            found("couchdb", SourceKind::CouchDb(CouchDbSettings { config: paths.last().cloned().map(PlaceSettings::Host), nouveau: texts.len() > 2, ..CouchDbSettings::new(PlaceSettings::Volume { name: "couch".into(), below: PathBuf::new() }) }), None),
             found("compose", SourceKind::Compose(ComposeSettings { files: paths.clone(), env: paths, project: Some(texts[0].clone()) }), None),
             found("shell", SourceKind::Command(CommandSettings { run: CommandLine::Shell(texts[0].clone().into()), name: "shell".into(), trailer: Some(texts[0].clone()) }), None),
             found("list", SourceKind::Command(CommandSettings { run: CommandLine::Program(texts.into_iter().map(Into::into).collect()), name: "list".into(), trailer: None }), None),

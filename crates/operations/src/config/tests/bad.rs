@@ -177,8 +177,8 @@ fn bad_files_are_told_what_is_wrong_and_where_and_what_to_do() {
             write it from the root of the container, such as /etc/nginx, without `..`
         source-container-project.yaml:7:43: stacks.cht.sources.data.container-files.project: `project` belongs to a `service`, not to a `container`
             remove it: a container's name needs no project
-        source-couchdb-volume.yaml:7:52: stacks.cht.sources.data.couchdb.config: volumes of Docker are not supported by this version of Lifeboat
-            name the volume's folder, such as /var/lib/docker/volumes/NAME/_data
+        source-couchdb-service.yaml:7:52: stacks.cht.sources.data.couchdb.config: CouchDB's files are read where they lie, not out of a container
+            name the folder of the host that is mounted there, or volume:NAME
         source-couchdb-without-data.yaml:7:7: stacks.cht.sources.data: `data` is missing
             add the data folder, such as `data: /opt/couchdb/data`
         source-full-read.yaml:7:46: stacks.cht.sources.data.files.full_read: expected a span of time
