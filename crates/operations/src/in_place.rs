@@ -31,7 +31,7 @@ use crate::manifest::{Manifest, SourceRecord};
 pub use locate::{Target, locate};
 pub use plan::{Action, Change, SwapPlan, plan_swap};
 pub use preflight::{Preflight, preflight};
-pub use roots::{Root, Selection, roots};
+pub use roots::{Root, Selection, host_paths, roots};
 pub use stage::{Session, stage, validate};
 pub use swap::swap;
 pub use undo::{Undo, UndoState, Undone, drop_undo, list_undo, undo};

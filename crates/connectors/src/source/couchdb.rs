@@ -26,6 +26,7 @@ use std::time::Duration;
 
 use repository::{Cancel, Capture, CaptureCx, Facts, Source, SourceError};
 
+pub(super) use self::complete::SHARD_MAP;
 pub use self::examine::{check_files, examine};
 pub use self::rename::{RenamedNodes, rename_nodes};
 pub use self::select::{Selected, files_of};
@@ -37,6 +38,11 @@ use crate::containers::EngineAddress;
 
 /// The kind's name in the configuration.
 pub const KIND: &str = "couchdb";
+
+/// Whether the shard map in a data folder, as it is now, has a database of that name. False where it cannot be read.
+pub fn has_database(folder: &Path, name: &str) -> bool {
+    complete::maps_of_folder(folder).is_some_and(|maps| maps.iter().any(|map| map.database == name))
+}
 
 /// The nodes that a data folder belongs to.
 pub fn nodes(facts: &Facts) -> Vec<&str> {

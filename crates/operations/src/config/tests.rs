@@ -347,6 +347,7 @@ fn init_writes_a_file_that_people_can_read() {
         ),
         stack: "cht".into(),
         program: "/usr/local/bin/lifeboat".into(),
+        presets: Presets::default(),
         sources: vec![
             found(
                 "files",
@@ -457,7 +458,14 @@ fn a_path_that_yaml_cannot_hold_is_refused_rather_than_changed() {
 
 fn new_config(sources: Vec<NewSource>) -> NewConfig {
     let copies = NewCopy::at([Url::Folder("/b".into())]);
-    NewConfig { password_file: "/pw".into(), copies, stack: "s".into(), sources, program: "/usr/bin/lifeboat".into() }
+    NewConfig {
+        password_file: "/pw".into(),
+        copies,
+        stack: "s".into(),
+        sources,
+        program: "/usr/bin/lifeboat".into(),
+        presets: Presets::default(),
+    }
 }
 
 /// Texts that YAML readers stumble over, and any others.
