@@ -16,7 +16,7 @@ const FIXTURES: &str = "../couchfile/tests/fixtures";
 pub const COUCHDB: &str = "home/ubuntu/cht/couchdb";
 pub const CREDENTIALS: &str = "volumes/cht_cht-credentials/_data";
 
-fn fixture(name: &str) -> GzDecoder<File> {
+pub fn fixture(name: &str) -> GzDecoder<File> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join(FIXTURES);
     GzDecoder::new(File::open(folder.join(name)).unwrap())
 }
@@ -42,7 +42,7 @@ fn sha256(bytes: &[u8]) -> String {
 
 /// Holds everything in a restored data folder against what CouchDB said. Gives the numbers of leaves, attachments and local
 /// documents.
-fn compare_with_truth(folder: &Path) -> [usize; 3] {
+pub fn compare_with_truth(folder: &Path) -> [usize; 3] {
     compare_databases(folder, |_| true)
 }
 

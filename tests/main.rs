@@ -9,6 +9,7 @@
 
 mod archives;
 mod cancelled;
+mod cht;
 mod commands;
 mod containers;
 mod copies;

@@ -3,6 +3,7 @@
 //! All of them lay out what they capture alike: a path of the host, without its leading slash, below the source's folder
 //! in the snapshot. So a restored source can be compared with, and copied back to, where it came from.
 
+mod cht;
 mod command;
 mod compose;
 mod container_files;
@@ -24,9 +25,10 @@ mod walk;
 
 use std::path::Path;
 
-use repository::source::PATHS_FACT;
+use repository::source::{PATHS_FACT, VOLUME_FACT};
 use repository::{Cancel, Facts, SourceError};
 
+pub use cht::{ChtHost, ChtNode, ChtProject};
 pub use command::{CommandOptions, CommandSource, RunLine};
 pub use compose::{
     BindMount, ComposeOptions, ComposeProject, ComposeService, ComposeSource, NamedVolume, read_compose_project,
@@ -61,6 +63,8 @@ pub fn examine(kind: &str, dir: &Path, recorded: &Facts, cancel: &Cancel) -> Res
         }
     };
     // Where things came from cannot be seen in a restored folder.
-    facts.extend(recorded.get(PATHS_FACT).map(|paths| (PATHS_FACT.to_owned(), paths.clone())));
+    for fact in [PATHS_FACT, VOLUME_FACT] {
+        facts.extend(recorded.get(fact).map(|recorded| (fact.to_owned(), recorded.clone())));
+    }
     Ok(facts)
 }

@@ -279,6 +279,9 @@ pub struct Restore {
     /// Restore into this folder, which must be empty or new; an archive goes into its source's folder in there
     #[arg(long, value_name = "DIR", conflicts_with = "in_place")]
     pub to: Option<PathBuf>,
+    /// With --to: everything at its path of the host below DIR, all sources together: a whole host into an empty root
+    #[arg(long, requires = "to", conflicts_with_all = ["database", "in_place", "undo", "drop_undo"])]
+    pub as_host: bool,
     /// Restore to where it came from; what is there now is kept for an undo
     #[arg(long)]
     pub in_place: bool,

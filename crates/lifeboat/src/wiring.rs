@@ -272,8 +272,9 @@ fn source(kind: &SourceKind, around: &Around<'_>) -> Result<Box<dyn Source>, Sou
             engine: around.engine(),
         })?),
         SourceKind::CouchDb(couchdb) => Box::new(CouchDbSource::new(CouchDbOptions {
-            data: couchdb.data,
-            config: couchdb.config,
+            data: place(couchdb.data),
+            config: couchdb.config.map(place),
+            engine: around.engine(),
             full_read: couchdb.full_read,
             nouveau: couchdb.nouveau,
             server: couchdb.server.map(|server| ServerOptions {

@@ -35,7 +35,7 @@ pub use location::{
     AzureLocation, AzureLogin, B2Location, GcsLocation, Location, ResticLocation, S3AccessKey, S3Location,
     SftpLocation, WebdavLocation, WebdavLogin,
 };
-pub use render::{NewConfig, NewCopy, NewSource, render};
+pub use render::{NewConfig, NewCopy, NewSource, Presets, render};
 pub use secret::{CommandLine, Secret, SecretSource, Typed};
 pub use settings::{
     CommandSettings, ComposeSettings, ContainerFilesSettings, ContainerSettings, CopySettings, CouchDbSettings,

@@ -3,7 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use crate::config::{
-    ArchiveKey, CopySettings, Location, PlaceSettings, SecretSource, Settings, SourceKind, StackSettings, TlsSettings,
+    ArchiveKey, CopySettings, CouchDbSettings, Location, PlaceSettings, SecretSource, Settings, SourceKind,
+    StackSettings, TlsSettings,
 };
 use crate::disk;
 use crate::score::{Live, Password, Place};
@@ -14,12 +15,16 @@ pub fn live(stack: &StackSettings) -> Live {
         SourceKind::Files(files) => &files.paths[..],
         SourceKind::Sqlite(sqlite) => &sqlite.paths[..],
         SourceKind::Compose(compose) => &compose.files[..],
-        SourceKind::CouchDb(couchdb) => std::slice::from_ref(&couchdb.data),
+        SourceKind::CouchDb(CouchDbSettings { data: PlaceSettings::Host(path), .. }) => std::slice::from_ref(path),
         SourceKind::Tls(
             TlsSettings::From { from: PlaceSettings::Host(path) } | TlsSettings::Pair { key: path, .. },
         ) => std::slice::from_ref(path),
         // Which disk a container engine keeps its data on, only it knows.
-        SourceKind::Command(_) | SourceKind::Tls(_) | SourceKind::Volume(_) | SourceKind::ContainerFiles(_) => &[],
+        SourceKind::CouchDb(_)
+        | SourceKind::Command(_)
+        | SourceKind::Tls(_)
+        | SourceKind::Volume(_)
+        | SourceKind::ContainerFiles(_) => &[],
     });
     Live { disks: paths.filter_map(|path| disk::of(&without_glob(path))).collect() }
 }

@@ -31,7 +31,7 @@ use crate::manifest::{Manifest, SourceRecord};
 pub use locate::{Located, Target, locate};
 pub use plan::{Action, Change, SwapPlan, plan_swap};
 pub use preflight::{Preflight, preflight};
-pub use roots::{Root, Selection, roots};
+pub use roots::{Root, Selection, host_paths, roots};
 pub use stage::{Session, stage, validate};
 pub use swap::swap;
 pub use undo::{Undo, UndoState, Undone, drop_undo, half_way, list_undo, undo, undo_targets};

@@ -11,6 +11,7 @@ pub mod disk;
 pub mod drill;
 pub mod failure_domain;
 pub mod fault;
+pub mod host_root;
 pub mod in_place;
 pub mod manifest;
 #[cfg(test)]

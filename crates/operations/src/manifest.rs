@@ -5,8 +5,10 @@ use std::collections::BTreeMap;
 
 use repository::backup::TreeFacts;
 use repository::format::pack::BlobKind;
+use repository::source::VOLUME_FACT;
 use repository::{Error, Facts, Id, Index, Problem, Repository, walk};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 /// The manifest's name in the snapshot's root.
 pub const MANIFEST_NAME: &str = "lifeboat.json";
@@ -45,6 +47,17 @@ pub struct SourceRecord {
     /// How many problems there were.
     #[serde(default)]
     pub problems_total: usize,
+}
+
+impl SourceRecord {
+    /// The volumes of a container engine that were captured, as [`VOLUME_FACT`] has them.
+    pub fn volumes(&self) -> &[Value] {
+        match self.facts.get(VOLUME_FACT) {
+            Some(Value::Array(volumes)) => volumes,
+            Some(volume) => std::slice::from_ref(volume),
+            None => &[],
+        }
+    }
 }
 
 /// Whether a source is whole.

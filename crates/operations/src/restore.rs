@@ -51,7 +51,7 @@ pub fn preview(
     count(cx, repository, index, &find(repository, index, tree, path)?, &mut damaged)
 }
 
-fn count(
+pub(crate) fn count(
     cx: &RunCx<'_>,
     repository: &Repository,
     index: &Index,
@@ -152,7 +152,7 @@ fn find(repository: &Repository, index: &Index, tree: &Id, path: &Path) -> Resul
 }
 
 /// Makes the folder. One that holds anything is refused: mixing restored and other files helps nobody in a disaster.
-fn prepare_target(target: &Path) -> Result<(), Error> {
+pub(crate) fn prepare_target(target: &Path) -> Result<(), Error> {
     std::fs::create_dir_all(target).map_err(Error::local(target))?;
     check_target(target)
 }
@@ -172,7 +172,7 @@ pub fn check_target(target: &Path) -> Result<(), Error> {
     Ok(())
 }
 
-fn check_space(target: &Path, bytes: u64) -> Result<(), Error> {
+pub(crate) fn check_space(target: &Path, bytes: u64) -> Result<(), Error> {
     // Where the system does not say, the restore finds out.
     let Some(free) = free_bytes(target).ok().filter(|free| *free < bytes) else { return Ok(()) };
     let what = format!("the restore needs {bytes} bytes, and only {free} are free");

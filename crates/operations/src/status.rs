@@ -8,10 +8,10 @@ use jiff::Timestamp;
 use repository::Id;
 use repository::check::Glance;
 use repository::format::receipt::{Receipt, Verdict};
-use repository::source::{CERTIFICATES_FACT, NOT_AFTER_FACT, VOLUME_FACT};
+use repository::source::{CERTIFICATES_FACT, NOT_AFTER_FACT};
 use serde::Serialize;
 
-use crate::manifest::{Manifest, SourceStatus};
+use crate::manifest::{Manifest, SourceRecord, SourceStatus};
 use crate::score::{self, Assessment, CopyFacts, Holds, Live, Loss, Password, Place, Proof, RuleVerdict, Score};
 use crate::state::{LastCheck, LastRun};
 use crate::{Fault, FaultKind, drill};
@@ -87,9 +87,9 @@ impl From<&Manifest> for Content {
     fn from(manifest: &Manifest) -> Self {
         let empty = manifest.sources.iter().filter(|(_, record)| record.tree.files == 0);
         let volumes = manifest.sources.values().filter_map(|record| record.facts.get("volumes")?.as_object());
-        let read = manifest.sources.values().filter_map(|record| record.facts.get(VOLUME_FACT)?.get("name")?.as_str());
-        let read: BTreeSet<String> = read.map(str::to_owned).collect();
         let name = |volume: &serde_json::Value| Some(volume.get("name")?.as_str()?.to_owned());
+        let read: BTreeSet<String> =
+            manifest.sources.values().flat_map(SourceRecord::volumes).filter_map(name).collect();
         Self {
             status: manifest.status(),
             empty: empty.map(|(name, _)| name.clone()).collect(),

@@ -20,7 +20,7 @@ pub const PATHS_FACT: &str = "paths";
 /// The fact that holds the certificates of each file, by path; [`NOT_AFTER_FACT`] of each says until when it is valid.
 pub const CERTIFICATES_FACT: &str = "certificates";
 
-/// The fact that names the volume of a container engine that was captured, by its `name`.
+/// The fact that names the volume of a container engine that was captured, by its `name`. A list where there may be several.
 pub const VOLUME_FACT: &str = "volume";
 
 /// Until when a certificate is valid, in RFC 3339.

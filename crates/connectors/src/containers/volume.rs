@@ -7,6 +7,7 @@ use repository::SourceError;
 use serde_json::{Value, json};
 
 use super::unavailable;
+use crate::source::layout;
 
 /// The driver whose volumes are folders of this machine.
 const LOCAL: &str = "local";
@@ -53,7 +54,10 @@ impl Volume {
     /// What is needed to make it again. Passwords among its options are left out.
     pub fn facts(&self) -> Value {
         let options: BTreeMap<_, _> = self.options.iter().map(|(key, value)| (key, masked(key, value))).collect();
-        json!({ "name": self.name, "driver": self.driver, "labels": self.labels, "options": options })
+        json!({
+            "name": self.name, "driver": self.driver, "labels": self.labels, "options": options,
+            "folder": layout::fact_key(self.place()),
+        })
     }
 
     /// Where its data lies, as far as the engine says; nobody has looked.

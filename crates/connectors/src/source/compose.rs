@@ -21,6 +21,7 @@ use repository::{
 };
 use serde_json::{Map, Value, json};
 
+pub(super) use self::interpolate::parse_env_file;
 pub(super) use self::project::FILE_NAMES;
 pub use self::project::{ComposeProject, read_compose_project};
 pub use self::service::{BindMount, ComposeService, NamedVolume};
@@ -33,6 +34,8 @@ use crate::containers::EngineAddress;
 /// The kind's name in the configuration.
 pub const KIND: &str = "compose";
 
+/// The fact that says with which files and env files the project is started.
+const UP: &str = "up";
 /// The fact that holds the hash of each file, by path.
 const FILES: &str = "files";
 
@@ -164,7 +167,9 @@ fn facts(project: &ComposeProject, files: Facts) -> Facts {
         .map(|(key, volume)| (key.clone(), json!({ "name": volume.name, "external": volume.is_external })));
     let binds: BTreeSet<_> =
         project.services.values().flat_map(|service| &service.binds).map(|bind| layout::fact_key(&bind.host)).collect();
+    let keys = |paths: &[PathBuf]| Value::from_iter(paths.iter().map(|path| layout::fact_key(path)));
     let facts = [
+        (UP, json!({ "files": keys(&project.given_files), "env": keys(&project.given_env) })),
         ("project", Value::from(project.name.as_str())),
         (FILES, Value::Object(files)),
         ("services", Value::Object(services.collect())),

@@ -17,8 +17,8 @@ mod prefix;
 mod previous;
 mod rename;
 mod select;
-mod stored_check;
 mod server;
+mod stored_check;
 #[cfg(test)]
 mod tests;
 mod version;
@@ -29,17 +29,25 @@ use std::time::Duration;
 
 use repository::{Cancel, Capture, CaptureCx, Facts, Source, SourceError};
 
+pub(super) use self::complete::SHARD_MAP;
 pub use self::examine::{check_files, examine};
 pub use self::rename::{RenamedNodes, rename_nodes};
 pub use self::select::{Selected, files_of};
-pub use self::stored_check::{StoredCheck, StoredFinding, StoredReport, StoredSource};
 pub use self::server::{Password, ServerOptions};
+pub use self::stored_check::{StoredCheck, StoredFinding, StoredReport, StoredSource};
 pub use self::version::{Version, needed_version};
 
 use super::layout;
+use super::place::{OnHost, Place};
+use crate::containers::EngineAddress;
 
 /// The kind's name in the configuration.
 pub const KIND: &str = "couchdb";
+
+/// Whether the shard map in a data folder, as it is now, has a database of that name. False where it cannot be read.
+pub fn has_database(folder: &Path, name: &str) -> bool {
+    complete::maps_of_folder(folder).is_some_and(|maps| maps.iter().any(|map| map.database == name))
+}
 
 /// The nodes that a data folder belongs to.
 pub fn nodes(facts: &Facts) -> Vec<&str> {
@@ -64,16 +72,36 @@ pub fn damaged(facts: &Facts) -> Vec<(PathBuf, String)> {
 /// What a [`CouchDbSource`] captures.
 #[derive(Clone, Debug)]
 pub struct CouchDbOptions {
-    /// The folder with `_dbs.couch` and `shards`.
-    pub data: PathBuf,
-    /// CouchDB's own configuration: a folder such as `local.d`, or a file.
-    pub config: Option<PathBuf>,
+    /// The folder with `_dbs.couch` and `shards`. Not in a container.
+    pub data: Place,
+    /// CouchDB's own configuration: a folder such as `local.d`, or a file. Not in a container.
+    pub config: Option<Place>,
+    /// Where the container engine is, for what lies in a volume.
+    pub engine: EngineAddress,
     /// After this long, files are read and checked in full again, not by their tails.
     pub full_read: Duration,
     /// Nouveau's indexes are captured too.
     pub nouveau: bool,
     /// The CouchDB whose folder it is, where what it says is to be compared.
     pub server: Option<ServerOptions>,
+}
+
+impl CouchDbOptions {
+    /// Where the data folder lies.
+    fn data_on_host(&self, cancel: &Cancel) -> Result<OnHost, SourceError> {
+        on_host("data", &self.data, &self.engine, cancel)
+    }
+
+    /// Where the configuration lies.
+    fn config_on_host(&self, cancel: &Cancel) -> Result<Option<OnHost>, SourceError> {
+        self.config.as_ref().map(|config| on_host("config", config, &self.engine, cancel)).transpose()
+    }
+}
+
+fn on_host(option: &str, place: &Place, engine: &EngineAddress, cancel: &Cancel) -> Result<OnHost, SourceError> {
+    place.on_host(engine, cancel)?.ok_or_else(|| SourceError::Unavailable {
+        what: format!("{option}: a folder or a volume is needed, since CouchDB's files are read where they lie"),
+    })
 }
 
 /// The data folder of one node.
@@ -95,9 +123,9 @@ impl Source for CouchDbSource {
     }
 
     /// The whole folder: what is left out of it must not come in through another source.
-    fn claims(&self, _: &Cancel) -> Result<BTreeSet<PathBuf>, SourceError> {
-        let data = &self.options.data;
-        let spelled = layout::absolute(data).unwrap_or_else(|_| data.clone());
+    fn claims(&self, cancel: &Cancel) -> Result<BTreeSet<PathBuf>, SourceError> {
+        let data = self.options.data_on_host(cancel)?.path;
+        let spelled = layout::absolute(&data).unwrap_or_else(|_| data.clone());
         Ok([Some(spelled), data.canonicalize().ok()].into_iter().flatten().collect())
     }
 

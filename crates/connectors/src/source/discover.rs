@@ -9,7 +9,7 @@ use repository::{Cancel, Problem, SourceError};
 
 use super::compose::{ComposeOptions, ComposeProject, FILE_NAMES, read_compose_project};
 use super::walk::{CACHE_TAG, Seen, is_cache_tag, walk};
-use super::{layout, sqlite};
+use super::{couchdb, layout, sqlite};
 
 /// After this many files and folders, what was found so far must do.
 const ENTRIES_MAX: u64 = 10_000_000;
@@ -41,6 +41,8 @@ pub struct Discovery {
     pub cache_folders: Vec<PathBuf>,
     /// Certificates that have a private key beside them, sorted. One without is an authority's, and public.
     pub certificates: Vec<PathBuf>,
+    /// Data folders of CouchDB, sorted.
+    pub couchdb_folders: Vec<PathBuf>,
     /// What a backup of these finds would miss, or not get as one state.
     pub uncovered: Vec<Uncovered>,
     /// What could not be looked at.
@@ -146,6 +148,7 @@ pub fn discover(dir: &Path, cancel: &Cancel) -> Result<Discovery, SourceError> {
     found.uncovered.extend(uncovered);
     found.databases.sort();
     found.cache_folders.sort();
+    found.couchdb_folders.sort();
     found.uncovered.sort();
     found.uncovered.dedup();
     Ok(found)
@@ -183,6 +186,9 @@ impl Search {
         let has = |wanted: &str| names.iter().any(|(name, _)| name == wanted);
         if has(CACHE_TAG) && is_cache_tag(&folder.join(CACHE_TAG)) {
             self.found.cache_folders.push(folder.to_path_buf());
+        }
+        if has(couchdb::SHARD_MAP) {
+            self.found.couchdb_folders.push(folder.to_path_buf());
         }
         let has_couch = || names.iter().any(|(name, _)| Path::new(name).extension().is_some_and(|end| end == "couch"));
         let server = match () {
@@ -288,7 +294,7 @@ fn projects(
 }
 
 /// What of a project lies elsewhere than in `dir`, or is data of a server.
-fn uncovered_of(project: &ComposeProject, dir: &Path) -> Vec<Uncovered> {
+pub(super) fn uncovered_of(project: &ComposeProject, dir: &Path) -> Vec<Uncovered> {
     let mut uncovered = Vec::new();
     let mut add = |name: String, why: String, server| uncovered.push(Uncovered { name, why, server });
     for (key, service) in &project.services {

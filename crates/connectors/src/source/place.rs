@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use repository::{Cancel, SourceError};
+use serde_json::Value;
 
 use crate::containers::{ContainerName, EngineAddress};
 
@@ -27,13 +28,25 @@ pub enum Place {
     },
 }
 
+/// Where a place lies on the host.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct OnHost {
+    /// Its path.
+    pub path: PathBuf,
+    /// What is known of the volume it lies in, as [`repository::source::VOLUME_FACT`] has it.
+    pub volume: Option<Value>,
+}
+
 impl Place {
-    /// The path on the host, where there is one: what lies in a container has none that may be relied on. Asks the engine
-    /// only about volumes. Fails where the volume is not there or cannot be read.
-    pub fn on_host(&self, engine: &EngineAddress, cancel: &Cancel) -> Result<Option<PathBuf>, SourceError> {
+    /// Where it lies on the host, if it does: what lies in a container has no path there that may be relied on. Asks the
+    /// engine only about volumes. Fails where the volume is not there or cannot be read.
+    pub(super) fn on_host(&self, engine: &EngineAddress, cancel: &Cancel) -> Result<Option<OnHost>, SourceError> {
         Ok(match self {
-            Self::Host(path) => Some(path.clone()),
-            Self::Volume { name, below } => Some(engine.volume(name, cancel)?.path(below)?),
+            Self::Host(path) => Some(OnHost { path: path.clone(), volume: None }),
+            Self::Volume { name, below } => {
+                let volume = engine.volume(name, cancel)?;
+                Some(OnHost { path: volume.path(below)?, volume: Some(volume.facts()) })
+            }
             Self::Container { .. } => None,
         })
     }

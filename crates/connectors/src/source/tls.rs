@@ -13,7 +13,7 @@ use std::io::{Cursor, Read as _};
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
-use repository::source::{CERTIFICATES_FACT, NOT_AFTER_FACT};
+use repository::source::{CERTIFICATES_FACT, NOT_AFTER_FACT, VOLUME_FACT};
 use repository::{
     Cancel, Capture, CaptureCx, Data, Event, Events, Facts, Item, NodeKind, Problem, Source, SourceError,
 };
@@ -64,19 +64,25 @@ impl TlsSource {
         Self(options)
     }
 
-    /// The capture of the files as they lie.
-    fn open<'a>(&self, cx: &CaptureCx<'a>) -> Result<Box<dyn Capture + 'a>, SourceError> {
+    /// The capture of the files as they lie, and what is known of the volume that they lie in.
+    fn open<'a>(&self, cx: &CaptureCx<'a>) -> Result<(Box<dyn Capture + 'a>, Option<Value>), SourceError> {
+        let mut volume = None;
         let paths = match &self.0 {
             TlsOptions::From { place: Place::Container { container, path }, engine } => {
                 let (container, engine, paths) = (container.clone(), engine.clone(), vec![path.clone()]);
                 let options = ContainerFilesOptions { container, paths, exclude: Vec::new(), engine };
-                return ContainerFilesSource::new(options)?.open(cx);
+                return Ok((ContainerFilesSource::new(options)?.open(cx)?, None));
             }
-            TlsOptions::From { place, engine } => place.on_host(engine, cx.cancel)?.into_iter().collect(),
+            TlsOptions::From { place, engine } => {
+                let found = place.on_host(engine, cx.cancel)?;
+                volume = found.as_ref().and_then(|found| found.volume.clone());
+                found.into_iter().map(|found| found.path).collect()
+            }
             TlsOptions::Pair { cert, key } => vec![cert.clone(), key.clone()],
         };
         let paths = with_targets(paths, cx.cancel)?;
-        FilesSource::new(FilesOptions { paths, ..Default::default() })?.into_capture(cx)
+        let files = FilesSource::new(FilesOptions { paths, ..Default::default() })?;
+        Ok((files.into_capture(cx)?, volume))
     }
 }
 
@@ -90,8 +96,10 @@ impl Source for TlsSource {
     }
 
     fn capture<'a>(&'a self, cx: &CaptureCx<'a>) -> Result<Box<dyn Capture + 'a>, SourceError> {
+        let (inner, volume) = self.open(cx)?;
         Ok(Box::new(TlsCapture {
-            inner: self.open(cx)?,
+            inner,
+            volume,
             events: cx.events,
             now: cx.clock.now(),
             look_only: cx.look_only,
@@ -134,6 +142,8 @@ fn with_targets(paths: Vec<PathBuf>, cancel: &Cancel) -> Result<Vec<PathBuf>, So
 /// The capture of the files, looked into on the way.
 struct TlsCapture<'a> {
     inner: Box<dyn Capture + 'a>,
+    /// What is known of the volume that they lie in.
+    volume: Option<Value>,
     events: &'a dyn Events,
     now: Timestamp,
     look_only: bool,
@@ -243,6 +253,7 @@ impl Capture for TlsCapture<'_> {
         };
         let mut facts = self.inner.finish()?;
         facts.extend(own);
+        facts.extend(self.volume.map(|volume| (VOLUME_FACT.to_owned(), volume)));
         Ok(facts)
     }
 }

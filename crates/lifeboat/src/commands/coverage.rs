@@ -140,14 +140,7 @@ fn reach(app: &App, kind: &SourceKind, engine: Option<&Containers>) -> Result<Op
             let files = project(app, compose)?.map(|project| project.files).unwrap_or_default();
             Reach::paths(&files.into_iter().collect::<Vec<_>>(), &[])?
         }
-        SourceKind::Tls(TlsSettings::From { from: PlaceSettings::Host(path) }) => {
-            Reach::paths(std::slice::from_ref(path), &[])?
-        }
         SourceKind::Tls(TlsSettings::Pair { cert, key }) => Reach::paths(&[cert.clone(), key.clone()], &[])?,
-        SourceKind::Tls(TlsSettings::From { from: PlaceSettings::Volume { name, below } }) => {
-            let place: Vec<PathBuf> = place_of(name).map(|place| place.join(below)).into_iter().collect();
-            Reach::paths(&place, &[])?.with_volumes(below.as_os_str().is_empty().then(|| name.clone()))
-        }
         SourceKind::Volume(volume) => {
             let place: Vec<PathBuf> = place_of(&volume.name).into_iter().collect();
             Reach::paths(&place, &volume.exclude)?.with_volumes([volume.name.clone()])
@@ -156,15 +149,32 @@ fn reach(app: &App, kind: &SourceKind, engine: Option<&Containers>) -> Result<Op
             let (project, service) = (project.clone(), service.clone());
             return in_container(engine, &ContainerName::Service { project, service }, std::slice::from_ref(path), &[]);
         }
+        SourceKind::Tls(TlsSettings::From { from }) => places(&[from], place_of)?,
         SourceKind::ContainerFiles(ContainerFilesSettings { of, paths, exclude }) => {
             return in_container(engine, &wiring::container_name(of.clone()), paths, exclude);
         }
         SourceKind::CouchDb(couchdb) => {
-            let paths: Vec<PathBuf> = std::iter::once(&couchdb.data).chain(&couchdb.config).cloned().collect();
-            Reach::paths(&paths, &[])?
+            let of_couchdb: Vec<_> = std::iter::once(&couchdb.data).chain(&couchdb.config).collect();
+            places(&of_couchdb, place_of)?
         }
         SourceKind::Command(_) => return Ok(None),
     }))
+}
+
+/// What lies on the host or in volumes.
+fn places(places: &[&PlaceSettings], place_of: impl Fn(&str) -> Option<PathBuf>) -> Result<Reach, Fault> {
+    let (mut paths, mut volumes) = (Vec::new(), Vec::new());
+    for place in places {
+        match place {
+            PlaceSettings::Host(path) => paths.push(path.clone()),
+            PlaceSettings::Volume { name, below } => {
+                paths.extend(place_of(name).map(|place| place.join(below)));
+                volumes.extend(below.as_os_str().is_empty().then(|| name.clone()));
+            }
+            PlaceSettings::Service { .. } => {}
+        }
+    }
+    Ok(Reach::paths(&paths, &[])?.with_volumes(volumes))
 }
 
 /// What is mounted into a container at or below one of `paths`.

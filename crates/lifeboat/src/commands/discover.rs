@@ -3,11 +3,15 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use connectors::source::{self, ComposeProject, Discovery};
+use connectors::containers::EngineAddress;
+use connectors::source::{self, ChtHost, ComposeProject, Discovery, Uncovered};
 use operations::Fault;
-use operations::config::{ComposeSettings, FilesSettings, NewSource, SourceKind, SourceSettings, SqliteSettings};
+use operations::config::{
+    ComposeSettings, FilesSettings, NewSource, Presets, SourceKind, SourceSettings, SqliteSettings,
+};
 use serde_json::json;
 
+use super::cht;
 use crate::app::Run;
 use crate::arguments;
 use crate::output::{Outcome, Output, bytes, count};
@@ -18,13 +22,14 @@ const SHOWN: usize = 20;
 pub fn run(run: &Run, arguments: &arguments::Discover) -> Result<Outcome, Fault> {
     let found = look(run, &arguments.dir)?;
     found.show(run.output);
-    let discovery = &found.0;
+    let discovery = &found.discovery;
     run.output.summary(json!({
         "status": "ok", "dir": discovery.dir, "files": discovery.files, "bytes": discovery.bytes,
         "databases": discovery.databases.iter().map(|db| json!({ "path": db.path, "bytes": db.bytes })).collect::<Vec<_>>(),
         "projects": discovery.projects.iter().map(project_json).collect::<Vec<_>>(),
         "cache_folders": discovery.cache_folders,
-        "uncovered": discovery.uncovered.iter()
+        "profile": found.stack(), "missing": found.missing(),
+        "uncovered": found.uncovered().iter()
             .map(|gap| json!({ "name": gap.name, "why": gap.why, "server": gap.server.map(source::ServerKind::name) }))
             .collect::<Vec<_>>(),
         "problems": discovery.problems, "cut_short": discovery.is_cut_short,
@@ -42,17 +47,37 @@ fn project_json(project: &ComposeProject) -> serde_json::Value {
 }
 
 /// What was found in a folder, and the sources it makes.
-pub struct Found(Discovery);
+pub struct Found {
+    discovery: Discovery,
+    /// An application that is known as a whole.
+    cht: Option<ChtHost>,
+}
 
 /// Looks into `dir`.
 pub fn look(run: &Run, dir: &Path) -> Result<Found, Fault> {
-    Ok(Found(source::discover(dir, &run.cancel)?))
+    let discovery = source::discover(dir, &run.cancel)?;
+    let variables = run.environment.variables();
+    let cht = ChtHost::find(&discovery, &EngineAddress::of(variables), variables, &run.cancel)?;
+    Ok(Found { discovery, cht })
 }
 
 impl Found {
-    /// A source for each kind of thing that was found: the files, the databases among them, each compose project.
+    /// The name of the stack, where the application that was found gives it one.
+    pub fn stack(&self) -> Option<&'static str> {
+        self.cht.as_ref().map(|_| cht::STACK)
+    }
+
+    /// What a new configuration says besides its sources.
+    pub fn presets(&self) -> Presets {
+        self.cht.as_ref().map_or_else(Presets::default, |_| cht::presets())
+    }
+
+    /// The sources of the application that was found, else a source for each kind of thing that was found: the files, the databases among them, each compose project.
     pub fn sources(&self) -> Vec<NewSource> {
-        let found = &self.0;
+        if let Some(cht) = &self.cht {
+            return cht::sources(cht);
+        }
+        let found = &self.discovery;
         let mut sources = Vec::new();
         let mut add = |name: String, kind, note: String| {
             sources.push(NewSource { source: SourceSettings { name, kind }, note: Some(note) });
@@ -83,12 +108,20 @@ impl Found {
 
     /// The names of what these sources do not cover.
     pub fn gaps(&self) -> Vec<String> {
-        self.0.uncovered.iter().map(|gap| gap.name.clone()).collect()
+        self.uncovered().iter().map(|gap| gap.name.clone()).chain(self.missing().to_owned()).collect()
+    }
+
+    fn uncovered(&self) -> &[Uncovered] {
+        self.cht.as_ref().map_or(&self.discovery.uncovered, |cht| &cht.uncovered)
+    }
+
+    fn missing(&self) -> &[String] {
+        self.cht.as_ref().map_or(&[], |cht| &cht.missing)
     }
 
     /// Shows what was found, in a few lines.
     pub fn show(&self, output: Output) {
-        let found = &self.0;
+        let found = &self.discovery;
         output.chat(format!("found in {}:", found.dir.display()));
         let cut = if found.is_cut_short { ", and more that was not looked at" } else { "" };
         output.chat(format!("  {}, {}{cut}", count(found.files, "file"), bytes(found.bytes)));
@@ -110,13 +143,18 @@ impl Found {
             let folders = count(found.cache_folders.len() as u64, "cache folder");
             output.chat(format!("  {folders} (CACHEDIR.TAG), left out"));
         }
-        if !found.uncovered.is_empty() {
-            output.text("NOT covered by a backup of this folder:");
+        if let Some(cht) = &self.cht {
+            cht::show(cht, output);
         }
-        for gap in found.uncovered.iter().take(SHOWN) {
+        let uncovered = self.uncovered();
+        if !uncovered.is_empty() {
+            let backup = if self.cht.is_some() { "this stack" } else { "a backup of this folder" };
+            output.text(format!("NOT covered by {backup}:"));
+        }
+        for gap in uncovered.iter().take(SHOWN) {
             output.text(format!("  {}: {}", gap.name, gap.why));
         }
-        more(output, found.uncovered.len());
+        more(output, uncovered.len());
         for problem in found.problems.iter().take(SHOWN) {
             output.text(format!("  problem: {problem}"));
         }

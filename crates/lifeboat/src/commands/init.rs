@@ -163,11 +163,12 @@ fn confirm(run: &Run) -> Result<(), Fault> {
     }
 }
 
-/// The stack that has a source for `dir`.
+/// The stack that has a source for `dir`, or for a CouchDB in it.
 pub fn stack_of<'a>(settings: &'a Settings, dir: &Path) -> Result<&'a StackSettings, Fault> {
     let covers = |stack: &&StackSettings| {
         stack.sources.iter().any(|source| match &source.kind {
             SourceKind::Files(files) => files.paths.iter().any(|path| dir.starts_with(path)),
+            SourceKind::CouchDb(couchdb) => couchdb.data.host().is_some_and(|data| data.starts_with(dir)),
             _ => false,
         })
     };
@@ -216,7 +217,7 @@ impl Plan {
         let dir = std::fs::canonicalize(dir)
             .map_err(|error| Fault::local(format!("cannot look into {}", dir.display()), error))?;
         let found = discover::look(run, &dir)?;
-        let name = stack.map_or_else(|| name_for(&dir), str::to_owned);
+        let name = stack.or(found.stack()).map_or_else(|| name_for(&dir), str::to_owned);
         Ok(Self {
             stack: name,
             copies: NewCopy::at([Url::Folder(folder.join(COPY_FOLDER))]),
@@ -261,6 +262,7 @@ impl Plan {
             stack: self.stack.clone(),
             sources: self.sources.clone(),
             program: invocation::path(),
+            presets: self.found.presets(),
         })?;
         // Understood before it is written: a configuration that cannot be read would help nobody.
         let settings = config::parse(&text, &self.config_file, &run.environment)?;

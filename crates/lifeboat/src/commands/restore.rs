@@ -48,13 +48,14 @@ pub fn run(run: Run, arguments: &arguments::Restore) -> Result<Outcome, Fault> {
         Err(error) if error.is_damage() => None,
         manifest => manifest?,
     };
-    let couchdb = CouchDbRestore::of(manifest.as_ref(), &place.path, &arguments.couch_files)?;
+    let couchdb = CouchDbRestore::of(manifest.as_ref(), &place.path, &arguments.couch_files, arguments.as_host)?;
     let (repository, index, manifest) = (&*repository, &index, manifest.as_ref());
     let job = Chosen { app: &app, repository, index, id, snapshot, manifest, is_doubtful, place, couchdb, arguments };
     for doubt in found.doubts {
         app.run.progress.emit(Event::Problem(doubt));
     }
     let done = match &arguments.to {
+        Some(target) if arguments.as_host => job.to_root(target, &copy.name),
         Some(target) => job.to(target, &copy.name),
         None if arguments.in_place => job.in_place(),
         None => {
@@ -65,19 +66,19 @@ pub fn run(run: Run, arguments: &arguments::Restore) -> Result<Outcome, Fault> {
     Ok(if done == Outcome::Ok && is_doubtful { Outcome::Partial } else { done })
 }
 
-struct Chosen<'a> {
-    app: &'a App,
-    repository: &'a Repository,
-    index: &'a Index,
-    id: Id,
-    snapshot: &'a Snapshot,
+pub(super) struct Chosen<'a> {
+    pub(super) app: &'a App,
+    pub(super) repository: &'a Repository,
+    pub(super) index: &'a Index,
+    pub(super) id: Id,
+    pub(super) snapshot: &'a Snapshot,
     /// `None` where another program made it, or it is damaged.
-    manifest: Option<&'a Manifest>,
+    pub(super) manifest: Option<&'a Manifest>,
     /// A snapshot that cannot be read may be newer than this one.
-    is_doubtful: bool,
-    place: &'a Place,
-    couchdb: CouchDbRestore<'a>,
-    arguments: &'a arguments::Restore,
+    pub(super) is_doubtful: bool,
+    pub(super) place: &'a Place,
+    pub(super) couchdb: CouchDbRestore<'a>,
+    pub(super) arguments: &'a arguments::Restore,
 }
 
 impl Chosen<'_> {
@@ -151,7 +152,7 @@ impl Chosen<'_> {
     }
 
     /// Things that the backup itself could not take; none that is known of in another program's snapshot.
-    fn left_out(&self) -> usize {
+    pub(super) fn left_out(&self) -> usize {
         self.manifest.map_or(0, |manifest| manifest.sources.values().map(|record| record.problems_total).sum())
     }
 
@@ -334,7 +335,7 @@ fn finding_line(finding: &in_place::Finding) -> String {
 }
 
 /// Says that a restore that broke off left something behind.
-fn incomplete(error: repository::Error, target: &Path) -> Fault {
+pub(super) fn incomplete(error: repository::Error, target: &Path) -> Fault {
     let refused = matches!(&error, repository::Error::Local { path, .. } if path == target);
     let fault = Fault::from(error);
     if refused || fault.kind == FaultKind::NotFound {

@@ -36,10 +36,16 @@ enum Wanted {
 }
 
 impl<'a> CouchDbRestore<'a> {
-    /// Looks at what was asked for. `selected` is the path in the snapshot: empty, `SOURCE`, or `SOURCE/PATH`.
+    /// Looks at what was asked for. `selected` is the path in the snapshot: empty, `SOURCE`, or `SOURCE/PATH`. `as_host`:
+    /// all sources share one root.
     ///
     /// Fails where databases, nodes or a version are named and there is no source for them, or they do not fit it.
-    pub fn of(manifest: Option<&'a Manifest>, selected: &Path, asked: &'a CouchFiles) -> Result<Self, Fault> {
+    pub fn of(
+        manifest: Option<&'a Manifest>,
+        selected: &Path,
+        asked: &'a CouchFiles,
+        as_host: bool,
+    ) -> Result<Self, Fault> {
         let mut parts = Vec::new();
         for (name, record) in manifest.iter().flat_map(|manifest| &manifest.sources) {
             let mut below = selected.iter();
@@ -52,32 +58,34 @@ impl<'a> CouchDbRestore<'a> {
                 (Some(_), false) => {
                     return Err(usage("--database is of a whole source: name SNAPSHOT:SOURCE without a path"));
                 }
-                (None, true) if selected.as_os_str().is_empty() => Wanted::Whole(PathBuf::from(name)),
+                (None, true) if selected.as_os_str().is_empty() && !as_host => Wanted::Whole(PathBuf::from(name)),
                 (None, true) => Wanted::Whole(PathBuf::new()),
                 (None, false) => Wanted::Files(couchdb::files_of(&record.facts, &asked.database, &asked.shard)?),
             };
             parts.push(Part { name, record, wanted });
         }
         let restore = Self { asked, parts };
-        restore.check_arguments()?;
+        restore.check_arguments(as_host)?;
         Ok(restore)
     }
 
-    fn check_arguments(&self) -> Result<(), Fault> {
+    fn check_arguments(&self, as_host: bool) -> Result<(), Fault> {
         let CouchFiles { database, rename_node, couchdb_version, .. } = self.asked;
         let needs_one = !database.is_empty() || !rename_node.is_empty();
         if (needs_one || couchdb_version.is_some()) && self.parts.is_empty() {
             return Err(usage("there is no source of kind couchdb in what is to be restored"));
         }
-        if needs_one && self.parts.len() > 1 {
+        // Nodes of one host are of one cluster: each knows the others' names.
+        if needs_one && !as_host && self.parts.len() > 1 {
             let names: Vec<&str> = self.parts.iter().map(|part| part.name).collect();
             return Err(usage(&format!("say which source: SNAPSHOT:SOURCE with one of {}", names.join(", "))));
         }
         if !rename_node.is_empty() && !self.parts.iter().all(|part| matches!(part.wanted, Wanted::Whole(_))) {
             return Err(usage("--rename-node needs the whole source: its shard map and its list of nodes"));
         }
-        let known = self.parts.first().map_or_else(Vec::new, |part| couchdb::nodes(&part.record.facts));
-        check_names(rename_node, &known)?;
+        for part in &self.parts {
+            check_names(rename_node, &couchdb::nodes(&part.record.facts))?;
+        }
         let Some(version) = couchdb_version else { return Ok(()) };
         for Part { name, record, .. } in &self.parts {
             let (needed, why) = needed_version(&record.facts);

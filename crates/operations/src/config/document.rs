@@ -336,9 +336,9 @@ pub struct CommandDocument {
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "couchdb", extend("required" = ["data"]))]
 pub struct CouchDbDocument {
-    /// The folder with `_dbs.couch` and `shards`.
+    /// The folder with `_dbs.couch` and `shards`. Also `volume:NAME` or `volume:NAME/folder`.
     pub data: Option<Text>,
-    /// CouchDB's own configuration: a folder such as `local.d`, or a file. Without the secret in it, passwords that an
+    /// CouchDB's own configuration: a folder such as `local.d`, a file, or `volume:NAME`. Without the secret in it, passwords that an
     /// application keeps in the database may be unreadable.
     pub config: Option<Text>,
     /// How often its files are read and checked in full, and not by what was added to them. Default: `7d`.

@@ -6,8 +6,7 @@ use std::path::{Path, PathBuf};
 use super::duration;
 use super::secret::CommandLine;
 use super::settings::{
-    ContainerSettings, CouchDbSettings, FilesSettings, HaltSettings, PlaceSettings, SourceKind, SourceSettings,
-    TlsSettings,
+    ContainerSettings, FilesSettings, HaltSettings, PlaceSettings, SourceKind, SourceSettings, TlsSettings,
 };
 use super::url::Url;
 use crate::retention::Policy;
@@ -26,6 +25,25 @@ pub struct NewConfig {
     pub sources: Vec<NewSource>,
     /// The path of this program, for the schedule that a comment proposes.
     pub program: PathBuf,
+    /// What else it says of the stack.
+    pub presets: Presets,
+}
+
+/// What a new configuration says of its stack besides the sources.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Presets {
+    /// How old the newest backup may be, as it is typed.
+    pub rpo: &'static str,
+    /// When to drill: a cron expression.
+    pub drill: Option<String>,
+    /// The time zone, by its name.
+    pub time_zone: Option<String>,
+}
+
+impl Default for Presets {
+    fn default() -> Self {
+        Self { rpo: "26h", drill: None, time_zone: None }
+    }
 }
 
 /// A copy of a new configuration.
@@ -100,10 +118,23 @@ pub fn render(config: &NewConfig) -> Result<String, Fault> {
     page.line(1, &format!("{}:", quote(&config.stack)));
     let program: String =
         config.program.display().to_string().chars().map(|c| if is_plain_char(c) { c } else { '?' }).collect();
+    let Presets { rpo, drill, time_zone } = &config.presets;
+    let by_cron = |when: &str, command: &str| {
+        format!("#   {when}  {program} --config /path/of/this/file --quiet {command} {}", config.stack)
+    };
     page.line(2, "# This version starts nothing by itself: a line of root's crontab does, such as");
-    page.line(2, &format!("#   0 */4 * * *  {program} --config /path/of/this/file --quiet backup {}", config.stack));
+    page.line(2, &by_cron("0 */4 * * *", "backup"));
+    if let Some(when) = drill {
+        page.line(2, "# and one that proves the newest backup by a restore into a scratch folder");
+        page.line(2, &by_cron(when, "drill"));
+        page.line(2, "drill: { level: 3 }");
+    }
+    if let Some(time_zone) = time_zone {
+        page.line(2, "# Where days, weeks and months begin, by which backups are kept.");
+        page.text(2, "timezone", time_zone);
+    }
     page.line(2, "# `lifeboat status` warns where the newest backup is older than this.");
-    page.line(2, "rpo: 26h");
+    page.line(2, &format!("rpo: {rpo}"));
     page.line(2, "# The newest snapshot, and the newest that passed a drill, stay in any case.");
     page.line(2, &format!("retention: {}", retention(&Policy::preset())));
     page.line(2, "sources:");
@@ -231,10 +262,10 @@ impl Page {
                 }
             }
             SourceKind::CouchDb(couchdb) => {
-                let preset = CouchDbSettings::new(PathBuf::new());
-                self.path(5, "data", &couchdb.data)?;
+                let preset = FilesSettings::new(Vec::new());
+                self.place("data", &couchdb.data)?;
                 if let Some(config) = &couchdb.config {
-                    self.path(5, "config", config)?;
+                    self.place("config", config)?;
                 }
                 if couchdb.full_read != preset.full_read {
                     self.text(5, "full_read", &duration::show(couchdb.full_read));
@@ -244,8 +275,7 @@ impl Page {
                 }
                 // What is found on a host names no server: nobody knows the password.
             }
-            SourceKind::Tls(TlsSettings::From { from: PlaceSettings::Host(from) }) => self.path(5, "from", from)?,
-            SourceKind::Tls(TlsSettings::From { from }) => self.text(5, "from", &from.to_string()),
+            SourceKind::Tls(TlsSettings::From { from }) => self.place("from", from)?,
             SourceKind::Volume(volume) => {
                 let preset = FilesSettings::new(Vec::new());
                 self.text(5, "name", &volume.name);
@@ -292,6 +322,14 @@ impl Page {
 
     fn path(&mut self, indent: usize, key: &str, path: &Path) -> Result<(), Fault> {
         self.text(indent, key, &path_text(path)?);
+        Ok(())
+    }
+
+    fn place(&mut self, key: &str, place: &PlaceSettings) -> Result<(), Fault> {
+        match place {
+            PlaceSettings::Host(path) => self.path(5, key, path)?,
+            other => self.text(5, key, &other.to_string()),
+        }
         Ok(())
     }
 

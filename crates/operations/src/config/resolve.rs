@@ -283,9 +283,9 @@ impl Resolver<'_> {
 
     fn couchdb(&self, name: &Text, couchdb: &CouchDbDocument) -> Result<CouchDbSettings> {
         let data = required(&couchdb.data, name, "data", "the data folder, such as `data: /opt/couchdb/data`")?;
-        let preset = CouchDbSettings::new(self.path(data)?);
+        let preset = CouchDbSettings::new(self.couchdb_place(data)?);
         Ok(CouchDbSettings {
-            config: couchdb.config.as_ref().map(|config| self.couchdb_config(config)).transpose()?,
+            config: couchdb.config.as_ref().map(|config| self.couchdb_place(config)).transpose()?,
             full_read: match &couchdb.full_read {
                 None => preset.full_read,
                 Some(span) => self.duration(span)?,
@@ -334,15 +334,6 @@ impl Resolver<'_> {
             _ => Err(Mistake::at(text.place, "this is no address of a CouchDB")
                 .with_hint("write it like http://127.0.0.1:5984")),
         }
-    }
-
-    fn couchdb_config(&self, config: &Text) -> Result<PathBuf> {
-        if self.text(config)?.starts_with("volume:") {
-            let what = "volumes of Docker are not supported by this version of Lifeboat";
-            return Err(Mistake::at(config.place, what)
-                .with_hint("name the volume's folder, such as /var/lib/docker/volumes/NAME/_data"));
-        }
-        self.path(config)
     }
 
     /// `x`, `x_file` or `x_command`: at most one.

@@ -224,11 +224,11 @@ pub struct CommandSettings {
 /// The data folder of a CouchDB.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct CouchDbSettings {
-    /// The folder with `_dbs.couch` and `shards`, absolute.
-    pub data: PathBuf,
-    /// CouchDB's own configuration: a folder or a file, absolute.
+    /// The folder with `_dbs.couch` and `shards`: of the host, or in a volume.
+    pub data: PlaceSettings,
+    /// CouchDB's own configuration: a folder or a file, of the host, or in a volume.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub config: Option<PathBuf>,
+    pub config: Option<PlaceSettings>,
     /// How often its files are read and checked in full. Zero: every time.
     #[serde(serialize_with = "show::duration")]
     pub full_read: Duration,
@@ -259,7 +259,7 @@ pub struct CouchLogin {
 
 impl CouchDbSettings {
     /// The folder `data`, with the defaults of a `couchdb` source that says nothing else.
-    pub fn new(data: PathBuf) -> Self {
+    pub fn new(data: PlaceSettings) -> Self {
         Self { data, config: None, full_read: FULL_READ, nouveau: false, server: None }
     }
 }

@@ -51,7 +51,7 @@ stacks:
       config: { compose: { files: [compose/*.yml], env: .env, project: cht } }
       dump: { command: { run: "pg_dump x", name: x.sql, trailer: "-- done" } }
       "2": { command: { run: true } }
-      records: { couchdb: { data: couch, config: local.d, full_read: 1d, nouveau: true, url: 'http://127.0.0.1:5984', user: medic, password_file: couch-password } }
+      records: { couchdb: { data: couch, config: "volume:cht_cht-credentials", full_read: 1d, nouveau: true, url: 'http://127.0.0.1:5984', user: medic, password_file: couch-password } }
 "#;
 
 #[test]
@@ -249,7 +249,7 @@ fn show_gives_the_effective_values_in_the_shape_of_the_file() {
               records:
                 couchdb:
                   data: /etc/lifeboat/couch
-                  config: /etc/lifeboat/local.d
+                  config: volume:cht_cht-credentials
                   full_read: 1d
                   nouveau: true
                   url: http://127.0.0.1:5984
@@ -350,6 +350,7 @@ fn init_writes_a_file_that_people_can_read() {
         ),
         stack: "cht".into(),
         program: "/usr/local/bin/lifeboat".into(),
+        presets: Presets::default(),
         sources: vec![
             found(
                 "files",
@@ -460,7 +461,14 @@ fn a_path_that_yaml_cannot_hold_is_refused_rather_than_changed() {
 
 fn new_config(sources: Vec<NewSource>) -> NewConfig {
     let copies = NewCopy::at([Url::Folder("/b".into())]);
-    NewConfig { password_file: "/pw".into(), copies, stack: "s".into(), sources, program: "/usr/bin/lifeboat".into() }
+    NewConfig {
+        password_file: "/pw".into(),
+        copies,
+        stack: "s".into(),
+        sources,
+        program: "/usr/bin/lifeboat".into(),
+        presets: Presets::default(),
+    }
 }
 
 /// Texts that YAML readers stumble over, and any others.
@@ -505,7 +513,7 @@ proptest! {
         let sources = vec![
             found(&name, SourceKind::Files(FilesSettings { exclude: texts.clone(), append_only: vec![], ..FilesSettings::new(paths.clone()) }), note.as_deref()),
             found("sqlite", SourceKind::Sqlite(SqliteSettings { paths: paths.clone(), exclude: texts.clone() }), None),
-            found("couchdb", SourceKind::CouchDb(CouchDbSettings { config: paths.last().cloned(), nouveau: texts.len() > 2, ..CouchDbSettings::new(paths[0].clone()) }), None),
+            found("couchdb", SourceKind::CouchDb(CouchDbSettings { config: paths.last().cloned().map(PlaceSettings::Host), nouveau: texts.len() > 2, ..CouchDbSettings::new(PlaceSettings::Volume { name: "couch".into(), below: PathBuf::new() }) }), None),
             found("compose", SourceKind::Compose(ComposeSettings { files: paths.clone(), env: paths, project: Some(texts[0].clone()) }), None),
             found("shell", SourceKind::Command(CommandSettings { run: CommandLine::Shell(texts[0].clone().into()), name: "shell".into(), trailer: Some(texts[0].clone()) }), None),
             found("list", SourceKind::Command(CommandSettings { run: CommandLine::Program(texts.into_iter().map(Into::into).collect()), name: "list".into(), trailer: None }), None),

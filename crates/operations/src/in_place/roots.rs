@@ -208,7 +208,7 @@ fn settle(selection: &mut Selection) {
 }
 
 /// The absolute paths of a source on the host; a path that could not have come from there is passed over.
-fn host_paths(record: &SourceRecord) -> Vec<PathBuf> {
+pub fn host_paths(record: &SourceRecord) -> Vec<PathBuf> {
     let listed = record.facts.get(PATHS_FACT).and_then(Value::as_array).into_iter().flatten();
     let paths = listed.filter_map(Value::as_str).map(|text| {
         // Facts quote paths as names in trees are quoted, so that any bytes survive.

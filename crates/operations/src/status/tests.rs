@@ -125,7 +125,7 @@ fn a_certificate_that_has_run_out_or_soon_will_is_told() {
 
 #[test]
 fn volumes_that_a_source_reads_are_not_missed() {
-    let record = |kind: &str, facts: serde_json::Value| crate::manifest::SourceRecord {
+    let record = |kind: &str, facts: serde_json::Value| SourceRecord {
         kind: kind.to_owned(),
         status: SourceStatus::Ok,
         tree: Default::default(),
@@ -149,7 +149,7 @@ fn the_certificates_of_a_manifest_are_known_in_the_order_in_which_they_run_out()
             { "subject": "CN=odd", "not_after": "never" },
         ],
     } });
-    let record = crate::manifest::SourceRecord {
+    let record = SourceRecord {
         kind: "tls".to_owned(),
         status: SourceStatus::Ok,
         tree: Default::default(),

@@ -6,7 +6,7 @@
 mod batch;
 mod space;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
@@ -96,6 +96,10 @@ struct Restore<'a> {
     /// The names under which each file was restored that has several.
     links: HashMap<LinkKey, Vec<PathBuf>>,
     batch: Batch,
+    /// Something may be there already, of an earlier part.
+    is_merging: bool,
+    /// Folders that have no place, since an earlier part has something else there.
+    refused: HashSet<PathBuf>,
 }
 
 /// Restores everything below `tree` into `target`, which must exist and be empty.
@@ -108,37 +112,43 @@ pub fn tree(
     options: Options,
 ) -> Result<Restored, Error> {
     let mut restore = Restore::new(cx, repository, index, target, options);
-    let mut damaged = Vec::new();
-    let fits = |path: &Path| target.join(path).as_os_str().len() < PATH_BYTES_MAX;
-    let mut reach = |step: Step<'_>| {
-        if let Step::Reach(path, node) = step {
-            if !fits(path) {
-                restore.problem(path, TOO_LONG);
-                return Ok(Go::Past);
-            }
-            restore.reach(path, node)?;
-        }
-        Ok(Go::In)
-    };
-    walk::walk_readable(cx, repository, index, tree, &mut reach, &mut |path, error| {
-        damaged.push((path.to_owned(), error));
-        Ok(())
-    })?;
-    for (path, error) in damaged {
-        restore.problem(&path, format!("what this folder held is not restored, or not all of it: {error}"));
-    }
+    restore.reach_all(tree, Path::new(""))?;
     restore.fetch_batch()?;
-    // Folders get their metadata last: making entries changes their times, and their modes may shut us out.
-    let mut apply = |step: Step<'_>| {
-        match step {
-            Step::Reach(path, _) if !fits(path) => return Ok(Go::Past),
-            Step::Leave(path, node) if fits(path) => restore.apply(path, node),
-            Step::Reach(..) | Step::Leave(..) => {}
+    restore.leave_all(tree, Path::new(""))?;
+    Ok(restore.restored)
+}
+
+/// Restores several parts of a snapshot into `target`, which must exist and be empty, as if they were one tree: each node
+/// at its path below `target`. A folder that several parts have is one folder, and a file that an earlier part has brought
+/// is not restored again; owners, modes and times are those of the earliest. What another part has restored as something
+/// else is a problem. Folders on the way to a part are new ones.
+pub fn merged(
+    cx: &RunCx<'_>,
+    repository: &Repository,
+    index: &Index,
+    parts: &[(Node, PathBuf)],
+    target: &Path,
+    options: Options,
+) -> Result<Restored, Error> {
+    let mut restore = Restore::new(cx, repository, index, target, options);
+    for (node, below) in parts {
+        let folder = target.join(below);
+        let folder = folder.parent().unwrap_or(target);
+        std::fs::create_dir_all(folder).map_err(Error::local(folder))?;
+        let go = restore.reach(below, node)?;
+        if let (Some(tree), Go::In) = (&node.subtree, go) {
+            restore.reach_all(tree, below)?;
         }
-        Ok(Go::In)
-    };
-    // Damage was reported by the first walk.
-    walk::walk_readable(cx, repository, index, tree, &mut apply, &mut |_, _| Ok(()))?;
+        // What it has brought can be seen from now on.
+        restore.fetch_batch()?;
+        restore.is_merging = true;
+    }
+    for (node, below) in parts.iter().rev() {
+        if let Some(tree) = node.subtree.as_ref().filter(|_| !restore.refused.contains(below)) {
+            restore.leave_all(tree, below)?;
+            restore.apply(below, node);
+        }
+    }
     Ok(restore.restored)
 }
 
@@ -165,12 +175,78 @@ impl<'a> Restore<'a> {
         target: &'a Path,
         options: Options,
     ) -> Self {
-        let (restored, links, batch) = Default::default();
-        Self { cx, repository, index, target, options, restored, links, batch }
+        let (restored, links, batch, is_merging, refused) = Default::default();
+        Self { cx, repository, index, target, options, restored, links, batch, is_merging, refused }
     }
 
-    fn reach(&mut self, path: &Path, node: &Node) -> Result<(), Error> {
+    /// Whether a path can be opened.
+    fn fits(&self, path: &Path) -> bool {
+        self.target.join(path).as_os_str().len() < PATH_BYTES_MAX
+    }
+
+    /// Restores everything below `tree` to `below`, but for the metadata of folders.
+    fn reach_all(&mut self, tree: &Id, below: &Path) -> Result<(), Error> {
+        let (cx, repository, index) = (self.cx, self.repository, self.index);
+        let mut damaged = Vec::new();
+        let mut reach = |step: Step<'_>| {
+            let Step::Reach(path, node) = step else { return Ok(Go::In) };
+            let path = below.join(path);
+            if !self.fits(&path) {
+                self.problem(&path, TOO_LONG);
+                return Ok(Go::Past);
+            }
+            self.reach(&path, node)
+        };
+        walk::walk_readable(cx, repository, index, tree, &mut reach, &mut |path, error| {
+            damaged.push((below.join(path), error));
+            Ok(())
+        })?;
+        for (path, error) in damaged {
+            self.problem(&path, format!("what this folder held is not restored, or not all of it: {error}"));
+        }
+        Ok(())
+    }
+
+    /// Folders get their metadata last: making entries changes their times, and their modes may shut us out.
+    fn leave_all(&mut self, tree: &Id, below: &Path) -> Result<(), Error> {
+        let (cx, repository, index) = (self.cx, self.repository, self.index);
+        let mut leave = |step: Step<'_>| {
+            let (Step::Reach(path, node) | Step::Leave(path, node)) = step;
+            let path = below.join(path);
+            if !self.fits(&path) || self.refused.contains(&path) {
+                return Ok(Go::Past);
+            }
+            if let Step::Leave(..) = step {
+                self.apply(&path, node);
+            }
+            Ok(Go::In)
+        };
+        // Damage was reported by the first walk.
+        walk::walk_readable(cx, repository, index, tree, &mut leave, &mut |_, _| Ok(()))
+    }
+
+    /// What an earlier part has brought to the place of `node` stays; only a folder takes in more.
+    fn meet(&mut self, path: &Path, node: &Node, there: &std::fs::Metadata) -> Go {
+        match (node.kind == NodeKind::Dir, there.is_dir()) {
+            (true, true) => return Go::In,
+            (false, false) => {}
+            (is_dir, _) => {
+                self.problem(path, "not restored: another source of the snapshot has something else there");
+                if is_dir {
+                    self.refused.insert(path.to_owned());
+                }
+            }
+        }
+        Go::Past
+    }
+
+    fn reach(&mut self, path: &Path, node: &Node) -> Result<Go, Error> {
         let full = self.target.join(path);
+        if self.is_merging
+            && let Ok(there) = full.symlink_metadata()
+        {
+            return Ok(self.meet(path, node, &there));
+        }
         match node.kind {
             NodeKind::Dir => {
                 // Its real mode comes last; until then nobody else may look in.
@@ -195,7 +271,7 @@ impl<'a> Restore<'a> {
             NodeKind::Unknown => self.problem(path, "it is of a kind this program does not know"),
             NodeKind::Symlink | NodeKind::BlockDevice | NodeKind::CharDevice | NodeKind::Fifo => {
                 if self.link_to_first(path, node, &full) {
-                    return Ok(());
+                    return Ok(Go::In);
                 }
                 match create_special(&full, node) {
                     Ok(()) => self.apply(path, node),
@@ -203,7 +279,7 @@ impl<'a> Restore<'a> {
                 }
             }
         }
-        Ok(())
+        Ok(Go::In)
     }
 
     /// Makes a hard link where the same file was restored before under another name.

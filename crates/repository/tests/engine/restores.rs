@@ -85,6 +85,29 @@ fn a_damaged_file_of_one_chunk_is_kept_as_zeros_where_that_was_asked() {
     assert_eq!(std::fs::read(target.path().join("data/a")).unwrap(), [0; 5]);
 }
 
+#[test]
+fn parts_share_folders_and_what_an_earlier_one_brought_stays() {
+    let world = World::new();
+    let repository = world.open();
+    let content = |text: &str| std::io::Cursor::new(text.as_bytes().to_vec());
+    let capture = StreamCapture::default().with("a", content("one")).with("b", content("two"));
+    let backup = back_up(&world.cx(), &repository, capture).unwrap();
+    let index = Index::load(&world.cx(), &repository).unwrap();
+    let part = |path: &str, below: &str| {
+        let node = walk::find(&repository, &index, &backup.snapshot.tree, Path::new(path)).unwrap().unwrap();
+        (node, Path::new(below).to_owned())
+    };
+    let parts =
+        [part("data/a", "p"), part("data", "p"), part("data", "in/q"), part("data/b", "in/q/a"), part("data", "in/q")];
+    let target = tempfile::tempdir().unwrap();
+    let restored = restore::merged(&world.cx(), &repository, &index, &parts, target.path(), options()).unwrap();
+    let read = |path: &str| std::fs::read_to_string(target.path().join(path)).unwrap();
+    assert_eq!((read("p"), read("in/q/a"), read("in/q/b")), ("one".to_owned(), "one".to_owned(), "two".to_owned()));
+    assert_eq!((restored.files, restored.dirs), (3, 1));
+    let named: Vec<_> = restored.problems.iter().map(|problem| problem.path.as_str()).collect();
+    assert_eq!(named, ["p"], "a folder has no place where a file is");
+}
+
 /// Entries with made-up numbers, as a file system gives them that reuses the numbers of deleted files.
 struct Reused(Vec<(&'static str, &'static [u8])>);
 

@@ -34,6 +34,10 @@ pub struct ComposeProject {
     pub env_files: BTreeSet<PathBuf>,
     /// Files behind `configs` and `secrets`. Absolute paths.
     pub attached_files: BTreeSet<PathBuf>,
+    /// The compose files that were given, in order, as `docker compose -f` takes them. Absolute paths.
+    pub given_files: Vec<PathBuf>,
+    /// The env files that were given, in order, as `--env-file` takes them. Absolute paths.
+    pub given_env: Vec<PathBuf>,
     /// Services by name.
     pub services: BTreeMap<String, ComposeService>,
     /// Named volumes by the name they have in the files.
@@ -65,6 +69,7 @@ pub fn read_compose_project(options: &ComposeOptions, cancel: &Cancel) -> Result
         named = reading.file(file, &place, &scope, 0)?.or(named);
     }
     let scope = reading.scope(&Place::new(&files[0], &project_dir), None);
+    reading.project.given_files = files;
     let named = options.project.clone().or_else(|| scope.value("COMPOSE_PROJECT_NAME")).or(named);
     let folder = project_dir.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
     reading.project.name = project_name(&named.filter(|name| !name.is_empty()).unwrap_or(folder));
@@ -169,6 +174,7 @@ impl Reading<'_> {
             for path in paths {
                 let outer = Scope { outer: self.options.variables.clone(), layers: given.clone() };
                 if self.take_env_file(&path, true) {
+                    self.project.given_env.push(path.clone());
                     given.push(self.env_file(&path, &outer));
                 }
             }

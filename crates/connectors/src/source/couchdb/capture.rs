@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use couchfile::{Database, Level, ShardMap, View};
-use repository::source::OpenFile;
+use repository::source::{OpenFile, VOLUME_FACT};
 use repository::{Capture, CaptureCx, Data, Entry, Event, Events, Facts, Item, NodeKind, Problem, SourceError};
 use serde_json::{Map, Value, json};
 
@@ -60,16 +60,26 @@ pub struct CouchDbCapture<'a> {
     /// The server that was asked and is asked once more at the end.
     server: Option<CrossCheck>,
     version: Option<String>,
+    /// The volumes that the data folder and the configuration lie in.
+    volumes: Vec<Value>,
 }
 
 /// Opens the view. Of files whose handles need not be held, `handles` are.
 pub fn open<'a>(options: &CouchDbOptions, cx: &CaptureCx<'a>, handles: u64) -> Result<CouchDbCapture<'a>, SourceError> {
-    let root = layout::absolute(&options.data).map_err(SourceError::io(&options.data))?;
+    let data = options.data_on_host(cx.cancel)?;
+    let root = layout::absolute(&data.path).map_err(SourceError::io(&data.path))?;
     if !root.is_dir() {
         let what = format!("data: {} is not a folder; name the one with `_dbs.couch` and `shards`", root.display());
         return Err(SourceError::Unavailable { what });
     }
-    let config = options.config.as_ref().map(|config| layout::absolute(config).map_err(SourceError::io(config)));
+    let (config, unavailable) = match options.config_on_host(cx.cancel) {
+        Ok(config) => (config, None),
+        Err(SourceError::Cancelled) => return Err(SourceError::Cancelled),
+        // The data is worth more than waiting until its configuration can be read, too.
+        Err(error) => (None, Some(error)),
+    };
+    let volumes: Vec<Value> = std::iter::once(&data).chain(&config).filter_map(|place| place.volume.clone()).collect();
+    let config = config.map(|config| layout::absolute(&config.path).map_err(SourceError::io(&config.path)));
     let config = config.transpose()?;
     let before = Before::new(cx.previous, &layout::fact_key(&root));
     let there = config.as_deref().filter(|config| config.exists());
@@ -89,6 +99,7 @@ pub fn open<'a>(options: &CouchDbOptions, cx: &CaptureCx<'a>, handles: u64) -> R
         damaged: Map::new(),
         seen: Map::new(),
         paths,
+        volumes,
         root,
         server: None,
         version: None,
@@ -106,6 +117,9 @@ pub fn open<'a>(options: &CouchDbOptions, cx: &CaptureCx<'a>, handles: u64) -> R
     }
     if !cx.look_only {
         capture.complete(&folder, cx)?;
+    }
+    if let Some(error) = unavailable {
+        capture.problem(&root, format!("the configuration cannot be read: {error}"));
     }
     capture.take_config(config.as_deref(), cx)?;
     if !capture.leaves.keys().any(|path| Kind::of(path) == Kind::Database) {
@@ -500,6 +514,9 @@ impl Capture for CouchDbCapture<'_> {
         let mut facts = self.counted.into_facts();
         self.full_read.note(&mut facts);
         facts.extend(self.paths);
+        if !self.volumes.is_empty() {
+            facts.insert(VOLUME_FACT.to_owned(), self.volumes.into());
+        }
         facts.insert(DATA.to_owned(), json!(layout::fact_key(&self.root)));
         facts.insert(DAMAGED.to_owned(), self.damaged.into());
         facts.insert(SEEN.to_owned(), self.seen.into());

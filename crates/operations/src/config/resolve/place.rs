@@ -126,6 +126,18 @@ impl Resolver<'_> {
         self.path_of(text, &filled).map(PlaceSettings::Host)
     }
 
+    /// As [`Self::place`], but not in a container: its files could not be opened once and read to their headers.
+    pub(super) fn couchdb_place(&self, text: &Text) -> Result<PlaceSettings> {
+        match self.place(text)? {
+            PlaceSettings::Service { .. } => {
+                let what = "CouchDB's files are read where they lie, not out of a container";
+                Err(Mistake::at(text.place, what)
+                    .with_hint("name the folder of the host that is mounted there, or volume:NAME"))
+            }
+            place => Ok(place),
+        }
+    }
+
     fn engine_name(&self, text: &Text) -> Result<String> {
         let name = self.filled(text)?;
         if !is_engine_name(&name) {

@@ -179,6 +179,8 @@ fn bad_files_are_told_what_is_wrong_and_where_and_what_to_do() {
             remove it: a container's name needs no project
         source-couchdb-password-alone.yaml:7:74: stacks.cht.sources.data.couchdb.password: `user` is missing
             write whose password it is
+        source-couchdb-service.yaml:7:52: stacks.cht.sources.data.couchdb.config: CouchDB's files are read where they lie, not out of a container
+            name the folder of the host that is mounted there, or volume:NAME
         source-couchdb-url-with-password.yaml:7:47: stacks.cht.sources.data.couchdb.url: a user or a password stands in it
             write them as `user` and `password_file`
         source-couchdb-url.yaml:7:47: stacks.cht.sources.data.couchdb.url: this is no address of a CouchDB
@@ -187,8 +189,6 @@ fn bad_files_are_told_what_is_wrong_and_where_and_what_to_do() {
             give the password of the user; CouchDB tells nothing without
         source-couchdb-user-without-url.yaml:7:48: stacks.cht.sources.data.couchdb.user: `url` is missing
             write the address of CouchDB, such as `url: http://127.0.0.1:5984`
-        source-couchdb-volume.yaml:7:52: stacks.cht.sources.data.couchdb.config: volumes of Docker are not supported by this version of Lifeboat
-            name the volume's folder, such as /var/lib/docker/volumes/NAME/_data
         source-couchdb-without-data.yaml:7:7: stacks.cht.sources.data: `data` is missing
             add the data folder, such as `data: /opt/couchdb/data`
         source-full-read.yaml:7:46: stacks.cht.sources.data.files.full_read: expected a span of time

@@ -2,13 +2,14 @@
 
 use std::fs::{self, OpenOptions};
 use std::io::Write as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use couchfile::{Database, Level};
 use repository::Cancel;
 use serde_json::json;
 
 use super::scene::{Hook, RANGES, Scene, shard};
+use crate::source::Place;
 use crate::source::couchdb::capture;
 use crate::source::couchdb::data_folder::{DataFolder, Found, Part};
 
@@ -175,6 +176,13 @@ fn the_secret_that_decrypts_the_vault_is_asked_for() {
     assert_eq!((without(config.clone()), without(None)), ((0, 0), (0, 1)));
     fs::write(scene.folder.path().join("local.d/cluster-credentials.ini"), "[admins]\nmedic = x\n").unwrap();
     assert_eq!(without(config), (0, 1));
+    // A volume that nobody can ask for keeps nothing else out of the snapshot.
+    let config = Some(Place::Volume { name: "cht_cht-credentials".to_owned(), below: PathBuf::new() });
+    assert_eq!(without(config.clone()), (0, 1));
+    let options = crate::source::couchdb::CouchDbOptions { config, ..scene.options() };
+    let captured = scene.setup.capture(&crate::source::couchdb::CouchDbSource::new(options)).unwrap();
+    let expected = "the configuration cannot be read: volume cht_cht-credentials: no container engine answers at";
+    assert!(captured.problems.iter().any(|what| what.contains(expected)), "{:?}", captured.problems);
 }
 
 #[test]

@@ -12,6 +12,8 @@ use repository::Clock;
 use repository::clock::SimulatedClock;
 use serde_json::{Map, Value, json};
 
+use crate::containers::EngineAddress;
+use crate::source::Place;
 use crate::source::couchdb::{CouchDbOptions, CouchDbSource};
 use crate::source::testing::{Captured, Setup};
 
@@ -64,8 +66,9 @@ impl Scene {
 
     pub fn options(&self) -> CouchDbOptions {
         CouchDbOptions {
-            data: self.data(),
-            config: Some(self.folder.path().join("local.d")),
+            data: Place::Host(self.data()),
+            config: Some(Place::Host(self.folder.path().join("local.d"))),
+            engine: EngineAddress::at(&self.folder.path().join("no-socket")),
             full_read: Duration::from_secs(7 * 86_400),
             nouveau: false,
             server: None,

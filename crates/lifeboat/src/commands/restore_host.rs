@@ -1,0 +1,243 @@
+//! `lifeboat restore --to DIR --as-host`: a whole host into an empty root, and what is to be done there next.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt as _;
+use std::path::{Path, PathBuf};
+
+use operations::host_root::{self, BESIDE};
+use operations::in_place::host_paths;
+use operations::manifest::{Manifest, SourceRecord};
+use operations::shell::quote;
+use operations::{Fault, FaultKind, restore};
+use repository::format::go;
+use repository::restore::Options;
+use repository::{Clock as _, Problem};
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use super::restore::{Chosen, incomplete};
+use crate::output::{Outcome, bytes, count, seconds};
+
+/// The kind whose facts say how what it describes is started.
+const COMPOSE: &str = "compose";
+
+impl Chosen<'_> {
+    /// Restores all sources, or one, each path at its place below `target`.
+    pub(super) fn to_root(&self, target: &Path, copy: &str) -> Result<Outcome, Fault> {
+        let app = self.app;
+        let Some(manifest) = self.manifest else {
+            let what = "this snapshot does not say where things came from: another program made it, or it is damaged";
+            return Err(Fault::new(FaultKind::Unsupported, what).with_hint("restore it without --as-host"));
+        };
+        let only = match self.place.path.iter().collect::<Vec<_>>()[..] {
+            [] => None,
+            [source] => Some(source.to_string_lossy().into_owned()),
+            _ => {
+                return Err(Fault::new(
+                    FaultKind::Usage,
+                    "--as-host restores whole sources: name SNAPSHOT or SNAPSHOT:SOURCE",
+                ));
+            }
+        };
+        let (cx, tree) = (app.cx(), &self.snapshot.tree);
+        let parts = host_root::parts(self.repository, self.index, tree, manifest, only.as_deref())?;
+        if self.arguments.dry_run {
+            restore::check_target(target)?;
+            let preview = parts.preview(&cx, self.repository, self.index)?;
+            app.output().summary(json!({ "status": "ok", "dry_run": true, "snapshot_id": self.id, "copy": copy,
+                "files": preview.files, "dirs": preview.dirs, "others": preview.others, "bytes": preview.bytes }));
+            let what = format!("{}, {}", count(preview.files, "file"), bytes(preview.bytes));
+            app.output().text(format!("would restore {what} as a host into {}", target.display()));
+            return Ok(Outcome::Ok);
+        }
+        let started = app.run.clock.now();
+        let options = Options { keep_damaged: self.arguments.keep_damaged, ..Options::for_this_process() };
+        let result = parts.restore(&cx, self.repository, self.index, target, options);
+        app.run.progress.finish();
+        let mut restored = result.map_err(|error| incomplete(error, target))?;
+        let wrong = self.couchdb.finish(app, target)?;
+        restored.problems.extend(wrong.into_iter().map(|what| Problem::new(target, what)));
+        let took = app.run.clock.now().duration_since(started).as_secs_f64();
+        let (partial, left_out) = (!restored.problems.is_empty(), self.left_out());
+        let target = std::path::absolute(target).unwrap_or_else(|_| target.to_owned());
+        let next = Next { target: &target, manifest, only: only.as_deref() }.steps();
+        app.output().summary(json!({
+            "status": if partial || self.is_doubtful { "partial" } else { "ok" }, "snapshot_id": self.id, "copy": copy,
+            "target": target.to_string_lossy(), "files": restored.files, "dirs": restored.dirs,
+            "bytes": restored.bytes, "bytes_fetched": restored.bytes_fetched, "duration_s": took,
+            "problems": restored.problems, "left_out_at_backup": left_out, "next": next,
+        }));
+        if left_out > 0 {
+            let things = count(left_out as u64, "thing");
+            app.output().text(format!(
+                "this snapshot is PARTIAL: {things} left out or doubtful when it was made (`lifeboat snapshots --problems`)"
+            ));
+        }
+        if !options.privileged {
+            app.output().chat("not run as root: owners, devices and privileged attributes were left out");
+        }
+        let what = format!("{}, {}", count(restored.files, "file"), bytes(restored.bytes));
+        let short = self.id.short();
+        if partial {
+            let problems = count(restored.problems.len() as u64, "problem");
+            app.output().text(format!(
+                "restored snapshot {short} to {} PARTIALLY: {problems}, named above; mend that before you start anything",
+                target.display()
+            ));
+            return Ok(Outcome::Partial);
+        }
+        app.output().text(format!("restored {what} of snapshot {short} to {} in {}", target.display(), seconds(took)));
+        if !next.is_empty() {
+            app.output().text("next, as root on the new host:");
+        }
+        for Step { source, commands } in &next {
+            app.output().text(format!("  # {source}"));
+            commands.iter().for_each(|command| app.output().text(format!("  {command}")));
+        }
+        Ok(Outcome::Ok)
+    }
+}
+
+/// What is to be done for a source, as lines for a shell.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+struct Step {
+    source: String,
+    commands: Vec<String>,
+}
+
+/// Says what is to be done with a restored root.
+struct Next<'a> {
+    target: &'a Path,
+    manifest: &'a Manifest,
+    only: Option<&'a str>,
+}
+
+/// A volume to make, and the folder of the old host that it was.
+struct Volume<'a> {
+    source: &'a str,
+    facts: Value,
+    folder: PathBuf,
+}
+
+impl Next<'_> {
+    /// Files first, then volumes, since they must be there before containers are; then what is started.
+    fn steps(&self) -> Vec<Step> {
+        let volumes = self.volumes();
+        let mut steps = Vec::new();
+        let mut done: BTreeSet<PathBuf> = volumes.iter().map(|volume| volume.folder.clone()).collect();
+        for (name, record) in self.sources() {
+            let mut places = Vec::new();
+            for host in host_paths(record) {
+                if !host.ancestors().any(|above| done.contains(above)) {
+                    places.push(quote(&below_root(&host).display().to_string()));
+                    done.insert(host);
+                }
+            }
+            if !places.is_empty() {
+                let target = quote(&self.target.display().to_string());
+                steps.push(step(name, vec![format!("(cd {target} && cp -a --parents {} /)", places.join(" "))]));
+            } else if host_paths(record).is_empty() {
+                let place = self.target.join(BESIDE).join(name);
+                steps.push(step(name, vec![format!("ls {}", quote(&place.display().to_string()))]));
+            }
+        }
+        for Volume { source, facts, folder } in &volumes {
+            steps.push(step(source, self.make_volume(facts, folder)));
+        }
+        for (name, record) in self.sources().filter(|(_, record)| record.kind == COMPOSE) {
+            steps.extend(start(record).map(|command| step(name, vec![command])));
+        }
+        steps
+    }
+
+    /// Those that are restored, in the order of their deeds.
+    fn sources(&self) -> impl Iterator<Item = (&str, &SourceRecord)> {
+        let mut sources: Vec<_> = self.manifest.sources.iter().map(|(name, record)| (name.as_str(), record)).collect();
+        sources.retain(|(name, _)| self.only.is_none_or(|only| only == *name));
+        sources.sort_by_key(|(_, record)| host_root::rank(&record.kind));
+        sources.into_iter()
+    }
+
+    /// The volumes that were captured: as the engine knew them, or by their folders and what compose files call them.
+    fn volumes(&self) -> Vec<Volume<'_>> {
+        let mut volumes: Vec<Volume<'_>> = Vec::new();
+        for (source, record) in self.sources() {
+            let hosts = host_paths(record);
+            for facts in record.volumes() {
+                let folder = facts["folder"].as_str().and_then(path_of).or_else(|| hosts.first().cloned());
+                volumes.extend(folder.map(|folder| Volume { source, facts: facts.clone(), folder }));
+            }
+            for (name, facts) in self.compose_volumes() {
+                let is_its = |host: &&PathBuf| host.ends_with(Path::new(&name).join("_data"));
+                let folder = hosts.iter().find(is_its).filter(|_| record.volumes().is_empty());
+                volumes.extend(folder.map(|folder| Volume { source, facts, folder: folder.clone() }));
+            }
+        }
+        let mut seen = BTreeSet::new();
+        volumes.retain(|volume| seen.insert(volume.folder.clone()));
+        volumes
+    }
+
+    /// What the compose files of the snapshot say of their volumes, by name.
+    fn compose_volumes(&self) -> BTreeMap<String, Value> {
+        let mut volumes = BTreeMap::new();
+        for record in self.manifest.sources.values().filter(|record| record.kind == COMPOSE) {
+            for (key, volume) in record.facts.get("volumes").and_then(Value::as_object).into_iter().flatten() {
+                let Some(name) = volume["name"].as_str() else { continue };
+                let labels = json!({
+                    "com.docker.compose.project": record.facts.get("project"), "com.docker.compose.volume": key,
+                });
+                let labels = if volume["external"] == true { json!({}) } else { labels };
+                volumes.insert(name.to_owned(), json!({ "name": name, "labels": labels }));
+            }
+        }
+        volumes
+    }
+
+    fn make_volume(&self, facts: &Value, folder: &Path) -> Vec<String> {
+        let mut create = "docker volume create".to_owned();
+        if let Some(driver) = facts["driver"].as_str().filter(|driver| *driver != "local") {
+            create += &format!(" --driver {}", quote(driver));
+        }
+        for (option, fact) in [("--label", "labels"), ("--opt", "options")] {
+            for (key, value) in facts[fact].as_object().into_iter().flatten() {
+                create += &format!(" {option} {}", quote(&format!("{key}={}", value.as_str().unwrap_or_default())));
+            }
+        }
+        let name = quote(facts["name"].as_str().unwrap_or_default());
+        let from = quote(&self.target.join(below_root(folder)).join(".").display().to_string());
+        let mut commands = vec![format!("{create} {name}")];
+        if facts["options"].to_string().contains("***") {
+            commands.push("# what is shown as *** is a secret: fill it in above".to_owned());
+        }
+        commands.push(format!("cp -a {from} \"$(docker volume inspect --format '{{{{.Mountpoint}}}}' {name})\""));
+        commands
+    }
+}
+
+/// How a project is started; `None` where the snapshot does not say.
+fn start(record: &SourceRecord) -> Option<String> {
+    let up = record.facts.get("up")?;
+    let list = |name: &str| up[name].as_array().into_iter().flatten().filter_map(Value::as_str).filter_map(path_of);
+    let mut command = format!("docker compose -p {}", quote(record.facts.get("project")?.as_str()?));
+    for (option, name) in [("-f", "files"), ("--env-file", "env")] {
+        for path in list(name) {
+            command += &format!(" {option} {}", quote(&path.display().to_string()));
+        }
+    }
+    Some(command + " up -d")
+}
+
+fn step(source: &str, commands: Vec<String>) -> Step {
+    Step { source: source.to_owned(), commands }
+}
+
+/// A path as facts have it.
+fn path_of(key: &str) -> Option<PathBuf> {
+    go::unquote(key).map(|bytes| PathBuf::from(OsString::from_vec(bytes)))
+}
+
+fn below_root(host: &Path) -> &Path {
+    host.strip_prefix("/").unwrap_or(host)
+}
