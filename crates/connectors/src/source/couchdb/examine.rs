@@ -23,6 +23,9 @@ const CARRIED: [&str; 4] = [DATA, SEEN, FULL_READ_AT, VERSION];
 /// What is wrong with a whole file whose header is not the recorded one.
 pub(super) const OTHER_COMMIT: &str = "it is not as of the commit that was captured";
 
+/// What a file's header says, and what is wrong with the file.
+pub(super) type FileRead = (Option<Value>, Option<Damage>);
+
 /// Recounts the facts. What is wrong with a file that was not damaged when it was captured is one more record of damage.
 pub fn examine(dir: &Path, recorded: &Facts, cancel: &Cancel) -> Result<Facts, SourceError> {
     let mut found = Facts::new();
@@ -120,7 +123,7 @@ fn files(root: &Path, cancel: &Cancel) -> Result<Vec<(PathBuf, Kind)>, SourceErr
     }
 }
 
-fn read_host(host: &Path, kind: Kind, is_checked: bool, cancel: &Cancel) -> (Option<Value>, Option<Damage>) {
+fn read_host(host: &Path, kind: Kind, is_checked: bool, cancel: &Cancel) -> FileRead {
     let opened = repository::fs::open(host).and_then(|file| Ok((file.metadata()?.len(), file)));
     match opened {
         Ok((bytes, file)) => read(Prefix { file: &file, bytes, cancel }, kind, is_checked),
@@ -129,7 +132,7 @@ fn read_host(host: &Path, kind: Kind, is_checked: bool, cancel: &Cancel) -> (Opt
 }
 
 /// What the header says, and what is wrong with the file.
-pub(super) fn read<R: ReadAt>(file: R, kind: Kind, is_checked: bool) -> (Option<Value>, Option<Damage>) {
+pub(super) fn read<R: ReadAt>(file: R, kind: Kind, is_checked: bool) -> FileRead {
     let checked = |report| Damage::of_report(&report);
     let found = match kind {
         Kind::View => View::open(file).map(|view| {

@@ -18,7 +18,7 @@ use serde_json::Value;
 use super::complete::{NODES as NODES_FILE, SHARD_MAP};
 use super::damage::{self, Damage};
 use super::data_folder::Kind;
-use super::examine::{OTHER_COMMIT, read};
+use super::examine::{FileRead, OTHER_COMMIT, read};
 use super::facts::{Counted, DAMAGED, DATA, DATABASES, FILES, NODES, VIEWS};
 use crate::documents::Stored;
 use crate::source::layout;
@@ -69,7 +69,7 @@ pub struct StoredCheck<'r> {
     index: &'r Index,
     cache_bytes_per_file: usize,
     /// What was found in each content that was read, as a database or as a view.
-    read: HashMap<(bool, Vec<Id>), (Option<Value>, Option<Damage>)>,
+    read: HashMap<(bool, Vec<Id>), FileRead>,
     /// Damage from before that was told.
     told: BTreeSet<(String, String)>,
     report: StoredReport,
@@ -235,7 +235,7 @@ impl<'r> StoredCheck<'r> {
         Ok(())
     }
 
-    fn read_one(&self, file: &StoredFile, failed: &Mutex<Option<Error>>) -> (Option<Value>, Option<Damage>) {
+    fn read_one(&self, file: &StoredFile, failed: &Mutex<Option<Error>>) -> FileRead {
         let files = StoredFiles::with_cache(self.repository, self.index, self.cache_bytes_per_file);
         match files.open(&file.node) {
             Ok(opened) => read(Watched { file: Stored(opened), cx: self.cx, failed }, file.kind, true),
