@@ -7,10 +7,10 @@ use couchfile::{Database, Level, View};
 use repository::{Cancel, Facts, SourceError};
 use serde_json::{Map, Value};
 
-use super::complete::{self, NODES, SHARD_MAP};
+use super::complete::{self, NODES};
 use super::damage::Damage;
 use super::data_folder::Kind;
-use super::facts::{self, Counted, DAMAGED, DATA, FILES, SEEN, VIEWS};
+use super::facts::{self, Counted, DAMAGED, DATA, FILES, OLDER_XXH3, SEEN, VIEWS};
 use super::prefix::Prefix;
 use super::previous::Before;
 use crate::source::full_read::FULL_READ_AT;
@@ -18,7 +18,7 @@ use crate::source::layout;
 use crate::source::walk::{Seen, walk};
 
 /// Facts that cannot be seen in a restored folder.
-const CARRIED: [&str; 3] = [DATA, SEEN, FULL_READ_AT];
+const CARRIED: [&str; 4] = [DATA, SEEN, FULL_READ_AT, OLDER_XXH3];
 
 /// Recounts the facts. What is wrong with a file that was not damaged when it was captured is one more record of damage.
 pub fn examine(dir: &Path, recorded: &Facts, cancel: &Cancel) -> Result<Facts, SourceError> {
@@ -95,7 +95,7 @@ fn recount(root: &Path, recorded: &Facts, cancel: &Cancel) -> Result<Facts, Sour
     if let Some(database) = complete::open(&root.join(NODES)) {
         counted.nodes = complete::nodes(&database);
     }
-    if let Some(database) = complete::open(&root.join(SHARD_MAP)) {
+    if let Some(database) = complete::open_shard_map(root) {
         counted.maps = complete::maps(&database).0;
     }
     let mut found = counted.into_facts();

@@ -8,6 +8,7 @@ use couchfile::{Checksum, Database, Header, ReadAt, ShardMap, View, ViewHeader};
 use repository::Facts;
 use serde_json::{Map, Value, json};
 
+use super::data_folder::COMPACTED;
 use crate::source::layout;
 
 /// The data folder's path, as in the fact about all paths.
@@ -22,6 +23,8 @@ pub const FILES: &str = "files";
 pub const VIEWS: &str = "views";
 /// Kinds of checksums in use. `xxh3` can be read by CouchDB from 3.4 on only.
 pub const CHECKSUMS: &str = "checksums";
+/// Database files whose newest header is not of XXH3, and in which older parts are: an older CouchDB wrote on.
+pub const OLDER_XXH3: &str = "older_xxh3";
 /// What is wrong with files, by their paths.
 pub const DAMAGED: &str = "damaged";
 /// Each file as `stat` saw it, by which the next capture tells what it need not open.
@@ -97,14 +100,19 @@ impl Counted {
         .collect()
     }
 
+    /// A database file, also where only what a compaction left for it is there.
+    fn file(&self, key: &str) -> Option<&Value> {
+        self.files.get(key).or_else(|| self.files.get(&format!("{key}{COMPACTED}")))
+    }
+
     fn database(&self, map: &ShardMap) -> Value {
         let mut shards = BTreeSet::new();
         for (node, _) in &map.by_node {
             shards.extend(map.shards_of(node).map(|shard| shard.file()));
         }
-        let here: Vec<_> =
-            shards.iter().filter_map(|file| self.files.get(&layout::fact_key(Path::new(file)))).collect();
-        let sum = |name: &str| -> u64 { here.iter().filter_map(|file| file.get(name)?.as_u64()).sum() };
+        let here: Vec<_> = shards.iter().filter_map(|file| self.file(&layout::fact_key(Path::new(file)))).collect();
+        // What files say of themselves need not be true.
+        let sum = |name: &str| here.iter().filter_map(|file| file.get(name)?.as_u64()).fold(0, u64::saturating_add);
         json!({
             "q": map.q(),
             "n": map.n(),

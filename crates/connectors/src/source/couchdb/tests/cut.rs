@@ -20,6 +20,8 @@ fn a_file_is_cut_behind_its_last_commit_and_what_is_being_written_left_behind() 
     writer.put("one", &json!({"n": 1})).unwrap();
     let end = writer.commit().unwrap().end;
     writer.put("two", &json!({"n": 2, "text": "x".repeat(9000)})).unwrap();
+    scene.writer(&shard(RANGES[1], "orders")).commit().unwrap();
+    scene.write_maps(&["medic", "medic-sentinel", "orders"]);
     let captured = scene.capture();
     let file = captured.get(&path);
     assert!(file.bytes == fs::read(&path).unwrap()[..end as usize] && fs::metadata(&path).unwrap().len() > end);
@@ -157,6 +159,16 @@ fn a_file_whose_name_a_compaction_is_about_to_give_to_another_is_waited_for() {
     let captured = scene.capture();
     assert!(captured.get(&compacted).bytes == fs::read(&compacted).unwrap());
     assert_eq!(captured.problems, [""; 0], "nothing is missing");
+    let key = shard(RANGES[0], "medic") + ".compact";
+    assert_eq!(captured.facts["files"][&key]["update_seq"], 1);
+    assert_eq!(captured.facts["databases"]["medic"]["shards"], 2);
+    // As that it is checked, too.
+    let restored = tempfile::tempdir().unwrap();
+    captured.restore(restored.path());
+    let found = crate::source::examine("couchdb", restored.path(), &captured.facts, &Cancel::new()).unwrap();
+    assert_eq!(found, captured.facts);
+    fs::write(&compacted, [0; 9000]).unwrap();
+    assert_eq!(scene.capture().problems.len(), 1);
 }
 
 #[test]
