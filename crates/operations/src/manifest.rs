@@ -15,7 +15,7 @@ pub const RESTORE_GUIDE_NAME: &str = "RESTORE.md";
 /// Problems that are listed in the manifest one by one; their number is always exact.
 pub const PROBLEMS_LISTED_MAX: usize = 1000;
 /// A manifest larger than this is not one of ours.
-const MANIFEST_BYTES_MAX: u64 = 64 << 20;
+const MANIFEST_BYTES_MAX: u64 = 256 << 20;
 
 /// What a snapshot holds, by the word of who made it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -28,7 +28,7 @@ use repository::{Cancel, Capture, CaptureCx, Facts, Source, SourceError};
 
 pub use self::examine::{check_files, examine};
 pub use self::rename::{RenamedNodes, rename_nodes};
-pub use self::select::{Selected, files_of};
+pub use self::select::{Selected, files_of, known_damage};
 pub use self::version::{Version, needed_version};
 
 use super::layout;

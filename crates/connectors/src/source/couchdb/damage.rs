@@ -107,7 +107,8 @@ impl Damage {
     }
 }
 
-fn without_ending(path: &str) -> &str {
+/// A database file's path without what tells that it is one.
+pub fn without_ending(path: &str) -> &str {
     path.strip_suffix(".couch").or(path.strip_suffix(".couch.compact")).unwrap_or(path)
 }
 

@@ -8,7 +8,7 @@ use repository::{Cancel, Facts, SourceError};
 use serde_json::{Map, Value};
 
 use super::complete::{self, NODES};
-use super::damage::Damage;
+use super::damage::{self, Damage};
 use super::data_folder::Kind;
 use super::facts::{self, Counted, DAMAGED, DATA, FILES, OLDER_XXH3, SEEN, VIEWS};
 use super::prefix::Prefix;
@@ -32,8 +32,8 @@ pub fn examine(dir: &Path, recorded: &Facts, cancel: &Cancel) -> Result<Facts, S
     Ok(found)
 }
 
-/// Reads some files of a restored data folder, by their paths below it, and gives what is wrong with each that was not
-/// damaged when it was captured: damage, or another header than the recorded one.
+/// Reads some files of a restored data folder, by their paths below it, and gives what is wrong with each: damage, that it
+/// was damaged when it was captured, or another header than the recorded one.
 pub fn check_files(
     root: &Path,
     files: &[PathBuf],
@@ -47,7 +47,8 @@ pub fn check_files(
         let (host, key) = (root.join(file), facts::key(Path::new(""), file));
         let kind = Kind::of(file);
         let expected = fact(if kind == Kind::View { VIEWS } else { FILES }, &key);
-        if fact(DAMAGED, &key).is_some() {
+        if let Some(record) = fact(DAMAGED, &key) {
+            wrong.push(damage::problem(&host, &file.to_string_lossy(), record).what);
             continue;
         }
         let (header, damage) = read(&host, kind, true, cancel);

@@ -16,7 +16,7 @@ pub const DATA: &str = "data";
 /// The nodes that `_nodes.couch` names.
 pub const NODES: &str = "nodes";
 /// Databases that the shard map names, each with the sums over its shards that are here.
-const DATABASES: &str = "databases";
+pub const DATABASES: &str = "databases";
 /// Database files, by their paths below the data folder.
 pub const FILES: &str = "files";
 /// View files.
@@ -116,6 +116,8 @@ impl Counted {
         json!({
             "q": map.q(),
             "n": map.n(),
+            "ranges": map.ranges().iter().map(ToString::to_string).collect::<Vec<_>>(),
+            "suffix": map.suffix,
             "shards": here.len(),
             "documents": sum("documents"),
             "deleted": sum("deleted"),
