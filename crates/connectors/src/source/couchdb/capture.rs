@@ -235,7 +235,12 @@ impl CouchDbCapture<'_> {
     /// Looks again for shards that are not there, since databases come and go meanwhile; says what lacks in the end.
     fn complete(&mut self, folder: &DataFolder<'_>, cx: &CaptureCx<'_>) -> Result<(), SourceError> {
         let others = cx.claimed.iter().filter(|path| **path != self.root);
-        let elsewhere = others.filter_map(|path| complete::owner_of_folder(path)).collect();
+        let elsewhere: BTreeSet<String> = others.filter_map(|path| complete::owner_of_folder(path)).collect();
+        if !elsewhere.is_empty() {
+            let what = "the nodes of this cluster are opened one after the other, so that what Sentinel keeps of its work may be \
+                        ahead of documents on another node";
+            self.events.emit(Event::Note(format!("{}: {what}", self.root.display())));
+        }
         let mut attempt = 0;
         while attempt < RESCANS
             && (!self.completeness(&self.counted.maps, &elsewhere, |it| it.missing()).is_empty()

@@ -112,12 +112,17 @@ impl<'a> Opener<'a> {
             }
             // In this order: the compacted file is asked for first, since it takes the name asked for second.
             let compacted = compacted(host);
-            let is_swapped = Kind::of(host) == Kind::Database && is_there(&compacted);
+            let is_swapped = Kind::of(host) != Kind::Other && is_there(&compacted);
             if !is_swapped && !is_there(host) {
                 break;
             }
             if attempt == SWAP_TRIES {
-                return Ok(if is_swapped { Opened::Compacted(compacted) } else { Opened::Failed(error) });
+                return Ok(match (is_swapped, Kind::of(host)) {
+                    // CouchDB takes a compacted database when it starts, and a view never.
+                    (true, Kind::Database) => Opened::Compacted(compacted),
+                    (true, _) => Opened::Gone,
+                    (false, _) => Opened::Failed(error),
+                });
             }
             self.pause(SWAP_PAUSE)?;
         }
@@ -216,7 +221,11 @@ fn header(kind: Kind, file: Prefix<'_>) -> io::Result<Result<Option<Value>, Stri
     }
 }
 
+/// What a compaction of the file is called right before it takes its name: `x.couch.compact`, `x.compact.view`.
 fn compacted(host: &Path) -> PathBuf {
+    if Kind::of(host) == Kind::View {
+        return host.with_extension("compact.view");
+    }
     let mut path = OsString::from(host);
     path.push(COMPACTED);
     path.into()

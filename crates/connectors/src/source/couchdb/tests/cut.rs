@@ -11,6 +11,8 @@ use serde_json::json;
 use super::scene::{Hook, RANGES, Scene, shard};
 use crate::source::couchdb::capture;
 use crate::source::couchdb::data_folder::{DataFolder, Found, Part};
+use crate::source::couchdb::opener::{How, Opened, Opener};
+use crate::source::couchdb::previous::Before;
 
 #[test]
 fn a_file_is_cut_behind_its_last_commit_and_what_is_being_written_left_behind() {
@@ -169,6 +171,25 @@ fn a_file_whose_name_a_compaction_is_about_to_give_to_another_is_waited_for() {
     assert_eq!(found, captured.facts);
     fs::write(&compacted, [0; 9000]).unwrap();
     assert_eq!(scene.capture().problems.len(), 1);
+}
+
+#[test]
+fn a_view_whose_name_a_compaction_is_about_to_give_to_another_is_waited_for() {
+    let scene = Scene::new();
+    let key = ".shards/00000000-7fffffff/medic.1700000000_design/mrview/0123456789abcdef0123456789abcdef.view";
+    let (path, compacted) = (scene.path(key), scene.path(key).with_extension("compact.view"));
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    fs::write(&compacted, "").unwrap();
+    let clock = Hook::new(|| {
+        let _ = fs::rename(&compacted, &path);
+    });
+    let options = scene.options();
+    let captured = scene.setup.capture_with(&clock, |cx| {
+        let mut opener = Opener::new(cx, Before::new(None, ""), 100, false);
+        assert!(matches!(opener.open(&path, key, How::WhileHandlesLast)?, Opened::File(_)));
+        Ok(Box::new(capture::open(&options, cx, 100)?))
+    });
+    assert!(captured.is_ok());
 }
 
 #[test]
