@@ -97,7 +97,7 @@ impl<'a> CouchDbRestore<'a> {
     /// The paths in the snapshot that are restored, each with its path below the target, where single files were asked for.
     pub fn files(&self) -> Option<Vec<(PathBuf, PathBuf)>> {
         self.parts.iter().find_map(|part| {
-            let Wanted::Files(Selected { data, files }) = &part.wanted else { return None };
+            let Wanted::Files(Selected { data, files, .. }) = &part.wanted else { return None };
             let data = Path::new(part.name).join(data.strip_prefix("/").unwrap_or(data));
             Some(files.iter().map(|file| (data.join(file), file.clone())).collect())
         })
