@@ -153,6 +153,17 @@ fn damage_makes_a_backup_partial_and_a_missing_config_is_named() {
     assert!(ran.to_string().contains(&id[..8]), "the last good snapshot is named: {ran}");
     // What was damaged on the host is no fault of the copy.
     site.lifeboat(["drill"]).ok();
+    // Whoever restores it is told, also where only the database is restored.
+    let folder = tempfile::tempdir().unwrap();
+    for (name, more) in [("whole", &[][..]), ("database", &["--database", "medic"][..])] {
+        let target = folder.path().join(name).into_os_string().into_string().unwrap();
+        let arguments = [&["restore", "latest:records", "--target", target.as_str()][..], more].concat();
+        let ran = site.lifeboat(arguments).exits(3);
+        assert!(ran.to_string().contains("database medic, shard 00000000-15555554"), "{ran}");
+        assert!(!ran.to_string().contains("every document and attachment was read back"), "{ran}");
+        let file = shard.strip_prefix(site.data().join(COUCHDB)).unwrap();
+        assert!(name == "whole" || folder.path().join(name).join(file).exists(), "it is taken all the same");
+    }
     let data = site.data().join(COUCHDB);
     site.configure(&format!("records: {{ couchdb: {{ data: {data:?} }} }}"));
     assert!(

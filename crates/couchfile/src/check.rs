@@ -425,7 +425,7 @@ pub(crate) fn check_view<R: ReadAt + ?Sized>(
                     return Ok(Tally::one());
                 }
                 let tally = Tally::of_row(value);
-                report.rows += tally.alive;
+                report.rows = report.rows.saturating_add(tally.alive);
                 Ok(tally)
             });
         }

@@ -43,9 +43,10 @@ pub struct ShardName {
 }
 
 impl ShardName {
-    /// Reads a path below the data folder, with `.couch` or without.
+    /// Reads a path below the data folder, with `.couch` or without, or with `.couch.compact`, under which a compacted shard
+    /// lies until it takes the other's place.
     pub fn parse(path: &str) -> Option<Self> {
-        let name = path.strip_suffix(".couch").unwrap_or(path);
+        let name = path.strip_suffix(".couch").or(path.strip_suffix(".couch.compact")).unwrap_or(path);
         let (range, rest) = name.strip_prefix("shards/")?.split_once('/')?;
         let dot = rest.rfind('.')?;
         let (database, suffix) = rest.split_at(dot);

@@ -152,9 +152,10 @@ pub(crate) fn kind(root: Term<'_>) -> &'static str {
     if name(root) == "comp_header" {
         return "an unfinished compaction";
     }
-    // `{Signature, {mrheader, …}}`
+    // `{Signature, {mrheader, …}}`, or `{Signature, nil}` of a view into which nothing was taken yet.
     match root.tuple_of() {
         Some([_, header]) if name(header) == "mrheader" => VIEW,
+        Some([signature, header]) if signature.binary().is_some() && header.is_atom("nil") => VIEW,
         _ => "something unknown",
     }
 }

@@ -84,6 +84,12 @@ impl ViewHeader {
         let Some([signature, header]) = root.tuple_of().filter(|_| kind == VIEW) else {
             return Err(Error::OtherKind { offset, found: kind, expected: VIEW });
         };
+        let signature = hexadecimal(signature.binary().ok_or(wrong("it has no signature"))?);
+        if header.is_atom("nil") {
+            // What CouchDB starts a view with. It stays the only header while the database has no update.
+            let by_id = TreeState { root: None };
+            return Ok(Self { place: found.place, signature, update_seq: 0, purge_seq: 0, views: Vec::new(), by_id });
+        }
         // Since 3.2.1 the fifth of six is a map; before 2.3.1 it was one more tree; in between there were five.
         let parts: Vec<Term<'_>> = header.tuple().into_iter().flatten().collect();
         let (update_seq, purge_seq, by_id, views) = match parts[..] {
@@ -93,7 +99,7 @@ impl ViewHeader {
         let views = views.list().ok_or(wrong("it has no list of views"))?;
         Ok(Self {
             place: found.place,
-            signature: hexadecimal(signature.binary().ok_or(wrong("it has no signature"))?),
+            signature,
             update_seq: update_seq.unsigned().ok_or(wrong("it names no update sequence"))?,
             purge_seq: purge_seq.unsigned().ok_or(wrong("it names no purge sequence"))?,
             by_id: TreeState::decode(by_id, offset)?,
@@ -144,4 +150,31 @@ fn hexadecimal(bytes: &[u8]) -> String {
 pub(crate) fn trees(header: &ViewHeader) -> impl Iterator<Item = (TreeName, &TreeState)> {
     let views = (0..).zip(&header.views).map(|(number, view)| (TreeName::View(number), &view.tree));
     [(TreeName::ViewById, &header.by_id)].into_iter().chain(views)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Checksum;
+    use crate::term::Compression;
+    use crate::term::encode::Encoder;
+    use crate::writer::{Format, Writer};
+
+    #[test]
+    fn a_view_into_which_nothing_was_taken_yet_is_empty() {
+        let opened = |header: Encoder| {
+            let format = Format { checksum: Checksum::Md5, compression: Compression::None };
+            let mut writer = Writer::new(Vec::new(), 0, format);
+            writer.header(header).unwrap();
+            View::open(writer.into_inner())
+        };
+        let mut encoder = Encoder::term();
+        encoder.tuple(2).binary(&[0xab; 16]).atom("nil");
+        let view = opened(encoder).unwrap();
+        assert_eq!((view.header().signature.clone(), view.header().update_seq), ("ab".repeat(16), 0));
+        assert!(view.header().views.is_empty() && view.check(Level::Attachments).is_ok());
+        let mut encoder = Encoder::term();
+        encoder.tuple(2).atom("other").atom("nil");
+        assert!(matches!(opened(encoder), Err(Error::OtherKind { .. })));
+    }
 }

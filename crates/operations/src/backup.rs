@@ -115,7 +115,7 @@ fn take_snapshot(
     let ((sources, problems), written) = backup::write(cx, repository, &index, parent_snapshot, |writer| {
         let (sources, problems) = store_all(cx, writer, captures, &expected, had_files)?;
         let manifest = Manifest { version: Manifest::VERSION, stack: job.stack.to_owned(), sources: sources.clone() };
-        writer.root_file(MANIFEST_NAME, &manifest.to_json())?;
+        writer.root_file(MANIFEST_NAME, &manifest.to_stored()?)?;
         writer.root_file(RESTORE_GUIDE_NAME, restore_guide::text(&manifest, job.copies, cx.clock.now()).as_bytes())?;
         Ok((sources, problems))
     })?;

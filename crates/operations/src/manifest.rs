@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use repository::backup::TreeFacts;
 use repository::format::pack::BlobKind;
 use repository::source::VOLUME_FACT;
-use repository::{Error, Facts, Id, Index, Problem, Repository, walk};
+use repository::{Error, Facts, Id, Index, Problem, Repository, SourceError, walk};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -17,7 +17,11 @@ pub const RESTORE_GUIDE_NAME: &str = "RESTORE.md";
 /// Problems that are listed in the manifest one by one; their number is always exact.
 pub const PROBLEMS_LISTED_MAX: usize = 1000;
 /// A manifest larger than this is not one of ours.
-const MANIFEST_BYTES_MAX: u64 = 64 << 20;
+const MANIFEST_BYTES_MAX: u64 = 256 << 20;
+
+fn is_too_large(bytes: u64) -> bool {
+    bytes > MANIFEST_BYTES_MAX
+}
 
 /// What a snapshot holds, by the word of who made it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -88,6 +92,23 @@ impl Manifest {
         json
     }
 
+    /// The JSON, for a snapshot that is being written.
+    ///
+    /// # Errors
+    /// It is larger than what is read again.
+    pub fn to_stored(&self) -> Result<Vec<u8>, Error> {
+        let json = self.to_json();
+        if is_too_large(json.len() as u64) {
+            let what = format!(
+                "what is to be noted of the sources has {} bytes, more than {MANIFEST_BYTES_MAX}; divide them among several \
+                 stacks",
+                json.len()
+            );
+            return Err(SourceError::Invalid { what }.into());
+        }
+        Ok(json)
+    }
+
     /// Reads a stored manifest.
     pub fn parse(json: &[u8]) -> Result<Self, String> {
         let manifest: Self = serde_json::from_slice(json).map_err(|error| error.to_string())?;
@@ -101,7 +122,7 @@ impl Manifest {
     pub fn load(repository: &Repository, index: &Index, tree: &Id) -> Result<Option<Self>, Error> {
         let Some(node) = walk::find(repository, index, tree, MANIFEST_NAME.as_ref())? else { return Ok(None) };
         let malformed = |what| Error::MalformedTree { id: *tree, what: format!("{MANIFEST_NAME}: {what}") };
-        if node.size > MANIFEST_BYTES_MAX {
+        if is_too_large(node.size) {
             return Err(malformed(format!("it has {} bytes", node.size)));
         }
         let mut json = Vec::new();

@@ -17,6 +17,8 @@ use super::stored::passable;
 const FILES_AT_ONCE: usize = 8;
 /// The database with the shard maps.
 const SHARD_MAPS: &str = "_dbs.couch";
+/// What CouchDB calls a database that it compacted, until it takes the other's place. It counts where that is not there.
+const COMPACTED: &str = ".couch.compact";
 /// The folder with the shards.
 const SHARDS: &str = "shards";
 /// Folders of CouchDB that hold no database.
@@ -37,7 +39,7 @@ pub fn find_data_folders(
         let folder = path.parent().unwrap_or(Path::new(""));
         match node.kind {
             // The maps' name comes before that of the shards' folder, and so the file does.
-            NodeKind::File if node.name == SHARD_MAPS.as_bytes() => drop(with_maps.insert(folder.to_owned())),
+            NodeKind::File if is_shard_maps(&node.name) => drop(with_maps.insert(folder.to_owned())),
             NodeKind::Dir if with_maps.contains(folder) => {
                 if node.name == SHARDS.as_bytes() {
                     found.push(folder.to_owned());
@@ -50,6 +52,10 @@ pub fn find_data_folders(
         Ok(Go::In)
     })?;
     Ok(found)
+}
+
+fn is_shard_maps(name: &[u8]) -> bool {
+    name.strip_prefix(SHARD_MAPS.as_bytes()).is_some_and(|end| end.is_empty() || end == b".compact")
 }
 
 /// What is left out, and why: called with the path of a file below the data folder.
@@ -106,8 +112,11 @@ impl<'r> DataFolder<'r> {
             if let Step::Reach(path, node) = step
                 && let Some(name) = path.to_str()
             {
-                match (node.kind, name.strip_suffix(".couch")) {
-                    (NodeKind::File, Some(database)) => drop(unsharded.insert(database.to_owned(), node.clone())),
+                match (node.kind, name.strip_suffix(".couch").or(name.strip_suffix(COMPACTED))) {
+                    // In the order of names, the compacted one comes second.
+                    (NodeKind::File, Some(database)) => {
+                        unsharded.entry(database.to_owned()).or_insert_with(|| node.clone());
+                    }
                     (NodeKind::Dir, None) if name == SHARDS => shards = node.subtree,
                     _ => {}
                 }
@@ -146,13 +155,17 @@ impl<'r> DataFolder<'r> {
     /// has, is left from an earlier one.
     fn each_shard(&self, visit: &mut dyn FnMut(ShardName, &Node) -> Result<(), Error>) -> Result<(), Error> {
         let Some(shards) = &self.shards else { return Ok(()) };
+        let is_shard = |path: &&str| path.ends_with(".couch") || path.ends_with(COMPACTED);
+        let mut last = None;
         walk::walk(&self.cx, self.repository, self.index, shards, &mut |step| {
             if let Step::Reach(path, node) = step
                 && node.kind == NodeKind::File
-                && let Some(path) = Path::new(SHARDS).join(path).to_str().filter(|path| path.ends_with(".couch"))
+                && let Some(path) = Path::new(SHARDS).join(path).to_str().filter(is_shard)
                 && let Some(name) = ShardName::parse(path)
                 && self.maps.get(&name.database).is_none_or(|map| map.has(&name))
+                && last.as_ref() != Some(&name)
             {
+                last = Some(name.clone());
                 visit(name, node)?;
             }
             Ok(Go::In)

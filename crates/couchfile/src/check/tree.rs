@@ -43,7 +43,7 @@ impl Tally {
             active: one.active.saturating_add(other.active),
             external: one.external.saturating_add(other.external),
         });
-        let (alive, deleted) = (self.alive + other.alive, self.deleted + other.deleted);
+        let (alive, deleted) = (self.alive.saturating_add(other.alive), self.deleted.saturating_add(other.deleted));
         Self { alive, deleted, sizes }
     }
 

@@ -103,7 +103,7 @@ impl<'a> CouchDbRestore<'a> {
     /// The paths in the snapshot that are restored, each with its path below the target, where single files were asked for.
     pub fn files(&self) -> Option<Vec<(PathBuf, PathBuf)>> {
         self.parts.iter().find_map(|part| {
-            let Wanted::Files(Selected { data, files }) = &part.wanted else { return None };
+            let Wanted::Files(Selected { data, files, .. }) = &part.wanted else { return None };
             let data = Path::new(part.name).join(data.strip_prefix("/").unwrap_or(data));
             Some(files.iter().map(|file| (data.join(file), file.clone())).collect())
         })
@@ -153,18 +153,30 @@ impl<'a> CouchDbRestore<'a> {
         let mut wrong = Vec::new();
         for Part { name, record, wanted } in &self.parts {
             let cancel = &app.run.cancel;
-            let found = match wanted {
+            let (found, known) = match wanted {
                 Wanted::Path => continue,
-                Wanted::Files(Selected { files, .. }) => couchdb::check_files(target, files, &record.facts, cancel)?,
-                Wanted::Whole(below) => differences(&record.facts, &target.join(below), app)?,
+                Wanted::Files(Selected { files, lacking, .. }) => {
+                    (couchdb::check_files(target, files, &record.facts, cancel)?, lacking.clone())
+                }
+                Wanted::Whole(below) => {
+                    let found = differences(&record.facts, &target.join(below), app)?;
+                    (found, couchdb::known_damage(&record.facts))
+                }
             };
-            if !found.is_empty() {
-                wrong.extend(found.into_iter().map(|what| format!("{name}: {what}")));
+            let is_whole = found.is_empty() && known.is_empty();
+            let is_as_captured = found.is_empty();
+            wrong.extend(found.into_iter().chain(known).map(|what| format!("{name}: {what}")));
+            if !is_as_captured {
                 app.output()
                     .text(format!("{name}: start NO CouchDB on it: it takes a damaged file for an empty database"));
+                if !self.asked.rename_node.is_empty() {
+                    wrong.push(format!("{name}: its nodes keep their names, since it is not what was captured"));
+                }
                 continue;
             }
-            app.output().text(format!("{name}: every document and attachment was read back"));
+            if is_whole {
+                app.output().text(format!("{name}: every document and attachment was read back"));
+            }
             let (needed, why) = needed_version(&record.facts);
             app.output().chat(format!("{name}: start CouchDB {needed} or newer on it: {why}"));
             if let (Wanted::Whole(below), false) = (wanted, self.asked.rename_node.is_empty()) {

@@ -24,6 +24,8 @@ use crate::output::{Outcome, count};
 
 /// Documents in one request.
 const BATCH_DOCUMENTS_MAX: usize = 200;
+/// Bytes of JSON after which no more revisions of one document are read: they are held together. The shown one comes first.
+const LEAVES_BYTES_MAX: usize = 256 << 20;
 /// Bytes of JSON in one request, where it is more than one document's.
 const BATCH_BYTES_MAX: usize = 4 << 20;
 /// The password of the user, as CouchDB's containers call it.
@@ -210,7 +212,18 @@ impl Job<'_> {
             Write::AsNew => 1,
         };
         let mut is_any = false;
+        let before = self.batch.bytes;
         for leaf in leaves.iter().take(wanted) {
+            if self.batch.bytes - before >= LEAVES_BYTES_MAX {
+                let what = format!(
+                    "document {:?}, revision {}: left out, since those before it have more than {} MiB together",
+                    info.id,
+                    leaf.revision(),
+                    LEAVES_BYTES_MAX >> 20
+                );
+                self.lost.name(path, what);
+                continue;
+            }
             is_any |= self.leaf(path, database, &info.id, *leaf)?;
         }
         if let Some(winner) = leaves.first().filter(|_| is_any) {

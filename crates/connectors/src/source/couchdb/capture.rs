@@ -5,7 +5,7 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use couchfile::{Database, Level, ShardMap, View};
+use couchfile::{Database, Level, ShardMap, ShardName, View};
 use repository::source::{OpenFile, VOLUME_FACT};
 use repository::{Capture, CaptureCx, Data, Entry, Event, Events, Facts, Item, NodeKind, Problem, SourceError};
 use serde_json::{Map, Value, json};
@@ -13,7 +13,7 @@ use serde_json::{Map, Value, json};
 use super::complete::{self, Completeness, NODES, SHARD_MAP};
 use super::damage::{self, Damage};
 use super::data_folder::{self, COMPACTED, DataFolder, Found, Kind, Part};
-use super::facts::{self, Counted, DAMAGED, DATA, SEEN, VERSION};
+use super::facts::{self, Counted, DAMAGED, DATA, OLDER_XXH3, SEEN, VERSION};
 use super::opener::{Handle, How, Opened, OpenedFile, Opener};
 use super::prefix::Prefix;
 use super::previous::{Before, Checked, Stamp};
@@ -52,10 +52,15 @@ pub struct CouchDbCapture<'a> {
     is_done: bool,
     counted: Counted,
     owner: Option<String>,
+    /// Whether the shard map could be opened.
+    has_map: bool,
     /// Why a shard map could not be read.
     unread_map: Option<String>,
     damaged: Map<String, Value>,
+    older_xxh3: BTreeSet<String>,
     seen: Map<String, Value>,
+    /// Database files that vanished before it was their turn.
+    vanished: Vec<PathBuf>,
     paths: Facts,
     /// The server that was asked and is asked once more at the end.
     server: Option<CrossCheck>,
@@ -84,10 +89,11 @@ pub fn open<'a>(options: &CouchDbOptions, cx: &CaptureCx<'a>, handles: u64) -> R
     let before = Before::new(cx.previous, &layout::fact_key(&root));
     let there = config.as_deref().filter(|config| config.exists());
     let paths = layout::paths_fact([Some(root.as_path()), there].into_iter().flatten())?;
+    let full_read = FullRead::new(cx, options.full_read);
     let mut capture = CouchDbCapture {
         events: cx.events,
-        opener: Opener::new(cx, before, handles),
-        full_read: FullRead::new(cx, options.full_read),
+        opener: Opener::new(cx, before, handles, full_read.is_due),
+        full_read,
         leaves: BTreeMap::new(),
         failed: BTreeSet::new(),
         steps: Placed::new(BTreeMap::new()),
@@ -95,9 +101,12 @@ pub fn open<'a>(options: &CouchDbOptions, cx: &CaptureCx<'a>, handles: u64) -> R
         is_done: false,
         counted: Counted::default(),
         owner: None,
+        has_map: false,
         unread_map: None,
         damaged: Map::new(),
+        older_xxh3: BTreeSet::new(),
         seen: Map::new(),
+        vanished: Vec::new(),
         paths,
         volumes,
         root,
@@ -226,18 +235,21 @@ impl CouchDbCapture<'_> {
     fn note(&mut self, host: &Path, key: &str, file: &OpenedFile) {
         let before = self.opener.before;
         self.seen.insert(key.to_owned(), Value::from(file.stamp.to_string()));
-        self.damaged.remove(key);
-        match (&file.header, &file.handle) {
-            // As long as it does not change, it stays as it was found.
-            (_, Handle::Unchanged) if before.damage(key).is_some() => {
-                let record = before.damage(key).cloned().unwrap_or_default();
+        let told = self.damaged.remove(key);
+        self.older_xxh3.remove(key);
+        let damage = match &file.header {
+            Err(what) => Some(Damage::of_header(what.clone())),
+            Ok(Some(header)) if file.kind == Kind::Database => Damage::of_loss(&before, key, header),
+            Ok(_) => None,
+        };
+        if let Some(damage) = damage {
+            let record = damage.record(&before, file.kind, key);
+            // The shard map may be opened several times.
+            if told.as_ref() == Some(&record) {
+                self.damaged.insert(key.to_owned(), record);
+            } else {
                 self.damaged(host, key, record);
             }
-            (Err(what), _) => {
-                let record = Damage::of_header(what.clone()).record(&before, file.kind, key);
-                self.damaged(host, key, record);
-            }
-            _ => {}
         }
         let noted = match file.kind {
             Kind::Database => &mut self.counted.files,
@@ -247,12 +259,9 @@ impl CouchDbCapture<'_> {
         noted.remove(key);
         if let Ok(Some(header)) = &file.header {
             noted.insert(key.to_owned(), header.clone());
-            let went_back = before.file(file.kind, key).and_then(|known| went_back(known, header));
-            if let Some(what) = went_back.filter(|_| file.kind == Kind::Database) {
-                let good = before.good(file.kind, key).map_or(String::new(), |snapshot| {
-                    format!("; snapshot {} holds its newest good version", snapshot.short())
-                });
-                self.problem(host, format!("{what}{good}"));
+            if file.kind == Kind::Database && header["checksum"] != "xxh3" && before.has_xxh3(key, &file.stamp, header)
+            {
+                self.older_xxh3.insert(key.to_owned());
             }
         }
     }
@@ -266,7 +275,8 @@ impl CouchDbCapture<'_> {
     /// Reads the shard map and the nodes out of the files that were opened.
     fn read_shard_map(&mut self) {
         let cancel = self.opener.cancel;
-        let opened = |name: &str| match self.leaves.get(&self.root.join(name)) {
+        let leaf = |name: &str| self.leaves.get(&self.root.join(name));
+        let opened = |name: &str| match leaf(name).or_else(|| leaf(&format!("{name}{COMPACTED}"))) {
             Some(Leaf::Opened(file)) => match &file.handle {
                 Handle::Held(held) => Database::open(Prefix { file: held, bytes: file.node.size, cancel }).ok(),
                 Handle::Released | Handle::Unchanged => None,
@@ -275,6 +285,7 @@ impl CouchDbCapture<'_> {
         };
         let nodes = opened(NODES).map(|database| complete::nodes(&database)).unwrap_or_default();
         let shard_map = opened(SHARD_MAP);
+        self.has_map = shard_map.is_some();
         let owner = shard_map.as_ref().and_then(complete::owner);
         let (maps, error) = shard_map.as_ref().map(complete::maps).unwrap_or_default();
         (self.counted.nodes, self.counted.maps, self.owner) = (nodes, maps, owner);
@@ -284,9 +295,17 @@ impl CouchDbCapture<'_> {
     /// Looks again for shards that are not there, since databases come and go meanwhile; says what lacks in the end.
     fn complete(&mut self, folder: &DataFolder<'_>, cx: &CaptureCx<'_>) -> Result<(), SourceError> {
         let others = cx.claimed.iter().filter(|path| **path != self.root);
-        let elsewhere = others.filter_map(|path| complete::owner_of_folder(path)).collect();
+        let elsewhere: BTreeSet<String> = others.filter_map(|path| complete::owner_of_folder(path)).collect();
+        if !elsewhere.is_empty() {
+            let what = "the nodes of this cluster are opened one after the other, so that what Sentinel keeps of its work may be \
+                        ahead of documents on another node";
+            self.events.emit(Event::Note(format!("{}: {what}", self.root.display())));
+        }
         let mut attempt = 0;
-        while attempt < RESCANS && !self.completeness(&self.counted.maps, &elsewhere, |it| it.missing()).is_empty() {
+        while attempt < RESCANS
+            && (!self.completeness(&self.counted.maps, &elsewhere, |it| it.missing()).is_empty()
+                || self.unnamed_shards().is_some())
+        {
             attempt += 1;
             self.opener.pause(RESCAN_PAUSE)?;
             self.take(&self.root.join(SHARD_MAP), How::Read)?;
@@ -299,6 +318,13 @@ impl CouchDbCapture<'_> {
         if self.leaves.keys().any(is_shard) && !self.has(SHARD_MAP) {
             let what = "is not there, and without it CouchDB does not know the databases whose shards are";
             self.problem(&root.join(SHARD_MAP), what);
+        }
+        if let Some(databases) = self.unnamed_shards() {
+            let what = format!(
+                "the shard map does not name these databases, and there are shards of them: {databases}; CouchDB does not \
+                 know them. Where they were deleted, remove the files of their shards; else the shard map has lost them"
+            );
+            self.problem(&root.join("shards"), what);
         }
         if let Some(error) = self.unread_map.take() {
             let what = format!(
@@ -315,7 +341,32 @@ impl CouchDbCapture<'_> {
         }
         let problems = self.completeness(&maps, &elsewhere, |it| it.problems(&root));
         self.waiting.extend(problems.into_iter().map(Item::Problem));
+        self.note_missing(&maps);
         Ok(())
+    }
+
+    /// Keeps in the facts that a shard is not there which an earlier snapshot had: CouchDB may make it anew, as empty.
+    fn note_missing(&mut self, maps: &[ShardMap]) {
+        let before = self.opener.before;
+        for key in before.database_files() {
+            let named = ShardName::parse(key).filter(|shard| maps.iter().any(|map| complete::is_of(map, shard)));
+            if named.is_some_and(|shard| !self.has(&shard.file()))
+                && let Some(damage) = Damage::of_missing(&before, key)
+            {
+                let record = damage.record(&before, Kind::Database, key);
+                self.damaged(&self.root.join(key), key, record);
+            }
+        }
+    }
+
+    /// Databases that the shard map does not name, and of which shards are there, and still are.
+    fn unnamed_shards(&self) -> Option<String> {
+        if !self.has_map || self.unread_map.is_some() {
+            return None;
+        }
+        let there = self.leaves.keys().filter(|host| host.symlink_metadata().is_ok());
+        let files = there.filter_map(|host| host.strip_prefix(&self.root).ok()?.to_str());
+        self.completeness(&self.counted.maps, &BTreeSet::new(), |it| it.unnamed(files))
     }
 
     fn completeness<T>(
@@ -333,10 +384,12 @@ impl CouchDbCapture<'_> {
         })
     }
 
-    /// Whether a file was found, also in the form that a compaction left, and also where it could not be opened.
+    /// Whether a file was found, also in the form that a compaction left, and also where it could not be opened. What is
+    /// no file, such as a link, does not count.
     fn has(&self, path: &str) -> bool {
-        let (whole, compacted) = (self.root.join(path), self.root.join(format!("{path}{COMPACTED}")));
-        self.leaves.contains_key(&whole) || self.leaves.contains_key(&compacted) || self.failed.contains(&whole)
+        let is_file =
+            |host: &Path| matches!(self.leaves.get(host), Some(Leaf::Opened(_))) || self.failed.contains(host);
+        is_file(&self.root.join(path)) || is_file(&self.root.join(format!("{path}{COMPACTED}")))
     }
 
     fn take_config(&mut self, config: Option<&Path>, cx: &CaptureCx<'_>) -> Result<(), SourceError> {
@@ -371,6 +424,10 @@ impl CouchDbCapture<'_> {
             let found = self.check(&key, held, &file);
             self.opener.cancel.check()?;
             if let Some(damage) = found {
+                let damage = match self.damaged.get(&key) {
+                    Some(record) => damage.after(record),
+                    None => damage,
+                };
                 let record = damage.record(&self.opener.before, file.kind, &key);
                 self.damaged(host, &key, record);
             }
@@ -400,7 +457,7 @@ impl CouchDbCapture<'_> {
             return Ok(Some(file));
         }
         match self.opener.open(host, key, How::Read)? {
-            Opened::File(again) if again.stamp.is_same_file(&file.stamp) => {
+            Opened::File(again) if self.opener.still_has(&again, &file) => {
                 Ok(Some(Box::new(OpenedFile { handle: again.handle, ..*file })))
             }
             Opened::File(again) => {
@@ -417,7 +474,22 @@ impl CouchDbCapture<'_> {
             }
             Opened::Gone => {
                 self.gone(host, key);
+                self.vanished.extend((file.kind == Kind::Database).then(|| host.to_path_buf()));
                 Ok(None)
+            }
+        }
+    }
+
+    /// A database that was deleted meanwhile has left the shard map. What else vanished lacks.
+    fn tell_vanished(&mut self) {
+        let vanished = std::mem::take(&mut self.vanished);
+        let now = if vanished.is_empty() { None } else { complete::maps_of_folder(&self.root) };
+        for host in vanished {
+            let shard = host.strip_prefix(&self.root).ok().and_then(Path::to_str).and_then(ShardName::parse);
+            let is_deleted =
+                shard.zip(now.as_ref()).is_some_and(|(shard, now)| !now.iter().any(|map| complete::is_of(map, &shard)));
+            if !is_deleted {
+                self.problem(&host, "it vanished while it was being captured, and its database was not deleted");
             }
         }
     }
@@ -489,6 +561,10 @@ impl Capture for CouchDbCapture<'_> {
                 Some(Step::Folder(host)) => Some(self.folder(&host)),
                 Some(Step::Leaf(host, Leaf::Opened(file))) => self.opened(&host, file)?,
                 Some(Step::Leaf(host, Leaf::AsItLies)) => self.as_it_lies(&host),
+                None if !self.vanished.is_empty() => {
+                    self.tell_vanished();
+                    None
+                }
                 None => match self.server.take() {
                     Some(server) => {
                         self.compare(&server)?;
@@ -518,6 +594,9 @@ impl Capture for CouchDbCapture<'_> {
             facts.insert(VOLUME_FACT.to_owned(), self.volumes.into());
         }
         facts.insert(DATA.to_owned(), json!(layout::fact_key(&self.root)));
+        if !self.older_xxh3.is_empty() {
+            facts.insert(OLDER_XXH3.to_owned(), json!(self.older_xxh3));
+        }
         facts.insert(DAMAGED.to_owned(), self.damaged.into());
         facts.insert(SEEN.to_owned(), self.seen.into());
         facts.extend(self.version.map(|version| (VERSION.to_owned(), Value::from(version))));
@@ -531,20 +610,6 @@ fn without_folders_on_the_way(leaves: BTreeMap<PathBuf, Leaf>) -> BTreeMap<PathB
     let on_the_way: BTreeSet<_> =
         leaves.keys().filter(|path| next.next().is_some_and(|next| next.starts_with(path))).cloned().collect();
     leaves.into_iter().filter(|(path, _)| !on_the_way.contains(path)).collect()
-}
-
-/// An older header than the parent snapshot had of the same file: what was committed since is lost, or somebody put an
-/// older copy in its place.
-fn went_back(before: &Value, now: &Value) -> Option<String> {
-    let seq = |facts: &Value| facts.get("update_seq").and_then(Value::as_u64);
-    let is_same = before.get("uuid").filter(|uuid| !uuid.is_null()) == now.get("uuid");
-    let (then, now) = (seq(before)?, seq(now)?);
-    (is_same && now < then).then(|| {
-        format!(
-            "it ends with update {now}, and had {then} in the last snapshot: later updates are lost, unless an older \
-                 copy was put in its place"
-        )
-    })
 }
 
 /// Opens a file by its name, if that is still the file that was seen.

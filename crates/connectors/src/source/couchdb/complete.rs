@@ -4,8 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::path::Path;
 
-use couchfile::{Database, Error, ReadAt, ShardMap, ShardRange, shard_maps};
+use couchfile::{Database, Error, ReadAt, ShardMap, ShardName, ShardRange, shard_maps};
 use repository::Problem;
+
+use super::data_folder::COMPACTED;
 
 /// The shard map, below the data folder.
 pub const SHARD_MAP: &str = "_dbs.couch";
@@ -42,17 +44,27 @@ pub fn owner<R: ReadAt>(shard_map: &Database<R>) -> Option<String> {
 
 /// The owner of another data folder.
 pub fn owner_of_folder(folder: &Path) -> Option<String> {
-    owner(&open(&folder.join(SHARD_MAP))?)
+    owner(&open_shard_map(folder)?)
 }
 
 /// The shard maps of a folder as they are now; `None` where they cannot be read.
 pub fn maps_of_folder(folder: &Path) -> Option<Vec<ShardMap>> {
-    Some(maps(&open(&folder.join(SHARD_MAP))?).0)
+    Some(maps(&open_shard_map(folder)?).0)
 }
 
 /// Opens a small database as it is now.
 pub fn open(host: &Path) -> Option<Database<File>> {
     Database::open(repository::fs::open(host).ok()?).ok()
+}
+
+/// Opens the shard map as it is now, also where only what a compaction left for it is there.
+pub fn open_shard_map(folder: &Path) -> Option<Database<File>> {
+    open(&folder.join(SHARD_MAP)).or_else(|| open(&folder.join(format!("{SHARD_MAP}{COMPACTED}"))))
+}
+
+/// Whether a map is about the database whose shard this is. Ranges may be more than it names, while CouchDB splits some.
+pub fn is_of(map: &ShardMap, shard: &ShardName) -> bool {
+    (&map.database, &map.suffix) == (&shard.database, &shard.suffix)
 }
 
 /// What a shard map asks for, held against what is there.
@@ -112,6 +124,14 @@ impl Completeness<'_> {
         lacking
     }
 
+    /// The databases of the shards `files` that no shard map names, in words.
+    pub fn unnamed<'f>(&self, files: impl Iterator<Item = &'f str>) -> Option<String> {
+        let shards = files.filter_map(ShardName::parse);
+        let unnamed = shards.filter(|shard| !self.maps.iter().any(|map| is_of(map, shard)));
+        let databases: BTreeSet<String> = unnamed.map(|shard| shard.database).collect();
+        (!databases.is_empty()).then(|| named(databases.into_iter().collect()))
+    }
+
     fn lacking(&self, is_wanted: impl Fn(&ShardMap, &ShardRange) -> bool) -> Lacking {
         let mut lacking = Lacking::new();
         for map in self.maps {
@@ -162,15 +182,14 @@ fn by_ranges(lacking: Lacking) -> Vec<(String, String)> {
         grouped.entry(ranges).or_default().push(database);
     }
     let shown = |ranges: Vec<ShardRange>| ranges.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
-    grouped
-        .into_iter()
-        .map(|(ranges, databases)| {
-            let more = databases.len().saturating_sub(DATABASES_NAMED_MAX);
-            let mut named = databases.into_iter().take(DATABASES_NAMED_MAX).collect::<Vec<_>>().join(", ");
-            if more > 0 {
-                named.push_str(&format!(" and {more} more databases"));
-            }
-            (shown(ranges), named)
-        })
-        .collect()
+    grouped.into_iter().map(|(ranges, databases)| (shown(ranges), named(databases))).collect()
+}
+
+fn named(databases: Vec<String>) -> String {
+    let more = databases.len().saturating_sub(DATABASES_NAMED_MAX);
+    let mut named = databases.into_iter().take(DATABASES_NAMED_MAX).collect::<Vec<_>>().join(", ");
+    if more > 0 {
+        named.push_str(&format!(" and {more} more databases"));
+    }
+    named
 }

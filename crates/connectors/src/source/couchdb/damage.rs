@@ -21,12 +21,53 @@ pub struct Damage {
     pub what: String,
     pub documents: Vec<String>,
     pub documents_total: usize,
+    /// What the file had before, where that is lost: `{"uuid", "update_seq"}`.
+    lost: Option<Value>,
 }
 
 impl Damage {
     /// A file in which not even a header can be read.
     pub fn of_header(what: String) -> Self {
-        Self { what, documents: Vec::new(), documents_total: 0 }
+        Self { what, documents: Vec::new(), documents_total: 0, lost: None }
+    }
+
+    /// A file that is there, and is not what it was.
+    ///
+    /// It is told until the file has had as many updates again. The one before is what stands in the damage of the parent
+    /// snapshot, else that snapshot's header; so a file that CouchDB makes anew is told, also where the parent snapshot
+    /// found no header, or no file. `None` where nothing is lost.
+    pub fn of_loss(before: &Before<'_>, key: &str, now: &Value) -> Option<Self> {
+        let standing = before.lost(key);
+        let last = before.file(Kind::Database, key).or(standing);
+        let lost = standing.filter(|standing| seq(now) < seq(standing));
+        let lost = lost.or(last.filter(|last| seq(now) < seq(last) || (is_other(last, now) && seq(last) > 0)))?;
+        let (then, ends) = (seq(lost), seq(now));
+        let what = match is_other(lost, now) {
+            true => format!(
+                "another file stands in its place, which ends with update {ends}; the one before had {then}: CouchDB makes \
+                 a file anew, as empty, where it finds none that it can read"
+            ),
+            false => format!(
+                "it ends with update {ends}, and had {then} in an earlier snapshot: later updates are lost, unless an older \
+                 copy was put in its place"
+            ),
+        };
+        Some(Self { lost: Some(identity(lost)), ..Self::of_header(what) })
+    }
+
+    /// A file that the shard map names and that is not there, where an earlier snapshot had it.
+    pub fn of_missing(before: &Before<'_>, key: &str) -> Option<Self> {
+        before.file(Kind::Database, key).or(before.damage(key))?;
+        Some(Self::of_header("its file is not there".to_owned()))
+    }
+
+    /// Tells also what was found out of the file before this.
+    pub fn after(mut self, record: &Value) -> Self {
+        if let Some(what) = record.get("what").and_then(Value::as_str) {
+            self.what = format!("{what}; {}", self.what);
+        }
+        self.lost = self.lost.or(record.get("lost").cloned());
+        self
     }
 
     /// `None` where nothing is wrong.
@@ -44,6 +85,7 @@ impl Damage {
             what: told.join("; "),
             documents: concerned.iter().take(DOCUMENTS_NAMED_MAX).map(|id| (*id).to_owned()).collect(),
             documents_total: concerned.len(),
+            lost: None,
         })
     }
 
@@ -59,13 +101,36 @@ impl Damage {
             Some(damage) => damage.get("good_in").cloned().unwrap_or_default(),
             None => json!(before.good(kind, key).map(|snapshot| snapshot.to_hex())),
         };
+        let known = || before.file(kind, key).filter(|_| kind == Kind::Database).map(identity);
+        let lost = self.lost.or_else(|| before.lost(key).cloned()).or_else(known);
         json!({
             "what": self.what,
             "documents": self.documents,
             "documents_total": self.documents_total,
             "good_in": good_in,
+            "lost": lost,
         })
     }
+}
+
+/// A database file's path without what tells that it is one.
+pub fn without_ending(path: &str) -> &str {
+    path.strip_suffix(".couch").or(path.strip_suffix(".couch.compact")).unwrap_or(path)
+}
+
+fn seq(facts: &Value) -> u64 {
+    facts.get("update_seq").and_then(Value::as_u64).unwrap_or(0)
+}
+
+/// Old files have no uuid, and are then taken for the same.
+fn is_other(one: &Value, other: &Value) -> bool {
+    let uuid = |facts: &Value| facts.get("uuid").and_then(Value::as_str).map(str::to_owned);
+    uuid(one).zip(uuid(other)).is_some_and(|(one, other)| one != other)
+}
+
+/// What tells later whether a file is that one again, or has as much.
+fn identity(facts: &Value) -> Value {
+    json!({ "uuid": facts.get("uuid"), "update_seq": facts.get("update_seq") })
 }
 
 /// The problem that a record tells of. `path` is the file below the data folder.
@@ -106,6 +171,21 @@ pub fn name(path: &str) -> String {
             format!("a view of database {}, shard {} (CouchDB can build it anew)", shard.database, shard.range)
         }
         Some((None, view)) => format!("a view of database {} (CouchDB can build it anew)", view.database),
-        None => format!("database {}", path.strip_suffix(".couch").unwrap_or(path)),
+        None => format!("database {}", without_ending(path)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_from_outside_is_told_as_it_is() {
+        let told = |good_in: &str| {
+            let record = json!({ "what": "torn", "good_in": good_in });
+            problem(Path::new("/x"), "shards/00000000-7fffffff/medic.1.couch", &record).what
+        };
+        assert!(told("a\u{e9}\u{e9}\u{e9}\u{e9}").contains("snapshot a\u{e9}"));
+        assert!(told("0123456789").contains("snapshot 01234567 holds"));
     }
 }

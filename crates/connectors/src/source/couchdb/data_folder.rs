@@ -72,6 +72,10 @@ pub enum Kind {
 
 impl Kind {
     pub fn of(path: &Path) -> Self {
+        let bytes = path.as_os_str().as_bytes();
+        if bytes.strip_suffix(COMPACTED.as_bytes()).is_some_and(|database| database.ends_with(b".couch")) {
+            return Self::Database;
+        }
         match path.extension().map(OsStr::as_bytes) {
             Some(b"couch") => Self::Database,
             Some(b"view") => Self::View,
@@ -123,9 +127,9 @@ impl<'a> DataFolder<'a> {
             if (is_index && (!self.nouveau || name == SEARCH_INDEXES)) || self.is_left_out(&host) {
                 listing.left_out.push(host);
             } else if file_type.is_dir() {
-                self.folder(&host, is_index, &mut files, &mut listing)?;
+                self.folder(&host, part, &mut files, &mut listing)?;
             } else {
-                file(host, file_type, is_index, &mut files, &mut listing);
+                file(host, file_type, part, &mut files, &mut listing);
             }
         }
         listing.found.extend(files.into_iter().map(Found::File));
@@ -153,7 +157,7 @@ impl<'a> DataFolder<'a> {
     fn folder(
         &self,
         folder: &Path,
-        is_index: bool,
+        part: Part,
         files: &mut BTreeSet<PathBuf>,
         listing: &mut Listing,
     ) -> Result<(), SourceError> {
@@ -170,7 +174,7 @@ impl<'a> DataFolder<'a> {
                 !is_left_out
             }
             Seen::Entry(path, file_type) => {
-                file(path.to_path_buf(), file_type, is_index, files, listing);
+                file(path.to_path_buf(), file_type, part, files, listing);
                 true
             }
             Seen::Unreadable(folder, error) => {
@@ -183,7 +187,11 @@ impl<'a> DataFolder<'a> {
     /// How a file is opened.
     pub fn how(&self, host: &Path) -> How {
         let is_read = [SHARD_MAP, NODES].iter().any(|name| host == self.root.join(name));
-        if is_read { How::Read } else { How::WhileHandlesLast }
+        match is_read {
+            true => How::Read,
+            false if self.is_first(host) => How::Held,
+            false => How::WhileHandlesLast,
+        }
     }
 
     /// What Lifeboat itself keeps, should it lie here.
@@ -199,8 +207,14 @@ impl<'a> DataFolder<'a> {
 }
 
 /// Sorts a file in, or leaves it out.
-fn file(host: PathBuf, file_type: FileType, is_index: bool, files: &mut BTreeSet<PathBuf>, listing: &mut Listing) {
+fn file(host: PathBuf, file_type: FileType, part: Part, files: &mut BTreeSet<PathBuf>, listing: &mut Listing) {
+    let (is_index, is_known) = (part == Part::Nouveau, part != Part::Top);
     let bytes = host.as_os_str().as_bytes();
+    if !file_type.is_file() && (is_known || Kind::of(&host) != Kind::Other) {
+        let what = "it is no file, but a link or the like, and what it leads to is not captured with it; move CouchDB's files \
+                    into the data folder";
+        listing.problems.push(Problem::new(&host, what));
+    }
     if UNFINISHED.iter().any(|end| bytes.ends_with(end.as_bytes())) {
         return;
     }

@@ -7,10 +7,10 @@ use couchfile::{Database, Level, ReadAt, View};
 use repository::{Cancel, Facts, SourceError};
 use serde_json::{Map, Value};
 
-use super::complete::{self, NODES, SHARD_MAP};
-use super::damage::Damage;
+use super::complete::{self, NODES};
+use super::damage::{self, Damage};
 use super::data_folder::Kind;
-use super::facts::{self, Counted, DAMAGED, DATA, FILES, SEEN, VERSION, VIEWS};
+use super::facts::{self, Counted, DAMAGED, DATA, FILES, OLDER_XXH3, SEEN, VERSION, VIEWS};
 use super::prefix::Prefix;
 use super::previous::Before;
 use crate::source::full_read::FULL_READ_AT;
@@ -18,7 +18,7 @@ use crate::source::layout;
 use crate::source::walk::{Seen, walk};
 
 /// Facts that cannot be seen in a restored folder.
-const CARRIED: [&str; 4] = [DATA, SEEN, FULL_READ_AT, VERSION];
+const CARRIED: [&str; 5] = [DATA, SEEN, FULL_READ_AT, VERSION, OLDER_XXH3];
 
 /// What is wrong with a whole file whose header is not the recorded one.
 pub(super) const OTHER_COMMIT: &str = "it is not as of the commit that was captured";
@@ -38,8 +38,8 @@ pub fn examine(dir: &Path, recorded: &Facts, cancel: &Cancel) -> Result<Facts, S
     Ok(found)
 }
 
-/// Reads some files of a restored data folder, by their paths below it, and gives what is wrong with each that was not
-/// damaged when it was captured: damage, or another header than the recorded one.
+/// Reads some files of a restored data folder, by their paths below it, and gives what is wrong with each: damage, that it
+/// was damaged when it was captured, or another header than the recorded one.
 pub fn check_files(
     root: &Path,
     files: &[PathBuf],
@@ -53,7 +53,8 @@ pub fn check_files(
         let (host, key) = (root.join(file), facts::key(Path::new(""), file));
         let kind = Kind::of(file);
         let expected = fact(if kind == Kind::View { VIEWS } else { FILES }, &key);
-        if fact(DAMAGED, &key).is_some() {
+        if let Some(record) = fact(DAMAGED, &key) {
+            wrong.push(damage::problem(&host, &file.to_string_lossy(), record).what);
             continue;
         }
         let (header, damage) = read_host(&host, kind, true, cancel);
@@ -96,7 +97,7 @@ fn recount(root: &Path, recorded: &Facts, cancel: &Cancel) -> Result<Facts, Sour
     });
     cancel.check()?;
     let (mut counted, damaged) = results.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner());
-    counted.add_maps(complete::open(&root.join(NODES)), complete::open(&root.join(SHARD_MAP)));
+    counted.add_maps(complete::open(&root.join(NODES)), complete::open_shard_map(root));
     let mut found = counted.into_facts();
     found.insert(DAMAGED.to_owned(), damaged.into());
     Ok(found)

@@ -9,6 +9,7 @@ use repository::Facts;
 use serde_json::{Map, Value, json};
 
 use super::complete;
+use super::data_folder::COMPACTED;
 use crate::source::layout;
 
 /// The data folder's path, as in the fact about all paths.
@@ -25,6 +26,8 @@ pub const VIEWS: &str = "views";
 pub const CHECKSUMS: &str = "checksums";
 /// The version of the CouchDB that was asked, as it says.
 pub const VERSION: &str = "couchdb_version";
+/// Database files whose newest header is not of XXH3, and in which older parts are: an older CouchDB wrote on.
+pub const OLDER_XXH3: &str = "older_xxh3";
 /// What is wrong with files, by their paths.
 pub const DAMAGED: &str = "damaged";
 /// Each file as `stat` saw it, by which the next capture tells what it need not open.
@@ -106,13 +109,20 @@ impl Counted {
         .collect()
     }
 
+    /// A database file, also where only what a compaction left for it is there.
+    fn file(&self, key: &str) -> Option<&Value> {
+        self.files.get(key).or_else(|| self.files.get(&format!("{key}{COMPACTED}")))
+    }
+
     /// The databases of the shard map, with all documents of each, deleted ones too; without a number where not every range
     /// of it is here.
     pub fn documents_of_whole_databases(&self) -> BTreeMap<String, Option<u64>> {
         let documents = |map: &ShardMap| {
             let here = self.here(map);
-            let sum = |name: &str| here.iter().map(|file| file.get(name)?.as_u64()).sum::<Option<u64>>();
-            if here.len() == map.q() { Some(sum("documents")? + sum("deleted")?) } else { None }
+            let sum = |name: &str| {
+                here.iter().try_fold(0u64, |sum, file| Some(sum.saturating_add(file.get(name)?.as_u64()?)))
+            };
+            if here.len() == map.q() { Some(sum("documents")?.saturating_add(sum("deleted")?)) } else { None }
         };
         self.maps.iter().map(|map| (map.database.clone(), documents(map))).collect()
     }
@@ -123,15 +133,18 @@ impl Counted {
         for (node, _) in &map.by_node {
             shards.extend(map.shards_of(node).map(|shard| shard.file()));
         }
-        shards.iter().filter_map(|file| self.files.get(&layout::fact_key(Path::new(file)))).collect()
+        shards.iter().filter_map(|file| self.file(&layout::fact_key(Path::new(file)))).collect()
     }
 
     fn database(&self, map: &ShardMap) -> Value {
         let here = self.here(map);
-        let sum = |name: &str| -> u64 { here.iter().filter_map(|file| file.get(name)?.as_u64()).sum() };
+        // What files say of themselves need not be true.
+        let sum = |name: &str| here.iter().filter_map(|file| file.get(name)?.as_u64()).fold(0, u64::saturating_add);
         json!({
             "q": map.q(),
             "n": map.n(),
+            "ranges": map.ranges().iter().map(ToString::to_string).collect::<Vec<_>>(),
+            "suffix": map.suffix,
             "shards": here.len(),
             "documents": sum("documents"),
             "deleted": sum("deleted"),

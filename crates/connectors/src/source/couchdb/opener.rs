@@ -22,6 +22,10 @@ use super::previous::{Before, Stamp};
 /// Times that a file is looked for while a compaction takes its name away and gives it to another.
 const SWAP_TRIES: usize = 25;
 const SWAP_PAUSE: Duration = Duration::from_millis(20);
+/// Times that a file is looked at again that has not even a block, and so was just created, or is damaged.
+const NEW_TRIES: usize = 5;
+/// CouchDB's files are made of blocks of this many bytes, and a header starts with one.
+const BLOCK_BYTES: u64 = 4096;
 /// Handles that are left to the rest of the program.
 const HANDLES_SPARED: u64 = 256;
 /// Where the system says nothing, or next to nothing.
@@ -33,6 +37,8 @@ pub enum How {
     /// Its handle is kept while there are some left; else it is opened again when it is its turn. Those that are opened
     /// first are held, so the others are shards of ordinary databases, where there are not more views than handles.
     WhileHandlesLast,
+    /// Its handle is kept in any case.
+    Held,
     /// It is opened and its handle kept in any case, also where it is unchanged since the parent snapshot.
     Read,
 }
@@ -70,53 +76,81 @@ pub enum Opened {
     Failed(io::Error),
 }
 
+/// Opens files, and counts their handles.
 pub struct Opener<'a> {
     pub cancel: &'a Cancel,
     pub reader: NodeReader,
     pub before: Before<'a>,
     clock: &'a dyn Clock,
     handles_left: u64,
+    /// Files are opened also where they did not change.
+    reads_all: bool,
 }
 
 impl<'a> Opener<'a> {
-    pub fn new(cx: &CaptureCx<'a>, before: Before<'a>, handles_left: u64) -> Self {
-        Self { cancel: cx.cancel, clock: cx.clock, reader: NodeReader::default(), before, handles_left }
+    pub fn new(cx: &CaptureCx<'a>, before: Before<'a>, handles_left: u64, reads_all: bool) -> Self {
+        Self { cancel: cx.cancel, clock: cx.clock, reader: NodeReader::default(), before, handles_left, reads_all }
     }
 
     /// Opens what lies at `host`, called `key` in the facts.
     pub fn open(&mut self, host: &Path, key: &str, how: How) -> Result<Opened, SourceError> {
         for attempt in 0.. {
             let error = match self.look(host, key, how) {
+                Ok(Opened::File(file)) if attempt < NEW_TRIES && file.may_be_new() => {
+                    self.pause(SWAP_PAUSE)?;
+                    continue;
+                }
                 Ok(opened) => {
                     self.cancel.check()?;
-                    return Ok(opened);
+                    return Ok(self.count_handle(opened));
                 }
                 Err(error) => error,
             };
             if error.kind() != io::ErrorKind::NotFound {
+                self.cancel.check()?;
                 return Ok(Opened::Failed(error));
             }
             // In this order: the compacted file is asked for first, since it takes the name asked for second.
             let compacted = compacted(host);
-            let is_swapped = Kind::of(host) == Kind::Database && is_there(&compacted);
+            let is_swapped = Kind::of(host) != Kind::Other && is_there(&compacted);
             if !is_swapped && !is_there(host) {
                 break;
             }
             if attempt == SWAP_TRIES {
-                return Ok(if is_swapped { Opened::Compacted(compacted) } else { Opened::Failed(error) });
+                return Ok(match (is_swapped, Kind::of(host)) {
+                    // CouchDB takes a compacted database when it starts, and a view never.
+                    (true, Kind::Database) => Opened::Compacted(compacted),
+                    (true, _) => Opened::Gone,
+                    (false, _) => Opened::Failed(error),
+                });
             }
             self.pause(SWAP_PAUSE)?;
         }
         Ok(Opened::Gone)
     }
 
-    /// What was noted of a file in the parent snapshot; `None` where nothing was.
-    fn known_header(&self, kind: Kind, key: &str) -> Option<Result<Option<Value>, String>> {
-        let header = self.before.file(kind, key);
-        if kind == Kind::Other || header.is_some() {
-            return Some(Ok(header.cloned()));
+    /// What was noted of a file in the parent snapshot; `None` where nothing was, or it was damaged. What did not change
+    /// may have been damaged by a disk that reads it well now.
+    fn known_header(&self, kind: Kind, key: &str) -> Option<Option<Value>> {
+        let header = self.before.file(kind, key).cloned();
+        ((kind == Kind::Other || header.is_some()) && self.before.damage(key).is_none()).then_some(header)
+    }
+
+    /// Whether the open file `again` still has what was noted of `file`. An inode may have been given to another file.
+    pub fn still_has(&self, again: &OpenedFile, file: &OpenedFile) -> bool {
+        let Handle::Held(held) = &again.handle else { return false };
+        let prefix = Prefix { file: held, bytes: file.node.size, cancel: self.cancel };
+        let is_same = || header(file.kind, prefix).is_ok_and(|header| header.ok() == file.header.clone().ok());
+        again.stamp.is_same_file(&file.stamp) && again.stamp.size >= file.node.size && is_same()
+    }
+
+    fn count_handle(&mut self, opened: Opened) -> Opened {
+        if let Opened::File(file) = &opened
+            && matches!(file.handle, Handle::Held(_))
+        {
+            self.handles_left = self.handles_left.saturating_sub(1);
         }
-        Some(Err(self.before.damage(key)?.get("what")?.as_str()?.to_owned()))
+        opened
     }
 
     pub fn pause(&self, duration: Duration) -> Result<(), SourceError> {
@@ -132,10 +166,11 @@ impl<'a> Opener<'a> {
         let kind = Kind::of(host);
         let stamp = Stamp::of(&node, file_system);
         if how != How::Read
+            && !self.reads_all
             && self.before.is_unchanged(key, &stamp)
             && let Some(header) = self.known_header(kind, key)
         {
-            let file = OpenedFile::new(node, xattr_error, stamp, kind, Handle::Unchanged, header);
+            let file = OpenedFile::new(node, xattr_error, stamp, kind, Handle::Unchanged, Ok(header));
             return Ok(Opened::File(Box::new(file)));
         }
         let file = repository::fs::open(host)?;
@@ -143,13 +178,9 @@ impl<'a> Opener<'a> {
         let name = host.file_name().map_or(&b""[..], |name| name.as_bytes());
         let opened = Node { xattrs: node.xattrs, ..self.reader.from_stat(name, &stat) };
         let stamp = Stamp::of(&opened, stat.st_dev);
-        let header = header(kind, Prefix { file: &file, bytes: stamp.size, cancel: self.cancel });
-        let handle = if how == How::WhileHandlesLast && self.handles_left == 0 {
-            Handle::Released
-        } else {
-            self.handles_left = self.handles_left.saturating_sub(1);
-            Handle::Held(file)
-        };
+        let header = header(kind, Prefix { file: &file, bytes: stamp.size, cancel: self.cancel })?;
+        let handle =
+            if how == How::WhileHandlesLast && self.handles_left == 0 { Handle::Released } else { Handle::Held(file) };
         Ok(Opened::File(Box::new(OpenedFile::new(opened, xattr_error, stamp, kind, handle, header))))
     }
 }
@@ -171,18 +202,30 @@ impl OpenedFile {
         node.device_id = stamp.device;
         Self { node, xattr_error, stamp, kind, handle, header }
     }
-}
 
-fn header(kind: Kind, file: Prefix<'_>) -> Result<Option<Value>, String> {
-    let told = |error: couchfile::Error| error.to_string();
-    match kind {
-        Kind::Database => Database::open(file).map(|database| Some(facts::of_database(&database))).map_err(told),
-        Kind::View => View::open(file).map(|view| Some(facts::of_view(&view))).map_err(told),
-        Kind::Other => Ok(None),
+    fn may_be_new(&self) -> bool {
+        self.header.is_err() && self.stamp.size < BLOCK_BYTES
     }
 }
 
+/// What the header says. That the file is damaged is another thing than that it could not be read.
+fn header(kind: Kind, file: Prefix<'_>) -> io::Result<Result<Option<Value>, String>> {
+    let found = match kind {
+        Kind::Database => Database::open(file).map(|database| Some(facts::of_database(&database))),
+        Kind::View => View::open(file).map(|view| Some(facts::of_view(&view))),
+        Kind::Other => Ok(None),
+    };
+    match found {
+        Err(couchfile::Error::Io { error, .. }) => Err(error),
+        found => Ok(found.map_err(|error| error.to_string())),
+    }
+}
+
+/// What a compaction of the file is called right before it takes its name: `x.couch.compact`, `x.compact.view`.
 fn compacted(host: &Path) -> PathBuf {
+    if Kind::of(host) == Kind::View {
+        return host.with_extension("compact.view");
+    }
     let mut path = OsString::from(host);
     path.push(COMPACTED);
     path.into()

@@ -3,6 +3,7 @@
 
 use std::fmt;
 use std::fs::File;
+use std::path::Path;
 
 use couchfile::{Database, Header, View, ViewHeader};
 use repository::format::time::Time;
@@ -11,7 +12,7 @@ use repository::{Cancel, Facts, Id, Node};
 use serde_json::Value;
 
 use super::data_folder::Kind;
-use super::facts::{DAMAGED, DATA, FILES, SEEN, VIEWS};
+use super::facts::{DAMAGED, DATA, FILES, OLDER_XXH3, SEEN, VIEWS};
 use super::prefix::Prefix;
 
 /// The parent snapshot's facts, where they are about the same folder.
@@ -40,6 +41,28 @@ impl<'a> Before<'a> {
 
     pub fn damage(&self, key: &str) -> Option<&'a Value> {
         self.fact(DAMAGED, key)
+    }
+
+    /// Whether it is the file that the parent snapshot saw, and has parts with checksums of XXH3.
+    pub fn has_xxh3(&self, key: &str, stamp: &Stamp, header: &Value) -> bool {
+        let is_same = || Stamp::parse(self.fact(SEEN, key)?.as_str()?).map(|seen| seen.is_same_file(stamp));
+        let known = self.file(Kind::Database, key);
+        let listed = self.0.and_then(|previous| previous.facts.get(OLDER_XXH3)?.as_array()).into_iter().flatten();
+        known.is_some_and(|known| known.get("uuid") == header.get("uuid"))
+            && is_same() == Some(true)
+            && (known.is_some_and(|known| known["checksum"] == "xxh3") || listed.into_iter().any(|file| file == key))
+    }
+
+    /// What a damaged file had before it was damaged.
+    pub fn lost(&self, key: &str) -> Option<&'a Value> {
+        self.damage(key)?.get("lost").filter(|lost| lost.is_object())
+    }
+
+    /// The database files that the parent snapshot has, damaged ones and those that lacked then included.
+    pub fn database_files(&self) -> impl Iterator<Item = &'a str> {
+        let fact = |name| self.0.and_then(|previous| previous.facts.get(name)?.as_object()).into_iter().flatten();
+        let keys = fact(FILES).chain(fact(DAMAGED)).map(|(key, _)| key.as_str());
+        keys.filter(|key| Kind::of(Path::new(key)) == Kind::Database)
     }
 
     /// The snapshot that holds the file whole, where it does.

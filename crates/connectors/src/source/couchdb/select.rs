@@ -1,4 +1,5 @@
-//! Which files of a snapshot belong to one database, or to some of its shards, as the facts list them.
+//! Which files of a snapshot belong to one database, or to some of its shards, as the facts list them, and what of them
+//! the snapshot does not hold whole.
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
@@ -9,7 +10,9 @@ use couchfile::{ShardName, ShardRange, ViewName};
 use repository::{Facts, SourceError};
 use serde_json::Value;
 
-use super::facts::{DATA, FILES, VIEWS};
+use super::damage::{self, without_ending};
+use super::data_folder::Kind;
+use super::facts::{DAMAGED, DATA, DATABASES, FILES, SEEN, VIEWS};
 use crate::source::layout;
 
 /// How the names of folders with indexes end.
@@ -22,6 +25,8 @@ pub struct Selected {
     pub data: PathBuf,
     /// Paths below it, as they are written: databases first, then their views.
     pub files: Vec<PathBuf>,
+    /// Shards that were asked for and are not in the snapshot, in words.
+    pub lacking: Vec<String>,
 }
 
 impl Selected {
@@ -70,26 +75,26 @@ pub fn files_of(facts: &Facts, databases: &[String], ranges: &[String]) -> Resul
     let data = facts.get(DATA).and_then(Value::as_str).and_then(|data| layout::restored(Path::new("/"), data));
     let data = data.ok_or_else(|| unavailable("the snapshot does not say where its data folder was".to_owned()))?;
     let (mut files, mut found) = (Vec::new(), BTreeSet::new());
-    let names =
-        |fact: &str| facts.get(fact).and_then(Value::as_object).into_iter().flatten().map(|(name, _)| name.clone());
-    for name in names(FILES) {
+    let mut shards = BTreeSet::new();
+    for name in names(facts, FILES, Kind::Database) {
         let Some(shard) = ShardName::parse(&name) else {
             // Not sharded: `_dbs`, `_nodes`.
-            let Some(database) = name.strip_suffix(".couch").filter(|name| databases.iter().any(|asked| asked == name))
-            else {
-                continue;
-            };
-            found.insert(database.to_owned());
+            let Some(database) = databases.iter().find(|asked| *asked == without_ending(&name)) else { continue };
+            found.insert(database.clone());
             files.push(PathBuf::from(name));
             continue;
         };
         if databases.contains(&shard.database) && (ranges.is_empty() || ranges.contains(&shard.range)) {
-            found.insert(shard.database);
+            found.insert(shard.database.clone());
+            shards.insert(shard);
             files.push(PathBuf::from(name));
         }
     }
     if let Some(missing) = databases.iter().find(|asked| !found.contains(*asked)) {
-        let has: BTreeSet<String> = names(FILES).filter_map(|name| Some(ShardName::parse(&name)?.database)).collect();
+        let has: BTreeSet<String> = names(facts, FILES, Kind::Database)
+            .into_iter()
+            .filter_map(|name| Some(ShardName::parse(&name)?.database))
+            .collect();
         let has: Vec<&str> = has.iter().map(String::as_str).collect();
         let of_ranges = if ranges.is_empty() { "" } else { " in these ranges" };
         return Err(unavailable(format!(
@@ -97,11 +102,57 @@ pub fn files_of(facts: &Facts, databases: &[String], ranges: &[String]) -> Resul
             has.join(", ")
         )));
     }
-    let of_files: BTreeSet<PathBuf> = files.iter().map(|file| file.with_extension("")).collect();
-    let is_of_files =
-        |name: &String| ViewName::parse(name).is_some_and(|view| of_files.contains(Path::new(&view.database)));
-    files.extend(names(VIEWS).filter(is_of_files).map(PathBuf::from));
-    Ok(Selected { data, files })
+    let known: BTreeSet<ShardName> = databases.iter().flat_map(|database| named(facts, database)).collect();
+    let is_known = |range: &ShardRange| known.iter().chain(&shards).any(|shard| shard.range == *range);
+    if let Some(range) = ranges.iter().find(|range| !is_known(range)) {
+        return Err(unavailable(format!("none of these databases has a shard {range}")));
+    }
+    let lacking = known.iter().filter(|shard| ranges.is_empty() || ranges.contains(&shard.range));
+    let lacking = lacking.filter(|shard| !shards.contains(shard)).map(not_there).collect();
+    let of_files: BTreeSet<String> =
+        files.iter().map(|file| without_ending(&file.to_string_lossy()).to_owned()).collect();
+    let is_of_files = |name: &String| ViewName::parse(name).is_some_and(|view| of_files.contains(&view.database));
+    files.extend(names(facts, VIEWS, Kind::View).into_iter().filter(is_of_files).map(PathBuf::from));
+    Ok(Selected { data, files, lacking })
+}
+
+/// What is wrong with a whole snapshot, as it was told when it was made: damaged files and missing shards. Where there are
+/// several nodes, a shard may well lie on another.
+pub fn known_damage(facts: &Facts) -> Vec<String> {
+    let object = |fact: &str| facts.get(fact).and_then(Value::as_object).into_iter().flatten();
+    let damaged = object(DAMAGED).map(|(name, record)| damage::problem(Path::new(""), name, record).what);
+    let mut known: Vec<String> = damaged.collect();
+    if super::nodes(facts).len() == 1 {
+        let files = names(facts, FILES, Kind::Database);
+        let there: BTreeSet<ShardName> = files.iter().filter_map(|name| ShardName::parse(name)).collect();
+        let shards = object(DATABASES).flat_map(|(database, _)| named(facts, database));
+        known.extend(shards.filter(|shard| !there.contains(shard)).map(|shard| not_there(&shard)));
+    }
+    known
+}
+
+/// Files by what the facts say of them, those included in which no header was found.
+fn names(facts: &Facts, fact: &str, kind: Kind) -> BTreeSet<String> {
+    let object = |fact: &str| facts.get(fact).and_then(Value::as_object).into_iter().flatten();
+    let is_there = |name: &str| facts.get(SEEN).is_some_and(|seen| seen.get(name).is_some());
+    let damaged = object(DAMAGED).filter(|(name, _)| Kind::of(Path::new(name)) == kind && is_there(name));
+    object(fact).chain(damaged).map(|(name, _)| name.clone()).collect()
+}
+
+/// The shards that the shard map named of a database.
+fn named(facts: &Facts, database: &str) -> Vec<ShardName> {
+    let fact = facts.get(DATABASES).and_then(|databases| databases.get(database));
+    let suffix = fact.and_then(|fact| fact.get("suffix")?.as_str()).unwrap_or_default();
+    let ranges = fact.and_then(|fact| fact.get("ranges")?.as_array()).into_iter().flatten();
+    let ranges = ranges.filter_map(|range| ShardRange::parse(range.as_str()?));
+    ranges.map(|range| ShardName { range, database: database.to_owned(), suffix: suffix.to_owned() }).collect()
+}
+
+fn not_there(shard: &ShardName) -> String {
+    format!(
+        "database {}, shard {}: the shard map names it, and the snapshot does not have it",
+        shard.database, shard.range
+    )
 }
 
 #[cfg(test)]
@@ -142,5 +193,33 @@ mod tests {
         assert!(error.contains("no database medics") && error.contains("medic, medic-sentinel"), "{error}");
         assert!(files(&["medic"], &["00000000-3fffffff"]).unwrap_err().to_string().contains("in these ranges"));
         assert!(files(&["medic"], &["0-7"]).unwrap_err().to_string().contains("no range"));
+        let error = files(&["medic"], &["80000000-ffffffff", "00000000-3fffffff"]).unwrap_err().to_string();
+        assert!(error.contains("has a shard 00000000-3fffffff"), "{error}");
+    }
+
+    #[test]
+    fn shards_without_a_header_are_taken_and_missing_ones_named() {
+        let record = json!({ "what": "torn", "good_in": null });
+        let facts = json!({
+            "data": "/srv/couchdb",
+            "nodes": ["couchdb@127.0.0.1"],
+            "databases": { "medic": { "suffix": ".1", "ranges": ["00000000-3fffffff", "40000000-7fffffff", "80000000-ffffffff"] } },
+            "files": { "shards/00000000-3fffffff/medic.1.couch.compact": {} },
+            "damaged": {
+                "shards/40000000-7fffffff/medic.1.couch": record, "shards/80000000-ffffffff/medic.1.couch": record,
+            },
+            "seen": { "shards/40000000-7fffffff/medic.1.couch": "", "shards/00000000-3fffffff/medic.1.couch.compact": "" },
+        });
+        let facts: Facts = serde_json::from_value(facts).unwrap();
+        let selected = files_of(&facts, &["medic".to_owned()], &[]).unwrap();
+        assert_eq!(selected.files.len(), 2, "{selected:?}");
+        let missing =
+            "database medic, shard 80000000-ffffffff: the shard map names it, and the snapshot does not have it";
+        assert_eq!(selected.lacking, [missing]);
+        let range = |range: &str| files_of(&facts, &["medic".to_owned()], &[range.to_owned()]).unwrap().lacking.len();
+        assert_eq!((range("00000000-3fffffff"), range("40000000-7fffffff")), (0, 0));
+        let known = known_damage(&facts);
+        assert_eq!(known.len(), 3, "{known:?}");
+        assert!(known.iter().any(|what| what == missing));
     }
 }

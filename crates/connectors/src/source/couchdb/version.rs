@@ -6,7 +6,7 @@ use std::str::FromStr;
 use repository::Facts;
 use serde_json::Value;
 
-use super::facts::{CHECKSUMS, FILES};
+use super::facts::{CHECKSUMS, FILES, OLDER_XXH3};
 
 /// A version of CouchDB: major, minor, and what comes after.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -47,9 +47,8 @@ impl fmt::Display for Version {
 /// The oldest CouchDB that reads all files of a snapshot, and why no older one does
 /// (`src/couch/src/couch_bt_engine_header.erl` and `couch_file.erl` of apache/couchdb).
 pub fn needed_version(facts: &Facts) -> (Version, &'static str) {
-    let has_xxh3 =
-        facts.get(CHECKSUMS).and_then(Value::as_array).is_some_and(|all| all.iter().any(|kind| kind == "xxh3"));
-    if has_xxh3 {
+    let listed = |fact: &str| facts.get(fact).and_then(Value::as_array).into_iter().flatten();
+    if listed(CHECKSUMS).any(|kind| kind == "xxh3") || listed(OLDER_XXH3).next().is_some() {
         return (Version::new(3, 4), "older ones do not know the checksums of its files, which are XXH3");
     }
     let files = facts.get(FILES).and_then(Value::as_object).into_iter().flatten();
@@ -74,6 +73,8 @@ mod tests {
             needed_version(&serde_json::from_value(facts).unwrap()).0.to_string()
         };
         assert_eq!((needed("xxh3", 8), needed("md5", 8), needed("md5", 7)), ("3.4".into(), "3.0".into(), "2.3".into()));
+        let facts = json!({ "checksums": ["md5"], "older_xxh3": ["_dbs.couch"] });
+        assert_eq!(needed_version(&serde_json::from_value(facts).unwrap()).0, Version::new(3, 4));
         let version = |text: &str| text.parse::<Version>();
         assert!(version("3.3.2").unwrap() < Version::new(3, 4) && version("3.4").unwrap() == Version::new(3, 4));
         assert!(version("3.10").unwrap() > version("3.9.9").unwrap());

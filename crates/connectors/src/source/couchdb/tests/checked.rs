@@ -5,11 +5,12 @@ use std::io::Read as _;
 use std::path::Path;
 use std::time::Duration;
 
-use couchfile::{Database, Level, View};
+use couchfile::{Checksum, Compression, CouchWriter, Database, Format, Level, View};
 use repository::Id;
 use serde_json::{Value, json};
 
 use super::scene::{RANGES, Scene, shard};
+use crate::source::couchdb::needed_version;
 use crate::source::couchdb::previous::Stamp;
 
 /// Makes the next capture believe that it has seen the file as it is now.
@@ -33,6 +34,8 @@ fn a_file_that_is_unchanged_is_not_opened() {
     let entry = second.get(&scene.path(&file));
     assert_eq!((entry.node.size, entry.append_only), (bytes.len() as u64, true));
     assert_eq!(second.facts["files"], first.facts["files"]);
+    scene.setup.clock.advance(Duration::from_secs(8 * 86_400));
+    assert_eq!(scene.capture().problems.len(), 1, "a full reading reads it");
     // Otherwise it is looked into.
     scene.setup.previous = Some(first.facts);
     assert_eq!(scene.capture().problems.len(), 1);
@@ -93,9 +96,18 @@ fn damage_is_named_with_its_documents_and_the_last_good_snapshot_for_as_long_as_
         }
     }
     fs::write(&path, &whole).unwrap();
+    let captured = scene.capture_next();
+    let [problem] = &captured.problems[..] else { panic!("{:?}", captured.problems) };
+    assert!(problem.contains("it ends with update 30, and had 31") && problem.contains(&expected), "{problem}");
+    // Once it has as many updates again, it is over.
+    let mut writer = super::scene::writer(&path);
+    for number in 0..32 {
+        writer.put(&format!("again-{number:02}"), &json!({"n": number})).unwrap();
+    }
+    writer.commit().unwrap();
+    assert!(scene.capture_next().problems[0].contains("another file stands in its place"));
     let captured = scene.capture();
-    assert_eq!(captured.facts["damaged"], json!({}));
-    assert!(captured.problems[0].contains("it ends with update 30, and had 31"), "{:?}", captured.problems);
+    assert_eq!((captured.problems.len(), &captured.facts["damaged"]), (0, &json!({})));
 }
 
 #[test]
@@ -132,9 +144,95 @@ fn a_commit_that_is_lost_is_noticed() {
     let captured = scene.capture();
     let [problem] = &captured.problems[..] else { panic!("{:?}", captured.problems) };
     assert!(problem.contains("it ends with update 1, and had 2"), "{problem}");
-    // Another file under the same name is no loss.
+    // The name of a shard has the second of its creation, and a compaction keeps the file's own mark.
     fs::write(&path, before).unwrap();
-    assert_eq!(scene.capture().problems, [""; 0]);
+    let captured = scene.capture();
+    let [problem] = &captured.problems[..] else { panic!("{:?}", captured.problems) };
+    assert!(problem.contains("another file stands in its place, which ends with update 1"), "{problem}");
+}
+
+#[test]
+fn a_shard_that_couchdb_emptied_is_damaged_until_it_has_as_much_again() {
+    let good = format!("snapshot {} holds its newest good version", Id::of(b"parent").short());
+    for is_removed in [false, true] {
+        let mut scene = Scene::new();
+        let file = shard(RANGES[0], "medic");
+        let path = scene.path(&file);
+        assert_eq!(scene.capture_next().problems, [""; 0]);
+        // It loses its headers, or is lost.
+        if is_removed {
+            fs::remove_file(&path).unwrap();
+        } else {
+            fs::write(&path, vec![0; 9000]).unwrap();
+        }
+        let captured = scene.capture_next();
+        assert!(captured.problems.iter().any(|problem| problem.contains(&good)), "{:?}", captured.problems);
+        assert!(captured.facts["damaged"].get(&file).is_some());
+        // CouchDB makes it anew.
+        let mut writer = super::scene::writer(&path);
+        writer.commit().unwrap();
+        for _ in 0..3 {
+            let captured = scene.capture_next();
+            let [problem] = &captured.problems[..] else { panic!("{:?}", captured.problems) };
+            assert!(
+                problem.contains("ends with update 0; the one before had 1") && problem.contains(&good),
+                "{problem}"
+            );
+            assert_eq!(captured.facts["damaged"][&file]["good_in"], json!(Id::of(b"parent").to_hex()));
+        }
+        writer.put("again", &json!({})).unwrap();
+        writer.commit().unwrap();
+        assert_eq!(scene.capture_next().problems, [""; 0]);
+    }
+}
+
+#[test]
+fn an_emptied_shard_map_is_damage_and_its_shards_are_unknown() {
+    let mut scene = Scene::new();
+    scene.capture_next();
+    scene.write_maps(&[]);
+    let captured = scene.capture_next();
+    assert_eq!(captured.problems.len(), 2, "{:?}", captured.problems);
+    let problem = |part: &str| captured.problems.iter().any(|problem| problem.contains(part));
+    assert!(problem("database _dbs: another file stands in its place"), "{:?}", captured.problems);
+    assert!(problem("there are shards of them: medic, medic-sentinel"), "{:?}", captured.problems);
+    assert_eq!(scene.capture().problems.len(), 2, "for as long as it lasts");
+}
+
+#[test]
+fn what_was_damaged_is_looked_at_again_though_it_did_not_change() {
+    let mut scene = Scene::new();
+    let file = shard(RANGES[0], "medic");
+    let good = fs::read(scene.path(&file)).unwrap();
+    fs::write(scene.path(&file), vec![0; 9000]).unwrap();
+    assert_eq!(scene.capture_next().problems.len(), 1);
+    fs::write(scene.path(&file), good).unwrap();
+    pretend_unchanged(&mut scene, &file);
+    assert_eq!(scene.capture().problems, [""; 0], "the disk may have read it badly");
+}
+
+#[test]
+fn a_file_keeps_needing_what_reads_its_older_checksums() {
+    let mut scene = Scene::new();
+    let file = shard(RANGES[0], "medic");
+    let write = |scene: &Scene, checksum: Checksum| {
+        let format = Format { checksum, compression: Compression::None };
+        let mut writer = CouchWriter::create(Vec::new(), format, "0123", super::scene::NODE).unwrap();
+        writer.put("a", &json!({})).unwrap();
+        writer.commit().unwrap();
+        // In place, so that it is the same file.
+        fs::write(scene.path(&file), writer.into_inner()).unwrap();
+    };
+    let needed = |scene: &mut Scene| needed_version(&scene.capture_next().facts).0.to_string();
+    write(&scene, Checksum::Xxh3);
+    assert_eq!(needed(&mut scene), "3.4");
+    write(&scene, Checksum::Md5);
+    assert_eq!(needed(&mut scene), "3.4", "an older CouchDB wrote on");
+    assert_eq!(needed(&mut scene), "3.4");
+    let compacted = scene.folder.path().join("compacted");
+    fs::copy(scene.path(&file), &compacted).unwrap();
+    fs::rename(&compacted, scene.path(&file)).unwrap();
+    assert_eq!(needed(&mut scene), "3.0");
 }
 
 /// The first file that a real CouchDB wrote whose path ends so.

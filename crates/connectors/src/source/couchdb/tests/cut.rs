@@ -12,6 +12,8 @@ use super::scene::{Hook, RANGES, Scene, shard};
 use crate::source::Place;
 use crate::source::couchdb::capture;
 use crate::source::couchdb::data_folder::{DataFolder, Found, Part};
+use crate::source::couchdb::opener::{How, Opened, Opener};
+use crate::source::couchdb::previous::Before;
 
 #[test]
 fn a_file_is_cut_behind_its_last_commit_and_what_is_being_written_left_behind() {
@@ -21,6 +23,8 @@ fn a_file_is_cut_behind_its_last_commit_and_what_is_being_written_left_behind() 
     writer.put("one", &json!({"n": 1})).unwrap();
     let end = writer.commit().unwrap().end;
     writer.put("two", &json!({"n": 2, "text": "x".repeat(9000)})).unwrap();
+    scene.writer(&shard(RANGES[1], "orders")).commit().unwrap();
+    scene.write_maps(&["medic", "medic-sentinel", "orders"]);
     let captured = scene.capture();
     let file = captured.get(&path);
     assert!(file.bytes == fs::read(&path).unwrap()[..end as usize] && fs::metadata(&path).unwrap().len() > end);
@@ -158,6 +162,35 @@ fn a_file_whose_name_a_compaction_is_about_to_give_to_another_is_waited_for() {
     let captured = scene.capture();
     assert!(captured.get(&compacted).bytes == fs::read(&compacted).unwrap());
     assert_eq!(captured.problems, [""; 0], "nothing is missing");
+    let key = shard(RANGES[0], "medic") + ".compact";
+    assert_eq!(captured.facts["files"][&key]["update_seq"], 1);
+    assert_eq!(captured.facts["databases"]["medic"]["shards"], 2);
+    // As that it is checked, too.
+    let restored = tempfile::tempdir().unwrap();
+    captured.restore(restored.path());
+    let found = crate::source::examine("couchdb", restored.path(), &captured.facts, &Cancel::new()).unwrap();
+    assert_eq!(found, captured.facts);
+    fs::write(&compacted, [0; 9000]).unwrap();
+    assert_eq!(scene.capture().problems.len(), 1);
+}
+
+#[test]
+fn a_view_whose_name_a_compaction_is_about_to_give_to_another_is_waited_for() {
+    let scene = Scene::new();
+    let key = ".shards/00000000-7fffffff/medic.1700000000_design/mrview/0123456789abcdef0123456789abcdef.view";
+    let (path, compacted) = (scene.path(key), scene.path(key).with_extension("compact.view"));
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    fs::write(&compacted, "").unwrap();
+    let clock = Hook::new(|| {
+        let _ = fs::rename(&compacted, &path);
+    });
+    let options = scene.options();
+    let captured = scene.setup.capture_with(&clock, |cx| {
+        let mut opener = Opener::new(cx, Before::new(None, ""), 100, false);
+        assert!(matches!(opener.open(&path, key, How::WhileHandlesLast)?, Opened::File(_)));
+        Ok(Box::new(capture::open(&options, cx, 100)?))
+    });
+    assert!(captured.is_ok());
 }
 
 #[test]

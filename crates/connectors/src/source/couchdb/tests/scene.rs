@@ -124,12 +124,16 @@ impl Scene {
 }
 
 pub fn writer(path: &Path) -> Writer {
-    fs::create_dir_all(path.parent().unwrap()).unwrap();
-    let format = Format { checksum: Checksum::Md5, compression: Compression::Snappy };
     // Each is a file of its own, also where the name stays.
     static FILES: AtomicUsize = AtomicUsize::new(0);
-    let uuid = format!("{:032x}", FILES.fetch_add(1, Ordering::Relaxed));
-    CouchWriter::create(File::create(path).unwrap(), format, &uuid, NODE).unwrap()
+    writer_of(path, &format!("{:032x}", FILES.fetch_add(1, Ordering::Relaxed)))
+}
+
+/// Starts a file with the mark that makes it one of its kind, which a compaction keeps.
+pub fn writer_of(path: &Path, uuid: &str) -> Writer {
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    let format = Format { checksum: Checksum::Md5, compression: Compression::Snappy };
+    CouchWriter::create(File::create(path).unwrap(), format, uuid, NODE).unwrap()
 }
 
 pub fn shard(range: &str, database: &str) -> String {

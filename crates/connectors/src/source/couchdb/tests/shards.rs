@@ -59,11 +59,47 @@ fn a_database_that_is_deleted_meanwhile_is_no_problem() {
     let scene = Scene::new();
     fs::remove_file(scene.path(&shard(RANGES[0], "medic"))).unwrap();
     let options = scene.options();
-    let clock = Hook::new(|| scene.write_maps(&["medic-sentinel"]));
+    let clock = Hook::new(|| {
+        scene.write_maps(&["medic-sentinel"]);
+        let _ = fs::remove_file(scene.path(&shard(RANGES[1], "medic")));
+    });
     let captured = scene.setup.capture_with(&clock, |cx| Ok(Box::new(capture::open(&options, cx, 100)?))).unwrap();
     assert_eq!(captured.problems, [""; 0]);
     assert_eq!(captured.facts["databases"].as_object().unwrap().keys().collect::<Vec<_>>(), ["medic-sentinel"]);
     assert!(captured.facts["files"].get(shard(RANGES[1], "medic")).is_some(), "what is there is captured all the same");
+}
+
+#[test]
+fn a_link_in_the_place_of_a_shard_is_no_shard() {
+    let scene = Scene::new();
+    let path = scene.path(&shard(RANGES[1], "medic"));
+    let other = scene.folder.path().join("other-disk.couch");
+    fs::rename(&path, &other).unwrap();
+    std::os::unix::fs::symlink(&other, &path).unwrap();
+    let captured = scene.capture();
+    assert_eq!(captured.problems.len(), 2, "{:?}", captured.problems);
+    assert!(captured.problems.iter().any(|problem| problem.contains("it is no file, but a link")));
+    assert!(captured.problems.iter().any(|problem| problem.contains("80000000-ffffffff of medic")));
+}
+
+#[test]
+fn a_shard_that_vanishes_before_its_turn_lacks_unless_its_database_is_deleted() {
+    for is_deleted in [false, true] {
+        let scene = Scene::new();
+        let options = scene.options();
+        let path = scene.path(&shard(RANGES[1], "medic"));
+        let captured = scene.setup.capture_with(&scene.setup.clock, |cx| {
+            let view = capture::open(&options, cx, 0)?;
+            fs::remove_file(&path).unwrap();
+            if is_deleted {
+                scene.write_maps(&["medic-sentinel"]);
+            }
+            Ok(Box::new(view))
+        });
+        let problems = captured.unwrap().problems;
+        assert_eq!(problems.len(), usize::from(!is_deleted), "{problems:?}");
+        assert!(is_deleted || problems[0].contains("it vanished while it was being captured"), "{problems:?}");
+    }
 }
 
 /// Two nodes, each with a range of `medic`; the other node's files are elsewhere.
@@ -106,5 +142,7 @@ fn another_source_of_the_stack_may_have_the_other_node() {
     .unwrap();
     maps.commit().unwrap();
     scene.setup.claimed = [scene.data(), other.data()].into();
-    assert_eq!(scene.capture().problems, [""; 0]);
+    let captured = scene.capture();
+    assert_eq!(captured.problems, [""; 0]);
+    assert!(captured.notes.iter().any(|note| note.contains("opened one after the other")), "{:?}", captured.notes);
 }

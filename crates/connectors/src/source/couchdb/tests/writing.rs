@@ -21,7 +21,7 @@ use repository::{
 };
 use serde_json::json;
 
-use super::scene::{NODE, RANGES, SUFFIX, Scene, Writer, map, shard, writer};
+use super::scene::{NODE, RANGES, SUFFIX, Scene, Writer, map, shard, writer, writer_of};
 use crate::source::examine;
 
 /// Documents of each shard file that are committed, for databases that nobody is about to delete.
@@ -149,7 +149,8 @@ impl<'a> CouchDb<'a> {
             return;
         }
         let path = |end: &str| self.data.join(format!("{file}{end}"));
-        let mut compacted = writer(&path(".compact.data"));
+        let uuid = Database::open(fs::read(path("")).unwrap()).unwrap().header().uuid.clone().unwrap();
+        let mut compacted = writer_of(&path(".compact.data"), &uuid);
         let documents = self.shards[file].1;
         for number in 0..documents {
             put(&mut compacted, number);
