@@ -268,7 +268,7 @@ fn what_means_nothing_for_an_archive_is_refused() {
     std::fs::create_dir_all(site.path("full/files")).unwrap();
     std::fs::write(site.path("full/files/mine"), "").unwrap();
     let to_full = ["restore", &archive, "--to", "full", "--dry-run"];
-    site.lifeboat(to_full).exits(1).says(["not empty"]);
+    site.lifeboat(to_full).exits(1).says(["is there already"]);
     // A broken configuration is named, not passed over for a missing key.
     std::fs::write(site.config(), "version: 7\n").unwrap();
     site.lifeboat(["restore", &archive, "--to", "out"]).exits(2).says(["version"]);

@@ -42,7 +42,7 @@ pub fn run(run: Run, name: &str, arguments: &arguments::Restore) -> Result<Outco
         let folder = target.join(&name.source);
         if std::fs::symlink_metadata(&folder).is_ok() {
             let what = format!("{} is there already", folder.display());
-            return Err(Fault::new(FaultKind::Usage, what).with_hint("name another folder with --to, or remove it"));
+            return Err(Fault::new(FaultKind::Failed, what).with_hint("name another folder with --to, or remove it"));
         }
     }
     if arguments.dry_run {
