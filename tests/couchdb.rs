@@ -157,7 +157,7 @@ fn damage_makes_a_backup_partial_and_a_missing_config_is_named() {
     let folder = tempfile::tempdir().unwrap();
     for (name, more) in [("whole", &[][..]), ("database", &["--database", "medic"][..])] {
         let target = folder.path().join(name).into_os_string().into_string().unwrap();
-        let arguments = [&["restore", "latest:records", "--target", target.as_str()][..], more].concat();
+        let arguments = [&["restore", "latest:records", "--to", target.as_str()][..], more].concat();
         let ran = site.lifeboat(arguments).exits(3);
         assert!(ran.to_string().contains("database medic, shard 00000000-15555554"), "{ran}");
         assert!(!ran.to_string().contains("every document and attachment was read back"), "{ran}");

@@ -106,6 +106,7 @@ impl Chosen<'_> {
         app.run.progress.finish();
         let mut restored = result.map_err(|error| incomplete(error, target))?;
         let wrong = self.couchdb.finish(app, target)?;
+        wrong.iter().for_each(|what| app.output().text(format!("problem: {what}")));
         restored.problems.extend(wrong.into_iter().map(|what| Problem::new(target, what)));
         let took = app.run.clock.now().duration_since(started).as_secs_f64();
         let partial = !restored.problems.is_empty();
