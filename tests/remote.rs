@@ -411,10 +411,10 @@ fn wrong_credentials_are_named_and_no_secret_is_shown() {
     write_secret(&remote.site.path("s3-secret"), secret);
     let ran = remote.lifeboat(["backup"]).exits(3).says(["copy s3 FAILED", "denies access"]);
     let shown = remote.lifeboat(["config", "show"]).ok();
+    // Two letters, which the name of a temporary folder may hold as well.
+    let is_key_id = |word: &str| word == remote.s3.access_key;
     for text in [ran.text(), ran.errors(), shown.text()] {
-        assert!(
-            !text.contains(secret) && !text.contains(remote.s3.access_key) && !text.contains(AzureServer::KEY),
-            "{text}"
-        );
+        assert!(!text.contains(secret) && !text.contains(AzureServer::KEY), "{text}");
+        assert!(!text.split(|letter: char| !letter.is_alphanumeric()).any(is_key_id), "{text}");
     }
 }
