@@ -180,7 +180,7 @@ fn member(header: &Header, mut records: BTreeMap<String, Vec<u8>>) -> io::Result
     let is_link = header.entry_type() == EntryType::Link;
     let number = |number: u64| u32::try_from(number).map_err(|_| invalid("an owner's number".to_owned()));
     let mut node = Node::new(path.file_name().unwrap_or_default().as_bytes(), kind);
-    node.mode = go::mode_from_posix(posix_type(kind) | (header.mode()? & 0o7777));
+    node.mode = go::mode_from_posix(repository::fs::type_bits(kind) | (header.mode()? & 0o7777));
     (node.uid, node.gid) = (number(header.uid()?)?, number(header.gid()?)?);
     node.user = String::from_utf8_lossy(&user).into_owned();
     node.group = String::from_utf8_lossy(&group).into_owned();
@@ -214,18 +214,6 @@ fn path(bytes: &[u8]) -> io::Result<PathBuf> {
         return Err(invalid(format!("the path {}", go::quote(bytes))));
     }
     Ok(path.components().collect())
-}
-
-fn posix_type(kind: NodeKind) -> u32 {
-    let file_type = match kind {
-        NodeKind::Dir => rustix::fs::FileType::Directory,
-        NodeKind::Symlink => rustix::fs::FileType::Symlink,
-        NodeKind::BlockDevice => rustix::fs::FileType::BlockDevice,
-        NodeKind::CharDevice => rustix::fs::FileType::CharacterDevice,
-        NodeKind::Fifo => rustix::fs::FileType::Fifo,
-        NodeKind::File | NodeKind::Socket | NodeKind::Unknown => rustix::fs::FileType::RegularFile,
-    };
-    file_type.as_raw_mode()
 }
 
 fn invalid(what: String) -> io::Error {
@@ -269,7 +257,7 @@ mod tests {
         (name, kind, numbers, prop::collection::btree_map("[a-z]{1,3}", xattr, 0..3), "[a-zäö]{0,40}").prop_map(
             |(name, kind, (uid, gid, permissions, seconds, nanoseconds), xattrs, user)| {
                 let mut node = Node::new(name, kind);
-                node.mode = go::mode_from_posix(posix_type(kind) | permissions);
+                node.mode = go::mode_from_posix(repository::fs::type_bits(kind) | permissions);
                 (node.uid, node.gid, node.user) = (uid, gid, user);
                 node.mtime = Time { seconds, nanoseconds };
                 let by_name: BTreeMap<String, Xattr> =

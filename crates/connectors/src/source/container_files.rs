@@ -329,17 +329,9 @@ fn kind_of(kind: EntryType) -> Option<NodeKind> {
 /// The metadata of a member.
 fn node<R: Read>(host: &Path, kind: NodeKind, entry: &mut tar::Entry<'_, R>) -> io::Result<Node> {
     let mut node = Node::new(name_of(host), kind);
-    let file_type = match kind {
-        NodeKind::Dir => rustix::fs::FileType::Directory,
-        NodeKind::Symlink => rustix::fs::FileType::Symlink,
-        NodeKind::BlockDevice => rustix::fs::FileType::BlockDevice,
-        NodeKind::CharDevice => rustix::fs::FileType::CharacterDevice,
-        NodeKind::Fifo => rustix::fs::FileType::Fifo,
-        NodeKind::File | NodeKind::Socket | NodeKind::Unknown => rustix::fs::FileType::RegularFile,
-    };
     let number = |number: u64| u32::try_from(number).map_err(|_| io::Error::other("it holds an owner that is none"));
     let header = entry.header();
-    node.mode = go::mode_from_posix(file_type.as_raw_mode() | (header.mode()? & 0o7777));
+    node.mode = go::mode_from_posix(repository::fs::type_bits(kind) | (header.mode()? & 0o7777));
     (node.uid, node.gid) = (number(header.uid()?)?, number(header.gid()?)?);
     node.mtime = Time { seconds: i64::try_from(header.mtime()?).unwrap_or(0), nanoseconds: 0 };
     node.ctime = node.mtime;

@@ -2,14 +2,15 @@
 
 use std::path::{Path, PathBuf};
 
+use jiff::Timestamp;
 use operations::in_place::{self, InPlaceError, Job};
 use operations::manifest::{Manifest, SourceRecord};
 use operations::snapshots::Place;
 use operations::{Fault, FaultKind, restore};
 use repository::format::snapshot::Snapshot;
-use repository::restore::Options;
+use repository::restore::{Options, Restored};
 use repository::{Clock as _, Event, Events as _, Id, Index, Problem, Repository, SourceError};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::restore_containers::{self, Users};
 use super::restore_couchdb::CouchDbRestore;
@@ -93,7 +94,6 @@ impl Chosen<'_> {
             app.output().text(format!("would restore {what} to {}", target.display()));
             return Ok(Outcome::Ok);
         }
-        let left_out = self.left_out();
         let started = app.run.clock.now();
         let options = Options { keep_damaged: self.arguments.keep_damaged, ..Options::for_this_process() };
         let (tree, cx) = (&self.snapshot.tree, app.cx());
@@ -104,25 +104,42 @@ impl Chosen<'_> {
             None => restore::to_new_place(&cx, self.repository, self.index, tree, &self.place.path, target, options),
         };
         app.run.progress.finish();
-        let mut restored = result.map_err(|error| incomplete(error, target))?;
+        let restored = result.map_err(|error| incomplete(error, target))?;
+        self.conclude(target, copy, started, restored, None)
+    }
+
+    /// Reads back what a CouchDB would be started on, and reports a restore to a new place. `next` is what to do then.
+    pub(super) fn conclude(
+        &self,
+        target: &Path,
+        copy: &str,
+        started: Timestamp,
+        mut restored: Restored,
+        next: Option<Value>,
+    ) -> Result<Outcome, Fault> {
+        let (app, left_out) = (self.app, self.left_out());
         let wrong = self.couchdb.finish(app, target)?;
         wrong.iter().for_each(|what| app.output().text(format!("problem: {what}")));
         restored.problems.extend(wrong.into_iter().map(|what| Problem::new(target, what)));
         let took = app.run.clock.now().duration_since(started).as_secs_f64();
         let partial = !restored.problems.is_empty();
-        app.output().summary(json!({
+        let mut summary = json!({
             "status": if partial || self.is_doubtful { "partial" } else { "ok" }, "snapshot_id": self.id, "copy": copy,
             "target": target.to_string_lossy(), "files": restored.files, "dirs": restored.dirs,
             "bytes": restored.bytes, "bytes_fetched": restored.bytes_fetched, "duration_s": took,
             "problems": restored.problems, "left_out_at_backup": left_out,
-        }));
+        });
+        if let Some(next) = next {
+            summary["next"] = next;
+        }
+        app.output().summary(summary);
         if left_out > 0 {
             let things = count(left_out as u64, "thing");
             app.output().text(format!(
                 "this snapshot is PARTIAL: {things} left out or doubtful when it was made (`lifeboat snapshots --problems`)"
             ));
         }
-        if !options.privileged {
+        if !Options::for_this_process().privileged {
             app.output().chat("not run as root: owners, devices and privileged attributes were left out");
         }
         let short = self.id.short();
@@ -132,6 +149,7 @@ impl Chosen<'_> {
                 .text(format!("restored snapshot {short} to {} PARTIALLY: {problems}, named above", target.display()));
             return Ok(Outcome::Partial);
         }
+        let what = format!("{}, {}", count(restored.files, "file"), bytes(restored.bytes));
         app.output().text(format!("restored {what} of snapshot {short} to {} in {}", target.display(), seconds(took)));
         Ok(Outcome::Ok)
     }

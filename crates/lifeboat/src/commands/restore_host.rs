@@ -10,14 +10,14 @@ use operations::in_place::host_paths;
 use operations::manifest::{Manifest, SourceRecord};
 use operations::shell::quote;
 use operations::{Fault, FaultKind, restore};
+use repository::Clock as _;
 use repository::format::go;
 use repository::restore::Options;
-use repository::{Clock as _, Problem};
 use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::restore::{Chosen, incomplete};
-use crate::output::{Outcome, bytes, count, seconds};
+use crate::output::{Outcome, bytes, count};
 
 /// The kind whose facts say how what it describes is started.
 const COMPOSE: &str = "compose";
@@ -55,39 +55,14 @@ impl Chosen<'_> {
         let options = Options { keep_damaged: self.arguments.keep_damaged, ..Options::for_this_process() };
         let result = parts.restore(&cx, self.repository, self.index, target, options);
         app.run.progress.finish();
-        let mut restored = result.map_err(|error| incomplete(error, target))?;
-        let wrong = self.couchdb.finish(app, target)?;
-        restored.problems.extend(wrong.into_iter().map(|what| Problem::new(target, what)));
-        let took = app.run.clock.now().duration_since(started).as_secs_f64();
-        let (partial, left_out) = (!restored.problems.is_empty(), self.left_out());
+        let restored = result.map_err(|error| incomplete(error, target))?;
         let target = std::path::absolute(target).unwrap_or_else(|_| target.to_owned());
         let next = Next { target: &target, manifest, only: only.as_deref() }.steps();
-        app.output().summary(json!({
-            "status": if partial || self.is_doubtful { "partial" } else { "ok" }, "snapshot_id": self.id, "copy": copy,
-            "target": target.to_string_lossy(), "files": restored.files, "dirs": restored.dirs,
-            "bytes": restored.bytes, "bytes_fetched": restored.bytes_fetched, "duration_s": took,
-            "problems": restored.problems, "left_out_at_backup": left_out, "next": next,
-        }));
-        if left_out > 0 {
-            let things = count(left_out as u64, "thing");
-            app.output().text(format!(
-                "this snapshot is PARTIAL: {things} left out or doubtful when it was made (`lifeboat snapshots --problems`)"
-            ));
+        let outcome = self.conclude(&target, copy, started, restored, Some(json!(next)))?;
+        if outcome != Outcome::Ok {
+            app.output().text("  mend that before you start anything on it");
+            return Ok(outcome);
         }
-        if !options.privileged {
-            app.output().chat("not run as root: owners, devices and privileged attributes were left out");
-        }
-        let what = format!("{}, {}", count(restored.files, "file"), bytes(restored.bytes));
-        let short = self.id.short();
-        if partial {
-            let problems = count(restored.problems.len() as u64, "problem");
-            app.output().text(format!(
-                "restored snapshot {short} to {} PARTIALLY: {problems}, named above; mend that before you start anything",
-                target.display()
-            ));
-            return Ok(Outcome::Partial);
-        }
-        app.output().text(format!("restored {what} of snapshot {short} to {} in {}", target.display(), seconds(took)));
         if !next.is_empty() {
             app.output().text("next, as root on the new host:");
         }

@@ -8,12 +8,27 @@ use std::io;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
-use rustix::fs::OFlags;
+use rustix::fs::{FileType, OFlags};
 
 pub(crate) use read_node::node_of_stat;
 pub use read_node::{NodeReader, ReadNode};
 pub(crate) use write_node::permissions_for;
 pub use write_node::{apply_metadata, create_special};
+
+use crate::NodeKind;
+
+/// The bits of a mode that say what a thing is, as POSIX has them. Of what no program makes, those of a file.
+pub fn type_bits(kind: NodeKind) -> u32 {
+    let file_type = match kind {
+        NodeKind::Dir => FileType::Directory,
+        NodeKind::Symlink => FileType::Symlink,
+        NodeKind::BlockDevice => FileType::BlockDevice,
+        NodeKind::CharDevice => FileType::CharacterDevice,
+        NodeKind::Fifo => FileType::Fifo,
+        NodeKind::File | NodeKind::Socket | NodeKind::Unknown => FileType::RegularFile,
+    };
+    file_type.as_raw_mode()
+}
 
 /// Free bytes for this user below `folder`, or below the nearest folder above it that exists.
 pub fn free_bytes(folder: &Path) -> io::Result<u64> {
