@@ -22,6 +22,7 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 COUCH_FIXTURES = HERE.parent / "crates/couchfile/tests/fixtures"
+TLS_FIXTURES = HERE.parent / "crates/connectors/src/source/tls/fixtures"
 FIXTURES = HERE.parent / "crates/repository/tests/formats/fixtures"
 PASSWORD = "correct horse battery staple"
 ID = "ab" * 32
@@ -223,6 +224,103 @@ def couch_files():
                 put(target, name.stem.removeprefix("_"), files.extractfile(path).read())
 
 
+def outside():
+    """What connectors read: certificates, tars of containers, answers of servers, compose files."""
+    for path in TLS_FIXTURES.iterdir():
+        put("tls_file", path.name, path.read_bytes())
+    chain = [TLS_FIXTURES / name for name in ["ec.crt", "ed25519.crt", "ec.key"]]
+    put("tls_file", "chain", b"".join(path.read_bytes() for path in chain))
+    put("tls_file", "der", base64.b64decode("".join((TLS_FIXTURES / "ec.crt").read_text().splitlines()[1:-1])))
+
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w", format=tarfile.PAX_FORMAT) as tar:
+        for name, kind, more in [
+            ("b", tarfile.DIRTYPE, ""), ("b/file", tarfile.REGTYPE, ""), ("b/again", tarfile.LNKTYPE, "b/file"),
+            ("b/link", tarfile.SYMTYPE, "/etc/passwd"), ("b/fifo", tarfile.FIFOTYPE, ""), ("b/tty", tarfile.CHRTYPE, ""),
+        ]:
+            member = tarfile.TarInfo(name)
+            member.type, member.linkname, member.mtime = kind, more, 1_700_000_000
+            member.pax_headers = {"SCHILY.xattr.user.text": "value"}
+            member.size = 5 if kind == tarfile.REGTYPE else 0
+            tar.addfile(member, io.BytesIO(b"bytes"))
+    put("container_tar", "kinds", buffer.getvalue())
+    put("container_tar", "torn", buffer.getvalue()[:2048])
+    header = tarfile.TarInfo("b")
+    header.size = (1 << 63) - 1
+    put("container_tar", "huge", header.tobuf(tarfile.GNU_FORMAT))
+    header.size, header.name = 0, "../b"
+    put("container_tar", "leads-out", header.tobuf(tarfile.GNU_FORMAT))
+
+    def text(value):
+        return struct.pack(">I", len(value)) + value
+    number = struct.pack(">I", 7)
+    put("sftp_answer", "version", b"\2\0\0\0\3" + text(b"fsync@openssh.com") + text(b"1"))
+    put("sftp_answer", "status", b"\x65" + number + struct.pack(">I", 2) + text(b"No such file") + text(b"en"))
+    put("sftp_answer", "handle", b"\x66" + number + text(b"\0\0\0\1"))
+    put("sftp_answer", "data", b"\x67" + number + text(b"bytes"))
+    attributes = struct.pack(">IQIIIIIII", 15 | 1 << 31, 256, 0, 0, 0o100644, 1, 2, 1, 1) + b"k" + text(b"v")
+    put("sftp_answer", "names", b"\x68" + number + struct.pack(">I", 1) + text(b"f") + text(b"-rw f") + attributes)
+    put("sftp_answer", "attributes", b"\x69" + number + attributes)
+    put("sftp_answer", "space", b"\xc9" + number + struct.pack(">11Q", *range(4096, 4107)))
+
+    put("compose_file", "cht", """name: ${COMPOSE_PROJECT_NAME:-cht}
+include: [other.yml]
+x-common: &common { restart: always, env_file: [{ path: .env, required: false }] }
+services:
+  couchdb:
+    <<: *common
+    image: registry/cht-couchdb:${TAG?needs a tag}
+    volumes: ["${DATA:-./data}:/opt/couchdb/data:z", { type: volume, source: credentials, target: /opt/couchdb/etc }]
+    configs: [one]
+  api: { extends: { service: couchdb }, volumes: [data:/data] }
+configs: { one: { file: ./one } }
+volumes: { credentials: { name: "cht_${X-y}" }, data: {}, ext: { external: true } }
+""")
+    put("compose_file", "loop", "services: { a: { extends: b }, b: { extends: a } }\ninclude: compose.yaml\n")
+    put("compose_file", "merged", "services:\n  a: !reset null\n  b: !override { image: x$$y }\n")
+
+
+def manifests():
+    shard, damaged = "shards/00000000-7fffffff/medic.1.couch", "shards/80000000-ffffffff/medic.1.couch"
+    file = {"header": 4096, "bytes": 4200, "checksum": "xxh3", "disk_version": 8, "update_seq": 3, "purge_seq": 0,
+            "documents": 2, "deleted": 1, "uuid": ID[:32], "epochs": [["couchdb@a", 0]]}
+    facts = {
+        "data": "/srv/couchdb", "paths": ["/srv/couchdb"], "nodes": ["couchdb@a"], "checksums": ["xxh3"],
+        "databases": {"medic": {"q": 2, "n": 1, "suffix": ".1", "shards": 1, "documents": 2,
+                                "ranges": ["00000000-7fffffff", "80000000-ffffffff"]}},
+        "files": {shard: file, "_dbs.couch": file},
+        "views": {f".shards/00000000-7fffffff/medic.1_design/mrview/{ID[:32]}.view": {"header": 4096, "update_seq": 3}},
+        "damaged": {damaged: {"what": "torn", "documents": ["a"], "good_in": ID, "lost": file}},
+        "seen": {shard: "1 2 3 4", damaged: "1 2 3 5"}, "older_xxh3": [], "couchdb_version": "3.4.2",
+    }
+    put("couch_facts", "two-shards", json.dumps(facts))
+    put("couch_facts", "leads-out", json.dumps({**facts, "data": "/srv/../..", "files": {"../../etc/passwd": file}}))
+    put("couch_facts", "wrong-kinds", json.dumps({name: [name, None, 1.5] for name in facts}))
+    tree = {"files": 3, "dirs": 1, "others": 0, "bytes": 12, "root": ID}
+    manifest = {"version": 1, "stack": "cht", "sources": {"records": {"kind": "couchdb", "status": "partial",
+                "tree": tree, "facts": facts, "problems": [{"path": "a", "what": "b"}], "problems_total": 1}}}
+    put("manifest", "couchdb", json.dumps(manifest))
+    put("configuration", "three-copies", """version: 1
+state_dir: /var/lib/lifeboat
+password_file: password
+copies:
+  disk: { url: /srv/backups, media: disk }
+  offsite: { url: "s3://bucket/a", endpoint: "https://s3.example.org", region: eu-1, access_key_id: a, secret_access_key: b }
+  bundle: { url: /mnt/usb, layout: archive, prefix: "${stack}/${iso_date()}", recipients: [age1x] }
+stacks:
+  cht:
+    schedule: "0 */4 * * *"
+    timezone: Africa/Nairobi
+    retention: { last: 3, daily: 7, within: 2d }
+    rpo: 6h
+    sources:
+      records: { couchdb: { data: /home/cht/couchdb, config: "volume:cht_credentials" } }
+      tls: { tls: { from: "service:/etc/nginx" } }
+      db: { command: { run: [pg_dump, a], name: a.sql } }
+""")
+    put("configuration", "variables", "{version: 1, copies: {a: {url: \"${HOME}/${WORD:-x}\"}}, stacks: {s: {sources: {f: {files: {paths: [a]}}}}}}")
+
+
 class Atom(str):
     """Where a string would be a binary."""
 
@@ -298,6 +396,8 @@ def couch_terms():
 if __name__ == "__main__":
     couch_files()
     couch_terms()
+    outside()
+    manifests()
     for fixture in ["restic-0.14-version-1", "restic-0.14-version-2", "restic-0.14-differing", "rustic-0.11-version-2"]:
         real_files(fixture)
     edge_cases()

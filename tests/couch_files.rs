@@ -332,6 +332,29 @@ fn one_database_in_place_replaces_its_files_and_what_was_made_of_them_alone() {
 }
 
 #[test]
+fn a_shard_that_the_snapshot_lacks_is_not_moved_away_unasked() {
+    let site = backed_up();
+    let file = shard(&site, "medic");
+    let elsewhere = site.path("elsewhere");
+    fs::rename(&file, &elsewhere).unwrap();
+    site.lifeboat(["backup"]).exits(3);
+    fs::rename(&elsewhere, &file).unwrap();
+    let before = files(&site.data().join(COUCHDB));
+    let restore = ["restore", "latest:records", "--in-place", "--yes"];
+    let lacking = format!("database medic, shard {RANGE}: the shard map names it, and the snapshot does not have it");
+    site.lifeboat(restore).exits(1).says([&*lacking, "what is there now would be moved away"]);
+    site.lifeboat(restore.iter().chain(&["--database", "medic-sentinel"])).ok();
+    assert!(
+        files(&site.data().join(COUCHDB)).keys().filter(|name| !name.contains(".lifeboat-undo-")).eq(before.keys())
+    );
+    let done = site.lifeboat(restore.iter().chain(&["--force", "--json"])).exits(0).summary();
+    assert!(!file.exists());
+    let warnings: Vec<_> = done["warnings"].as_array().unwrap().iter().map(|found| found["what"].to_string()).collect();
+    // Data and configuration lie in different folders, and are read back all the same.
+    assert!(!warnings.iter().any(|what| what.contains("could not be counted")), "{warnings:?}");
+}
+
+#[test]
 fn what_was_damaged_when_it_was_captured_is_not_put_in_place_unasked() {
     let site = backed_up();
     let file = shard(&site, "medic");

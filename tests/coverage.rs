@@ -53,6 +53,32 @@ fn what_compose_files_and_folders_show_is_listed_and_what_is_uncovered_is_exit_c
 }
 
 #[test]
+fn discover_lists_what_the_engine_knows_and_what_a_backup_of_the_folder_would_miss() {
+    let Some(server) = servers::docker() else { return };
+    let site = Site::new();
+    let (volume, container) = (server.name(), server.name());
+    fs::write(site.data().join("a"), "a").unwrap();
+    let bind = format!("{}:/bind:ro", site.data().display());
+    server.run(&container, &["-v", &format!("{volume}:/v"), "-v", &bind]);
+    let data = site.data().display().to_string();
+    let discover = |more: &[&str]| {
+        run(site.lifeboat_command(["discover", &data].iter().chain(more)).env("DOCKER_HOST", server.host())).ok()
+    };
+    assert!(discover(&["--json"]).summary()["docker"].is_null());
+    let ran = discover(&["--docker"]);
+    ran.says([&*format!("NOT covered by a backup of this folder: volume {volume} (used by {container})"), &container]);
+    let found = discover(&["--docker", "--json"]).summary()["docker"].clone();
+    assert!(found["containers"].as_array().unwrap().iter().any(|one| one["name"] == *container));
+    let covered = |name: &str| {
+        found["things"].as_array().unwrap().iter().find(|one| one["name"] == *name).unwrap()["covered"].clone()
+    };
+    assert_eq!((covered(&volume), covered(&data)), (false.into(), true.into()));
+    let nowhere = format!("unix://{}", site.path("no.sock").display());
+    let ran = run(site.lifeboat_command(["discover", "--docker", &data]).env("DOCKER_HOST", nowhere));
+    ran.exits(1).says(["no container engine answers"]);
+}
+
+#[test]
 fn what_the_engine_knows_is_listed() {
     let Some(server) = servers::docker() else { return };
     let site = Site::initialised();

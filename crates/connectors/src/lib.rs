@@ -4,6 +4,9 @@
 
 pub mod containers;
 pub mod documents;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod process;
 pub mod source;
 pub mod storage;

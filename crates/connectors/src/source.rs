@@ -6,7 +6,7 @@
 mod cht;
 mod command;
 mod compose;
-mod container_files;
+pub(crate) mod container_files;
 pub mod couchdb;
 mod coverage;
 mod discover;
@@ -19,7 +19,7 @@ mod place;
 mod sqlite;
 #[cfg(test)]
 mod testing;
-mod tls;
+pub(crate) mod tls;
 mod volume;
 mod walk;
 

@@ -124,6 +124,9 @@ pub struct Discover {
     /// The folder to look into
     #[arg(default_value = ".")]
     pub dir: PathBuf,
+    /// Look at all containers and volumes of this machine, too
+    #[arg(long)]
+    pub docker: bool,
 }
 
 #[derive(Debug, Args)]

@@ -36,9 +36,10 @@ pub use stage::{Session, stage, validate};
 pub use swap::swap;
 pub use undo::{Undo, UndoState, Undone, drop_undo, half_way, list_undo, undo, undo_targets};
 
-/// Counts a source's facts again in its staged folder, which is laid out as the source's folder in the snapshot, and
-/// gives every difference from the record.
-pub type Check<'a> = &'a dyn Fn(&SourceRecord, &Path) -> Result<Vec<String>, SourceError>;
+/// Counts a source's facts again in a staged folder, which is laid out as the source's folder in the snapshot, and gives
+/// every difference from the record. The flag says whether all of the source is in that folder; where it is not, facts of
+/// the whole cannot be counted, which is [`SourceError::Unavailable`].
+pub type Check<'a> = &'a dyn Fn(&SourceRecord, &Path, bool) -> Result<Vec<String>, SourceError>;
 
 /// What is restored.
 #[derive(Clone, Copy, Debug)]

@@ -209,7 +209,8 @@ impl Found<'_> {
             what: format!("{}: what the container engine gave is no whole tar: {error}", path.display()),
         };
         let above = path.parent().unwrap_or(path);
-        let whole = Section { end: tar.metadata().map_err(broken)?.len(), file: Arc::clone(&tar), at: 0 };
+        let bytes = tar.metadata().map_err(broken)?.len();
+        let whole = Section { end: bytes, file: Arc::clone(&tar), at: 0 };
         let mut archive = tar::Archive::new(io::BufReader::new(whole));
         for entry in archive.entries().map_err(broken)? {
             let mut entry = entry.map_err(broken)?;
@@ -237,10 +238,13 @@ impl Found<'_> {
             };
             let node = node(&host, kind, &mut entry).map_err(broken)?;
             let at = entry.raw_file_position();
-            let content = (kind == NodeKind::File).then(|| {
-                let end = at + node.size;
-                Section { file: Arc::clone(&tar), at, end }
-            });
+            let content = if node.kind == NodeKind::File {
+                let end = at.checked_add(node.size).filter(|end| *end <= bytes);
+                let end = end.ok_or_else(|| broken(io::Error::other("a file is longer than the tar")))?;
+                Some(Section { file: Arc::clone(&tar), at, end })
+            } else {
+                None
+            };
             self.put(host, Leaf { node, content });
         }
         Ok(())
@@ -387,9 +391,63 @@ impl Capture for ContainerCapture<'_> {
     }
 }
 
+/// The files of a tar of what lay at `path`, each with its bytes.
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) fn read_tar(path: &Path, bytes: &[u8]) -> Result<BTreeMap<PathBuf, Vec<u8>>, SourceError> {
+    let mut file = tempfile::tempfile().map_err(SourceError::io(path))?;
+    io::Write::write_all(&mut file, bytes).map_err(SourceError::io(path))?;
+    let exclude = compile_patterns("exclude", &[])?;
+    let mut found = Found { exclude: &exclude, leaves: BTreeMap::new(), problems: VecDeque::new() };
+    found.take(path, Arc::new(file))?;
+    let mut files = BTreeMap::new();
+    for (path, leaf) in found.leaves {
+        let Some(mut content) = leaf.content else { continue };
+        let mut bytes = Vec::new();
+        content.read_to_end(&mut bytes).map_err(SourceError::io(&path))?;
+        assert_eq!(bytes.len() as u64, leaf.node.size, "{}", path.display());
+        files.insert(path, bytes);
+    }
+    Ok(files)
+}
+
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    /// A tar of one small file.
+    fn of_a_file() -> Vec<u8> {
+        let mut builder = tar::Builder::new(Vec::new());
+        let mut header = tar::Header::new_gnu();
+        header.set_size(3);
+        header.set_mode(0o644);
+        header.set_uid(0);
+        header.set_gid(0);
+        header.set_mtime(0);
+        builder.append_data(&mut header, "a", &b"abc"[..]).unwrap();
+        builder.into_inner().unwrap()
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_an_engine_gives_is_read_or_refused(at in 0..600_usize, byte: u8, more in 0..600_usize, other: u8) {
+            let mut tar = of_a_file();
+            (tar[at], tar[more]) = (byte, other);
+            let _ = read_tar(Path::new("/b/a"), &tar);
+        }
+
+        #[test]
+        fn a_size_beyond_the_tar_is_refused(size in 3 * 512_u64..) {
+            let mut tar = of_a_file();
+            let mut header = tar::Header::from_byte_slice(&tar[..512]).clone();
+            // Too large for octal digits is written in base 256.
+            header.set_size(size);
+            header.set_cksum();
+            tar[..512].copy_from_slice(header.as_bytes());
+            prop_assert!(read_tar(Path::new("/b/a"), &tar).is_err());
+        }
+    }
 
     #[test]
     fn a_member_that_leads_out_is_refused() {
@@ -403,15 +461,7 @@ mod tests {
     #[test]
     fn a_tar_that_breaks_off_is_refused() {
         let setup = crate::source::testing::Setup::default();
-        let mut builder = tar::Builder::new(Vec::new());
-        let mut header = tar::Header::new_gnu();
-        header.set_size(3);
-        header.set_mode(0o644);
-        header.set_uid(0);
-        header.set_gid(0);
-        header.set_mtime(0);
-        builder.append_data(&mut header, "a", &b"abc"[..]).unwrap();
-        let whole = builder.into_inner().unwrap();
+        let whole = of_a_file();
         let events = repository::events::Recorded::default();
         let cx = CaptureCx {
             events: &events,

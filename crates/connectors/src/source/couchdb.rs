@@ -30,9 +30,9 @@ use std::time::Duration;
 use repository::{Cancel, Capture, CaptureCx, Facts, Source, SourceError};
 
 pub(super) use self::complete::SHARD_MAP;
-pub use self::examine::{check_files, examine};
+pub use self::examine::{check_files, check_part, examine};
 pub use self::rename::{RenamedNodes, rename_nodes};
-pub use self::select::{Selected, files_of, known_damage};
+pub use self::select::{Selected, files_of, known_damage, missing_shards};
 pub use self::server::{Password, ServerOptions};
 pub use self::stored_check::{StoredCheck, StoredFinding, StoredReport, StoredSource};
 pub use self::version::{Version, needed_version};

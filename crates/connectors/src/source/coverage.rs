@@ -56,6 +56,15 @@ pub struct Thing {
     pub used_by: BTreeSet<String>,
 }
 
+/// Kind, name, and who uses it.
+impl std::fmt::Display for Thing {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} {}", self.kind.name(), self.name)?;
+        let users: Vec<&str> = self.used_by.iter().map(String::as_str).collect();
+        if users.is_empty() { Ok(()) } else { write!(f, " (used by {})", users.join(", ")) }
+    }
+}
+
 /// What can be seen.
 #[derive(Debug, Default)]
 pub struct Sight {

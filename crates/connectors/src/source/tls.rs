@@ -4,7 +4,7 @@
 //! run out, is known before it is needed. What is stored is what was read. Nothing of a private key but its public half is
 //! kept, and nothing of it is shown.
 
-mod pem;
+pub(crate) mod pem;
 #[cfg(test)]
 mod tests;
 

@@ -10,7 +10,7 @@
 //! When the connection breaks, what was under way fails, and the next call makes a new one.
 
 mod archives;
-mod packet;
+pub(crate) mod packet;
 mod request;
 mod session;
 mod ssh;

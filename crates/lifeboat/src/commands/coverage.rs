@@ -3,19 +3,18 @@
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
-use connectors::containers::{ContainerName, Containers, EngineAddress, Mount};
-use connectors::source::{ComposeOptions, ComposeProject, Reach, Sight, Thing, ThingKind, read_compose_project};
+use connectors::containers::{Containers, EngineAddress};
+use connectors::source::{ComposeProject, Reach, Sight, Thing};
 use operations::Fault;
-use operations::config::{
-    ComposeSettings, ContainerFilesSettings, PlaceSettings, SourceKind, SourceSettings, StackSettings, TlsSettings,
-};
+use operations::config::{PlaceSettings, SourceKind, SourceSettings, StackSettings, TlsSettings};
 use operations::drill;
 use repository::SourceError;
 use serde_json::json;
 
+use super::reach;
 use crate::app::App;
+use crate::arguments;
 use crate::output::{Outcome, count};
-use crate::{arguments, wiring};
 
 /// A source, by the names of its stack and itself.
 type SourceName = (String, String);
@@ -68,9 +67,7 @@ pub fn run(app: &App, arguments: &arguments::Coverage) -> Result<Outcome, Fault>
 fn show(app: &App, thing: &Thing, by: &[&SourceName], is_drilled: bool) {
     let (kind, name) = (thing.kind.name(), &thing.name);
     if by.is_empty() {
-        let users: Vec<&str> = thing.used_by.iter().map(String::as_str).collect();
-        let users = if users.is_empty() { String::new() } else { format!(" (used by {})", users.join(", ")) };
-        return app.output().text(format!("NOT covered: {kind} {name}{users}"));
+        return app.output().text(format!("NOT covered: {thing}"));
     }
     let sources: Vec<String> = by.iter().map(|(stack, source)| format!("{stack}/{source}")).collect();
     let proof = if is_drilled { "drilled" } else { "never drilled" };
@@ -82,30 +79,15 @@ fn sources(app: &App) -> impl Iterator<Item = (&StackSettings, &SourceSettings)>
     app.settings.stacks.iter().flat_map(|stack| stack.sources.iter().map(move |source| (stack, source)))
 }
 
-/// The compose projects that sources name. One whose files are gone is told of by the backup.
+/// The compose projects that sources name.
 fn projects(app: &App) -> Result<Vec<ComposeProject>, Fault> {
     let mut projects = Vec::new();
     for (_, source) in sources(app) {
         if let SourceKind::Compose(compose) = &source.kind {
-            projects.extend(project(app, compose)?);
+            projects.extend(reach::project(&app.run, compose)?);
         }
     }
     Ok(projects)
-}
-
-fn project(app: &App, compose: &ComposeSettings) -> Result<Option<ComposeProject>, Fault> {
-    let options = ComposeOptions {
-        files: compose.files.clone(),
-        env: compose.env.clone(),
-        project: compose.project.clone(),
-        variables: app.run.environment.variables().clone(),
-        engine: None,
-    };
-    match read_compose_project(&options, &app.run.cancel) {
-        Ok(project) => Ok(Some(project)),
-        Err(SourceError::Cancelled) => Err(SourceError::Cancelled.into()),
-        Err(_) => Ok(None),
-    }
 }
 
 /// Folders that sources capture, so that what is in them is seen and shown to be covered.
@@ -122,78 +104,9 @@ fn reaches(app: &App, engine: Option<&Containers>) -> Result<Vec<(SourceName, Re
     let mut reaches = Vec::new();
     for (stack, source) in sources(app) {
         let name = (stack.name.clone(), source.name.clone());
-        reaches.extend(reach(app, &source.kind, engine)?.map(|reach| (name, reach)));
+        reaches.extend(reach::reach(&app.run, &source.kind, engine)?.map(|reach| (name, reach)));
     }
     Ok(reaches)
-}
-
-/// `None` for a source that reaches nothing that can be seen here.
-fn reach(app: &App, kind: &SourceKind, engine: Option<&Containers>) -> Result<Option<Reach>, Fault> {
-    let place_of =
-        |volume: &str| engine.and_then(|engine| engine.volume(volume).ok()).map(|found| found.place().to_owned());
-    Ok(Some(match kind {
-        SourceKind::Files(files) => Reach::paths(&files.paths, &files.exclude)?,
-        SourceKind::Sqlite(sqlite) => {
-            Reach::paths(&wiring::databases(sqlite, &app.run.cancel)?, &[])?.only(ThingKind::Database)
-        }
-        SourceKind::Compose(compose) => {
-            let files = project(app, compose)?.map(|project| project.files).unwrap_or_default();
-            Reach::paths(&files.into_iter().collect::<Vec<_>>(), &[])?
-        }
-        SourceKind::Tls(TlsSettings::Pair { cert, key }) => Reach::paths(&[cert.clone(), key.clone()], &[])?,
-        SourceKind::Volume(volume) => {
-            let place: Vec<PathBuf> = place_of(&volume.name).into_iter().collect();
-            Reach::paths(&place, &volume.exclude)?.with_volumes([volume.name.clone()])
-        }
-        SourceKind::Tls(TlsSettings::From { from: PlaceSettings::Service { project, service, path } }) => {
-            let (project, service) = (project.clone(), service.clone());
-            return in_container(engine, &ContainerName::Service { project, service }, std::slice::from_ref(path), &[]);
-        }
-        SourceKind::Tls(TlsSettings::From { from }) => places(&[from], place_of)?,
-        SourceKind::ContainerFiles(ContainerFilesSettings { of, paths, exclude }) => {
-            return in_container(engine, &wiring::container_name(of.clone()), paths, exclude);
-        }
-        SourceKind::CouchDb(couchdb) => {
-            let of_couchdb: Vec<_> = std::iter::once(&couchdb.data).chain(&couchdb.config).collect();
-            places(&of_couchdb, place_of)?
-        }
-        SourceKind::Command(_) => return Ok(None),
-    }))
-}
-
-/// What lies on the host or in volumes.
-fn places(places: &[&PlaceSettings], place_of: impl Fn(&str) -> Option<PathBuf>) -> Result<Reach, Fault> {
-    let (mut paths, mut volumes) = (Vec::new(), Vec::new());
-    for place in places {
-        match place {
-            PlaceSettings::Host(path) => paths.push(path.clone()),
-            PlaceSettings::Volume { name, below } => {
-                paths.extend(place_of(name).map(|place| place.join(below)));
-                volumes.extend(below.as_os_str().is_empty().then(|| name.clone()));
-            }
-            PlaceSettings::Service { .. } => {}
-        }
-    }
-    Ok(Reach::paths(&paths, &[])?.with_volumes(volumes))
-}
-
-/// What is mounted into a container at or below one of `paths`.
-fn in_container(
-    engine: Option<&Containers>,
-    name: &ContainerName,
-    paths: &[PathBuf],
-    exclude: &[String],
-) -> Result<Option<Reach>, Fault> {
-    let Some(container) = engine.and_then(|engine| engine.find(name).ok()) else { return Ok(None) };
-    let is_captured = |inside: &PathBuf| paths.iter().any(|path| inside.starts_with(path));
-    let (mut volumes, mut hosts) = (Vec::new(), Vec::new());
-    for (_, mount) in container.mounts.iter().filter(|(inside, _)| is_captured(inside)) {
-        match mount {
-            Mount::Volume { name } => volumes.push(name.clone()),
-            Mount::Bind { host } => hosts.push(host.clone()),
-        }
-    }
-    Ok(Some(Reach::paths(&hosts, exclude)?.with_volumes(volumes)))
 }
 
 /// The sources that came back in a drill of a snapshot that is still there. A copy that cannot be opened proves nothing,

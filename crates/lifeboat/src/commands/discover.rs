@@ -11,7 +11,7 @@ use operations::config::{
 };
 use serde_json::json;
 
-use super::cht;
+use super::{cht, discover_docker};
 use crate::app::Run;
 use crate::arguments;
 use crate::output::{Outcome, Output, bytes, count};
@@ -22,6 +22,10 @@ const SHOWN: usize = 20;
 pub fn run(run: &Run, arguments: &arguments::Discover) -> Result<Outcome, Fault> {
     let found = look(run, &arguments.dir)?;
     found.show(run.output);
+    let docker = match arguments.docker {
+        true => Some(discover_docker::look(run, &found.discovery.projects, &found.sources())?),
+        false => None,
+    };
     let discovery = &found.discovery;
     run.output.summary(json!({
         "status": "ok", "dir": discovery.dir, "files": discovery.files, "bytes": discovery.bytes,
@@ -32,7 +36,7 @@ pub fn run(run: &Run, arguments: &arguments::Discover) -> Result<Outcome, Fault>
         "uncovered": found.uncovered().iter()
             .map(|gap| json!({ "name": gap.name, "why": gap.why, "server": gap.server.map(source::ServerKind::name) }))
             .collect::<Vec<_>>(),
-        "problems": discovery.problems, "cut_short": discovery.is_cut_short,
+        "problems": discovery.problems, "cut_short": discovery.is_cut_short, "docker": docker,
     }));
     run.output.chat("`lifeboat init` writes a configuration of this; `lifeboat protect` also backs up and drills");
     Ok(Outcome::Ok)

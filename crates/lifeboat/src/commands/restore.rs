@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use connectors::source::couchdb;
 use jiff::Timestamp;
 use operations::in_place::{self, InPlaceError, Job};
 use operations::manifest::{Manifest, SourceRecord};
@@ -233,7 +234,7 @@ impl Chosen<'_> {
     fn restore_below(&self, users: &Users, job: &Job<'_>) -> Result<in_place::Done, Fault> {
         let app = self.app;
         let stopped = users.stop(app)?;
-        let check = |record: &SourceRecord, folder: &Path| self.check(record, folder);
+        let check = |record: &SourceRecord, folder: &Path, is_whole: bool| self.check(record, folder, is_whole);
         let result = in_place::restore(&app.cx(), self.repository, self.index, job, &check);
         app.run.progress.finish();
         if let Err(error @ InPlaceError::HalfWay { undo, .. }) = &result {
@@ -313,8 +314,16 @@ impl Chosen<'_> {
     }
 
     /// What a source's own format says about the staged data, against the manifest.
-    fn check(&self, record: &SourceRecord, folder: &Path) -> Result<Vec<String>, SourceError> {
-        let found = connectors::source::examine(&record.kind, folder, &record.facts, &self.app.run.cancel)?;
+    fn check(&self, record: &SourceRecord, folder: &Path, is_whole: bool) -> Result<Vec<String>, SourceError> {
+        let cancel = &self.app.run.cancel;
+        if !is_whole {
+            // No CouchDB may be started on files that were not read back, be it a part of them.
+            if record.kind == couchdb::KIND {
+                return couchdb::check_part(folder, &record.facts, cancel);
+            }
+            return Err(SourceError::Unavailable { what: "not all of it is restored into one folder".to_owned() });
+        }
+        let found = connectors::source::examine(&record.kind, folder, &record.facts, cancel)?;
         Ok(operations::drill::differences(&record.facts, &found))
     }
 }

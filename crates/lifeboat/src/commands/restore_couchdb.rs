@@ -31,8 +31,8 @@ enum Wanted {
     Whole(PathBuf),
     /// Some databases or shards.
     Files(Selected),
-    /// A path of it, of which nothing is known.
-    Path,
+    /// What lies at this path of the host it came from.
+    Path(PathBuf),
 }
 
 impl<'a> CouchDbRestore<'a> {
@@ -54,7 +54,7 @@ impl<'a> CouchDbRestore<'a> {
                 continue;
             }
             let wanted = match (below.next(), asked.database.is_empty()) {
-                (Some(_), true) => Wanted::Path,
+                (Some(first), true) => Wanted::Path(Path::new("/").join(first).join(below)),
                 (Some(_), false) => {
                     return Err(usage("--database is of a whole source: name SNAPSHOT:SOURCE without a path"));
                 }
@@ -109,7 +109,8 @@ impl<'a> CouchDbRestore<'a> {
         })
     }
 
-    /// What bears on a restore in place: files that were damaged when they were captured, and indexes that would not fit.
+    /// What bears on a restore in place: files that were damaged when they were captured, shards that the snapshot does not
+    /// have, and indexes that would not fit.
     pub fn findings(&self) -> Vec<Finding> {
         let mut findings = Vec::new();
         for Part { name, record, wanted } in &self.parts {
@@ -117,7 +118,7 @@ impl<'a> CouchDbRestore<'a> {
             let damaged = couchdb::damaged(&record.facts).into_iter().filter(|(file, _)| match wanted {
                 Wanted::Whole(_) => true,
                 Wanted::Files(Selected { files, .. }) => files.contains(file),
-                Wanted::Path => false,
+                Wanted::Path(path) => data.join(file).starts_with(path),
             });
             findings.extend(damaged.map(|(file, what)| {
                 let what = format!(
@@ -126,6 +127,23 @@ impl<'a> CouchDbRestore<'a> {
                 );
                 Finding::new(Effect::BlocksUnlessForced, &data.join(file), what)
             }));
+            let missing = match wanted {
+                Wanted::Whole(_) => couchdb::missing_shards(&record.facts),
+                Wanted::Files(Selected { lacking, .. }) => lacking.clone(),
+                Wanted::Path(path) if data.starts_with(path) => couchdb::missing_shards(&record.facts),
+                Wanted::Path(_) => Vec::new(),
+            };
+            if let Some(first) = missing.first() {
+                let more = missing.len() - 1;
+                let more =
+                    if more > 0 { format!(" (and {})", count(more as u64, "more shard")) } else { String::new() };
+                let now = match wanted {
+                    Wanted::Files(_) => "what is there now would stay beside what is older",
+                    Wanted::Whole(_) | Wanted::Path(_) => "what is there now would be moved away",
+                };
+                let what = format!("{first}{more}; {now}: restore another snapshot, or use --force");
+                findings.push(Finding::new(Effect::BlocksUnlessForced, &data, what));
+            }
             let Wanted::Files(selected) = wanted else { continue };
             let left = selected.indexes_not_in_it().into_iter().map(|folder| data.join(folder));
             findings.extend(left.filter(|folder| folder.exists()).map(|folder| {
@@ -154,7 +172,7 @@ impl<'a> CouchDbRestore<'a> {
         for Part { name, record, wanted } in &self.parts {
             let cancel = &app.run.cancel;
             let (found, known) = match wanted {
-                Wanted::Path => continue,
+                Wanted::Path(_) => continue,
                 Wanted::Files(Selected { files, lacking, .. }) => {
                     (couchdb::check_files(target, files, &record.facts, cancel)?, lacking.clone())
                 }

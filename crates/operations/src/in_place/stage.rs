@@ -191,12 +191,7 @@ pub fn validate(
     let mut differences = Vec::new();
     for (staging, (_, source)) in session.stagings.iter().zip(&located.stagings) {
         let Some(record) = manifest.sources.get(source) else { continue };
-        if !located.whole.contains(source) {
-            let what = format!("the facts of {source} were not counted, as it is not restored whole into one folder");
-            validated.warnings.push(Finding::new(Effect::Warns, staging.parent().unwrap_or(staging), what));
-            continue;
-        }
-        match check(record, staging) {
+        match check(record, staging, located.whole.contains(source)) {
             Ok(found) => differences.extend(found.into_iter().map(|what| Problem {
                 source: source.clone(),
                 path: String::new(),

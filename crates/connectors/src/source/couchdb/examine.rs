@@ -1,7 +1,8 @@
 //! Counts the facts again in a restored folder, and reads every document and attachment of every file in it.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
+use std::sync::{Mutex, OnceLock};
 
 use couchfile::{Database, Level, ReadAt, View};
 use repository::{Cancel, Facts, SourceError};
@@ -46,18 +47,15 @@ pub fn check_files(
     recorded: &Facts,
     cancel: &Cancel,
 ) -> Result<Vec<String>, SourceError> {
-    let fact = |name: &str, key: &str| recorded.get(name).and_then(Value::as_object).and_then(|fact| fact.get(key));
-    let mut wrong = Vec::new();
-    for file in files {
-        cancel.check()?;
-        let (host, key) = (root.join(file), facts::key(Path::new(""), file));
-        let kind = Kind::of(file);
-        let expected = fact(if kind == Kind::View { VIEWS } else { FILES }, &key);
-        if let Some(record) = fact(DAMAGED, &key) {
-            wrong.push(damage::problem(&host, &file.to_string_lossy(), record).what);
-            continue;
-        }
-        let (header, damage) = read_host(&host, kind, true, cancel);
+    let fact = |name: &str, file: &Path| recorded.get(name)?.as_object()?.get(&facts::key(Path::new(""), file));
+    let (damaged, whole): (Vec<_>, Vec<_>) = files.iter().partition(|file| fact(DAMAGED, file).is_some());
+    let mut wrong: Vec<_> = damaged
+        .into_iter()
+        .filter_map(|file| Some(damage::problem(&root.join(file), &file.to_string_lossy(), fact(DAMAGED, file)?).what))
+        .collect();
+    let hosts: Vec<_> = whole.iter().map(|file| (root.join(file), Kind::of(file))).collect();
+    for (file, (header, damage)) in whole.into_iter().zip(read_all(&hosts, |_| true, cancel)?) {
+        let expected = fact(if Kind::of(file) == Kind::View { VIEWS } else { FILES }, file);
         match damage {
             Some(damage) => wrong.push(format!("{}: {}", file.display(), damage.what)),
             None if header.as_ref() != expected => wrong.push(format!("{}: {OTHER_COMMIT}", file.display())),
@@ -67,40 +65,63 @@ pub fn check_files(
     Ok(wrong)
 }
 
+/// Reads all files of the data folder that lie in `dir`, where only a part of the source was restored into it. What was
+/// damaged when it was captured is passed over.
+pub fn check_part(dir: &Path, recorded: &Facts, cancel: &Cancel) -> Result<Vec<String>, SourceError> {
+    let Some(root) = super::data_folder(recorded, dir) else { return Ok(Vec::new()) };
+    let damaged: BTreeSet<_> = super::damaged(recorded).into_iter().map(|(file, _)| file).collect();
+    let files =
+        files(&root, cancel)?.into_iter().filter_map(|(host, _)| host.strip_prefix(&root).ok().map(PathBuf::from));
+    let files: Vec<_> = files.filter(|file| !damaged.contains(file)).collect();
+    check_files(&root, &files, recorded, cancel)
+}
+
 fn recount(root: &Path, recorded: &Facts, cancel: &Cancel) -> Result<Facts, SourceError> {
     let none = Map::new();
     let damaged = recorded.get(DAMAGED).and_then(Value::as_object).unwrap_or(&none);
-    let waiting = Mutex::new(files(root, cancel)?.into_iter());
+    let files = files(root, cancel)?;
+    let is_whole = |host: &Path| !damaged.contains_key(&facts::key(root, host));
+    let (mut counted, mut all_damage) = (Counted::default(), damaged.clone());
+    for ((host, kind), (header, damage)) in files.iter().zip(read_all(&files, is_whole, cancel)?) {
+        let key = facts::key(root, host);
+        let noted = if *kind == Kind::View { &mut counted.views } else { &mut counted.files };
+        noted.extend(header.map(|header| (key.clone(), header)));
+        if let Some(damage) = damage.filter(|_| is_whole(host)) {
+            let record = damage.record(&Before::new(None, ""), *kind, &key);
+            all_damage.insert(key, record);
+        }
+    }
+    counted.add_maps(complete::open(&root.join(NODES)), complete::open_shard_map(root));
+    let mut found = counted.into_facts();
+    found.insert(DAMAGED.to_owned(), all_damage.into());
+    Ok(found)
+}
+
+/// Reads files, several at once, and gives what each says, in their order. Those that `is_checked` is false for are only
+/// opened.
+fn read_all(
+    files: &[(PathBuf, Kind)],
+    is_checked: impl Fn(&Path) -> bool + Sync,
+    cancel: &Cancel,
+) -> Result<Vec<FileRead>, SourceError> {
+    let waiting = Mutex::new(files.iter().enumerate());
     let next = || waiting.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).next();
-    let results = Mutex::new((Counted::default(), damaged.clone()));
+    let read: Vec<_> = files.iter().map(|_| OnceLock::new()).collect();
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     std::thread::scope(|scope| {
         for _ in 0..threads {
             scope.spawn(|| {
-                while let Some((host, kind)) = next() {
-                    if cancel.is_cancelled() {
-                        return;
-                    }
-                    let key = facts::key(root, &host);
-                    let (header, damage) = read_host(&host, kind, !damaged.contains_key(&key), cancel);
-                    let mut results = results.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-                    let (counted, all_damage) = &mut *results;
-                    let noted = if kind == Kind::View { &mut counted.views } else { &mut counted.files };
-                    noted.extend(header.map(|header| (key.clone(), header)));
-                    if let Some(damage) = damage.filter(|_| !damaged.contains_key(&key)) {
-                        let record = damage.record(&Before::new(None, ""), kind, &key);
-                        all_damage.insert(key, record);
-                    }
+                while !cancel.is_cancelled()
+                    && let Some((number, (host, kind))) = next()
+                {
+                    // Nobody else was given this number.
+                    let _ = read[number].set(read_host(host, *kind, is_checked(host), cancel));
                 }
             });
         }
     });
     cancel.check()?;
-    let (mut counted, damaged) = results.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner());
-    counted.add_maps(complete::open(&root.join(NODES)), complete::open_shard_map(root));
-    let mut found = counted.into_facts();
-    found.insert(DAMAGED.to_owned(), damaged.into());
-    Ok(found)
+    Ok(read.into_iter().filter_map(OnceLock::into_inner).collect())
 }
 
 /// Database and view files. What else there is says nothing of itself, and is compared byte by byte.

@@ -116,27 +116,33 @@ pub fn files_of(facts: &Facts, databases: &[String], ranges: &[String]) -> Resul
     Ok(Selected { data, files, lacking })
 }
 
-/// What is wrong with a whole snapshot, as it was told when it was made: damaged files and missing shards. Where there are
-/// several nodes, a shard may well lie on another.
+/// What is wrong with a whole snapshot, as it was told when it was made: damaged files and missing shards.
 pub fn known_damage(facts: &Facts) -> Vec<String> {
-    let object = |fact: &str| facts.get(fact).and_then(Value::as_object).into_iter().flatten();
-    let damaged = object(DAMAGED).map(|(name, record)| damage::problem(Path::new(""), name, record).what);
-    let mut known: Vec<String> = damaged.collect();
-    if super::nodes(facts).len() == 1 {
-        let files = names(facts, FILES, Kind::Database);
-        let there: BTreeSet<ShardName> = files.iter().filter_map(|name| ShardName::parse(name)).collect();
-        let shards = object(DATABASES).flat_map(|(database, _)| named(facts, database));
-        known.extend(shards.filter(|shard| !there.contains(shard)).map(|shard| not_there(&shard)));
+    let damaged = object(facts, DAMAGED).map(|(name, record)| damage::problem(Path::new(""), name, record).what);
+    damaged.chain(missing_shards(facts)).collect()
+}
+
+/// Shards that the shard map names and the snapshot does not have, in words. None where there are several nodes: a shard
+/// may well lie on another.
+pub fn missing_shards(facts: &Facts) -> Vec<String> {
+    if super::nodes(facts).len() != 1 {
+        return Vec::new();
     }
-    known
+    let files = names(facts, FILES, Kind::Database);
+    let there: BTreeSet<ShardName> = files.iter().filter_map(|name| ShardName::parse(name)).collect();
+    let shards = object(facts, DATABASES).flat_map(|(database, _)| named(facts, database));
+    shards.filter(|shard| !there.contains(shard)).map(|shard| not_there(&shard)).collect()
+}
+
+fn object<'a>(facts: &'a Facts, fact: &str) -> impl Iterator<Item = (&'a String, &'a Value)> {
+    facts.get(fact).and_then(Value::as_object).into_iter().flatten()
 }
 
 /// Files by what the facts say of them, those included in which no header was found.
 fn names(facts: &Facts, fact: &str, kind: Kind) -> BTreeSet<String> {
-    let object = |fact: &str| facts.get(fact).and_then(Value::as_object).into_iter().flatten();
     let is_there = |name: &str| facts.get(SEEN).is_some_and(|seen| seen.get(name).is_some());
-    let damaged = object(DAMAGED).filter(|(name, _)| Kind::of(Path::new(name)) == kind && is_there(name));
-    object(fact).chain(damaged).map(|(name, _)| name.clone()).collect()
+    let damaged = object(facts, DAMAGED).filter(|(name, _)| Kind::of(Path::new(name)) == kind && is_there(name));
+    object(facts, fact).chain(damaged).map(|(name, _)| name.clone()).collect()
 }
 
 /// The shards that the shard map named of a database.

@@ -28,7 +28,7 @@ pub(super) enum Kind {
 
 /// Why a server did not do what it was asked. Those above 8 are of later versions, which some servers use all the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Code {
+pub(crate) enum Code {
     Done,
     End,
     NoSuchFile,
@@ -59,7 +59,7 @@ impl Code {
 
 /// What a server answers.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Reply {
+pub(crate) enum Reply {
     /// The names of extensions.
     Version(Vec<String>),
     Status {
@@ -75,14 +75,14 @@ pub(super) enum Reply {
 
 /// A name in a folder.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Name {
+pub(crate) struct Name {
     pub(super) name: Vec<u8>,
     pub(super) attributes: Attributes,
 }
 
 /// What a server says of a file; each only if it wants to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Attributes {
+pub(crate) struct Attributes {
     pub(super) size: Option<u64>,
     mode: Option<u32>,
     /// When it was last written, in seconds since 1970, by the server's clock.
@@ -164,7 +164,7 @@ impl Request {
 
 /// Reads an answer, without its length in front. Gives the number of the request, too: for a version, its number.
 /// `None` where it is not one.
-pub(super) fn parse(packet: &[u8]) -> Option<(u32, Reply)> {
+pub(crate) fn parse(packet: &[u8]) -> Option<(u32, Reply)> {
     let mut fields = Fields(packet);
     let kind = fields.u8()?;
     let number = fields.u32()?;
@@ -204,7 +204,7 @@ pub(super) fn parse(packet: &[u8]) -> Option<(u32, Reply)> {
 }
 
 /// The numbers of an answer to `statvfs@openssh.com`: the bytes that a user may still write.
-pub(super) fn bytes_free(answer: &[u8]) -> Option<u64> {
+pub(crate) fn bytes_free(answer: &[u8]) -> Option<u64> {
     let mut fields = Fields(answer);
     let _block = fields.u64()?;
     let fragment = fields.u64()?;

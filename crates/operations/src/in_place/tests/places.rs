@@ -263,7 +263,7 @@ fn a_way_that_is_no_folder_blocks() {
 }
 
 #[test]
-fn facts_are_counted_in_a_folder_laid_out_as_the_source_where_it_is_restored_whole() {
+fn facts_are_counted_in_a_folder_laid_out_as_the_source_and_the_check_is_told_whether_all_of_it_is_there() {
     let world = World::new();
     for path in ["one/a.db", "one/b.db", "two/c.db"] {
         world.write(path, path);
@@ -275,15 +275,22 @@ fn facts_are_counted_in_a_folder_laid_out_as_the_source_where_it_is_restored_who
     for selected in ["near", "far"] {
         let paths = [PathBuf::from(selected)];
         let job = taken.job(&paths, &options);
-        let check = |record: &crate::manifest::SourceRecord, folder: &std::path::Path| {
-            let there = |path: &str| folder.join(world.path(path).strip_prefix("/").unwrap()).exists();
-            checked.borrow_mut().push((record.kind.clone(), there("one/a.db") && there("one/b.db")));
-            Ok(Vec::new())
+        let check = |record: &crate::manifest::SourceRecord, folder: &std::path::Path, is_whole: bool| {
+            let there = |path: &&str| folder.join(world.path(path).strip_prefix("/").unwrap()).exists();
+            let found = ["one/a.db", "one/b.db", "two/c.db"].into_iter().filter(there).collect::<Vec<_>>();
+            checked.borrow_mut().push((record.kind.clone(), is_whole, found));
+            if is_whole { Ok(Vec::new()) } else { Err(SourceError::Unavailable { what: "a part".to_owned() }) }
         };
         let done = crate::in_place::restore(&world.cx(), &world.repository, &taken.index, &job, &check).unwrap();
         assert_eq!(done.warnings.iter().any(|finding| finding.what.contains("facts of far")), selected == "far");
     }
-    assert_eq!(checked.into_inner(), [("sqlite".to_owned(), true)]);
+    let (near, far) = (|| "sqlite".to_owned(), || "files".to_owned());
+    let expected = [
+        (near(), true, vec!["one/a.db", "one/b.db"]),
+        (far(), false, vec!["one/a.db"]),
+        (far(), false, vec!["two/c.db"]),
+    ];
+    assert_eq!(checked.into_inner(), expected);
 }
 
 #[test]

@@ -249,7 +249,7 @@ fn a_failed_check_of_facts_leaves_everything_as_it_was() {
     let all = [std::path::PathBuf::new()];
     let job = taken.job(&all, &options);
     let seen_by_check = std::cell::RefCell::new(None);
-    let outcome = crate::in_place::restore(&world.cx(), &world.repository, &taken.index, &job, &|record, folder| {
+    let outcome = crate::in_place::restore(&world.cx(), &world.repository, &taken.index, &job, &|record, folder, _| {
         let changed = folder.join(world.path("data/changed").strip_prefix("/").unwrap());
         *seen_by_check.borrow_mut() = Some((record.kind.clone(), fs::read_to_string(changed).unwrap()));
         Ok(vec!["3 rows instead of 4".to_owned()])
@@ -268,7 +268,7 @@ fn a_staged_copy_that_is_changed_by_its_check_is_not_swapped_in() {
     let options = Options::default();
     let all = [std::path::PathBuf::new()];
     let job = taken.job(&all, &options);
-    let check = |_: &crate::manifest::SourceRecord, folder: &std::path::Path| {
+    let check = |_: &crate::manifest::SourceRecord, folder: &std::path::Path, _: bool| {
         fs::write(folder.join(world.path("data/in/x").strip_prefix("/").unwrap()), "y").unwrap();
         Ok(Vec::new())
     };

@@ -8,6 +8,7 @@ use repository::{Cancel, Facts};
 use serde_json::json;
 
 use super::scene::{RANGES, Scene, shard};
+use crate::source::couchdb::check_part;
 use crate::source::examine;
 
 fn examined(dir: &Path, facts: &Facts) -> Facts {
@@ -43,6 +44,25 @@ fn what_was_damaged_when_it_was_captured_is_no_difference() {
     let dir = tempfile::tempdir().unwrap();
     captured.restore(dir.path());
     assert_eq!(examined(dir.path(), &captured.facts), captured.facts);
+}
+
+#[test]
+fn a_part_of_a_source_is_read_as_far_as_it_is_there() {
+    let scene = Scene::new();
+    let [first, second] = [RANGES[0], RANGES[1]].map(|range| shard(range, "medic"));
+    fs::write(scene.path(&second), vec![1; 5000]).unwrap();
+    let captured = scene.capture();
+    let dir = tempfile::tempdir().unwrap();
+    captured.restore(dir.path());
+    let checked = || check_part(dir.path(), &captured.facts, &Cancel::new()).unwrap();
+    let restored = |file: &str| dir.path().join(scene.path(file).strip_prefix("/").unwrap());
+    fs::remove_file(restored("_dbs.couch")).unwrap();
+    assert_eq!(checked(), [""; 0], "what is not there is not asked for, and what was damaged before is known");
+    let bytes = fs::read(restored(&first)).unwrap();
+    fs::write(restored(&first), &bytes[..bytes.len() - 1]).unwrap();
+    assert!(checked().iter().any(|what| what.starts_with(&first)), "{:?}", checked());
+    fs::remove_dir_all(restored("")).unwrap();
+    assert_eq!(checked(), [""; 0]);
 }
 
 #[test]
