@@ -88,8 +88,8 @@ fn the_tree_of_a_cht_host_is_recognised_and_comes_back_whole_into_an_empty_root(
     let ((credentials, credentials_back), (tls, tls_back)) = (there(CREDENTIALS), there(CERTIFICATES));
     same_files(&credentials, &credentials_back, &["cluster-credentials.ini"]);
     same_files(&tls, &tls_back, &["cert.pem", "key.pem"]);
-    let own = site.data().join(CHT);
-    let (own, root) = (own.display(), root.display());
+    let own_folder = site.data().join(CHT);
+    let (own, root) = (own_folder.display(), root.display());
     let up = format!(
         "docker compose -p cht -f {own}/compose/cht-core.yml -f {own}/compose/cht-couchdb.yml --env-file \
          {own}/upgrade-service/.env up -d"
@@ -106,6 +106,19 @@ fn the_tree_of_a_cht_host_is_recognised_and_comes_back_whole_into_an_empty_root(
     assert_eq!(commands(&restored, "tls"), [made, &filled], "{restored}");
     let copied = commands(&restored, "records");
     assert!(copied[0].starts_with(&format!("(cd {root} && cp -a --parents ")) && copied[0].ends_with("/couchdb /)"));
+
+    let nowhere = format!("unix://{}", site.path("no.sock").display());
+    let coverage = || run(site.lifeboat_command(["coverage", "data", "--json"]).env("DOCKER_HOST", &nowhere)).summary();
+    site.lifeboat(["drill"]).ok();
+    let found = coverage();
+    let things = |kind: &str| -> Vec<&Value> {
+        found["things"].as_array().unwrap().iter().filter(|thing| thing["kind"] == kind).collect()
+    };
+    let is_drilled = |thing: &&Value| thing["covered"] == true && thing["drilled"] == true;
+    for (kind, number) in [("couchdb-database", 12), ("compose-file", 4), ("certificate", 1), ("bind", 0)] {
+        assert_eq!(things(kind).iter().filter(|thing| is_drilled(thing)).count(), number, "{found:#}");
+        assert_eq!(things(kind).len(), number, "{found:#}");
+    }
 
     // One source, and a node with another name.
     let node = "couchdb@127.0.0.1=couchdb@db.example.org";

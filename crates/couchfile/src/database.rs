@@ -193,16 +193,7 @@ pub fn headers<R: ReadAt>(reader: &R) -> impl Iterator<Item = Result<Header, Err
             find = Some(FindHeaders::new(Blocks::new(reader, length?)));
         }
         let Some(finder) = &mut find else { return Ok(None) };
-        match finder.next() {
-            Ok(found) => found.map(|found| Header::decode(&found)).transpose(),
-            Err(error) => {
-                // Blocks that cannot be read would be tried for ever.
-                if matches!(error, Error::Io { .. }) {
-                    find = None;
-                }
-                Err(error)
-            }
-        }
+        finder.next()?.map(|found| Header::decode(&found)).transpose()
     };
     std::iter::from_fn(move || next().transpose())
 }

@@ -249,7 +249,10 @@ impl<'r, R: ReadAt + ?Sized> FindHeaders<'r, R> {
         let first = self.next_block.saturating_sub(self.at_once);
         let start = first * BLOCK_BYTES;
         let end = (self.next_block * BLOCK_BYTES).min(self.blocks.end());
-        let raw = self.blocks.raw(start, end - start)?;
+        let raw = self.blocks.raw(start, end - start).inspect_err(|_| {
+            // They would be tried for ever.
+            self.next_block = 0;
+        })?;
         for (index, block) in (0..).zip(raw.chunks(usize_of(BLOCK_BYTES))) {
             if block.first() == Some(&1) {
                 self.marked.push(start + index * BLOCK_BYTES);

@@ -55,7 +55,7 @@ pub fn each_change<R: ReadAt, E>(
     if gaps.is_empty() {
         return Ok(());
     }
-    let is_in_gap = |seq: u64| gaps.iter().any(|(after, before)| (*after + 1..*before).contains(&seq));
+    let is_in_gap = |seq: u64| gaps.iter().any(|(after, before)| (after.saturating_add(1)..*before).contains(&seq));
     for found in database.documents() {
         match found {
             Ok(info) if !is_in_gap(info.seq) => {}

@@ -55,6 +55,9 @@ pub enum CouchError {
         /// What it says.
         reason: String,
     },
+    /// It cannot tell what it was asked.
+    #[error("CouchDB fails: {0}")]
+    Failed(String),
     /// The answer is not one of CouchDB's.
     #[error("what answers is no CouchDB: {0}")]
     Strange(String),

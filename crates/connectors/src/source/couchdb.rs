@@ -30,6 +30,7 @@ use std::time::Duration;
 use repository::{Cancel, Capture, CaptureCx, Facts, Source, SourceError};
 
 pub(super) use self::complete::SHARD_MAP;
+pub(super) use self::data_folder::is_rebuilt;
 pub use self::examine::{check_files, check_part, examine};
 pub use self::rename::{RenamedNodes, rename_nodes};
 pub use self::select::{Selected, files_of, known_damage, missing_shards};
@@ -47,6 +48,12 @@ pub const KIND: &str = "couchdb";
 /// Whether the shard map in a data folder, as it is now, has a database of that name. False where it cannot be read.
 pub fn has_database(folder: &Path, name: &str) -> bool {
     complete::maps_of_folder(folder).is_some_and(|maps| maps.iter().any(|map| map.database == name))
+}
+
+/// The databases in the shard map of a data folder, as it is now. Empty where it cannot be read.
+pub fn databases(folder: &Path) -> Vec<String> {
+    let maps = complete::maps_of_folder(folder).unwrap_or_default();
+    maps.into_iter().map(|map| map.database).collect()
 }
 
 /// The nodes that a data folder belongs to.

@@ -9,7 +9,7 @@ use repository::{Cancel, Problem, SourceError};
 use super::compose::ComposeProject;
 use super::discover::{discover, is_of_machine};
 use super::layout;
-use super::walk::{compile_patterns, is_matched};
+use super::walk::{Seen, compile_patterns, is_matched, walk};
 use crate::containers::{Containers, Mount, Volume};
 
 /// Where version 1 of Compose, from 1.25 on, and version 2 say which files made a container.
@@ -26,6 +26,8 @@ pub enum ThingKind {
     ComposeFile,
     /// A file of SQLite.
     Database,
+    /// A database of CouchDB.
+    CouchDb,
     /// A certificate with its private key beside it.
     Certificate,
 }
@@ -38,6 +40,7 @@ impl ThingKind {
             Self::Bind => "bind",
             Self::ComposeFile => "compose-file",
             Self::Database => "database",
+            Self::CouchDb => "couchdb-database",
             Self::Certificate => "certificate",
         }
     }
@@ -70,6 +73,10 @@ impl std::fmt::Display for Thing {
 pub struct Sight {
     /// By kind and name.
     things: BTreeMap<(ThingKind, String), Thing>,
+    /// Compose files of projects that are known by their names. A folder alone would name them otherwise.
+    named_files: BTreeSet<PathBuf>,
+    /// The volumes that there are, where an engine answers: not each that a compose file speaks of was ever made.
+    volumes: Option<BTreeSet<String>>,
     /// What could not be looked at.
     pub problems: Vec<Problem>,
 }
@@ -88,9 +95,11 @@ impl Sight {
         if let Some(containers) = containers {
             let volumes = containers.volumes()?;
             folders.extend(volumes.iter().filter_map(|volume| volume.folder().ok()));
+            sight.volumes = Some(volumes.iter().map(|volume| volume.name.clone()).collect());
             sight.see_engine(containers, &volumes)?;
         }
         for project in projects {
+            sight.named_files.extend(project.files.iter().map(|file| real(file)));
             sight.see_project(project);
             folders.extend(project.files.iter().filter_map(|file| file.parent()).map(real));
         }
@@ -139,6 +148,7 @@ impl Sight {
             let files = container.labels.get(CONFIG_FILES).into_iter().flat_map(|files| files.split(','));
             // They may have been on another machine.
             for file in files.map(Path::new).filter(|file| file.is_absolute() && file.is_file()) {
+                self.named_files.insert(real(file));
                 self.add_path(ThingKind::ComposeFile, file, container.project());
             }
         }
@@ -153,9 +163,11 @@ impl Sight {
             let user = format!("service {service} of {}", project.name);
             for key in &described.volumes {
                 let name = project.volumes.get(key).map_or(key, |volume| &volume.name);
-                self.add(ThingKind::Volume, name.clone(), None, Some(&user));
+                if self.volumes.as_ref().is_none_or(|volumes| volumes.contains(name)) {
+                    self.add(ThingKind::Volume, name.clone(), None, Some(&user));
+                }
             }
-            for bind in described.binds.iter().filter(|bind| !is_of_machine(&bind.host)) {
+            for bind in described.binds.iter().filter(|bind| !is_of_machine(&bind.host) && bind.host.exists()) {
                 self.add_path(ThingKind::Bind, &bind.host, Some(&user));
             }
         }
@@ -176,8 +188,16 @@ impl Sight {
         for certificate in &found.certificates {
             self.add_path(ThingKind::Certificate, certificate, None);
         }
+        for folder in &found.couchdb_folders {
+            for database in super::couchdb::databases(folder) {
+                let name = format!("{database} in {}", folder.display());
+                self.add(ThingKind::CouchDb, name, Some(folder.clone()), None);
+            }
+        }
         for project in &found.projects {
-            self.see_project(project);
+            if !project.files.iter().any(|file| self.named_files.contains(&real(file))) {
+                self.see_project(project);
+            }
         }
         self.problems.extend(found.problems);
         if found.is_cut_short {
@@ -195,13 +215,42 @@ pub struct Reach {
     paths: Vec<PathBuf>,
     exclude: Gitignore,
     volumes: BTreeSet<String>,
+    /// Whether Nouveau's indexes are taken from data folders of CouchDB, where these are what it takes.
+    nouveau: Option<bool>,
+}
+
+/// Whether a thing is captured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Covered {
+    /// It is.
+    Yes,
+    /// It is left out, and made anew from what is captured.
+    Rebuilt,
+    /// It is not.
+    No,
+}
+
+/// Whether a folder holds files, and `is_taken` is true for all of them. A file that cannot be seen is not taken.
+fn each_file(folder: &Path, is_taken: impl Fn(&Path) -> bool) -> bool {
+    let (mut any, mut all) = (false, true);
+    let walked = walk(folder, &Cancel::new(), &mut |seen| {
+        match seen {
+            Seen::Entry(_, kind) if kind.is_dir() => {}
+            Seen::Entry(path, _) => (any, all) = (true, all && is_taken(path)),
+            Seen::Unreadable(..) => all = false,
+            Seen::Names(..) => {}
+        }
+        all
+    });
+    any && all && walked.is_ok()
 }
 
 impl Reach {
     /// Everything below these paths but what the patterns leave out; they are anchored at each path.
     pub fn paths(paths: &[PathBuf], exclude: &[String]) -> Result<Self, SourceError> {
         let exclude = compile_patterns("exclude", exclude)?;
-        Ok(Self { only: None, paths: paths.iter().map(|path| real(path)).collect(), exclude, volumes: BTreeSet::new() })
+        let paths = paths.iter().map(|path| real(path)).collect();
+        Ok(Self { only: None, paths, exclude, volumes: BTreeSet::new(), nouveau: None })
     }
 
     /// Of that, only what is of this kind.
@@ -214,6 +263,28 @@ impl Reach {
         Self { volumes: volumes.into_iter().collect(), ..self }
     }
 
+    /// Which are data folders of CouchDB: indexes that it makes anew are left out.
+    pub fn of_couchdb(self, nouveau: bool) -> Self {
+        Self { nouveau: Some(nouveau), ..self }
+    }
+
+    /// Whether a thing is captured by any of these, as the configuration says. A folder is where each of its files is.
+    pub fn cover<'a>(reaches: impl IntoIterator<Item = &'a Self>, thing: &Thing) -> Covered {
+        let reaches: Vec<&Self> = reaches.into_iter().collect();
+        let Some(place) = thing.place.as_deref().map(real) else {
+            return if reaches.iter().any(|reach| reach.covers(thing)) { Covered::Yes } else { Covered::No };
+        };
+        let takes_every_file = || {
+            let is_taken = |file: &Path| reaches.iter().any(|reach| reach.only.is_none() && reach.takes(file));
+            thing.kind == ThingKind::Bind && place.is_dir() && each_file(&place, is_taken)
+        };
+        match () {
+            () if reaches.iter().any(|reach| reach.covers(thing)) || takes_every_file() => Covered::Yes,
+            () if reaches.iter().any(|reach| reach.rebuilds(&place)) => Covered::Rebuilt,
+            () => Covered::No,
+        }
+    }
+
     /// Whether it captures a thing, as the configuration says.
     pub fn covers(&self, thing: &Thing) -> bool {
         if self.only.is_some_and(|only| only != thing.kind) {
@@ -222,13 +293,32 @@ impl Reach {
         if thing.kind == ThingKind::Volume && self.volumes.contains(&thing.name) {
             return true;
         }
-        let Some(place) = thing.place.as_deref().map(real) else { return false };
-        self.paths.iter().any(|base| {
-            let below = place.ancestors().take_while(|path| path.starts_with(base) && path != base);
-            let is_excluded =
-                |(depth, path): (usize, &Path)| is_matched(&self.exclude, base, path, depth > 0 || path.is_dir());
-            place.starts_with(base) && !below.enumerate().any(is_excluded)
-        })
+        thing.place.as_deref().is_some_and(|place| self.takes(&real(place)))
+    }
+
+    /// Whether it takes something in a thing, which is a folder.
+    pub fn takes_part_of(&self, thing: &Thing) -> bool {
+        let place = thing.place.as_deref().map(real);
+        place.is_some_and(|place| self.only.is_none() && self.paths.iter().any(|path| path.starts_with(&place)))
+    }
+
+    fn rebuilds(&self, place: &Path) -> bool {
+        let first = |base: &PathBuf| place.strip_prefix(base).ok()?.iter().next().map(|first| base.join(first));
+        let is_left_out = |path: &PathBuf, nouveau| {
+            path.file_name().is_some_and(|name| super::couchdb::is_rebuilt(name, path.is_dir(), nouveau))
+        };
+        self.nouveau.is_some_and(|nouveau| self.paths.iter().filter_map(first).any(|path| is_left_out(&path, nouveau)))
+    }
+
+    /// Whether it captures what lies at `place`.
+    fn takes(&self, place: &Path) -> bool {
+        !self.rebuilds(place)
+            && self.paths.iter().any(|base| {
+                let below = place.ancestors().take_while(|path| path.starts_with(base) && path != base);
+                let is_excluded =
+                    |(depth, path): (usize, &Path)| is_matched(&self.exclude, base, path, depth > 0 || path.is_dir());
+                place.starts_with(base) && !below.enumerate().any(is_excluded)
+            })
     }
 }
 
@@ -240,6 +330,26 @@ fn real(path: &Path) -> PathBuf {
 mod tests {
     use super::*;
     use crate::source::{ComposeOptions, read_compose_project};
+
+    #[test]
+    fn indexes_that_couchdb_makes_anew_are_left_out_on_purpose() {
+        let dir = tempfile::tempdir().unwrap();
+        let data = dir.path().join("data");
+        std::fs::create_dir_all(data.join("nouveau")).unwrap();
+        let thing = |place: PathBuf| Thing {
+            kind: ThingKind::Bind,
+            name: place.display().to_string(),
+            place: Some(place),
+            used_by: BTreeSet::new(),
+        };
+        let reach = |nouveau| Reach::paths(std::slice::from_ref(&data), &[]).unwrap().of_couchdb(nouveau);
+        let cover = |nouveau, place| Reach::cover(&[reach(nouveau)], &thing(place));
+        assert_eq!(cover(false, data.join("nouveau")), Covered::Rebuilt);
+        assert_eq!(cover(true, data.join("nouveau")), Covered::Yes);
+        assert_eq!(cover(true, data.join("search_indexes/a")), Covered::Rebuilt);
+        assert_eq!(cover(false, data.join("shards")), Covered::Yes);
+        assert_eq!(cover(false, dir.path().join("other")), Covered::No);
+    }
 
     #[test]
     fn without_an_engine_compose_files_say_what_there_is() {
@@ -279,6 +389,13 @@ mod tests {
         ];
         assert_eq!(shown, expected);
         assert_eq!(sight.things().next().unwrap().used_by, ["service db of shop".to_owned()].into());
+        // A folder is covered where each of its files is, by whichever sources.
+        let of = |name: &str| Reach::paths(&[dir.path().join("conf").join(name)], &[]).unwrap();
+        let bind = sight.things().find(|thing| thing.kind == ThingKind::Bind).unwrap();
+        assert_eq!(Reach::cover(&[of("tls"), of("ca"), of("x.db")], bind), Covered::Yes);
+        assert_eq!(Reach::cover(&[of("tls"), of("x.db")], bind), Covered::No);
+        let of_database = of("x.db").only(ThingKind::Database);
+        assert_eq!(Reach::cover(&[of("tls"), of("ca"), of_database], bind), Covered::No);
         let covered = |reach: &Reach| -> Vec<&str> {
             sight.things().filter(|thing| reach.covers(thing)).map(|thing| thing.kind.name()).collect()
         };

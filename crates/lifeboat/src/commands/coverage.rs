@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use connectors::containers::{Containers, EngineAddress};
-use connectors::source::{ComposeProject, Reach, Sight, Thing};
+use connectors::source::{ComposeProject, Covered, Reach, Sight, Thing};
 use operations::Fault;
 use operations::config::{PlaceSettings, SourceKind, SourceSettings, StackSettings, TlsSettings};
 use operations::drill;
@@ -32,15 +32,24 @@ pub fn run(app: &App, arguments: &arguments::Coverage) -> Result<Outcome, Fault>
     let drilled = drilled(app)?;
     let (mut uncovered, mut undrilled, mut things) = (0, 0, Vec::new());
     for thing in sight.things() {
-        let by: Vec<&SourceName> =
-            reaches.iter().filter(|(_, reach)| reach.covers(thing)).map(|(name, _)| name).collect();
-        let is_drilled = by.iter().any(|name| drilled.contains(*name));
-        uncovered += u64::from(by.is_empty());
-        undrilled += u64::from(!by.is_empty() && !is_drilled);
-        show(app, thing, &by, is_drilled);
+        let by = |takes: &dyn Fn(&Reach) -> bool| -> Vec<&SourceName> {
+            reaches.iter().filter(|(_, reach)| takes(reach)).map(|(name, _)| name).collect()
+        };
+        let covered = Reach::cover(reaches.iter().map(|(_, reach)| reach), thing);
+        let whole = by(&|reach| reach.covers(thing));
+        let is_whole = !whole.is_empty() || covered != Covered::Yes;
+        let by = if is_whole { whole } else { by(&|reach| reach.takes_part_of(thing)) };
+        // What several sources take in parts is proven by drills of all.
+        let is_drilled = match is_whole {
+            true => by.iter().any(|name| drilled.contains(*name)),
+            false => by.iter().all(|name| drilled.contains(*name)),
+        };
+        uncovered += u64::from(covered == Covered::No);
+        undrilled += u64::from(covered == Covered::Yes && !is_drilled);
+        show(app, thing, covered, &by, is_drilled);
         things.push(json!({
             "kind": thing.kind.name(), "name": thing.name, "path": thing.place, "used_by": thing.used_by,
-            "covered": !by.is_empty(), "drilled": is_drilled,
+            "covered": covered == Covered::Yes, "rebuilt": covered == Covered::Rebuilt, "drilled": is_drilled,
             "sources": by.iter().map(|(stack, source)| json!({ "stack": stack, "source": source })).collect::<Vec<_>>(),
         }));
     }
@@ -64,14 +73,18 @@ pub fn run(app: &App, arguments: &arguments::Coverage) -> Result<Outcome, Fault>
     Ok(outcome)
 }
 
-fn show(app: &App, thing: &Thing, by: &[&SourceName], is_drilled: bool) {
+fn show(app: &App, thing: &Thing, covered: Covered, by: &[&SourceName], is_drilled: bool) {
     let (kind, name) = (thing.kind.name(), &thing.name);
-    if by.is_empty() {
-        return app.output().text(format!("NOT covered: {thing}"));
+    match covered {
+        Covered::No => app.output().text(format!("NOT covered: {thing}")),
+        Covered::Rebuilt => app.output().chat(format!("left out: {kind} {name}, which CouchDB makes anew")),
+        Covered::Yes => {
+            let sources: Vec<String> = by.iter().map(|(stack, source)| format!("{stack}/{source}")).collect();
+            let sources = sources.join(", ");
+            let proof = if is_drilled { "drilled" } else { "never drilled" };
+            app.output().chat(format!("covered: {kind} {name} by {sources}, {proof}"));
+        }
     }
-    let sources: Vec<String> = by.iter().map(|(stack, source)| format!("{stack}/{source}")).collect();
-    let proof = if is_drilled { "drilled" } else { "never drilled" };
-    app.output().chat(format!("covered: {kind} {name} by {}, {proof}", sources.join(", ")));
 }
 
 /// All sources of all stacks.

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use connectors::containers::{Container, EngineAddress};
-use connectors::source::{ComposeProject, Reach, Sight, server_kind_of_image};
+use connectors::source::{ComposeProject, Covered, Reach, Sight, server_kind_of_image};
 use operations::Fault;
 use operations::config::NewSource;
 use serde_json::{Value, json};
@@ -27,13 +27,13 @@ pub fn look(run: &Run, projects: &[ComposeProject], sources: &[NewSource]) -> Re
     show_containers(run, &containers);
     let mut things = Vec::new();
     for thing in sight.things() {
-        let is_covered = reaches.iter().any(|reach: &Reach| reach.covers(thing));
-        if !is_covered {
+        let covered = Reach::cover(&reaches, thing);
+        if covered == Covered::No {
             run.output.text(format!("  NOT covered by a backup of this folder: {thing}"));
         }
         things.push(json!({
             "kind": thing.kind.name(), "name": thing.name, "path": thing.place, "used_by": thing.used_by,
-            "covered": is_covered,
+            "covered": covered == Covered::Yes, "rebuilt": covered == Covered::Rebuilt,
         }));
     }
     for problem in &sight.problems {

@@ -39,7 +39,7 @@ pub fn reach(run: &Run, kind: &SourceKind, engine: Option<&Containers>) -> Resul
         }
         SourceKind::CouchDb(couchdb) => {
             let of_couchdb: Vec<_> = std::iter::once(&couchdb.data).chain(&couchdb.config).collect();
-            places(&of_couchdb, place_of)?
+            places(&of_couchdb, place_of)?.of_couchdb(couchdb.nouveau)
         }
         SourceKind::Command(_) => return Ok(None),
     }))

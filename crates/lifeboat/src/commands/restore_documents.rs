@@ -386,7 +386,7 @@ fn fault(error: CouchError) -> Fault {
             Some("name the user with --couch-user, and give the password in COUCHDB_PASSWORD or --couch-password-file"),
         ),
         CouchError::NotFound(_) => (FaultKind::NotFound, None),
-        CouchError::Refused { .. } | CouchError::Strange(_) => {
+        CouchError::Refused { .. } | CouchError::Failed(_) | CouchError::Strange(_) => {
             (FaultKind::Failed, Some("look whether --couch-url is CouchDB's own address"))
         }
         CouchError::Cancelled => (FaultKind::Cancelled, None),

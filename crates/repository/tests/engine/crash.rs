@@ -24,18 +24,20 @@ fn scene() -> Scene {
     let world = World::new();
     let repository = world.open();
     let folder = tempfile::tempdir().unwrap();
-    let write = |name: &str, seed| std::fs::write(folder.path().join(name), noise(200_000, seed)).unwrap();
+    let write = |name: &str, seed| std::fs::write(folder.path().join(name), noise(20_000, seed)).unwrap();
+    // So many that no pack has only what stays, whichever thread packs which.
+    let each = |name: &str| (0..10).map(|number| format!("{name}-{number}")).collect::<Vec<_>>();
     let back_up = || back_up(&world.cx(), &repository, FolderCapture::of(folder.path())).unwrap().id;
     std::fs::create_dir(folder.path().join("below")).unwrap();
-    write("gone", 1);
-    write("below/stays", 2);
+    (100..).zip(each("gone")).for_each(|(seed, name)| write(&name, seed));
+    (200..).zip(each("below/stays")).for_each(|(seed, name)| write(&name, seed));
     let forget = back_up();
-    std::fs::remove_file(folder.path().join("gone")).unwrap();
+    each("gone").iter().for_each(|name| std::fs::remove_file(folder.path().join(name)).unwrap());
     let first = back_up();
     write("new", 3);
     let second = back_up();
     let keep = [first, second].map(|id| (id, world.contents(id).unwrap().files)).to_vec();
-    assert_eq!(keep[1].1.len(), 2);
+    assert_eq!(keep[1].1.len(), 11);
     write("newer", 4);
     Scene { world, folder, keep, forget }
 }
@@ -75,7 +77,7 @@ fn crash_everywhere(scene: &Scene, operation: &Operation<'_>) {
             // Whatever was left behind can be cleaned away.
             prune::prune(&world.cx(), &repository, everything_at_once()).unwrap();
             assert_unharmed(scene, &world, &repository, &what);
-            assert_eq!(world.contents(next.id).unwrap().files.len(), 3, "{what}");
+            assert_eq!(world.contents(next.id).unwrap().files.len(), 12, "{what}");
             if outcome.is_ok() {
                 assert!(calls > 3, "only {calls} calls could fail");
                 break;
@@ -205,6 +207,6 @@ fn half_a_file_is_found_and_named_and_harms_no_earlier_snapshot() {
         heal::index(&world.cx(), &repository, false).unwrap();
         assert_unharmed(&scene, &world, &repository, &format!("put {torn_put}"));
         let next = back_up(&world.cx(), &repository, FolderCapture::of(scene.folder.path())).unwrap();
-        assert_eq!(world.contents(next.id).unwrap().files.len(), 3);
+        assert_eq!(world.contents(next.id).unwrap().files.len(), 12);
     }
 }

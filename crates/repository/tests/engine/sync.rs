@@ -506,10 +506,13 @@ fn a_source_that_cannot_be_written_is_read_without_a_lock() {
 fn packs_that_a_prune_takes_from_an_unlocked_source_are_found_where_they_are_now() {
     let (world, _) = scene();
     let folder = tempfile::tempdir().unwrap();
-    std::fs::write(folder.path().join("kept"), noise(250_000, 11)).unwrap();
-    std::fs::write(folder.path().join("gone"), noise(250_000, 12)).unwrap();
+    // So many that no pack has only what is kept, whichever thread packs which.
+    let each = |name: &str| (0..20).map(|number| folder.path().join(format!("{name}-{number}"))).collect::<Vec<_>>();
+    for (seed, path) in (100..).zip(each("kept").into_iter().chain(each("gone"))) {
+        std::fs::write(path, noise(12_000, seed)).unwrap();
+    }
     let mixed = back_up(&world.cx(), &world.open(), FolderCapture::of(folder.path())).unwrap().id;
-    std::fs::remove_file(folder.path().join("gone")).unwrap();
+    each("gone").iter().for_each(|path| std::fs::remove_file(path).unwrap());
     let kept = back_up(&world.cx(), &world.open(), FolderCapture::of(folder.path())).unwrap().id;
     forget::forget(&world.cx(), &world.open(), &[mixed], forget::Why::Named).unwrap();
     let copy = empty_copy(&world);

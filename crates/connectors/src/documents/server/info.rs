@@ -40,7 +40,11 @@ impl CouchServer {
         for names in names.chunks(DATABASES_PER_REQUEST) {
             let body = json!({ "keys": names }).to_string();
             match self.ask(Method::POST, "_dbs_info", "", Some(body)) {
-                Ok(Value::Array(rows)) => infos.extend(rows.iter().filter_map(|row| info(&row["info"]))),
+                Ok(Value::Array(rows)) => {
+                    for row in &rows {
+                        infos.extend(info_of_row(row)?);
+                    }
+                }
                 // Older ones are asked about each database.
                 Ok(_) | Err(CouchError::NotFound(_) | CouchError::Refused { .. } | CouchError::Strange(_)) => {
                     infos.extend(self.infos_one_by_one(names)?);
@@ -69,6 +73,18 @@ impl CouchServer {
             return Err(CouchError::Strange("it does not list its tasks".to_owned()));
         };
         Ok(tasks.iter().filter_map(compaction).collect())
+    }
+}
+
+/// What a row of `_dbs_info` says. Of a database that is there and broken, CouchDB tells an error alone.
+fn info_of_row(row: &Value) -> Result<Option<DatabaseInfo>, CouchError> {
+    match row["error"].as_str() {
+        None => Ok(info(&row["info"])),
+        Some("not_found") => Ok(None),
+        Some(error) => {
+            let name = shown(row["key"].as_str().unwrap_or_default());
+            Err(CouchError::Failed(format!("database {name}: {}", shown(error))))
+        }
     }
 }
 
@@ -111,7 +127,9 @@ mod tests {
 
     #[test]
     fn a_database_that_is_gone_says_nothing() {
-        assert_eq!(info(&json!({ "key": "gone", "error": "not_found" })), None);
+        assert_eq!(info_of_row(&json!({ "key": "gone", "error": "not_found" })).unwrap(), None);
+        let broken = info_of_row(&json!({ "key": "b", "error": "internal_server_error" })).unwrap_err().to_string();
+        assert!(broken.contains("database b") && broken.contains("internal_server_error"), "{broken}");
         let here = info(&json!({ "db_name": "a", "doc_count": 3, "doc_del_count": 1 }));
         assert_eq!(here, Some(DatabaseInfo { name: "a".to_owned(), documents: 3, deleted: 1 }));
     }

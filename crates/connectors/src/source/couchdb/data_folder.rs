@@ -59,6 +59,11 @@ impl Part {
     }
 }
 
+/// Whether what has this name right below a data folder is left out, since CouchDB makes it anew: indexes of full text.
+pub fn is_rebuilt(name: &OsStr, is_folder: bool, nouveau: bool) -> bool {
+    Part::of(name, is_folder) == Some(Part::Nouveau) && (!nouveau || name == SEARCH_INDEXES)
+}
+
 /// What a file is by its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -123,8 +128,7 @@ impl<'a> DataFolder<'a> {
         let mut files = BTreeSet::new();
         for (name, file_type) in self.names(part, &mut listing)? {
             let host = self.root.join(&name);
-            let is_index = part == Part::Nouveau;
-            if (is_index && (!self.nouveau || name == SEARCH_INDEXES)) || self.is_left_out(&host) {
+            if is_rebuilt(&name, file_type.is_dir(), self.nouveau) || self.is_left_out(&host) {
                 listing.left_out.push(host);
             } else if file_type.is_dir() {
                 self.folder(&host, part, &mut files, &mut listing)?;

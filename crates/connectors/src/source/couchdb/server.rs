@@ -89,7 +89,7 @@ fn compare(before: &[&DatabaseInfo], captured: &BTreeMap<String, Option<u64>>) -
         problems.push(format!("{what} {}", named(&lacking)));
     }
     for info in before {
-        let told = info.documents + info.deleted;
+        let told = info.documents.saturating_add(info.deleted);
         if let Some(Some(found)) = captured.get(&info.name)
             && *found < told
         {
