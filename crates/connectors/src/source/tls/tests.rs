@@ -3,6 +3,8 @@
 
 use std::fs;
 
+use proptest::prelude::*;
+
 use super::*;
 use crate::source::testing::{Captured, Setup};
 
@@ -177,4 +179,24 @@ fn a_dry_run_reads_no_file() {
     let setup = Setup { look_only: true, ..Setup::default() };
     let captured = setup.capture(&of_folder(dir.path())).unwrap();
     assert_eq!((captured.problems.len(), captured.below(dir.path()).len()), (0, 1));
+}
+
+proptest! {
+    #[test]
+    fn any_change_to_a_file_is_read_or_named(
+        name in prop::sample::select(vec!["ec.crt", "rsa.crt", "p521.key", "rsa-pkcs1.key", "encrypted-old.key"]),
+        changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..4),
+        cut: Option<prop::sample::Index>,
+    ) {
+        let mut bytes = fixture(name);
+        for (at, byte) in changes {
+            let at = at.index(bytes.len());
+            bytes[at] = byte;
+        }
+        bytes.truncate(cut.map_or(bytes.len(), |cut| cut.index(bytes.len())));
+        let pem = Pem::parse(Path::new("a.pem"), &bytes);
+        // Whatever it is, it does not pass for something else without a word.
+        let found = pem.certificates.len() + pem.keys.len() + pem.problems.len();
+        prop_assert!(found > 0 || !bytes.starts_with(b"-----BEGIN "), "{pem:?}");
+    }
 }
