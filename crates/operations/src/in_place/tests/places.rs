@@ -5,6 +5,8 @@ use std::os::unix::fs::symlink;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
+use repository::SourceError;
+
 use super::world::{World, as_plain_user, delete, see};
 use crate::in_place::{Effect, InPlaceError, Options, drop_undo, undo};
 
