@@ -21,6 +21,7 @@ mod server;
 mod stored_check;
 #[cfg(test)]
 mod tests;
+mod unseen;
 mod version;
 
 use std::collections::BTreeSet;

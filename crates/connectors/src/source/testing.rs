@@ -18,6 +18,10 @@ pub struct Setup {
     pub claimed: BTreeSet<PathBuf>,
     pub own_paths: Vec<PathBuf>,
     pub previous: Option<Facts>,
+    /// The snapshot that `previous` is of.
+    pub parent: Id,
+    /// Which snapshots are still there.
+    pub has_snapshot: Box<dyn Fn(&Id) -> bool + Send + Sync>,
     pub look_only: bool,
     pub cancel: Cancel,
     pub clock: SimulatedClock,
@@ -31,6 +35,8 @@ impl Default for Setup {
             claimed: BTreeSet::new(),
             own_paths: Vec::new(),
             previous: None,
+            parent: Id::of(b"parent"),
+            has_snapshot: Box::new(|_| true),
             look_only: false,
             cancel: Cancel::new(),
             clock: SimulatedClock::new("2026-01-01T00:00:00Z".parse().unwrap()),
@@ -70,6 +76,7 @@ impl Setup {
         open: impl FnOnce(&CaptureCx<'a>) -> Result<Box<dyn Capture + 'a>, SourceError>,
     ) -> Result<Captured, SourceError> {
         let noted = self.events.events().len();
+        let previous = |facts| Previous { snapshot: self.parent, facts, has_snapshot: &*self.has_snapshot };
         let cx = CaptureCx {
             events: &self.events,
             cancel: &self.cancel,
@@ -77,7 +84,7 @@ impl Setup {
             claimed: &self.claimed,
             scratch: self.scratch.path(),
             own_paths: &self.own_paths,
-            previous: self.previous.as_ref().map(|facts| Previous { snapshot: Id::of(b"parent"), facts }),
+            previous: self.previous.as_ref().map(previous),
             look_only: self.look_only,
         };
         let mut capture = open(&cx)?;

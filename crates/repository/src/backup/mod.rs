@@ -177,6 +177,12 @@ impl Written {
 }
 
 impl SnapshotWriter<'_> {
+    /// Compares the source `name` with what it was in `snapshot`, where that is not the parent of the others. Asked before the
+    /// source is written.
+    pub fn compare_with(&mut self, name: &str, snapshot: &Snapshot) -> Result<(), Error> {
+        self.parent.take_root_node(name.as_bytes(), snapshot)
+    }
+
     /// Writes all entries of `capture` below a folder called `name`. The caller still has to `finish` the capture.
     pub fn source(&mut self, name: &str, capture: &mut dyn Capture) -> Result<WrittenSource, Error> {
         self.check_root_name(name)?;

@@ -99,7 +99,15 @@ impl World {
                 let facts = Box::new(tree).finish()?;
                 let (status, problems) = (SourceStatus::Ok, Vec::new());
                 let kind = (*kind).to_owned();
-                let record = SourceRecord { kind, status, tree: written.tree, facts, problems, problems_total: 0 };
+                let record = SourceRecord {
+                    kind,
+                    status,
+                    tree: written.tree,
+                    facts,
+                    problems,
+                    problems_total: 0,
+                    notes: Vec::new(),
+                };
                 manifest.sources.insert((*name).to_owned(), record);
             }
             writer.root_file(MANIFEST_NAME, &manifest.to_json())?;
@@ -121,7 +129,7 @@ impl World {
     pub fn restore(&self, taken: &Taken, selected: &str, options: &Options) -> Result<Done, InPlaceError> {
         let selected = [selected.into()];
         let job = taken.job(&selected, options);
-        restore(&self.cx(), &self.repository, &taken.index, &job, &|_, _| Ok(Vec::new()))
+        restore(&self.cx(), &self.repository, &taken.index, &job, &|_, _, _| Ok(Vec::new()))
     }
 
     /// Everything in the base folder, and the base folder itself.
