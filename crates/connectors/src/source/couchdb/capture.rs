@@ -371,12 +371,13 @@ impl CouchDbCapture<'_> {
             return;
         }
         let before = self.opener.before;
-        for file in unseen::database_files(&before) {
+        let missing: Vec<_> = unseen::database_files(&before).into_iter().filter(|file| !self.has(file)).collect();
+        for file in missing {
             let is_wanted = match ShardName::parse(file) {
                 Some(shard) => self.completeness(maps, elsewhere, |it| it.places_here(&shard)),
                 None => is_wanted_beside_shards(&before, file),
             };
-            if is_wanted && !self.has(file) {
+            if is_wanted {
                 let record = Damage::of_missing().record(&before, Kind::Database, file);
                 self.damaged(&self.root.join(file), file, record);
             }
