@@ -218,6 +218,10 @@ pub trait Capture {
     /// names, each with all that is below it before the next. `None` proves nothing: only [`Capture::finish`] does.
     fn next(&mut self) -> Result<Option<Item>, SourceError>;
 
+    /// Told that the entry which came last was left out of the snapshot, since it could not be read: the facts must not say that
+    /// it is there.
+    fn left_out(&mut self) {}
+
     /// Ends the capture: checks that it was whole and gives the facts. A snapshot is only written once every capture
     /// has finished.
     fn finish(self: Box<Self>) -> Result<Facts, SourceError>;

@@ -22,6 +22,8 @@ pub struct Setup {
     pub parent: Id,
     /// Which snapshots are still there.
     pub has_snapshot: Box<dyn Fn(&Id) -> bool + Send + Sync>,
+    /// A file that cannot be read when it is its turn.
+    pub unreadable: Option<PathBuf>,
     pub look_only: bool,
     pub cancel: Cancel,
     pub clock: SimulatedClock,
@@ -37,6 +39,7 @@ impl Default for Setup {
             previous: None,
             parent: Id::of(b"parent"),
             has_snapshot: Box::new(|_| true),
+            unreadable: None,
             look_only: false,
             cancel: Cancel::new(),
             clock: SimulatedClock::new("2026-01-01T00:00:00Z".parse().unwrap()),
@@ -102,6 +105,10 @@ impl Setup {
                 Data::Prefix { open, bytes, append_only } => {
                     use std::os::unix::fs::FileExt as _;
                     let mut content = vec![0; bytes as usize];
+                    if self.unreadable.as_ref().is_some_and(|name| entry.path.ends_with(name)) {
+                        capture.left_out();
+                        continue;
+                    }
                     open().unwrap().read_exact_at(&mut content, 0).unwrap();
                     (append_only, false, content)
                 }

@@ -50,6 +50,8 @@ pub struct CouchDbCapture<'a> {
     /// What could not be opened, which is said once.
     failed: BTreeSet<PathBuf>,
     steps: Placed<Leaf>,
+    /// What came last, by its name in the facts.
+    last: Option<String>,
     waiting: VecDeque<Item>,
     is_done: bool,
     counted: Counted,
@@ -101,6 +103,7 @@ pub fn open<'a>(options: &CouchDbOptions, cx: &CaptureCx<'a>, handles: u64) -> R
         leaves: BTreeMap::new(),
         failed: BTreeSet::new(),
         steps: Placed::new(BTreeMap::new()),
+        last: None,
         waiting: VecDeque::new(),
         is_done: false,
         counted: Counted::default(),
@@ -463,6 +466,7 @@ impl CouchDbCapture<'_> {
     fn opened(&mut self, host: &Path, file: Box<OpenedFile>) -> Result<Option<Item>, SourceError> {
         let key = facts::key(&self.root, host);
         let Some(file) = self.at_hand(host, &key, file)? else { return Ok(None) };
+        self.last = Some(key.clone());
         if let Some(error) = &file.xattr_error {
             self.problem(host, layout::xattrs(error));
         }
@@ -600,6 +604,7 @@ impl CouchDbCapture<'_> {
 
 impl Capture for CouchDbCapture<'_> {
     fn next(&mut self) -> Result<Option<Item>, SourceError> {
+        self.last = None;
         loop {
             self.opener.cancel.check()?;
             if let Some(item) = self.waiting.pop_front() {
@@ -628,6 +633,12 @@ impl Capture for CouchDbCapture<'_> {
             if item.is_some() {
                 return Ok(item);
             }
+        }
+    }
+
+    fn left_out(&mut self) {
+        if let Some(key) = self.last.take() {
+            self.unnote(&key);
         }
     }
 

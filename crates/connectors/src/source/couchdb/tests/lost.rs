@@ -90,6 +90,23 @@ fn a_loss_is_told_after_a_capture_that_could_not_open_the_file() {
 }
 
 #[test]
+fn a_snapshot_without_a_file_that_could_not_be_read_does_not_count_as_holding_it() {
+    let mut scene = Scene::new();
+    let (path, older) = with_updates(&mut scene);
+    let name = shard(RANGES[0], "medic");
+    scene.setup.unreadable = Some(name.clone().into());
+    // Its time changed, so it is read again.
+    fs::write(&path, fs::read(&path).unwrap()).unwrap();
+    let captured = later(&mut scene);
+    assert_eq!(captured.facts["files"].get(&name), None);
+    assert_eq!(captured.facts["unseen"][&name]["good_in"], json!(good().to_hex()));
+    assert_eq!(captured.facts["databases"]["medic"]["shards"], 1, "as in a restored folder");
+    scene.setup.unreadable = None;
+    fs::write(&path, older).unwrap();
+    assert_told(&scene.capture());
+}
+
+#[test]
 fn a_file_that_comes_back_as_it_was_is_no_loss() {
     let mut scene = Scene::new();
     let (path, _) = with_updates(&mut scene);
