@@ -238,8 +238,12 @@ fn store_all(
         let facts = capture.finish().map_err(in_source(&named.name))?;
         let had = parents.record(&named.name).map_or(0, |record| record.tree.files);
         let is_emptied = written.tree.files == 0 && had > 0;
-        let of_parents = parents.problems(&named.name).iter().cloned();
-        let further: Vec<_> = of_parents.chain(is_emptied.then(|| emptied(&named.name, had))).collect();
+        let unread = parents.problems(&named.name);
+        let doubtful = if named.source.finds_losses() { unread } else { &[] };
+        for harmless in unread.iter().skip(doubtful.len()) {
+            notes.events(&named.name).emit(Event::Note(harmless.to_string()));
+        }
+        let further: Vec<_> = doubtful.iter().cloned().chain(is_emptied.then(|| emptied(&named.name, had))).collect();
         further.iter().for_each(|problem| cx.events.emit(Event::Problem(problem.clone())));
         let found = [written.problems, further].concat();
         let mut listed = found.clone();

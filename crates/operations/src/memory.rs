@@ -125,12 +125,23 @@ pub struct FixedFiles {
     pub parents: Arc<Mutex<Vec<Option<Id>>>>,
     /// What it finds.
     pub facts: Facts,
+    /// Whether it learns from its last snapshot what is lost.
+    pub finds_losses: bool,
 }
 
 impl FixedFiles {
     pub fn new(files: &[(&'static str, &'static str)]) -> Self {
         let (claims, opened, parents, facts) = Default::default();
-        Self { kind: "files", files: files.to_vec(), claims, fails_with: None, opened, parents, facts }
+        Self {
+            kind: "files",
+            files: files.to_vec(),
+            claims,
+            fails_with: None,
+            opened,
+            parents,
+            facts,
+            finds_losses: false,
+        }
     }
 
     pub fn named(self, name: &str) -> NamedSource {
@@ -145,6 +156,10 @@ impl Source for FixedFiles {
 
     fn claims(&self, _: &Cancel) -> Result<BTreeSet<PathBuf>, SourceError> {
         Ok(self.claims.iter().cloned().collect())
+    }
+
+    fn finds_losses(&self) -> bool {
+        self.finds_losses
     }
 
     fn capture<'a>(&'a self, cx: &CaptureCx<'a>) -> Result<Box<dyn Capture + 'a>, SourceError> {

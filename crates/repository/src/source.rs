@@ -208,6 +208,11 @@ pub trait Source: Send + Sync {
     /// leave them out. Called before any capture is opened; what it finds is remembered for the capture that follows.
     fn claims(&self, cancel: &Cancel) -> Result<BTreeSet<PathBuf>, SourceError>;
 
+    /// Whether it finds losses by what its last snapshot says of it. Where that cannot be read, a capture is doubtful.
+    fn finds_losses(&self) -> bool {
+        false
+    }
+
     /// Opens the view: after this, what the capture yields belongs to one instant as far as the source can promise it.
     fn capture<'a>(&'a self, cx: &CaptureCx<'a>) -> Result<Box<dyn Capture + 'a>, SourceError>;
 }

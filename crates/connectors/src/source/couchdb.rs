@@ -130,6 +130,10 @@ impl Source for CouchDbSource {
         Ok([Some(spelled), data.canonicalize().ok()].into_iter().flatten().collect())
     }
 
+    fn finds_losses(&self) -> bool {
+        true
+    }
+
     fn capture<'a>(&'a self, cx: &CaptureCx<'a>) -> Result<Box<dyn Capture + 'a>, SourceError> {
         Ok(Box::new(capture::open(&self.options, cx, opener::handles())?))
     }
