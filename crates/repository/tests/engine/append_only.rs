@@ -190,7 +190,7 @@ fn a_file_cut_while_its_tail_is_read_is_stored_as_it_is_afterwards() {
     struct CutOnce(PathBuf, std::sync::atomic::AtomicBool);
     impl repository::Events for CutOnce {
         fn emit(&self, event: repository::Event) {
-            let first = || !self.1.swap(true, std::sync::atomic::Ordering::SeqCst);
+            let first = || !self.1.swap(true, Ordering::SeqCst);
             if matches!(event, repository::Event::Bytes(_)) && first() {
                 File::options().write(true).open(&self.0).unwrap().set_len(10).unwrap();
             }
