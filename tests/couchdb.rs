@@ -224,3 +224,52 @@ fn a_check_of_every_byte_reads_every_document_of_the_newest_snapshot() {
     let told = "damaged on the host when it was captured, and stored so: source records: database medic, shard 00000000-15555554";
     assert_eq!(ran.text().matches(told).count(), 1, "{ran}");
 }
+
+#[test]
+fn the_last_good_version_of_a_shard_is_kept_and_named_for_as_long_as_it_is_there() {
+    let site = site();
+    // Without the secret every snapshot is partial, so none is kept for being whole.
+    let data = site.data().join(COUCHDB);
+    site.configure(&format!("records: {{ couchdb: {{ data: {data:?} }} }}"));
+    let partial = || {
+        let summary = site.lifeboat(["backup", "--json"]).exits(3).summary();
+        summary["snapshot_id"].as_str().unwrap().to_owned()
+    };
+    let good = partial();
+    let shard = first_shard(&site);
+    std::fs::write(&shard, vec![0; std::fs::metadata(&shard).unwrap().len() as usize]).unwrap();
+    let ids: Vec<String> = (0..3).map(|_| partial()).collect();
+    let kept = || {
+        let lines = site.lifeboat(["snapshots", "--json"]).ok().of_type("snapshot");
+        lines.iter().map(|line| line["id"].as_str().unwrap().to_owned()).collect::<BTreeSet<_>>()
+    };
+    let ran = site.lifeboat(["forget", "--keep-last", "2", "--prune"]).ok();
+    let reason = "holds the last good version of what is damaged or missing now";
+    assert!(ran.text().lines().any(|line| line.contains(&good[..8]) && line.contains(reason)), "{ran}");
+    assert_eq!(kept(), [&good, &ids[1], &ids[2]].into_iter().cloned().collect());
+    site.lifeboat(["forget", &good[..12]]).exits(2).says([reason, "--force"]);
+    let named = format!("snapshot {} holds its newest good version", &good[..8]);
+    site.lifeboat(["backup"]).exits(3).says([named.as_str()]);
+    site.lifeboat(["forget", &good[..12], "--force"]).ok();
+    let gone = format!("snapshot {} held its newest good version, and is in no copy that was reached", &good[..8]);
+    site.lifeboat(["backup"]).exits(3).says([gone.as_str()]);
+}
+
+#[test]
+fn notes_of_a_source_are_printed_once_and_kept() {
+    let site = site();
+    let nouveau = site.data().join(COUCHDB).join("nouveau");
+    std::fs::create_dir(&nouveau).unwrap();
+    std::fs::write(nouveau.join("index"), "lucene").unwrap();
+    let note = "Nouveau builds these indexes anew";
+    let ran = site.lifeboat(["backup"]).ok();
+    assert_eq!((ran.text().matches(note).count(), ran.errors().matches(note).count()), (1, 0), "{ran}");
+    assert!(!site.lifeboat(["backup", "--quiet"]).ok().to_string().contains(note));
+    let ran = site.lifeboat(["backup", "--verbose"]).ok();
+    assert_eq!((ran.text().matches(note).count(), ran.errors().matches(note).count()), (0, 1), "{ran}");
+    let summary = site.lifeboat(["backup", "--json"]).ok().summary();
+    let notes = summary["sources"]["records"]["notes"].as_array().unwrap();
+    assert!(notes.iter().any(|kept| kept.as_str().unwrap().contains(note)), "{summary}");
+    let manifest = site.lifeboat(["cat", "latest:lifeboat.json"]).ok();
+    assert!(manifest.text().contains(note), "{manifest}");
+}

@@ -221,7 +221,7 @@ impl Write for Bounded<'_> {
 }
 
 /// `[{Offset, Length}, …]`, in old files without the lengths.
-fn places(term: Term<'_>) -> Option<Vec<(u64, Option<u64>)>> {
+pub(crate) fn places(term: Term<'_>) -> Option<Vec<(u64, Option<u64>)>> {
     term.list()?
         .map(|place| match place.tuple_of() {
             Some([offset, length]) => Some((offset.unsigned()?, Some(length.unsigned()?))),

@@ -268,7 +268,14 @@ impl<R: ReadAt> Check<'_, R> {
                     let error = Error::PastEnd { offset: body.offset, needed: body.offset, end };
                     report.found(revision_of(info, leaf), error);
                 }
-                Some(_) => {}
+                Some(body) => {
+                    let is_past =
+                        |(offset, length): &(u64, Option<u64>)| offset.saturating_add(length.unwrap_or(1)) > end;
+                    if let Some((offset, length)) = body.attachment_places().into_iter().find(is_past) {
+                        let needed = offset.saturating_add(length.unwrap_or(1));
+                        report.found(revision_of(info, leaf), Error::PastEnd { offset, needed, end });
+                    }
+                }
             }
         }
     }

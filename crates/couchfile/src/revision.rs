@@ -5,8 +5,9 @@ use std::cmp::Reverse;
 use std::fmt;
 
 use crate::Error;
+use crate::attachment::places;
 use crate::term::encode::Encoder;
-use crate::term::{Kind, Term};
+use crate::term::{Kind, Term, Terms};
 
 /// A revision: how many edits led to it, and its id.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -250,6 +251,19 @@ impl StoredBody {
             Some(attachments) => out.raw(attachments),
             None => out.list(0).end_list(),
         };
+    }
+}
+
+impl StoredBody {
+    /// Where the chunks of its attachments lie, as far as the tree says, so without reading the body: `[{Chunks, Length}, …]`.
+    /// What has another form says nothing.
+    pub(crate) fn attachment_places(&self) -> Vec<(u64, Option<u64>)> {
+        let read = |raw: &Vec<u8>| {
+            let terms = Terms::of_raw(raw, self.offset).ok()?;
+            let all = terms.root().list()?.filter_map(|term| places(term.tuple_of::<2>()?[0]));
+            Some(all.flatten().collect())
+        };
+        self.attachments.as_ref().and_then(read).unwrap_or_default()
     }
 }
 

@@ -34,6 +34,11 @@ impl Progress {
         !self.bar.is_hidden()
     }
 
+    /// Whether notes are shown while they come.
+    pub fn shows_notes(&self) -> bool {
+        self.verbose
+    }
+
     /// Removes the bar.
     pub fn finish(&self) {
         self.bar.finish_and_clear();

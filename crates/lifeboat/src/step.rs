@@ -295,7 +295,7 @@ impl<'a> Step<'a> {
     fn wanted_archives(&self, copy: &CopySettings, all: &[(Id, Snapshot)]) -> Vec<(Id, Snapshot)> {
         // The names of archives tell nothing of what was left out, so `forget` cannot go by it there; no more may this, or
         // what one removes the other would bring back.
-        let as_named = |(id, snapshot): &(Id, Snapshot)| (*id, snapshots::without_partial_tag(snapshot));
+        let as_named = |(id, snapshot): &(Id, Snapshot)| (*id, snapshots::without_what_is_wrong(snapshot));
         let mut wanted = self.wanted(copy, &all.iter().map(as_named).collect::<Vec<_>>());
         // What is damaged is mended for as long as it is there.
         wanted.extend(self.rewritten.iter().filter_map(|path| {

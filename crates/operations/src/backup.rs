@@ -6,14 +6,17 @@ use std::sync::Arc;
 
 use repository::backup::{self, BackupStats, Description, SnapshotWriter};
 use repository::lock::{Access, with_lock};
-use repository::source::Previous;
+use repository::source::GOOD_IN_FACT;
 use repository::{
-    Capture, CaptureCx, Error, Event, Id, Identity, Index, Item, NodeKind, Problem, Repository, RunCx, Silent, Source,
-    SourceError,
+    Capture, CaptureCx, Error, Event, Facts, Id, Identity, Index, Item, NodeKind, Problem, Repository, RunCx, Silent,
+    Source, SourceError,
 };
 use serde::Serialize;
+use serde_json::Value;
 
 use crate::manifest::{MANIFEST_NAME, Manifest, PROBLEMS_LISTED_MAX, RESTORE_GUIDE_NAME, SourceRecord, SourceStatus};
+use crate::notes::Notes;
+use crate::parents::Parents;
 use crate::restore_guide::GuideCopy;
 use crate::snapshots::{self, PARTIAL_TAG, SELECTION_TAG};
 use crate::{PROGRAM_VERSION, restore_guide, scratch};
@@ -44,6 +47,8 @@ pub struct StackBackup<'a> {
     pub copies: &'a [GuideCopy],
     /// Count a stack's first backup beforehand, so that whoever watches sees how much is left.
     pub count_first: bool,
+    /// The other copies that are open, which are asked for snapshots that the written one lacks.
+    pub others: &'a [Arc<Repository>],
 }
 
 /// What a backup did.
@@ -89,38 +94,32 @@ fn take_snapshot(
     }
     let chosen = chosen(job.sources, job.only);
     let names: Vec<&str> = chosen.iter().map(|named| named.name.as_str()).collect();
-    let parent = snapshots::parent(repository, cx.cancel, job.stack, &names)?;
-    let previous = manifest_of(cx, repository, &index, parent.as_ref().map(|(_, snapshot)| &snapshot.tree));
-    let expected = bytes_expected(cx, job, previous.as_ref());
-    let had_files = |name: &str| {
-        previous.as_ref().and_then(|manifest| manifest.sources.get(name)).map_or(0, |record| record.tree.files)
-    };
+    let parents = Parents::find(cx, repository, &index, job.stack, &names)?;
+    let has_snapshot = parents.has_snapshot(job.others);
+    let expected = bytes_expected(cx, job, &names, &parents);
     let claimed = claims(cx, job.sources)?;
-    let previous_of = |name: &str| {
-        let (snapshot, _) = parent.as_ref()?;
-        Some(Previous { snapshot: *snapshot, facts: &previous.as_ref()?.sources.get(name)?.facts })
-    };
+    let notes = Notes::of(&chosen, cx.events);
     let context = |name: &str| CaptureCx {
-        events: cx.events,
+        events: notes.events(name),
         cancel: cx.cancel,
         clock: cx.clock,
         claimed: &claimed,
         scratch,
         own_paths: job.own_paths,
-        previous: previous_of(name),
+        previous: parents.previous(name, &has_snapshot),
         look_only: false,
     };
     let captures = open_views(cx, &chosen, context)?;
-    let parent_snapshot = parent.as_ref().map(|(_, snapshot)| snapshot);
-    let ((sources, problems), written) = backup::write(cx, repository, &index, parent_snapshot, |writer| {
-        let (sources, problems) = store_all(cx, writer, captures, &expected, had_files)?;
+    let main = parents.main().map(|(_, snapshot)| snapshot);
+    let ((sources, problems), written) = backup::write(cx, repository, &index, main, |writer| {
+        let (sources, problems) = store_all(cx, writer, captures, &expected, &parents, &notes)?;
         let manifest = Manifest { version: Manifest::VERSION, stack: job.stack.to_owned(), sources: sources.clone() };
         writer.root_file(MANIFEST_NAME, &manifest.to_stored()?)?;
         writer.root_file(RESTORE_GUIDE_NAME, restore_guide::text(&manifest, job.copies, cx.clock.now()).as_bytes())?;
         Ok((sources, problems))
     })?;
-    let parent = parent.map(|(id, _)| id);
-    let about = describe(job, &names, parent, !problems.is_empty());
+    let parent = parents.main().map(|(id, _)| *id);
+    let about = describe(job, &sources, parent, !problems.is_empty());
     let (snapshot, _) = written.save(cx, repository, about)?;
     Ok(BackupReport { snapshot, parent, sources, stats: written.stats, problems })
 }
@@ -155,7 +154,7 @@ fn open_views<'a>(
 }
 
 /// The kind of the sources that start a program of the user's.
-const COMMAND_KIND: &str = "command";
+pub(crate) const COMMAND_KIND: &str = "command";
 
 /// What a source would give.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
@@ -224,21 +223,29 @@ fn store_all(
     writer: &mut SnapshotWriter<'_>,
     captures: Vec<(&NamedSource, Box<dyn Capture + '_>)>,
     expected: &BTreeMap<String, u64>,
-    had_files: impl Fn(&str) -> u64,
+    parents: &Parents,
+    notes: &Notes<'_>,
 ) -> Result<Stored, Error> {
     let mut sources = BTreeMap::new();
     let mut problems = Vec::new();
     for (named, mut capture) in captures {
         cx.events
             .emit(Event::StepStarted { name: named.name.clone(), bytes_total: expected.get(&named.name).copied() });
+        if let Some(parent) = parents.other(&named.name) {
+            writer.compare_with(&named.name, parent)?;
+        }
         let written = writer.source(&named.name, capture.as_mut()).map_err(name_source(&named.name))?;
         let facts = capture.finish().map_err(in_source(&named.name))?;
-        let mut found = written.problems;
-        if let (0, had @ 1..) = (written.tree.files, had_files(&named.name)) {
-            let problem = emptied(&named.name, had);
-            cx.events.emit(Event::Problem(problem.clone()));
-            found.push(problem);
+        let had = parents.record(&named.name).map_or(0, |record| record.tree.files);
+        let is_emptied = written.tree.files == 0 && had > 0;
+        let unread = parents.problems(&named.name);
+        let doubtful = if named.source.finds_losses() { unread } else { &[] };
+        for harmless in unread.iter().skip(doubtful.len()) {
+            notes.events(&named.name).emit(Event::Note(harmless.to_string()));
         }
+        let further: Vec<_> = doubtful.iter().cloned().chain(is_emptied.then(|| emptied(&named.name, had))).collect();
+        further.iter().for_each(|problem| cx.events.emit(Event::Problem(problem.clone())));
+        let found = [written.problems, further].concat();
         let mut listed = found.clone();
         listed.truncate(PROBLEMS_LISTED_MAX);
         let record = SourceRecord {
@@ -248,6 +255,7 @@ fn store_all(
             facts,
             problems: listed,
             problems_total: found.len(),
+            notes: notes.take(&named.name),
         };
         sources.insert(named.name.clone(), record);
         problems.extend(found);
@@ -261,7 +269,12 @@ fn emptied(source: &str, had: u64) -> Problem {
     Problem { source: source.to_owned(), path: source.to_owned(), what }
 }
 
-fn describe(job: &StackBackup<'_>, names: &[&str], parent: Option<Id>, is_partial: bool) -> Description {
+fn describe(
+    job: &StackBackup<'_>,
+    sources: &BTreeMap<String, SourceRecord>,
+    parent: Option<Id>,
+    is_partial: bool,
+) -> Description {
     let mut tags = vec![repository::format::snapshot::Snapshot::stack_tag(job.stack)];
     if !job.only.is_empty() {
         tags.push(SELECTION_TAG.to_owned());
@@ -269,38 +282,40 @@ fn describe(job: &StackBackup<'_>, names: &[&str], parent: Option<Id>, is_partia
     if is_partial {
         tags.push(PARTIAL_TAG.to_owned());
     }
+    for (name, record) in sources {
+        tags.extend(good_in(&record.facts).iter().map(|id| snapshots::good_in_tag(name, id)));
+    }
     tags.extend(job.tags.iter().cloned());
+    let names = job.sources.iter().map(|named| &named.name).filter(|name| sources.contains_key(*name));
     Description {
         identity: Identity::of_process(),
-        paths: names.iter().map(|name| format!("/{name}")).collect(),
+        paths: names.map(|name| format!("/{name}")).collect(),
         tags,
         program_version: PROGRAM_VERSION.to_owned(),
         parent,
     }
 }
 
-/// The parent's manifest. A parent whose manifest cannot be read is one without: sources then read in full.
-fn manifest_of(cx: &RunCx<'_>, repository: &Repository, index: &Index, tree: Option<&Id>) -> Option<Manifest> {
-    match Manifest::load(repository, index, tree?) {
-        Ok(manifest) => manifest,
-        Err(error) => {
-            cx.events.emit(Event::Note(format!("the last snapshot's manifest cannot be read: {error}")));
-            None
-        }
-    }
+/// The snapshots that hold whole what a source has damaged or lacks.
+fn good_in(facts: &Facts) -> BTreeSet<Id> {
+    let listed = facts.get(GOOD_IN_FACT).and_then(Value::as_array).into_iter().flatten();
+    listed.filter_map(|id| id.as_str()?.parse().ok()).collect()
 }
 
 /// About how many bytes each source has: what it had the last time, else what a look counts.
-fn bytes_expected(cx: &RunCx<'_>, job: &StackBackup<'_>, previous: Option<&Manifest>) -> BTreeMap<String, u64> {
-    match previous {
-        Some(manifest) => manifest.sources.iter().map(|(name, record)| (name.clone(), record.tree.bytes)).collect(),
-        None if job.count_first => {
+fn bytes_expected(cx: &RunCx<'_>, job: &StackBackup<'_>, names: &[&str], parents: &Parents) -> BTreeMap<String, u64> {
+    match parents.is_empty() {
+        false => {
+            let had = |name: &&str| Some(((*name).to_owned(), parents.record(name)?.tree.bytes));
+            names.iter().filter_map(had).collect()
+        }
+        true if job.count_first => {
             let quiet = RunCx { events: &Silent, ..*cx };
             let counted = preview(&quiet, job.sources, job.only, job.scratch, job.own_paths);
             // Only a bar depends on it; what is wrong shows again in the capture itself.
             counted.unwrap_or_default().into_iter().map(|(name, counted)| (name, counted.bytes)).collect()
         }
-        None => BTreeMap::new(),
+        true => BTreeMap::new(),
     }
 }
 

@@ -16,6 +16,8 @@ pub mod in_place;
 pub mod manifest;
 #[cfg(test)]
 mod memory;
+mod notes;
+mod parents;
 pub mod restore;
 pub mod restore_guide;
 pub mod retention;

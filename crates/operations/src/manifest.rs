@@ -16,6 +16,8 @@ pub const MANIFEST_NAME: &str = "lifeboat.json";
 pub const RESTORE_GUIDE_NAME: &str = "RESTORE.md";
 /// Problems that are listed in the manifest one by one; their number is always exact.
 pub const PROBLEMS_LISTED_MAX: usize = 1000;
+/// Notes that are kept of a source; each is told once.
+pub const NOTES_MAX: usize = 100;
 /// A manifest larger than this is not one of ours.
 const MANIFEST_BYTES_MAX: u64 = 256 << 20;
 
@@ -51,6 +53,9 @@ pub struct SourceRecord {
     /// How many problems there were.
     #[serde(default)]
     pub problems_total: usize,
+    /// What was left out on purpose, or is worth knowing without being wrong, up to [`NOTES_MAX`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
 }
 
 impl SourceRecord {

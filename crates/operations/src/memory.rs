@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 use std::io::Cursor;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 
 use repository::clock::SimulatedClock;
 use repository::format::go::mode_from_posix;
@@ -88,6 +88,7 @@ impl Memory {
             own_paths: &[],
             copies: &[],
             count_first: false,
+            others: &[],
         }
     }
 
@@ -120,12 +121,27 @@ pub struct FixedFiles {
     pub fails_with: Option<std::io::ErrorKind>,
     /// How often a view of it was opened.
     pub opened: Arc<AtomicUsize>,
+    /// The snapshots that its captures were compared with.
+    pub parents: Arc<Mutex<Vec<Option<Id>>>>,
+    /// What it finds.
+    pub facts: Facts,
+    /// Whether it learns from its last snapshot what is lost.
+    pub finds_losses: bool,
 }
 
 impl FixedFiles {
     pub fn new(files: &[(&'static str, &'static str)]) -> Self {
-        let (claims, opened) = Default::default();
-        Self { kind: "files", files: files.to_vec(), claims, fails_with: None, opened }
+        let (claims, opened, parents, facts) = Default::default();
+        Self {
+            kind: "files",
+            files: files.to_vec(),
+            claims,
+            fails_with: None,
+            opened,
+            parents,
+            facts,
+            finds_losses: false,
+        }
     }
 
     pub fn named(self, name: &str) -> NamedSource {
@@ -142,8 +158,13 @@ impl Source for FixedFiles {
         Ok(self.claims.iter().cloned().collect())
     }
 
+    fn finds_losses(&self) -> bool {
+        self.finds_losses
+    }
+
     fn capture<'a>(&'a self, cx: &CaptureCx<'a>) -> Result<Box<dyn Capture + 'a>, SourceError> {
         self.opened.fetch_add(1, Ordering::Relaxed);
+        self.parents.lock().unwrap().push(cx.previous.map(|previous| previous.snapshot));
         if let Some(kind) = self.fails_with {
             return Err(SourceError::io("/srv/x")(kind.into()));
         }
@@ -155,7 +176,7 @@ impl Source for FixedFiles {
             }
             items.push(entry(path, NodeKind::File, content));
         }
-        Ok(Box::new(FixedView(items.into_iter())))
+        Ok(Box::new(FixedView(items.into_iter(), self.facts.clone())))
     }
 }
 
@@ -168,7 +189,7 @@ fn entry(path: &str, kind: NodeKind, content: &'static str) -> Item {
     Item::Entry(Box::new(Entry { path: path.into(), node, data }))
 }
 
-struct FixedView(std::vec::IntoIter<Item>);
+struct FixedView(std::vec::IntoIter<Item>, Facts);
 
 impl Capture for FixedView {
     fn next(&mut self) -> Result<Option<Item>, SourceError> {
@@ -176,6 +197,6 @@ impl Capture for FixedView {
     }
 
     fn finish(self: Box<Self>) -> Result<Facts, SourceError> {
-        Ok(Facts::new())
+        Ok(self.1)
     }
 }

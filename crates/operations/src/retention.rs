@@ -1,8 +1,9 @@
 //! Which snapshots of one stack stay, and why. Pure: it decides and deletes nothing.
 //!
 //! The rules and their corner cases are those of restic's `forget` (`internal/data/snapshot_policy.go` of
-//! restic/restic), with three on top that no setting turns off: the newest snapshot stays, and so do the newest one that
-//! passed a drill and the newest from which nothing was left out. An empty policy keeps everything.
+//! restic/restic), with four on top that no setting turns off: the newest snapshot stays, and so do the newest one that
+//! passed a drill, the newest from which nothing was left out, and those that hold the last good version of what is
+//! damaged or missing now. An empty policy keeps everything.
 
 mod calendar;
 mod of_stack;
@@ -16,7 +17,7 @@ use repository::Id;
 use serde::{Serialize, Serializer};
 
 pub use calendar::{LEGEND, calendar};
-pub use of_stack::{Group, groups};
+pub use of_stack::{Group, groups, last_good};
 pub use within::Within;
 
 use crate::snapshots::{self, PARTIAL_TAG};
@@ -98,6 +99,9 @@ fn keep_always(sorted: &[(&Candidate, Zoned)], policy: &Policy, now: Timestamp, 
     if let Some(number) = newest_whole.filter(|number| *number > 0) {
         decisions[number].reasons.push(Reason::NewestWhole);
     }
+    for ((candidate, _), decision) in sorted.iter().zip(decisions) {
+        decision.reasons.extend(candidate.is_last_good.then_some(Reason::LastGood));
+    }
 }
 
 /// What retention needs to know of a snapshot.
@@ -111,6 +115,8 @@ pub struct Candidate {
     pub tags: Vec<String>,
     /// Whether it passed a drill.
     pub drilled: bool,
+    /// Whether it holds whole what is damaged or missing in the newest snapshots; see [`last_good`].
+    pub is_last_good: bool,
 }
 
 impl Candidate {
@@ -138,6 +144,9 @@ impl Decision {
     }
 }
 
+/// What is said of a snapshot that is kept for what was lost since.
+pub const LAST_GOOD: &str = "holds the last good version of what is damaged or missing now";
+
 /// Why a snapshot stays. Shown in restic's words where the rule is restic's.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Reason {
@@ -149,6 +158,8 @@ pub enum Reason {
     NewestDrilled,
     /// It is the newest from which nothing was left out, and newer ones are partial.
     NewestWhole,
+    /// It holds the last good version of what is damaged or missing in the newest.
+    LastGood,
     /// It has the tags of a rule.
     Tags(TagList),
     /// A rule such as `daily: 7`.
@@ -176,6 +187,7 @@ impl fmt::Display for Reason {
             Self::Newest => f.write_str("newest snapshot"),
             Self::NewestDrilled => f.write_str("newest snapshot that passed a drill"),
             Self::NewestWhole => f.write_str("newest snapshot that is not partial"),
+            Self::LastGood => f.write_str(LAST_GOOD),
             Self::Tags(tags) => write!(f, "has tags {tags}"),
             Self::Counted { period, oldest } => {
                 write!(f, "{}{} snapshot", if *oldest { "oldest " } else { "" }, period.word())

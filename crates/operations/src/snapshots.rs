@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use repository::format::snapshot::Snapshot;
-use repository::{Cancel, Error, Event, File, FileKind, Id, Problem, Repository, RunCx, receipt};
+use repository::{Error, Event, File, FileKind, Id, Problem, Repository, RunCx, receipt};
 
 /// What a user writes to name a snapshot or something in it: `SNAPSHOT[:SOURCE[/PATH]]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -231,10 +231,10 @@ pub fn is_partial(snapshot: &Snapshot) -> bool {
     has_tag(&snapshot.tags, PARTIAL_TAG)
 }
 
-/// The snapshot, as if nothing had been left out of it.
-pub fn without_partial_tag(snapshot: &Snapshot) -> Snapshot {
+/// The snapshot, as if nothing had been left out of it or were damaged.
+pub fn without_what_is_wrong(snapshot: &Snapshot) -> Snapshot {
     let mut snapshot = snapshot.clone();
-    snapshot.tags.retain(|tag| tag != PARTIAL_TAG);
+    snapshot.tags.retain(|tag| tag != PARTIAL_TAG && !tag.starts_with(GOOD_IN_TAG));
     snapshot
 }
 
@@ -242,20 +242,21 @@ pub(crate) fn has_tag(tags: &[String], tag: &str) -> bool {
     tags.iter().any(|own| own == tag)
 }
 
-/// The newest snapshot of `stack` that holds all of `sources`: what a new backup is compared with.
-pub fn parent(
-    repository: &Repository,
-    cancel: &Cancel,
-    stack: &str,
-    sources: &[&str],
-) -> Result<Option<(Id, Snapshot)>, Error> {
-    let has =
-        |snapshot: &Snapshot, source: &&str| snapshot.paths.iter().any(|path| path.strip_prefix('/') == Some(source));
-    let snapshots = of_stack(repository.snapshots_readable(cancel)?.0, Some(stack));
-    let holds_all = |snapshot: &Snapshot| sources.iter().all(|source| has(snapshot, source));
-    let best = snapshots.iter().rfind(|(_, snapshot)| holds_all(snapshot));
-    // A stack that got a new source has no such snapshot; its last one still spares reading the others.
-    Ok(best.or(snapshots.last()).cloned())
+/// Begins a tag that names a source of the snapshot and another snapshot, which holds whole what is damaged or missing here.
+/// Retention goes by it, so it must not need the manifest.
+const GOOD_IN_TAG: &str = "good-in:";
+
+/// The tag that says where what is damaged or missing in `source` is whole.
+pub fn good_in_tag(source: &str, id: &Id) -> String {
+    format!("{GOOD_IN_TAG}{source}:{}", id.to_hex())
+}
+
+/// Where what is damaged or missing in a snapshot is whole: sources, each with a snapshot.
+pub fn good_in(snapshot: &Snapshot) -> impl Iterator<Item = (&str, Id)> {
+    snapshot.tags.iter().filter_map(|tag| {
+        let (source, id) = tag.strip_prefix(GOOD_IN_TAG)?.rsplit_once(':')?;
+        Some((source, id.parse().ok()?))
+    })
 }
 
 #[cfg(test)]

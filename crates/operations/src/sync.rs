@@ -44,11 +44,12 @@ pub fn wanted(
     all: &[(Id, Snapshot)],
     now: Timestamp,
 ) -> Vec<Id> {
+    let last_good = retention::last_good(all, now);
     let mut wanted = Vec::new();
     for group in retention::groups(all.iter().cloned()) {
         let stack = settings.stacks.iter().find(|stack| stack.name == group.stack && stacks.contains(&&*stack.name));
         let Some(stack) = stack.filter(|stack| stack.copies.contains(&copy.name)) else { continue };
-        let decisions = group.decide(&[], settings.retention(stack, copy), now, &stack.time_zone);
+        let decisions = group.decide(&[], &last_good, settings.retention(stack, copy), now, &stack.time_zone);
         wanted.extend(decisions.into_iter().filter(retention::Decision::is_kept).map(|decision| decision.id));
     }
     wanted
@@ -109,6 +110,7 @@ mod tests {
     use super::*;
     use crate::config::{self, Environment};
     use crate::memory::{FixedFiles, Memory};
+    use crate::snapshots;
 
     fn settings() -> Settings {
         let text = "version: 1\nstate_dir: /s\npassword: p\ncopies:\n  all: {url: /a}\n  few: {url: /f, retention: {last: 1}}\n\
@@ -137,6 +139,11 @@ mod tests {
         assert_eq!(wanted("all"), everything);
         assert_eq!(wanted("few"), [ours[2]], "the stack `near` does not go there");
         assert_eq!(foreign(&settings, &all), [other, by_restic]);
+        let needing = memory.snapshot("cht", &day(7), &[&snapshots::good_in_tag("x", &ours[0])]);
+        let all = memory.repository.snapshots(&memory.cancel).unwrap();
+        let few = settings.copy("few").unwrap();
+        let wanted = super::wanted(&settings, few, &["cht"], &all, "2026-02-07T00:00:00Z".parse().unwrap());
+        assert_eq!(wanted, [needing, ours[0]], "what is whole nowhere else");
     }
 
     #[test]

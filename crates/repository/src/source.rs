@@ -23,6 +23,10 @@ pub const CERTIFICATES_FACT: &str = "certificates";
 /// The fact that names the volume of a container engine that was captured, by its `name`. A list where there may be several.
 pub const VOLUME_FACT: &str = "volume";
 
+/// The fact that lists snapshots, by id, which hold whole what is damaged or missing in this one. They are not removed by
+/// rules while the newest snapshot of the source names them.
+pub const GOOD_IN_FACT: &str = "good_in";
+
 /// Until when a certificate is valid, in RFC 3339.
 pub const NOT_AFTER_FACT: &str = "not_after";
 
@@ -158,12 +162,21 @@ pub enum Item {
 }
 
 /// What the parent snapshot says of a source.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub struct Previous<'a> {
     /// The snapshot.
     pub snapshot: Id,
     /// The facts of the source in it.
     pub facts: &'a Facts,
+    /// Whether a copy that was reached has a snapshot: one that the facts name may have been removed since.
+    pub has_snapshot: &'a dyn Fn(&Id) -> bool,
+}
+
+impl fmt::Debug for Previous<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { snapshot, facts, has_snapshot: _ } = self;
+        f.debug_struct("Previous").field("snapshot", snapshot).field("facts", facts).finish_non_exhaustive()
+    }
 }
 
 /// What a source is given to open its view.
@@ -195,6 +208,11 @@ pub trait Source: Send + Sync {
     /// leave them out. Called before any capture is opened; what it finds is remembered for the capture that follows.
     fn claims(&self, cancel: &Cancel) -> Result<BTreeSet<PathBuf>, SourceError>;
 
+    /// Whether it finds losses by what its last snapshot says of it. Where that cannot be read, a capture is doubtful.
+    fn finds_losses(&self) -> bool {
+        false
+    }
+
     /// Opens the view: after this, what the capture yields belongs to one instant as far as the source can promise it.
     fn capture<'a>(&'a self, cx: &CaptureCx<'a>) -> Result<Box<dyn Capture + 'a>, SourceError>;
 }
@@ -204,6 +222,10 @@ pub trait Capture {
     /// The next item. Folders come before what they hold; the parts of a folder come sorted by the bytes of their
     /// names, each with all that is below it before the next. `None` proves nothing: only [`Capture::finish`] does.
     fn next(&mut self) -> Result<Option<Item>, SourceError>;
+
+    /// Told that the entry which came last was left out of the snapshot, since it could not be read: the facts must not say that
+    /// it is there.
+    fn left_out(&mut self) {}
 
     /// Ends the capture: checks that it was whole and gives the facts. A snapshot is only written once every capture
     /// has finished.

@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 
 use repository::fs::NodeReader;
 use repository::{
-    Cancel, Capture, CaptureCx, Data, Entry, Facts, Id, Item, Node, NodeKind, Problem, Source, SourceError,
+    Cancel, Capture, CaptureCx, Data, Entry, Event, Facts, Id, Item, Node, NodeKind, Problem, Source, SourceError,
 };
 use serde_json::{Map, Value, json};
 
@@ -26,6 +26,7 @@ pub(super) use self::project::FILE_NAMES;
 pub use self::project::{ComposeProject, read_compose_project};
 pub use self::service::{BindMount, ComposeService, NamedVolume};
 
+use self::engine::Answer;
 use self::project::{READ_BYTES_MAX, read_bounded};
 use super::file_hash::file_hash;
 use super::layout::{self, Placed, Step};
@@ -38,6 +39,9 @@ pub const KIND: &str = "compose";
 const UP: &str = "up";
 /// The fact that holds the hash of each file, by path.
 const FILES: &str = "files";
+
+/// What the snapshot is without when no engine answers.
+const LACKS_CONTAINERS: &str = "image digests and the definitions of the containers are not in the snapshot";
 
 /// Which project to capture.
 #[derive(Clone, Default)]
@@ -105,14 +109,30 @@ impl Source for ComposeSource {
             }
         }
         let mut known = layout::paths_fact(leaves.keys().map(PathBuf::as_path))?;
-        if let Some(address) = self.0.engine.as_ref().filter(|_| !cx.look_only)
-            && let Some(of_engine) = engine::ask(address, &project.name, cx.cancel)?
-        {
-            let path = Path::new("/").join(engine::DEFINITIONS);
-            let hash = of_engine.definitions.bytes.as_deref().map(|bytes| Id::of(bytes).to_hex());
-            files.insert(layout::fact_key(&path), Value::from(hash));
-            known.extend([engine::fact(of_engine.facts)]);
-            leaves.insert(path, of_engine.definitions);
+        let asked = self.0.engine.as_ref().filter(|_| !cx.look_only);
+        match asked.map(|address| engine::ask(address, &project.name, cx.cancel)).transpose()? {
+            Some(Answer::Known(of_engine)) => {
+                let path = Path::new("/").join(engine::DEFINITIONS);
+                let hash = of_engine.definitions.bytes.as_deref().map(|bytes| Id::of(bytes).to_hex());
+                files.insert(layout::fact_key(&path), Value::from(hash));
+                known.extend([engine::fact(of_engine.facts)]);
+                leaves.insert(path, of_engine.definitions);
+            }
+            Some(Answer::Silent(error)) => {
+                let what = format!("{LACKS_CONTAINERS}: {error}");
+                // Where it answered before, something is wrong with it now, or with the way to it.
+                if cx.previous.is_some_and(|previous| engine::answered(previous.facts)) {
+                    known.extend([engine::unanswered()]);
+                    project.problems.push(Problem::new(Path::new(&project.name), what));
+                } else {
+                    cx.events.emit(Event::Note(format!("project {}: {what}", project.name)));
+                }
+            }
+            Some(Answer::NoContainers) => {
+                let what = "the container engine knows no container of it, so the snapshot tells no image digests";
+                cx.events.emit(Event::Note(format!("project {}: {what}", project.name)));
+            }
+            None => {}
         }
         known.extend(facts(&project, files));
         Ok(Box::new(ComposeCapture {

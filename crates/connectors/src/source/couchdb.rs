@@ -21,6 +21,7 @@ mod server;
 mod stored_check;
 #[cfg(test)]
 mod tests;
+mod unseen;
 mod version;
 
 use std::collections::BTreeSet;
@@ -134,6 +135,10 @@ impl Source for CouchDbSource {
         let data = self.options.data_on_host(cancel)?.path;
         let spelled = layout::absolute(&data).unwrap_or_else(|_| data.clone());
         Ok([Some(spelled), data.canonicalize().ok()].into_iter().flatten().collect())
+    }
+
+    fn finds_losses(&self) -> bool {
+        true
     }
 
     fn capture<'a>(&'a self, cx: &CaptureCx<'a>) -> Result<Box<dyn Capture + 'a>, SourceError> {

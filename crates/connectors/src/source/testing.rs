@@ -18,6 +18,12 @@ pub struct Setup {
     pub claimed: BTreeSet<PathBuf>,
     pub own_paths: Vec<PathBuf>,
     pub previous: Option<Facts>,
+    /// The snapshot that `previous` is of.
+    pub parent: Id,
+    /// Which snapshots are still there.
+    pub has_snapshot: Box<dyn Fn(&Id) -> bool + Send + Sync>,
+    /// A file that cannot be read when it is its turn.
+    pub unreadable: Option<PathBuf>,
     pub look_only: bool,
     pub cancel: Cancel,
     pub clock: SimulatedClock,
@@ -31,6 +37,9 @@ impl Default for Setup {
             claimed: BTreeSet::new(),
             own_paths: Vec::new(),
             previous: None,
+            parent: Id::of(b"parent"),
+            has_snapshot: Box::new(|_| true),
+            unreadable: None,
             look_only: false,
             cancel: Cancel::new(),
             clock: SimulatedClock::new("2026-01-01T00:00:00Z".parse().unwrap()),
@@ -70,6 +79,7 @@ impl Setup {
         open: impl FnOnce(&CaptureCx<'a>) -> Result<Box<dyn Capture + 'a>, SourceError>,
     ) -> Result<Captured, SourceError> {
         let noted = self.events.events().len();
+        let previous = |facts| Previous { snapshot: self.parent, facts, has_snapshot: &*self.has_snapshot };
         let cx = CaptureCx {
             events: &self.events,
             cancel: &self.cancel,
@@ -77,7 +87,7 @@ impl Setup {
             claimed: &self.claimed,
             scratch: self.scratch.path(),
             own_paths: &self.own_paths,
-            previous: self.previous.as_ref().map(|facts| Previous { snapshot: Id::of(b"parent"), facts }),
+            previous: self.previous.as_ref().map(previous),
             look_only: self.look_only,
         };
         let mut capture = open(&cx)?;
@@ -95,6 +105,10 @@ impl Setup {
                 Data::Prefix { open, bytes, append_only } => {
                     use std::os::unix::fs::FileExt as _;
                     let mut content = vec![0; bytes as usize];
+                    if self.unreadable.as_ref().is_some_and(|name| entry.path.ends_with(name)) {
+                        capture.left_out();
+                        continue;
+                    }
                     open().unwrap().read_exact_at(&mut content, 0).unwrap();
                     (append_only, false, content)
                 }

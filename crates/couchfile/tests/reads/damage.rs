@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use couchfile::{Database, Error, Level, View, salvage};
+use couchfile::{Checksum, Compression, CouchWriter, Database, Encoding, Error, Format, Level, View, salvage};
+use serde_json::json;
 
 use crate::fixtures::{CHT, CLEAN, Files, TORN, switch};
 
@@ -168,5 +169,28 @@ impl Random {
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
         (self.0 % bound as u64) as usize
+    }
+}
+
+#[test]
+fn an_attachment_past_the_end_is_found_without_reading_its_document() {
+    let create = || {
+        let format = Format { checksum: Checksum::Md5, compression: Compression::Snappy };
+        CouchWriter::create(Vec::new(), format, "0123", "couchdb@127.0.0.1").unwrap()
+    };
+    let attach = |writer: &mut CouchWriter<Vec<u8>>, content: &[u8]| {
+        writer.attachment("photo", "image/png", content, 1, Encoding::Identity).unwrap()
+    };
+    let mut longer = create();
+    attach(&mut longer, &[7; 100_000]);
+    let elsewhere = attach(&mut longer, b"content");
+    for is_lost in [false, true] {
+        let mut writer = create();
+        let attachment = if is_lost { elsewhere.clone() } else { attach(&mut writer, b"content") };
+        writer.put_with("patient", &json!({}), &[attachment]).unwrap();
+        writer.commit().unwrap();
+        let report = Database::open(writer.into_inner()).unwrap().check(Level::Trees);
+        let expected = if is_lost { vec!["patient"] } else { Vec::new() };
+        assert_eq!(report.documents_concerned().into_iter().collect::<Vec<_>>(), expected, "{:?}", report.findings);
     }
 }

@@ -24,6 +24,8 @@ use crate::output::{Outcome, bytes, complain, count, seconds};
 use crate::step::{self, CopyReport, CopyStatus, Step};
 use crate::under_way::UnderWay;
 
+/// Notes of a source that are printed at the end; all are in the summary and in the manifest.
+const NOTES_SHOWN_MAX: usize = 5;
 /// Between two looks at whether a command has ended.
 const WATCH_PAUSE: Duration = Duration::from_millis(20);
 
@@ -88,6 +90,7 @@ fn take(app: &App, stack: &StackSettings, only: &[String], tags: &[String]) -> R
         own_paths: &app.own_paths(),
         copies: &guide_copies(&copies),
         count_first: app.run.progress.is_visible(),
+        others: &[],
     };
     let (report, written_to, under_way) = write(app, &mut each, &job)?;
     // Also the one that was written: it may have been away while the others got a snapshot.
@@ -116,7 +119,8 @@ fn write(app: &App, each: &mut Each<'_>, job: &StackBackup<'_>) -> Result<(Backu
             return Err(app.none_opened(std::mem::take(&mut each.faults)));
         };
         let under_way = UnderWay::begin(app, first, others)?;
-        let written = backup::run(&app.cx(), &under_way.repository, job);
+        let others: Vec<_> = others.iter().map(|other| Arc::clone(&other.repository)).collect();
+        let written = backup::run(&app.cx(), &under_way.repository, &StackBackup { others: &others, ..*job });
         app.run.progress.finish();
         match written {
             Ok(report) => {
@@ -128,7 +132,7 @@ fn write(app: &App, each: &mut Each<'_>, job: &StackBackup<'_>) -> Result<(Backu
                 let is_place = matches!(error, repository::Error::Storage(_));
                 let fault = Fault::from(error);
                 // A repository of its own is none of its copies.
-                let next = others.iter().position(|other| other.repository.is_copy_of(&first.repository));
+                let next = others.iter().position(|other| other.is_copy_of(&first.repository));
                 let Some(next) = next.filter(|_| is_place) else { return Err(fault) };
                 let failed = each.opened.remove(0);
                 each.opened[..=next].rotate_right(1);
@@ -178,7 +182,7 @@ impl Summary {
         let sources = report.sources.iter().map(|(name, record)| {
             let value = json!({
                 "kind": record.kind, "status": record.status, "tree": record.tree, "facts": record.facts,
-                "problems": record.problems,
+                "problems": record.problems, "notes": record.notes,
             });
             (name.clone(), value)
         });
@@ -225,6 +229,9 @@ fn print(app: &App, summary: &Summary, report: &BackupReport) {
             output.text(format!("  source {name} is EMPTY: there is no file in it"));
         }
     }
+    if !app.run.progress.shows_notes() {
+        report.sources.iter().for_each(|(name, record)| show_notes(app, name, &record.notes));
+    }
     output.chat(format!("  files: {files_new} new, {files_changed} read again, {files_unmodified} unchanged"));
     output.chat(format!(
         "  read {}, added {} in {}",
@@ -242,6 +249,17 @@ fn print(app: &App, summary: &Summary, report: &BackupReport) {
             "snapshot {short} of {stack} is PARTIAL: {} left out or doubtful, named above",
             count(problems as u64, "thing")
         )),
+    }
+}
+
+/// What was left out on purpose, or is worth knowing. Few of these come in an ordinary run, and who sees none believes that all is
+/// in the snapshot.
+fn show_notes(app: &App, source: &str, notes: &[String]) {
+    let (shown, more) = notes.split_at(notes.len().min(NOTES_SHOWN_MAX));
+    shown.iter().for_each(|note| app.output().chat(format!("  note: {source}: {note}")));
+    if !more.is_empty() {
+        let more = count(more.len() as u64, "more note");
+        app.output().chat(format!("  note: {source}: {more}; `--verbose` shows all"));
     }
 }
 

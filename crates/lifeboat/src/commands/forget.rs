@@ -33,7 +33,9 @@ pub fn forget(app: &App, arguments: &arguments::Forget) -> Result<Outcome, Fault
             let repository = app.open(copy)?;
             let receipts = drill::receipts(&repository)?;
             let snapshots = snapshots::of_stack(repository.snapshots(&app.run.cancel)?, arguments.stack.as_deref());
-            let remove = by_rules(app, arguments, copy, &retention::groups(snapshots), &receipts)?;
+            let last_good = retention::last_good(&snapshots, app.run.clock.now());
+            let asked = Asked { receipts: &receipts, last_good: &last_good };
+            let remove = by_rules(app, arguments, copy, &retention::groups(snapshots), &asked)?;
             remove_from(app, arguments, copy, &repository, remove, Why::Rules)
         });
     }
@@ -109,12 +111,14 @@ fn archives_by_rules(app: &App, arguments: &arguments::Forget, open: &OpenArchiv
                 open.copy.name
             )));
     }
-    let mut remove = by_rules(app, arguments, open.copy, &archiving::groups(&held), &[])?;
+    // Names of archives tell neither of drills nor of damage.
+    let asked = Asked { receipts: &[], last_good: &BTreeSet::new() };
+    let mut remove = by_rules(app, arguments, open.copy, &archiving::groups(&held), &asked)?;
     // What is not whole pushes nothing out, and goes where it would not be kept if it were.
     let parts: Vec<Id> = held.iter().filter(|held| !held.is_whole()).map(|held| held.id).collect();
     if !parts.is_empty() {
         app.output().text("not whole; `lifeboat sync` completes what is kept:");
-        let decided = by_rules(app, arguments, open.copy, &archiving::groups_with_parts(&held), &[])?;
+        let decided = by_rules(app, arguments, open.copy, &archiving::groups_with_parts(&held), &asked)?;
         remove.extend(decided.into_iter().filter(|id| parts.contains(id)));
     }
     if !arguments.dry_run && !remove.is_empty() {
@@ -197,14 +201,15 @@ fn remove_from(
     Ok(Outcome::Ok)
 }
 
-/// The newest snapshot of a stack, the newest that a drill proved and the newest whole one are what a restore would begin with. A name that
-/// was mistyped, or `latest`, must not remove them.
+/// The newest snapshot of a stack, the newest that a drill proved, the newest whole one and those with the last good version of
+/// something are what a restore would begin with. A name that was mistyped, or `latest`, must not remove them.
 fn refuse_the_last_ones(app: &App, repository: &Repository, named: &[Id]) -> Result<(), Fault> {
     let receipts = drill::receipts(repository)?;
     let telling = drill::telling_by_snapshot(&receipts);
     let is_proven = |id: &Id| telling.get(id).is_some_and(|receipt| drill::is_proof(receipt));
     // Those that cannot be read protect nothing, and may all be removed.
     let (snapshots, _) = repository.snapshots_readable(&app.run.cancel)?;
+    let last_good = retention::last_good(&snapshots, app.run.clock.now());
     for (id, snapshot) in snapshots.iter().filter(|(id, _)| named.contains(id)) {
         let of_stack = snapshots.iter().filter(|(_, other)| other.stack() == snapshot.stack());
         let is_newest = |among: &dyn Fn(&Id, &Snapshot) -> bool| {
@@ -219,6 +224,9 @@ fn refuse_the_last_ones(app: &App, repository: &Repository, named: &[Id]) -> Res
         if is_newest(&|_, snapshot| !snapshots::is_partial(snapshot)) {
             return Err(refused(*id, "is the newest of its stack that is not partial"));
         }
+        if last_good.contains(id) {
+            return Err(refused(*id, retention::LAST_GOOD));
+        }
     }
     Ok(())
 }
@@ -228,13 +236,19 @@ fn refused(id: Id, what: &str) -> Fault {
         .with_hint("add --force to remove it all the same")
 }
 
+/// What a copy tells of its snapshots beside what they say of themselves.
+struct Asked<'a> {
+    receipts: &'a [Receipt],
+    last_good: &'a BTreeSet<Id>,
+}
+
 /// Asks the rules of each stack; prints every snapshot with its decision.
 fn by_rules(
     app: &App,
     arguments: &arguments::Forget,
     copy: &CopySettings,
     groups: &[Group],
-    receipts: &[Receipt],
+    asked: &Asked<'_>,
 ) -> Result<Vec<Id>, Fault> {
     let given = policy(&arguments.keep)?;
     app.check_stack(arguments.stack.as_deref(), !groups.is_empty())?;
@@ -253,7 +267,7 @@ fn by_rules(
         };
         let zone = settings.map_or(app.run.environment.time_zone(), |settings| &settings.time_zone);
         app.output().text(format!("stack {stack} ({}):", group.paths.join(" ")));
-        let decisions = group.decide(receipts, policy, now, zone);
+        let decisions = group.decide(asked.receipts, asked.last_good, policy, now, zone);
         decisions.iter().for_each(|decision| show(app, copy, stack, decision));
         if arguments.dry_run {
             retention::calendar(&decisions, zone).iter().for_each(|line| app.output().text(format!("  {line}")));

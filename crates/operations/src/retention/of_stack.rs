@@ -1,6 +1,6 @@
 //! Retention as it is asked: for each stack by itself, and each set of its sources.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
@@ -9,7 +9,7 @@ use repository::format::receipt::Receipt;
 use repository::format::snapshot::Snapshot;
 
 use super::{Candidate, Decision, Policy, apply};
-use crate::drill;
+use crate::{drill, snapshots};
 
 /// Snapshots that retention compares with each other.
 pub struct Group {
@@ -34,9 +34,35 @@ pub fn groups(snapshots: impl IntoIterator<Item = (Id, Snapshot)>) -> Vec<Group>
     groups.into_iter().map(|((stack, paths), snapshots)| Group { stack, paths, snapshots }).collect()
 }
 
+/// The snapshots that hold whole what is damaged or missing now: what the newest snapshot of each source names, whatever other
+/// sources it has, so asked of all snapshots together.
+pub fn last_good(snapshots: &[(Id, Snapshot)], now: Timestamp) -> BTreeSet<Id> {
+    let mut newest_first: Vec<&Snapshot> = snapshots.iter().map(|(_, snapshot)| snapshot).collect();
+    newest_first.sort_by_key(|snapshot| std::cmp::Reverse(snapshot.time));
+    let (mut settled, mut found) = (BTreeSet::new(), BTreeSet::new());
+    for snapshot in newest_first {
+        let Some(stack) = snapshot.stack() else { continue };
+        let named = snapshots::good_in(snapshot).filter(|(source, _)| !settled.contains(&(stack, *source)));
+        found.extend(named.map(|(_, id)| id));
+        // One that a wrong clock dated into the future does not speak for the others.
+        if Timestamp::from(snapshot.time) <= now {
+            settled.extend(snapshot.paths.iter().map(|path| (stack, path.trim_start_matches('/'))));
+        }
+    }
+    found
+}
+
 impl Group {
-    /// Decides for each snapshot whether it stays; see [`apply`]. `receipts` are those of the copy, oldest first.
-    pub fn decide(&self, receipts: &[Receipt], policy: &Policy, now: Timestamp, zone: &TimeZone) -> Vec<Decision> {
+    /// Decides for each snapshot whether it stays; see [`apply`]. `receipts` are those of the copy, oldest first, and
+    /// `last_good` what [`last_good`] says of it.
+    pub fn decide(
+        &self,
+        receipts: &[Receipt],
+        last_good: &BTreeSet<Id>,
+        policy: &Policy,
+        now: Timestamp,
+        zone: &TimeZone,
+    ) -> Vec<Decision> {
         let mut telling = drill::telling_by_snapshot(receipts);
         telling.retain(|_, receipt| drill::is_proof(receipt));
         // A proof of a complete snapshot is not pushed out by one of a partial snapshot.
@@ -50,6 +76,7 @@ impl Group {
                 time: snapshot.time.into(),
                 tags: snapshot.tags.clone(),
                 drilled: if any_complete { is_complete(id) } else { telling.contains_key(id) },
+                is_last_good: last_good.contains(id),
             })
             .collect();
         apply(&candidates, policy, now, zone)

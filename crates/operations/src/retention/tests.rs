@@ -1,17 +1,18 @@
-//! restic's semantics, rule by rule; the two rules on top; properties.
+//! restic's semantics, rule by rule; the rules on top; properties.
 
 use std::collections::BTreeSet;
 use std::fmt::Write;
 
 use expect_test::{Expect, expect};
 use proptest::prelude::*;
+use repository::format::snapshot::Snapshot;
 
 use super::*;
 
 const NOW: &str = "2026-11-21T12:00:00Z";
 
 fn snapshot(number: u8, time: Timestamp) -> Candidate {
-    Candidate { id: Id([number; 32]), time, tags: Vec::new(), drilled: false }
+    Candidate { id: Id([number; 32]), time, tags: Vec::new(), drilled: false, is_last_good: false }
 }
 
 fn snapshots(times: &[&str], zone: &TimeZone) -> Vec<Candidate> {
@@ -62,6 +63,51 @@ fn partial_snapshots_never_push_out_the_last_whole_one() {
     assert_eq!(of[2].1, [Reason::NewestWhole]);
     assert_eq!(kept(&all[..2]).len(), 2, "a whole newest one needs no reason more");
     assert!(kept(&all[..2]).iter().all(|(_, reasons)| !reasons.contains(&Reason::NewestWhole)));
+}
+
+#[test]
+fn what_holds_the_last_good_version_of_something_stays() {
+    let policy = Policy { last: Count::AtMost(1), ..Policy::default() };
+    let mut all = snapshots(&WEEK[..4], &TimeZone::UTC);
+    all[1].is_last_good = true;
+    expect![[r#"
+        2026-11-16 08:00  newest snapshot, last snapshot
+        2026-11-15 20:00  -
+        2026-11-15 08:00  holds the last good version of what is damaged or missing now
+        2026-11-14 08:00  -
+    "#]]
+    .assert_eq(&show(&all, &policy, &TimeZone::UTC));
+}
+
+/// A snapshot of `cht` on a day of March 2026, with its sources, and for some of these where they are whole.
+fn of_stack(day: u8, sources: &[&str], good_in: &[(&str, u8)]) -> (Id, Snapshot) {
+    let tags = good_in.iter().map(|(source, good)| snapshots::good_in_tag(source, &Id([*good; 32])));
+    let tags: Vec<String> = tags.chain([Snapshot::stack_tag("cht")]).collect();
+    let paths: Vec<String> = sources.iter().map(|source| format!("/{source}")).collect();
+    let json = serde_json::json!({
+        "time": format!("2026-03-{day:02}T00:00:00Z"), "tree": Id::of(b""), "paths": paths, "tags": tags,
+    });
+    (Id([day; 32]), Snapshot::parse(json.to_string().as_bytes()).unwrap())
+}
+
+#[test]
+fn the_newest_snapshot_of_each_source_says_where_it_is_whole() {
+    let now: Timestamp = "2026-03-20T00:00:00Z".parse().unwrap();
+    let last_good = |all: &[(Id, Snapshot)]| last_good(all, now).into_iter().map(|id| id.0[0]).collect::<Vec<_>>();
+    let mut all = vec![
+        of_stack(1, &["records"], &[]),
+        of_stack(2, &["records"], &[("records", 1)]),
+        of_stack(4, &["records", "tls"], &[("records", 1), ("records", 3), ("tls", 2)]),
+    ];
+    assert_eq!(last_good(&all), [1, 2, 3]);
+    // One of some sources alone says nothing of the others.
+    all.push(of_stack(5, &["tls"], &[]));
+    assert_eq!(last_good(&all), [1, 3]);
+    // A clock that was wrong: it counts, and it does not speak for those before it.
+    all.push(of_stack(25, &["records"], &[("records", 5)]));
+    assert_eq!(last_good(&all), [1, 3, 5]);
+    all.push(of_stack(6, &["records"], &[]));
+    assert_eq!(last_good(&all), [5]);
 }
 
 #[test]
@@ -295,7 +341,13 @@ fn a_year_of_backups_every_four_hours_keeps_what_the_preset_promises() {
     let start: Timestamp = "2025-11-21T12:00:00Z".parse().unwrap();
     let every = |n: i64| start + jiff::SignedDuration::from_hours(4 * n);
     let list: Vec<Candidate> = (0..=365 * 6)
-        .map(|n: i64| Candidate { id: Id::of(&n.to_le_bytes()), time: every(n), tags: Vec::new(), drilled: n == 3 })
+        .map(|n: i64| Candidate {
+            id: Id::of(&n.to_le_bytes()),
+            time: every(n),
+            tags: Vec::new(),
+            drilled: n == 3,
+            is_last_good: false,
+        })
         .collect();
     let decisions = apply(&list, &Policy::preset(), NOW.parse().unwrap(), &TimeZone::UTC);
     let of = |period| {

@@ -132,6 +132,7 @@ fn volumes_that_a_source_reads_are_not_missed() {
         facts: facts.as_object().unwrap().clone(),
         problems: Vec::new(),
         problems_total: 0,
+        notes: Vec::new(),
     };
     let named = serde_json::json!({ "volumes": { "a": { "name": "shop_a" }, "b": { "name": "shop_b" } } });
     let read = serde_json::json!({ "volume": { "name": "shop_b" } });
@@ -156,6 +157,7 @@ fn the_certificates_of_a_manifest_are_known_in_the_order_in_which_they_run_out()
         facts: facts.as_object().unwrap().clone(),
         problems: Vec::new(),
         problems_total: 0,
+        notes: Vec::new(),
     };
     let sources = [("tls".to_owned(), record)].into();
     let content = Content::from(&Manifest { version: Manifest::VERSION, stack: "app".to_owned(), sources });

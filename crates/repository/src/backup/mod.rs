@@ -177,6 +177,12 @@ impl Written {
 }
 
 impl SnapshotWriter<'_> {
+    /// Compares the source `name` with what it was in `snapshot`, where that is not the parent of the others. Asked before the
+    /// source is written.
+    pub fn compare_with(&mut self, name: &str, snapshot: &Snapshot) -> Result<(), Error> {
+        self.parent.take_root_node(name.as_bytes(), snapshot)
+    }
+
     /// Writes all entries of `capture` below a folder called `name`. The caller still has to `finish` the capture.
     pub fn source(&mut self, name: &str, capture: &mut dyn Capture) -> Result<WrittenSource, Error> {
         self.check_root_name(name)?;
@@ -187,7 +193,11 @@ impl SnapshotWriter<'_> {
             self.cx.cancel.check()?;
             match item {
                 Item::Entry(entry) => {
-                    if let Some(problem) = self.entry(&mut builder, *entry)? {
+                    let (is_stored, problem) = self.entry(&mut builder, *entry)?;
+                    if !is_stored {
+                        capture.left_out();
+                    }
+                    if let Some(problem) = problem {
                         self.report(problem, name, &mut written.problems);
                     }
                 }
@@ -266,14 +276,14 @@ impl SnapshotWriter<'_> {
         node
     }
 
-    /// Takes one entry; gives the problem that kept it, or a part of it, out of the snapshot.
-    fn entry(&mut self, builder: &mut TreeBuilder, entry: Entry) -> Result<Option<Problem>, Error> {
+    /// Takes one entry; gives whether it is in the snapshot, and the problem that kept it, or a part of it, out.
+    fn entry(&mut self, builder: &mut TreeBuilder, entry: Entry) -> Result<(bool, Option<Problem>), Error> {
         let Entry { path, node, data } = entry;
         self.move_to(builder, path.parent().unwrap_or(Path::new("")))?;
         if node.kind == NodeKind::Dir {
             self.parent.enter(&node.name)?;
             builder.enter(&path, node)?;
-            return Ok(None);
+            return Ok((true, None));
         }
         let parent = self.parent.find(&node.name);
         let mut reader = FileReader {
@@ -290,7 +300,7 @@ impl SnapshotWriter<'_> {
             }
             Data::Stream(stream) => reader.stream(stream, node)?,
         };
-        let Some(leaf) = read.leaf else { return Ok(read.problem) };
+        let Some(leaf) = read.leaf else { return Ok((false, read.problem)) };
         if leaf.node.kind == NodeKind::File {
             match &parent {
                 None => self.stats.files_new += 1,
@@ -301,7 +311,7 @@ impl SnapshotWriter<'_> {
         self.cx.events.emit(Event::FileDone(path));
         builder.push(leaf)?;
         builder.settle(self.blobs, false)?;
-        Ok(read.problem)
+        Ok((true, read.problem))
     }
 
     /// Leaves folders until the open one is `folder`, which must have been entered.

@@ -33,13 +33,29 @@ impl<'a> ParentCursor<'a> {
         let (root, folders, problems) = (BTreeMap::new(), Vec::new(), Vec::new());
         let mut cursor = Self { repository, index, root, folders, problems };
         let Some(parent) = parent else { return Ok(cursor) };
-        if let Some(mut folder) = cursor.open(&parent.tree)? {
+        cursor.root = cursor.root_of(parent)?;
+        Ok(cursor)
+    }
+
+    /// The nodes in the root of a snapshot, by name.
+    fn root_of(&mut self, snapshot: &Snapshot) -> Result<BTreeMap<Vec<u8>, Node>, Error> {
+        let mut root = BTreeMap::new();
+        if let Some(mut folder) = self.open(&snapshot.tree)? {
             while let Some(node) = folder.next.take() {
-                cursor.root.insert(node.name.clone(), node);
-                folder.advance(&mut cursor.problems);
+                root.insert(node.name.clone(), node);
+                folder.advance(&mut self.problems);
             }
         }
-        Ok(cursor)
+        Ok(root)
+    }
+
+    /// From now on, `name` in the root is what it was in `snapshot`.
+    pub fn take_root_node(&mut self, name: &[u8], snapshot: &Snapshot) -> Result<(), Error> {
+        match self.root_of(snapshot)?.remove(name) {
+            Some(node) => self.root.insert(name.to_vec(), node),
+            None => self.root.remove(name),
+        };
+        Ok(())
     }
 
     /// The damage that was met since the last call.

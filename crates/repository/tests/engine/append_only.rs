@@ -3,6 +3,8 @@
 use std::fs::File;
 use std::os::unix::fs::FileExt as _;
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use repository::format::pack::BlobKind;
 use repository::{Capture, Data, Entry, Facts, FileKind, Id, Index, Item, SourceError, walk};
@@ -188,7 +190,7 @@ fn a_file_cut_while_its_tail_is_read_is_stored_as_it_is_afterwards() {
     struct CutOnce(PathBuf, std::sync::atomic::AtomicBool);
     impl repository::Events for CutOnce {
         fn emit(&self, event: repository::Event) {
-            let first = || !self.1.swap(true, std::sync::atomic::Ordering::SeqCst);
+            let first = || !self.1.swap(true, Ordering::SeqCst);
             if matches!(event, repository::Event::Bytes(_)) && first() {
                 File::options().write(true).open(&self.0).unwrap().set_len(10).unwrap();
             }
@@ -208,11 +210,13 @@ fn a_file_cut_while_its_tail_is_read_is_stored_as_it_is_afterwards() {
 struct PrefixCapture {
     opened: Option<(File, u64)>,
     path: PathBuf,
+    /// How often it was told that a file was left out.
+    left_out: Arc<AtomicUsize>,
 }
 
 impl PrefixCapture {
     fn of(path: &std::path::Path, bytes: u64) -> Self {
-        Self { opened: Some((File::open(path).unwrap(), bytes)), path: path.to_owned() }
+        Self { opened: Some((File::open(path).unwrap(), bytes)), path: path.to_owned(), left_out: Arc::default() }
     }
 }
 
@@ -225,6 +229,10 @@ impl Capture for PrefixCapture {
         let data = Data::Prefix { open: Box::new(|| Ok(file)), bytes, append_only: true };
         let path = PathBuf::from(self.path.file_name().unwrap());
         Ok(Some(Item::Entry(Box::new(Entry { path, node, data }))))
+    }
+
+    fn left_out(&mut self) {
+        self.left_out.fetch_add(1, Ordering::Relaxed);
     }
 
     fn finish(self: Box<Self>) -> Result<Facts, SourceError> {
@@ -240,7 +248,9 @@ fn of_a_file_that_grows_or_is_replaced_the_part_that_was_opened_is_stored() {
     let bytes = noise(SIZE, 1);
     std::fs::write(&path, &bytes).unwrap();
     let back_up = |capture: PrefixCapture| {
+        let left_out = Arc::clone(&capture.left_out);
         let backup = back_up(&world.cx(), &world.open(), capture).unwrap();
+        assert_eq!(left_out.load(Ordering::Relaxed), 0);
         let_file_times_move_on();
         let stored = world.contents(backup.id).unwrap().files["db.couch"].clone();
         (backup, stored)
@@ -260,9 +270,11 @@ fn of_a_file_that_grows_or_is_replaced_the_part_that_was_opened_is_stored() {
     let (grown, stored) = back_up(capture);
     assert!(stored == [&bytes[..], &more[..100]].concat());
     assert!(grown.stats.bytes_read < 3 << 20, "{}", grown.stats.bytes_read);
-    // One that was cut meanwhile is named, and not stored short.
+    // One that was cut meanwhile is named, and not stored short; its source is told.
     let capture = PrefixCapture::of(&path, 100);
+    let left_out = Arc::clone(&capture.left_out);
     let backup = crate::support::back_up(&world.cx(), &world.open(), capture).unwrap();
     assert_eq!(backup.problems.len(), 1);
     assert!(backup.problems[0].what.contains("it ends after 9 bytes"), "{:?}", backup.problems);
+    assert_eq!(left_out.load(Ordering::Relaxed), 1);
 }

@@ -27,6 +27,21 @@ const PASSING: [&str; 11] = [
     "Storage",
 ];
 
+/// The fact that holds what the engine says of each container.
+const CONTAINERS: &str = "containers";
+/// The fact that an engine answered in an earlier snapshot, and has not since.
+const UNANSWERED: &str = "engine_unanswered";
+
+/// What came of asking the engine.
+pub enum Answer {
+    /// It knows containers of the project.
+    Known(Box<OfEngine>),
+    /// It knows none: the files say enough to go on.
+    NoContainers,
+    /// None answers, or not to the end. The files are captured all the same.
+    Silent(SourceError),
+}
+
 /// What the engine says of a project.
 pub struct OfEngine {
     /// By the containers' names. Without their environment, since facts are shown.
@@ -35,14 +50,25 @@ pub struct OfEngine {
     pub definitions: Leaf,
 }
 
-/// Asks the engine. `None` where none answers, or it knows no container of the project: the files say enough to go on.
-pub fn ask(engine: &EngineAddress, project: &str, cancel: &Cancel) -> Result<Option<OfEngine>, SourceError> {
+/// Asks the engine.
+pub fn ask(engine: &EngineAddress, project: &str, cancel: &Cancel) -> Result<Answer, SourceError> {
     let asked = engine.open(cancel).and_then(|containers| of_project(&containers, project));
     match asked {
-        Ok(found) => Ok(found),
+        Ok(Some(found)) => Ok(Answer::Known(Box::new(found))),
+        Ok(None) => Ok(Answer::NoContainers),
         Err(SourceError::Cancelled) => Err(SourceError::Cancelled),
-        Err(_) => Ok(None),
+        Err(error) => Ok(Answer::Silent(error)),
     }
+}
+
+/// Whether an engine answered in the parent snapshot, or in one before it.
+pub fn answered(previous: &Facts) -> bool {
+    previous.contains_key(CONTAINERS) || previous.contains_key(UNANSWERED)
+}
+
+/// The fact that keeps an answer expected.
+pub fn unanswered() -> (String, Value) {
+    (UNANSWERED.to_owned(), Value::from(true))
 }
 
 fn of_project(containers: &Containers, project: &str) -> Result<Option<OfEngine>, SourceError> {
@@ -75,7 +101,7 @@ fn of_project(containers: &Containers, project: &str) -> Result<Option<OfEngine>
     Ok(Some(OfEngine { facts, definitions: Leaf { node, bytes: Some(bytes) } }))
 }
 
-/// The fact that holds what the engine says of each container.
+/// What the engine says of each container, as a fact.
 pub fn fact(facts: Facts) -> (String, Value) {
-    ("containers".to_owned(), Value::Object(facts))
+    (CONTAINERS.to_owned(), Value::Object(facts))
 }

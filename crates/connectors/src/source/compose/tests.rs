@@ -7,6 +7,7 @@ use repository::Cancel;
 use serde_json::json;
 
 use super::{ComposeOptions, ComposeProject, ComposeSource, examine, read_compose_project};
+use crate::containers::EngineAddress;
 use crate::source::testing::{Captured, Setup};
 
 fn write(dir: &Path, files: &[(&str, &str)]) {
@@ -34,6 +35,28 @@ fn read(options: &ComposeOptions) -> ComposeProject {
 /// The files of a project below `dir`, without its folders.
 fn files(captured: &Captured, dir: &Path) -> Vec<String> {
     captured.below(dir).into_iter().filter(|path| !path.ends_with('/')).collect()
+}
+
+#[test]
+fn an_engine_that_does_not_answer_is_noted_and_a_problem_where_it_answered_before() {
+    let dir = tempfile::tempdir().unwrap();
+    write(dir.path(), &[("compose.yaml", "name: shop\nservices: {web: {image: nginx}}")]);
+    let engine = Some(EngineAddress::at(&dir.path().join("no-socket")));
+    let source = ComposeSource::new(ComposeOptions { engine, ..options(dir.path(), &["compose.yaml"]) }).unwrap();
+    let mut setup = Setup::default();
+    let first = setup.capture(&source).unwrap();
+    let lacks =
+        "image digests and the definitions of the containers are not in the snapshot: no container engine answers";
+    assert_eq!(first.problems, [""; 0]);
+    assert!(first.notes.len() == 1 && first.notes[0].contains(lacks), "{:?}", first.notes);
+    let mut previous = first.facts;
+    previous.insert("containers".to_owned(), json!({ "shop-web-1": {} }));
+    setup.previous = Some(previous);
+    for _ in 0..2 {
+        let captured = setup.capture(&source).unwrap();
+        assert!(captured.problems.len() == 1 && captured.problems[0].contains(lacks), "{:?}", captured.problems);
+        setup.previous = Some(captured.facts);
+    }
 }
 
 #[test]

@@ -13,12 +13,12 @@ use serde_json::{Map, Value, json};
 use super::complete::{self, Completeness, NODES, SHARD_MAP};
 use super::damage::{self, Damage};
 use super::data_folder::{self, COMPACTED, DataFolder, Found, Kind, Part};
-use super::facts::{self, Counted, DAMAGED, DATA, OLDER_XXH3, SEEN, VERSION};
+use super::facts::{self, Counted, DAMAGED, DATA, OLDER_XXH3, SEEN, UNSEEN, VERSION};
 use super::opener::{Handle, How, Opened, OpenedFile, Opener};
 use super::prefix::Prefix;
 use super::previous::{Before, Checked, Stamp};
 use super::server::CrossCheck;
-use super::{CouchDbOptions, config};
+use super::{CouchDbOptions, config, unseen};
 use crate::documents::CouchError;
 use crate::source::full_read::FullRead;
 use crate::source::layout::{self, Placed, Step};
@@ -26,6 +26,8 @@ use crate::source::layout::{self, Placed, Step};
 /// Times that shards are looked for again that the shard map names and that are not there.
 const RESCANS: usize = 3;
 const RESCAN_PAUSE: Duration = Duration::from_millis(200);
+/// Where shards lie.
+const SHARDS: &str = "shards/";
 /// The database that CouchDB's secret decrypts.
 const VAULT: &str = "medic-vault";
 
@@ -48,6 +50,8 @@ pub struct CouchDbCapture<'a> {
     /// What could not be opened, which is said once.
     failed: BTreeSet<PathBuf>,
     steps: Placed<Leaf>,
+    /// What came last, by its name in the facts.
+    last: Option<String>,
     waiting: VecDeque<Item>,
     is_done: bool,
     counted: Counted,
@@ -56,6 +60,8 @@ pub struct CouchDbCapture<'a> {
     has_map: bool,
     /// Why a shard map could not be read.
     unread_map: Option<String>,
+    /// Whether every shard map could be read.
+    is_map_whole: bool,
     damaged: Map<String, Value>,
     older_xxh3: BTreeSet<String>,
     seen: Map<String, Value>,
@@ -97,12 +103,14 @@ pub fn open<'a>(options: &CouchDbOptions, cx: &CaptureCx<'a>, handles: u64) -> R
         leaves: BTreeMap::new(),
         failed: BTreeSet::new(),
         steps: Placed::new(BTreeMap::new()),
+        last: None,
         waiting: VecDeque::new(),
         is_done: false,
         counted: Counted::default(),
         owner: None,
         has_map: false,
         unread_map: None,
+        is_map_whole: false,
         damaged: Map::new(),
         older_xxh3: BTreeSet::new(),
         seen: Map::new(),
@@ -131,7 +139,7 @@ pub fn open<'a>(options: &CouchDbOptions, cx: &CaptureCx<'a>, handles: u64) -> R
         capture.problem(&root, format!("the configuration cannot be read: {error}"));
     }
     capture.take_config(config.as_deref(), cx)?;
-    if !capture.leaves.keys().any(|path| Kind::of(path) == Kind::Database) {
+    if !capture.has_databases() {
         capture.problem(&root, "there is no file of CouchDB in it; is its disk mounted?");
     }
     capture.steps = Placed::new(without_folders_on_the_way(std::mem::take(&mut capture.leaves)));
@@ -217,16 +225,29 @@ impl CouchDbCapture<'_> {
             Opened::Gone => self.gone(host, &key),
             Opened::Failed(error) => {
                 self.failed.insert(host.to_path_buf());
-                self.problem(host, error.to_string());
+                self.unopened(host, &key, &error);
             }
         }
         Ok(())
     }
 
-    fn gone(&mut self, host: &Path, key: &str) {
+    /// Says that a file is not in the snapshot, and where it is.
+    fn unopened(&mut self, host: &Path, key: &str, error: &std::io::Error) {
+        let before = self.opener.before;
+        let good_in = before.good_in(Kind::of(host), key);
+        let told = good_in.map(|snapshot| damage::told_good_in(&snapshot, before.is_gone(&snapshot)));
+        self.problem(host, format!("{error}{}", told.unwrap_or_default()));
+    }
+
+    /// Removes what was noted of a file that is not captured after all.
+    fn unnote(&mut self, key: &str) {
         for facts in [&mut self.counted.files, &mut self.counted.views, &mut self.seen, &mut self.damaged] {
             facts.remove(key);
         }
+    }
+
+    fn gone(&mut self, host: &Path, key: &str) {
+        self.unnote(key);
         let what = format!("{}: vanished while it was being captured", host.display());
         self.events.emit(Event::Note(what));
     }
@@ -283,11 +304,11 @@ impl CouchDbCapture<'_> {
             },
             _ => None,
         };
-        let nodes = opened(NODES).map(|database| complete::nodes(&database)).unwrap_or_default();
         let shard_map = opened(SHARD_MAP);
         self.has_map = shard_map.is_some();
         let owner = shard_map.as_ref().and_then(complete::owner);
         let (maps, error) = shard_map.as_ref().map(complete::maps).unwrap_or_default();
+        let nodes = complete::nodes_or_named(opened(NODES), &maps);
         (self.counted.nodes, self.counted.maps, self.owner) = (nodes, maps, owner);
         self.unread_map = error.map(|error| error.to_string());
     }
@@ -326,6 +347,7 @@ impl CouchDbCapture<'_> {
             );
             self.problem(&root.join("shards"), what);
         }
+        self.is_map_whole = self.has_map && self.unread_map.is_none();
         if let Some(error) = self.unread_map.take() {
             let what = format!(
                 "the shard map of a database cannot be read, so whether all its shards are there is unknown: {error}"
@@ -341,22 +363,49 @@ impl CouchDbCapture<'_> {
         }
         let problems = self.completeness(&maps, &elsewhere, |it| it.problems(&root));
         self.waiting.extend(problems.into_iter().map(Item::Problem));
-        self.note_missing(&maps);
+        self.note_missing(&maps, &elsewhere);
         Ok(())
     }
 
-    /// Keeps in the facts that a shard is not there which an earlier snapshot had: CouchDB may make it anew, as empty.
-    fn note_missing(&mut self, maps: &[ShardMap]) {
+    /// Keeps in the facts that a file is not there which an earlier snapshot had: CouchDB may make it anew, as empty. Where
+    /// there is none at all, one problem says so of all.
+    fn note_missing(&mut self, maps: &[ShardMap], elsewhere: &BTreeSet<String>) {
+        if !self.has_databases() {
+            return;
+        }
         let before = self.opener.before;
-        for key in before.database_files() {
-            let named = ShardName::parse(key).filter(|shard| maps.iter().any(|map| complete::is_of(map, shard)));
-            if named.is_some_and(|shard| !self.has(&shard.file()))
-                && let Some(damage) = Damage::of_missing(&before, key)
-            {
-                let record = damage.record(&before, Kind::Database, key);
-                self.damaged(&self.root.join(key), key, record);
+        let missing: Vec<_> = unseen::database_files(&before).into_iter().filter(|file| !self.has(file)).collect();
+        for file in missing {
+            let is_wanted = match ShardName::parse(file) {
+                Some(shard) => self.completeness(maps, elsewhere, |it| it.places_here(&shard)),
+                None => is_wanted_beside_shards(&before, file),
+            };
+            if is_wanted {
+                let record = Damage::of_missing().record(&before, Kind::Database, file);
+                self.damaged(&self.root.join(file), file, record);
             }
         }
+    }
+
+    fn has_databases(&self) -> bool {
+        self.leaves.keys().any(|path| Kind::of(path) == Kind::Database)
+    }
+
+    /// What is known of files that were not seen, and not deleted with their databases.
+    fn unseen(&self) -> Map<String, Value> {
+        // A map that lost updates may have lost databases that were never deleted.
+        let is_map_damaged = [SHARD_MAP.to_owned(), format!("{SHARD_MAP}{COMPACTED}")];
+        let is_map_damaged = is_map_damaged.iter().any(|key| self.damaged.contains_key(key));
+        let is_deleted = |file: &str| match ShardName::parse(file) {
+            Some(shard) => {
+                self.is_map_whole
+                    && !is_map_damaged
+                    && !self.completeness(&self.counted.maps, &BTreeSet::new(), |it| it.places_here(&shard))
+            }
+            // Such as what CouchDB keeps of a deleted database.
+            None => file.starts_with(SHARDS),
+        };
+        unseen::carried(&self.opener.before, &self.counted.files, &self.damaged, is_deleted)
     }
 
     /// Databases that the shard map does not name, and of which shards are there, and still are.
@@ -417,6 +466,7 @@ impl CouchDbCapture<'_> {
     fn opened(&mut self, host: &Path, file: Box<OpenedFile>) -> Result<Option<Item>, SourceError> {
         let key = facts::key(&self.root, host);
         let Some(file) = self.at_hand(host, &key, file)? else { return Ok(None) };
+        self.last = Some(key.clone());
         if let Some(error) = &file.xattr_error {
             self.problem(host, layout::xattrs(error));
         }
@@ -465,10 +515,12 @@ impl CouchDbCapture<'_> {
                 Ok(Some(again))
             }
             Opened::Failed(error) => {
-                self.problem(host, error.to_string());
+                self.unnote(key);
+                self.unopened(host, key, &error);
                 Ok(None)
             }
             Opened::Compacted(_) | Opened::Beside => {
+                self.unnote(key);
                 self.problem(host, "a compaction of it ended halfway while it was being captured");
                 Ok(None)
             }
@@ -552,6 +604,7 @@ impl CouchDbCapture<'_> {
 
 impl Capture for CouchDbCapture<'_> {
     fn next(&mut self) -> Result<Option<Item>, SourceError> {
+        self.last = None;
         loop {
             self.opener.cancel.check()?;
             if let Some(item) = self.waiting.pop_front() {
@@ -583,11 +636,23 @@ impl Capture for CouchDbCapture<'_> {
         }
     }
 
+    fn left_out(&mut self) {
+        if let Some(key) = self.last.take() {
+            self.unnote(&key);
+        }
+    }
+
     fn finish(self: Box<Self>) -> Result<Facts, SourceError> {
         if !self.is_done {
             return Err(SourceError::Invalid { what: "the data folder was not read to its end".to_owned() });
         }
+        let unseen = self.unseen();
+        let good_in = unseen::good_in(self.damaged.values().chain(unseen.values()));
         let mut facts = self.counted.into_facts();
+        facts.extend(good_in);
+        if !unseen.is_empty() {
+            facts.insert(UNSEEN.to_owned(), unseen.into());
+        }
         self.full_read.note(&mut facts);
         facts.extend(self.paths);
         if !self.volumes.is_empty() {
@@ -602,6 +667,12 @@ impl Capture for CouchDbCapture<'_> {
         facts.extend(self.version.map(|version| (VERSION.to_owned(), Value::from(version))));
         Ok(facts)
     }
+}
+
+/// Whether a database that is in no shard map must be there. CouchDB never works without these two. Another one that is gone
+/// may have been deleted, and nothing tells; so that is told by the first snapshot without it.
+fn is_wanted_beside_shards(before: &Before<'_>, file: &str) -> bool {
+    !file.starts_with(SHARDS) && ([SHARD_MAP, NODES].contains(&file) || before.was_seen(file))
 }
 
 /// A folder that was empty when it was listed may have got files until it was listed again.

@@ -37,6 +37,17 @@ pub fn nodes<R: ReadAt>(database: &Database<R>) -> Vec<String> {
     documents.filter(|info| !info.deleted && info.id.contains('@')).map(|info| info.id).collect()
 }
 
+/// The nodes of the cluster: those that shard maps name where `_nodes.couch` is missing or empty.
+pub fn nodes_or_named<R: ReadAt>(database: Option<Database<R>>, maps: &[ShardMap]) -> Vec<String> {
+    let nodes = database.map_or_else(Vec::new, |database| nodes(&database));
+    if nodes.is_empty() { named_nodes(maps).into_iter().map(str::to_owned).collect() } else { nodes }
+}
+
+/// The nodes that shard maps name.
+pub fn named_nodes(maps: &[ShardMap]) -> BTreeSet<&str> {
+    maps.iter().flat_map(|map| &map.by_node).map(|(node, _)| node.as_str()).collect()
+}
+
 /// The node whose folder has this shard map: the one that opened the file last.
 pub fn owner<R: ReadAt>(shard_map: &Database<R>) -> Option<String> {
     shard_map.header().epochs.first().map(|epoch| epoch.node.clone())
@@ -86,16 +97,31 @@ impl Completeness<'_> {
         if let [node] = self.nodes {
             return Some(node);
         }
-        let named: BTreeSet<&str> =
-            self.maps.iter().flat_map(|map| &map.by_node).map(|(node, _)| node.as_str()).collect();
-        if let Some(owner) = self.owner.filter(|owner| named.contains(owner)) {
-            return Some(owner);
+        if let Some(node) = self.certain_node() {
+            return Some(node);
         }
         let here = |node: &&str| {
             let shards = self.maps.iter().flat_map(|map| map.shards_of(node));
             shards.filter(|shard| (self.has)(&shard.file())).count()
         };
-        named.into_iter().max_by_key(here)
+        named_nodes(self.maps).into_iter().max_by_key(here)
+    }
+
+    /// This node, where shard maps name it and nothing has to be guessed.
+    fn certain_node(&self) -> Option<&str> {
+        let named = named_nodes(self.maps);
+        let only = if let [node] = self.nodes { Some(node.as_str()) } else { None };
+        only.filter(|node| named.contains(node)).or(self.owner.filter(|owner| named.contains(owner)))
+    }
+
+    /// Whether the shard maps still place a shard here. One that was split has other ranges since, one that was moved another
+    /// node. Where it is not certain which node this is, a shard of any node may belong here.
+    pub fn places_here(&self, shard: &ShardName) -> bool {
+        let node = self.certain_node();
+        let is_here = |name: &str| node.is_none_or(|node| node == name);
+        let of_database = self.maps.iter().filter(|map| is_of(map, shard));
+        let mut held = of_database.flat_map(|map| &map.by_node).filter(|(name, _)| is_here(name));
+        held.any(|(_, ranges)| ranges.contains(&shard.range))
     }
 
     /// Ranges of this node whose files are not here.

@@ -16,6 +16,9 @@ const DOCUMENTS_NAMED_MAX: usize = 20;
 /// Findings that are told one by one.
 const FINDINGS_TOLD_MAX: usize = 3;
 
+/// Stands in a record whose snapshot was not found when the record was made.
+const GOOD_IN_GONE: &str = "good_in_gone";
+
 /// What a check found.
 pub struct Damage {
     pub what: String,
@@ -38,7 +41,7 @@ impl Damage {
     /// found no header, or no file. `None` where nothing is lost.
     pub fn of_loss(before: &Before<'_>, key: &str, now: &Value) -> Option<Self> {
         let standing = before.lost(key);
-        let last = before.file(Kind::Database, key).or(standing);
+        let last = before.last(key).or(standing);
         let lost = standing.filter(|standing| seq(now) < seq(standing));
         let lost = lost.or(last.filter(|last| seq(now) < seq(last) || (is_other(last, now) && seq(last) > 0)))?;
         let (then, ends) = (seq(lost), seq(now));
@@ -55,10 +58,9 @@ impl Damage {
         Some(Self { lost: Some(identity(lost)), ..Self::of_header(what) })
     }
 
-    /// A file that the shard map names and that is not there, where an earlier snapshot had it.
-    pub fn of_missing(before: &Before<'_>, key: &str) -> Option<Self> {
-        before.file(Kind::Database, key).or(before.damage(key))?;
-        Some(Self::of_header("its file is not there".to_owned()))
+    /// A file that an earlier snapshot had, and that is not there.
+    pub fn of_missing() -> Self {
+        Self::of_header("its file is not there".to_owned())
     }
 
     /// Tells also what was found out of the file before this.
@@ -97,19 +99,22 @@ impl Damage {
 
     /// The record in the facts. Of a file that was damaged before, the snapshot that holds it whole stays the same.
     pub fn record(self, before: &Before<'_>, kind: Kind, key: &str) -> Value {
-        let good_in = match before.damage(key) {
-            Some(damage) => damage.get("good_in").cloned().unwrap_or_default(),
-            None => json!(before.good(kind, key).map(|snapshot| snapshot.to_hex())),
-        };
-        let known = || before.file(kind, key).filter(|_| kind == Kind::Database).map(identity);
+        let good_in = before.good_in(kind, key);
+        let is_gone = good_in.as_deref().is_some_and(|snapshot| before.is_gone(snapshot));
+        let known = || before.last(key).filter(|_| kind == Kind::Database).map(identity);
         let lost = self.lost.or_else(|| before.lost(key).cloned()).or_else(known);
-        json!({
+        let mut record = json!({
             "what": self.what,
             "documents": self.documents,
             "documents_total": self.documents_total,
             "good_in": good_in,
             "lost": lost,
-        })
+        });
+        if is_gone {
+            // The id is kept: a copy that is somewhere else may have that snapshot.
+            record[GOOD_IN_GONE] = json!(true);
+        }
+        record
     }
 }
 
@@ -129,7 +134,7 @@ fn is_other(one: &Value, other: &Value) -> bool {
 }
 
 /// What tells later whether a file is that one again, or has as much.
-fn identity(facts: &Value) -> Value {
+pub fn identity(facts: &Value) -> Value {
     json!({ "uuid": facts.get("uuid"), "update_seq": facts.get("update_seq") })
 }
 
@@ -142,12 +147,19 @@ pub fn problem(host: &Path, path: &str, record: &Value) -> Problem {
     let total = usize::try_from(total).unwrap_or(usize::MAX);
     let mut what = told(path, text("what").unwrap_or("damaged"), &named, total);
     what.push_str(&match text("good_in") {
-        Some(snapshot) => {
-            format!("; snapshot {} holds its newest good version", snapshot.chars().take(8).collect::<String>())
-        }
+        Some(snapshot) => told_good_in(snapshot, record.get(GOOD_IN_GONE).is_some()),
         None => "; no earlier snapshot is known to hold it whole".to_owned(),
     });
     Problem::new(host, what)
+}
+
+/// Which snapshot holds the newest good version of a file, as an end of what is told of it.
+pub fn told_good_in(snapshot: &str, is_gone: bool) -> String {
+    let short: String = snapshot.chars().take(8).collect();
+    match is_gone {
+        false => format!("; snapshot {short} holds its newest good version"),
+        true => format!("; snapshot {short} held its newest good version, and is in no copy that was reached"),
+    }
 }
 
 fn told(path: &str, what: &str, named: &[&str], total: usize) -> String {

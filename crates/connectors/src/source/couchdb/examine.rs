@@ -5,13 +5,14 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, OnceLock};
 
 use couchfile::{Database, Level, ReadAt, View};
+use repository::source::GOOD_IN_FACT;
 use repository::{Cancel, Facts, SourceError};
 use serde_json::{Map, Value};
 
 use super::complete::{self, NODES};
 use super::damage::{self, Damage};
 use super::data_folder::Kind;
-use super::facts::{self, Counted, DAMAGED, DATA, FILES, OLDER_XXH3, SEEN, VERSION, VIEWS};
+use super::facts::{self, Counted, DAMAGED, DATA, FILES, OLDER_XXH3, SEEN, UNSEEN, VERSION, VIEWS};
 use super::prefix::Prefix;
 use super::previous::Before;
 use crate::source::full_read::FULL_READ_AT;
@@ -19,7 +20,7 @@ use crate::source::layout;
 use crate::source::walk::{Seen, walk};
 
 /// Facts that cannot be seen in a restored folder.
-const CARRIED: [&str; 5] = [DATA, SEEN, FULL_READ_AT, VERSION, OLDER_XXH3];
+const CARRIED: [&str; 7] = [DATA, SEEN, UNSEEN, GOOD_IN_FACT, FULL_READ_AT, VERSION, OLDER_XXH3];
 
 /// What is wrong with a whole file whose header is not the recorded one.
 pub(super) const OTHER_COMMIT: &str = "it is not as of the commit that was captured";

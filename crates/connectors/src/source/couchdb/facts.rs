@@ -14,7 +14,7 @@ use crate::source::layout;
 
 /// The data folder's path, as in the fact about all paths.
 pub const DATA: &str = "data";
-/// The nodes that `_nodes.couch` names.
+/// The nodes that `_nodes.couch` names; where it names none, those of the shard maps.
 pub const NODES: &str = "nodes";
 /// Databases that the shard map names, each with the sums over its shards that are here.
 pub const DATABASES: &str = "databases";
@@ -30,6 +30,8 @@ pub const VERSION: &str = "couchdb_version";
 pub const OLDER_XXH3: &str = "older_xxh3";
 /// What is wrong with files, by their paths.
 pub const DAMAGED: &str = "damaged";
+/// What is known of database files that were not seen, by their paths; see `unseen`.
+pub const UNSEEN: &str = "unseen";
 /// Each file as `stat` saw it, by which the next capture tells what it need not open.
 pub const SEEN: &str = "seen";
 
@@ -88,8 +90,8 @@ pub struct Counted {
 impl Counted {
     /// Takes in what `_nodes.couch` and `_dbs.couch` say, where they can be opened.
     pub fn add_maps<R: ReadAt>(&mut self, nodes: Option<Database<R>>, maps: Option<Database<R>>) {
-        self.nodes = nodes.map_or_else(Vec::new, |nodes| complete::nodes(&nodes));
         self.maps = maps.map_or_else(Vec::new, |maps| complete::maps(&maps).0);
+        self.nodes = complete::nodes_or_named(nodes, &self.maps);
     }
 
     pub fn into_facts(self) -> Facts {

@@ -11,8 +11,8 @@ use repository::source::Previous;
 use repository::{Cancel, Facts, Id, Node};
 use serde_json::Value;
 
-use super::data_folder::Kind;
-use super::facts::{DAMAGED, DATA, FILES, OLDER_XXH3, SEEN, VIEWS};
+use super::data_folder::{COMPACTED, Kind};
+use super::facts::{DAMAGED, DATA, FILES, OLDER_XXH3, SEEN, UNSEEN, VIEWS};
 use super::prefix::Prefix;
 
 /// The parent snapshot's facts, where they are about the same folder.
@@ -29,9 +29,24 @@ impl<'a> Before<'a> {
         self.0?.facts.get(fact)?.get(key)
     }
 
+    /// A fact about a file, also where it had the other of its two names then: a compaction that is cut short leaves a
+    /// database under its second name.
+    fn fact_of_file(&self, fact: &str, key: &str) -> Option<&'a Value> {
+        self.fact(fact, key).or_else(|| match key.strip_suffix(COMPACTED) {
+            Some(database) => self.fact(fact, database),
+            None => self.fact(fact, &format!("{key}{COMPACTED}")),
+        })
+    }
+
     /// What was noted of a database or view file.
     pub fn file(&self, kind: Kind, key: &str) -> Option<&'a Value> {
-        self.fact(if kind == Kind::View { VIEWS } else { FILES }, key)
+        self.fact_of_file(if kind == Kind::View { VIEWS } else { FILES }, key)
+    }
+
+    /// What a database file was when it was last seen with a header.
+    pub fn last(&self, key: &str) -> Option<&'a Value> {
+        let unseen = || self.fact_of_file(UNSEEN, key)?.get("last").filter(|last| last.is_object());
+        self.file(Kind::Database, key).or_else(unseen)
     }
 
     /// Whether the file is what it was.
@@ -40,7 +55,18 @@ impl<'a> Before<'a> {
     }
 
     pub fn damage(&self, key: &str) -> Option<&'a Value> {
-        self.fact(DAMAGED, key)
+        self.fact_of_file(DAMAGED, key)
+    }
+
+    /// Whether the parent snapshot has the file, whatever is wrong with it.
+    pub fn was_seen(&self, key: &str) -> bool {
+        self.fact_of_file(SEEN, key).is_some()
+    }
+
+    /// Whether a snapshot that was named earlier can be found no more.
+    pub fn is_gone(&self, snapshot: &str) -> bool {
+        let has = |previous: Previous<'_>| snapshot.parse().is_ok_and(|id| (previous.has_snapshot)(&id));
+        !self.0.is_some_and(has)
     }
 
     /// Whether it is the file that the parent snapshot saw, and has parts with checksums of XXH3.
@@ -55,13 +81,14 @@ impl<'a> Before<'a> {
 
     /// What a damaged file had before it was damaged.
     pub fn lost(&self, key: &str) -> Option<&'a Value> {
-        self.damage(key)?.get("lost").filter(|lost| lost.is_object())
+        let record = self.damage(key).or_else(|| self.fact_of_file(UNSEEN, key))?;
+        record.get("lost").filter(|lost| lost.is_object())
     }
 
-    /// The database files that the parent snapshot has, damaged ones and those that lacked then included.
+    /// The database files that the parent snapshot knows, damaged ones and those that it lacks included.
     pub fn database_files(&self) -> impl Iterator<Item = &'a str> {
         let fact = |name| self.0.and_then(|previous| previous.facts.get(name)?.as_object()).into_iter().flatten();
-        let keys = fact(FILES).chain(fact(DAMAGED)).map(|(key, _)| key.as_str());
+        let keys = fact(FILES).chain(fact(DAMAGED)).chain(fact(UNSEEN)).map(|(key, _)| key.as_str());
         keys.filter(|key| Kind::of(Path::new(key)) == Kind::Database)
     }
 
@@ -69,6 +96,14 @@ impl<'a> Before<'a> {
     pub fn good(&self, kind: Kind, key: &str) -> Option<Id> {
         self.file(kind, key).filter(|_| self.damage(key).is_none())?;
         Some(self.0?.snapshot)
+    }
+
+    /// The snapshot that holds the newest good version of the file, as far as it is known.
+    pub fn good_in(&self, kind: Kind, key: &str) -> Option<String> {
+        match self.damage(key).or_else(|| self.fact_of_file(UNSEEN, key)) {
+            Some(record) => record.get("good_in")?.as_str().map(str::to_owned),
+            None => self.good(kind, key).map(Id::to_hex),
+        }
     }
 
     /// Up to where the open file is the one that was captured and found whole then.

@@ -21,22 +21,34 @@ pub struct RenamedNodes {
 }
 
 /// Gives nodes new names in the data folder `folder`. Each of the two files is written anew beside the old one, read back
-/// and checked, and only then takes its place.
+/// and checked, and only then takes its place. Without `_nodes.couch`, which CouchDB then makes anew, the shard maps know the
+/// nodes.
 ///
 /// # Errors
 /// A name that no node has; a file that is missing or damaged. What was not yet renamed then stays as it was.
 pub fn rename_nodes(folder: &Path, names: &NodeNames) -> Result<RenamedNodes, SourceError> {
     let (maps, nodes) = (folder.join(SHARD_MAP), folder.join(NODES));
-    let (maps_database, nodes_database) = (open(&maps)?, open(&nodes)?);
-    let known = super::complete::nodes(&nodes_database);
+    let maps_database = open(&maps)?;
+    let nodes_database = if nodes.exists() { Some(open(&nodes)?) } else { None };
+    let known: Vec<String> = match &nodes_database {
+        Some(database) => super::complete::nodes(database),
+        None => {
+            let maps = super::complete::maps(&maps_database).0;
+            super::complete::named_nodes(&maps).into_iter().map(str::to_owned).collect()
+        }
+    };
     if let Some(unknown) = names.keys().find(|name| !known.contains(name)) {
         let what = format!("no node is called {unknown}; the snapshot has {}", known.join(", "));
         return Err(SourceError::Unavailable { what });
     }
     let new_maps = write_beside(&maps, |out| rename_in_shard_maps(&maps_database, names, out))?;
-    let new_nodes = write_beside(&nodes, |out| rename_in_nodes(&nodes_database, names, out))?;
-    let renamed = RenamedNodes { databases: new_maps.1.changed.len(), nodes: new_nodes.1.changed.len() };
-    for ((file, _), path) in [(new_maps, &maps), (new_nodes, &nodes)] {
+    let write_nodes = |database| write_beside(&nodes, |out| rename_in_nodes(database, names, out));
+    let new_nodes = nodes_database.as_ref().map(write_nodes).transpose()?;
+    let changed = |new: &(tempfile::NamedTempFile, Renamed)| new.1.changed.len();
+    let renamed =
+        RenamedNodes { databases: changed(&new_maps), nodes: new_nodes.as_ref().map_or(names.len(), changed) };
+    let all = std::iter::once((new_maps, &maps)).chain(new_nodes.map(|new| (new, &nodes)));
+    for ((file, _), path) in all {
         file.persist(path).map_err(|error| SourceError::io(path)(error.error))?;
     }
     File::open(folder).and_then(|folder| folder.sync_all()).map_err(SourceError::io(folder))?;

@@ -3,6 +3,7 @@
 mod checked;
 mod cut;
 mod examined;
+mod lost;
 mod scene;
 mod shards;
 mod stored;

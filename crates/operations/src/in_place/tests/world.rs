@@ -99,7 +99,15 @@ impl World {
                 let facts = Box::new(tree).finish()?;
                 let (status, problems) = (SourceStatus::Ok, Vec::new());
                 let kind = (*kind).to_owned();
-                let record = SourceRecord { kind, status, tree: written.tree, facts, problems, problems_total: 0 };
+                let record = SourceRecord {
+                    kind,
+                    status,
+                    tree: written.tree,
+                    facts,
+                    problems,
+                    problems_total: 0,
+                    notes: Vec::new(),
+                };
                 manifest.sources.insert((*name).to_owned(), record);
             }
             writer.root_file(MANIFEST_NAME, &manifest.to_json())?;

@@ -207,7 +207,11 @@ impl Snapshots<'_> {
         let cx = self.cx();
         let source = self.scene.source();
         let scratch = tempfile::tempdir().unwrap();
-        let previous = self.last.as_ref().map(|(snapshot, _, facts)| Previous { snapshot: *snapshot, facts });
+        let previous = self.last.as_ref().map(|(snapshot, _, facts)| Previous {
+            snapshot: *snapshot,
+            facts,
+            has_snapshot: &|_| true,
+        });
         let view = CaptureCx {
             events: &Silent,
             cancel: &self.cancel,

@@ -1,0 +1,235 @@
+//! What a new snapshot is compared with. Each source has a parent of its own, the newest snapshot that holds it: a source
+//! that was added, or a snapshot of some sources alone, must not make the others forget what was lost.
+
+use std::cell::OnceCell;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use repository::format::snapshot::Snapshot;
+use repository::source::Previous;
+use repository::{Error, FileKind, Id, Index, Problem, Repository, RunCx};
+
+use crate::manifest::{Manifest, SourceRecord};
+use crate::snapshots;
+
+/// Snapshots whose manifest is tried for a source before it counts as new. Where one cannot be read, more seldom can.
+const TRIED_MAX: usize = 8;
+
+/// The parents of a stack's sources.
+pub struct Parents {
+    /// All snapshots of the stack that can be read, oldest first.
+    snapshots: Vec<(Id, Snapshot)>,
+    /// The snapshot that most of the new one is compared with: the newest that has all sources, else the newest.
+    main: Option<usize>,
+    /// Of each source its parent, where one is readable.
+    of_source: BTreeMap<String, usize>,
+    manifests: BTreeMap<usize, Manifest>,
+    /// Of each source what keeps it from being compared with the newest snapshot that has it.
+    problems: BTreeMap<String, Vec<Problem>>,
+    here: BTreeSet<Id>,
+}
+
+impl Parents {
+    /// Finds the parents of `sources`. Only the manifests that are needed are read: one, as a rule.
+    pub fn find(
+        cx: &RunCx<'_>,
+        repository: &Repository,
+        index: &Index,
+        stack: &str,
+        sources: &[&str],
+    ) -> Result<Self, Error> {
+        let readable = repository.snapshots_readable(cx.cancel)?.0;
+        let here = readable.iter().map(|(id, _)| *id).collect();
+        let snapshots = snapshots::of_stack(readable, Some(stack));
+        let holds_all = |(_, snapshot): &(Id, Snapshot)| sources.iter().all(|source| has(snapshot, source));
+        // A stack that got a new source has no such snapshot; its last one still spares reading the others.
+        let main = snapshots.iter().rposition(holds_all).or(snapshots.len().checked_sub(1));
+        let (of_source, manifests, problems) = Default::default();
+        let mut parents = Self { snapshots, main, of_source, manifests, problems, here };
+        let mut unread = BTreeMap::new();
+        for source in sources {
+            parents.find_one(repository, index, source, &mut unread)?;
+        }
+        Ok(parents)
+    }
+
+    fn find_one(
+        &mut self,
+        repository: &Repository,
+        index: &Index,
+        source: &str,
+        unread: &mut BTreeMap<usize, Problem>,
+    ) -> Result<(), Error> {
+        let having = self.snapshots.iter().enumerate().rev().filter(|(_, (_, snapshot))| has(snapshot, source));
+        for (number, (id, snapshot)) in having.take(TRIED_MAX) {
+            if !self.manifests.contains_key(&number) && !unread.contains_key(&number) {
+                match Manifest::load(repository, index, &snapshot.tree) {
+                    Ok(Some(manifest)) => drop(self.manifests.insert(number, manifest)),
+                    // Another program made it; its files are there all the same.
+                    Ok(None) => return Ok(()),
+                    Err(Error::Cancelled) => return Err(Error::Cancelled),
+                    Err(error) => drop(unread.insert(number, unreadable(id, &error))),
+                }
+            }
+            if self.manifests.contains_key(&number) {
+                self.of_source.insert(source.to_owned(), number);
+                return Ok(());
+            }
+            let told = unread.get(&number).map(|problem| Problem { source: source.to_owned(), ..problem.clone() });
+            self.problems.entry(source.to_owned()).or_default().extend(told);
+        }
+        Ok(())
+    }
+
+    /// The snapshot that is named as the parent.
+    pub fn main(&self) -> Option<&(Id, Snapshot)> {
+        self.snapshots.get(self.main?)
+    }
+
+    /// The parent of a source, where that is another than [`Parents::main`].
+    pub fn other(&self, source: &str) -> Option<&Snapshot> {
+        let number = self.of_source.get(source).filter(|number| Some(**number) != self.main)?;
+        self.snapshots.get(*number).map(|(_, snapshot)| snapshot)
+    }
+
+    /// What is wrong with snapshots that a source should have been compared with.
+    pub fn problems(&self, source: &str) -> &[Problem] {
+        self.problems.get(source).map_or(&[], Vec::as_slice)
+    }
+
+    /// Whether no source has a parent.
+    pub fn is_empty(&self) -> bool {
+        self.of_source.is_empty()
+    }
+
+    /// A source in its parent.
+    pub fn record(&self, source: &str) -> Option<&SourceRecord> {
+        self.manifests.get(self.of_source.get(source)?)?.sources.get(source)
+    }
+
+    /// What a source is told of its parent.
+    pub fn previous<'a>(&'a self, source: &str, has_snapshot: &'a dyn Fn(&Id) -> bool) -> Option<Previous<'a>> {
+        let (snapshot, _) = self.snapshots.get(*self.of_source.get(source)?)?;
+        Some(Previous { snapshot: *snapshot, facts: &self.record(source)?.facts, has_snapshot })
+    }
+
+    /// Tells whether this copy has a snapshot, or one of `others`, which are only asked for one that it lacks. What does not
+    /// answer has none.
+    pub fn has_snapshot<'a>(&'a self, others: &'a [Arc<Repository>]) -> impl Fn(&Id) -> bool + 'a {
+        let elsewhere = OnceCell::new();
+        let list = || -> BTreeSet<Id> {
+            let listed = others.iter().filter_map(|other| other.storage().list(FileKind::Snapshot).ok());
+            listed.flatten().map(|file| file.id).collect()
+        };
+        move |id| self.here.contains(id) || elsewhere.get_or_init(list).contains(id)
+    }
+}
+
+fn has(snapshot: &Snapshot, source: &str) -> bool {
+    snapshot.paths.iter().any(|path| path.strip_prefix('/') == Some(source))
+}
+
+fn unreadable(id: &Id, error: &Error) -> Problem {
+    let what = format!(
+        "what it says of its sources cannot be read, so what was lost since is not noticed by comparing with it; run \
+         `lifeboat check`, and `lifeboat heal` where another copy has it whole: {error}"
+    );
+    Problem { source: String::new(), path: format!("snapshot {}", id.short()), what }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use jiff::tz::TimeZone;
+    use repository::Clock as _;
+    use repository::source::GOOD_IN_FACT;
+    use serde_json::json;
+
+    use super::*;
+    use crate::backup::BackupReport;
+    use crate::memory::{FixedFiles, Memory};
+    use crate::retention::{self, Count, Decision, Policy, Reason};
+
+    /// Backs up `records` and `tls`, or one of them, a second later. Gives what each was compared with.
+    fn back_up(memory: &Memory, records: &'static str, only: &[&str]) -> (BackupReport, [Option<Id>; 2]) {
+        memory.clock.advance(Duration::from_secs(1));
+        let records = FixedFiles { finds_losses: true, ..FixedFiles::new(&[("medic.couch", records)]) };
+        let sources = [records, FixedFiles::new(&[("key", "pem")])];
+        let parents = [0, 1].map(|number: usize| Arc::clone(&sources[number].parents));
+        let [first, second] = sources;
+        let report = memory.back_up(&[first.named("records"), second.named("tls")], only).unwrap();
+        (report, parents.map(|parents| parents.lock().unwrap().first().copied().flatten()))
+    }
+
+    #[test]
+    fn each_source_is_compared_with_the_newest_snapshot_that_has_it() {
+        let memory = Memory::new();
+        let first = back_up(&memory, "one", &["records"]).0.snapshot;
+        let second = back_up(&memory, "one", &["tls"]).0.snapshot;
+        let (report, parents) = back_up(&memory, "one", &[]);
+        assert_eq!(parents, [Some(first), Some(second)]);
+        assert_eq!((report.stats.files_new, report.parent), (0, Some(second)), "their files, too");
+        let third = report.snapshot;
+        let fourth = back_up(&memory, "one", &["records"]).0.snapshot;
+        assert_eq!(back_up(&memory, "one", &[]).1, [Some(fourth), Some(third)]);
+    }
+
+    #[test]
+    fn a_manifest_that_cannot_be_read_is_a_problem_and_the_one_before_it_is_taken() {
+        let memory = Memory::new();
+        let first = back_up(&memory, "one", &[]).0.snapshot;
+        let second = back_up(&memory, "two", &[]).0.snapshot;
+        memory.damage(second, crate::manifest::MANIFEST_NAME);
+        let (report, parents) = back_up(&memory, "three", &[]);
+        assert_eq!(parents, [Some(first); 2]);
+        let told: Vec<_> = report.problems.iter().map(|problem| (problem.source.as_str(), &problem.path)).collect();
+        let path = format!("snapshot {}", second.short());
+        assert_eq!(told, [("records", &path)]);
+        assert!(report.sources["tls"].notes[0].starts_with(&path), "{:?}", report.sources["tls"].notes);
+        let record = &report.sources["records"];
+        assert!(record.problems[0].what.contains("what was lost since is not noticed"), "{:?}", record.problems);
+        assert_eq!(back_up(&memory, "three", &[]).0.problems, [], "it is over with the next");
+    }
+
+    #[test]
+    fn what_a_source_says_is_good_elsewhere_is_kept_by_the_rules_of_every_copy() {
+        let memory = Memory::new();
+        let good = back_up(&memory, "one", &[]).0.snapshot;
+        for content in ["two", "three", "four"] {
+            memory.clock.advance(Duration::from_secs(1));
+            let facts: repository::Facts = [(GOOD_IN_FACT.to_owned(), json!([good.to_hex()]))].into_iter().collect();
+            let records = FixedFiles { facts, ..FixedFiles::new(&[("medic.couch", content)]) };
+            memory.back_up(&[records.named("records"), FixedFiles::new(&[("key", "pem")]).named("tls")], &[]).unwrap();
+        }
+        let all = memory.repository.snapshots(&memory.cancel).unwrap();
+        let policy = Policy { last: Count::AtMost(1), ..Policy::default() };
+        let kept = |all: &[(Id, Snapshot)]| {
+            let now = memory.clock.now();
+            let last_good = retention::last_good(all, now);
+            let [group] = &retention::groups(all.to_vec())[..] else { panic!("one stack") };
+            let decisions = group.decide(&[], &last_good, &policy, now, &TimeZone::UTC);
+            decisions.into_iter().filter(Decision::is_kept).collect::<Vec<_>>()
+        };
+        let decisions = kept(&all);
+        assert_eq!(decisions.iter().map(|kept| kept.id).collect::<Vec<_>>(), [all[3].0, good]);
+        assert_eq!(decisions[1].reasons, [Reason::LastGood]);
+        // Mended: nothing needs it any more.
+        back_up(&memory, "five", &[]);
+        assert_eq!(kept(&memory.repository.snapshots(&memory.cancel).unwrap()).len(), 1);
+    }
+
+    #[test]
+    fn a_snapshot_is_looked_for_in_other_copies_too() {
+        let memory = Memory::new();
+        let first = back_up(&memory, "one", &[]).0.snapshot;
+        let other = memory.copied();
+        let only_there = other.snapshot("cht", "2026-02-01T00:00:00Z", &[]);
+        let others = [Arc::clone(&other.repository)];
+        let cx = memory.cx();
+        let parents = Parents::find(&cx, &memory.repository, &memory.index(), "cht", &["records"]).unwrap();
+        let has = parents.has_snapshot(&others);
+        assert!(has(&first) && has(&only_there) && !has(&Id::of(b"gone")));
+        assert!(!parents.has_snapshot(&[])(&only_there));
+    }
+}
