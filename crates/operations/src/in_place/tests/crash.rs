@@ -61,7 +61,7 @@ fn restore_cut(world: &World, taken: &Taken, options: &Options, count: usize) ->
     let located = locate(&selection).unwrap();
     let mut session = Session::begin(&cx, &job, &located).unwrap();
     stage(&cx, repository, index, &session, &located).unwrap();
-    validate(&cx, repository, index, &session, &located, job.manifest, &|_, _| Ok(Vec::new())).unwrap();
+    validate(&cx, repository, index, &session, &located, job.manifest, &|_, _, _| Ok(Vec::new())).unwrap();
     let plan = plan_swap(&cx, repository, index, &job.tree, &located, options).unwrap();
     let steps = steps(&plan, &session, &located);
     attempt(&mut session, &plan, &steps, &mut cut_after(count)).is_ok()

@@ -5,6 +5,8 @@ use std::os::unix::fs::symlink;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
+use repository::SourceError;
+
 use super::world::{World, as_plain_user, delete, see};
 use crate::in_place::{Effect, InPlaceError, Options, drop_undo, undo};
 
@@ -281,15 +283,12 @@ fn facts_are_counted_in_a_folder_laid_out_as_the_source_and_the_check_is_told_wh
             checked.borrow_mut().push((record.kind.clone(), is_whole, found));
             if is_whole { Ok(Vec::new()) } else { Err(SourceError::Unavailable { what: "a part".to_owned() }) }
         };
-        let done = crate::in_place::restore(&world.cx(), &world.repository, &taken.index, &job, &check).unwrap();
+        let done = crate::in_place::restore(&world.cx(), &world.repository, &taken.index, &job, &check, &|_, _| Ok(()))
+            .unwrap();
         assert_eq!(done.warnings.iter().any(|finding| finding.what.contains("facts of far")), selected == "far");
     }
     let (near, far) = (|| "sqlite".to_owned(), || "files".to_owned());
-    let expected = [
-        (near(), true, vec!["one/a.db", "one/b.db"]),
-        (far(), false, vec!["one/a.db"]),
-        (far(), false, vec!["two/c.db"]),
-    ];
+    let expected = [(near(), true, vec!["one/a.db", "one/b.db"]), (far(), false, vec!["two/c.db"])];
     assert_eq!(checked.into_inner(), expected);
 }
 
