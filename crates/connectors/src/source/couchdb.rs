@@ -38,9 +38,9 @@ pub use self::examine::{check_files, check_part, examine};
 pub use self::live::{name_again, named_otherwise, search_indexes};
 pub use self::rename::{RenamedNodes, rename_nodes};
 pub use self::select::{Selected, files_of, known_damage, missing_shards, no_shard_map};
-pub use self::server::{Password, ServerOptions};
+pub use self::server::{Answer, Password, ServerOptions, ask};
 pub use self::stored_check::{StoredCheck, StoredFinding, StoredReport, StoredSource};
-pub use self::version::{Version, needed_version};
+pub use self::version::{Version, needed_version, version_of_image};
 
 use super::layout;
 use super::place::{OnHost, Place};
