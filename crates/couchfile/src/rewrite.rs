@@ -45,12 +45,15 @@ pub struct Rewritten {
     pub place: HeaderPlace,
 }
 
+type NewId<'c> = dyn Fn(&DocumentInfo, &BTreeSet<String>) -> Result<Option<String>, Error> + 'c;
+type NewBody<'c> = dyn Fn(&Document) -> Result<Option<Vec<u8>>, Error> + 'c;
+
 /// What becomes of the documents of a database.
 struct Changes<'c> {
     /// A document's id from now on, given those that are taken; `None` leaves it out, as if it had never been.
-    id: &'c dyn Fn(&DocumentInfo, &BTreeSet<String>) -> Result<Option<String>, Error>,
+    id: &'c NewId<'c>,
     /// The encoded body of a leaf, where it is another one.
-    body: &'c dyn Fn(&Document) -> Result<Option<Vec<u8>>, Error>,
+    body: &'c NewBody<'c>,
     /// Documents that get one more revision, or are new, with its encoded body.
     put: Vec<(String, Vec<u8>)>,
     /// The node that the file is made for, where it becomes a file of its own: it then gets its own uuid, so that no node
