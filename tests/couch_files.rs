@@ -11,22 +11,22 @@ use serde_json::{Value, json};
 use crate::couchdb::{COUCHDB, compare_databases, site};
 use crate::support::{Ran, Site, root};
 
-const NODE: &str = "couchdb@127.0.0.1";
-const RANGE: &str = "00000000-15555554";
+pub const NODE: &str = "couchdb@127.0.0.1";
+pub const RANGE: &str = "00000000-15555554";
 
-fn backed_up() -> Site {
+pub fn backed_up() -> Site {
     let site = site();
     site.backup();
     site
 }
 
-fn restore(site: &Site, target: &str, more: &[&str]) -> Ran {
+pub fn restore(site: &Site, target: &str, more: &[&str]) -> Ran {
     let target = site.path(target);
     site.lifeboat(["restore", "latest:records", "--to", target.to_str().unwrap()].iter().chain(more))
 }
 
 /// All files below a folder, by their paths in it, with their contents.
-fn files(folder: &Path) -> BTreeMap<String, Vec<u8>> {
+pub fn files(folder: &Path) -> BTreeMap<String, Vec<u8>> {
     let mut found = BTreeMap::new();
     let mut folders = vec![folder.to_owned()];
     while let Some(next) = folders.pop() {
@@ -51,7 +51,7 @@ fn of_database(folder: &Path, database: &str) -> BTreeMap<String, Vec<u8>> {
     all
 }
 
-fn shard(site: &Site, database: &str) -> PathBuf {
+pub fn shard(site: &Site, database: &str) -> PathBuf {
     let entries = fs::read_dir(site.data().join(COUCHDB).join("shards").join(RANGE)).unwrap();
     let mut paths = entries.map(|entry| entry.unwrap().path());
     let is_it = |path: &PathBuf| {
@@ -116,7 +116,7 @@ fn a_couchdb_that_cannot_read_the_files_is_refused() {
 }
 
 /// Every document of a small database, with its sequence, revisions and deletion; and the local ones.
-fn documents(path: &Path) -> BTreeMap<String, (u64, Value)> {
+pub fn documents(path: &Path) -> BTreeMap<String, (u64, Value)> {
     let database = Database::open(File::open(path).unwrap()).unwrap();
     let options = JsonOptions { revisions: true, ..JsonOptions::default() };
     let documents = database.documents().map(|info| {

@@ -19,6 +19,8 @@ struct Told {
     /// Documents and deleted ones of each database.
     databases: BTreeMap<String, (u64, u64)>,
     tasks: Value,
+    /// The version that it says it is.
+    version: Option<&'static str>,
     /// What it was asked, with the numbers of keys.
     asked: Vec<String>,
 }
@@ -37,7 +39,7 @@ impl Told {
         let keys = body["keys"].as_array().map_or(0, Vec::len);
         self.asked.push(if keys > 0 { format!("{line} {keys}") } else { line.to_owned() });
         match line {
-            "GET /" => json!({ "couchdb": "Welcome", "version": "3.5.1" }),
+            "GET /" => json!({ "couchdb": "Welcome", "version": self.version.unwrap_or("3.5.1") }),
             "GET /_all_dbs" => json!(self.databases.keys().collect::<Vec<_>>()),
             "GET /_active_tasks" => self.tasks.clone(),
             "POST /_dbs_info" => {
@@ -112,7 +114,7 @@ fn a_couchdb_that_has_what_was_captured_adds_its_version_and_a_note_of_what_it_c
     let databases = counted(&site.lifeboat(["backup", "--json"]).ok().summary());
     let tasks = json!([{ "type": "database_compaction", "database": "shards/0-1/medic.1", "progress": 50 },
                        { "type": "replication" }]);
-    let (port, told) = Told { databases: databases.clone(), tasks, asked: Vec::new() }.serve();
+    let (port, told) = Told { databases: databases.clone(), tasks, ..Told::default() }.serve();
     configure(&site, &format!("http://127.0.0.1:{port}"), "medic", PASSWORD);
     let ran = backup(&site, PASSWORD).ok();
     assert_eq!(ran.summary()["sources"]["records"]["facts"]["couchdb_version"], "3.5.1");
@@ -164,4 +166,27 @@ fn another_server_that_speaks_the_protocol_is_asked_about_each_database() {
     let ran = site.lifeboat(["backup", "--json"]).exits(3);
     assert!(ran.summary()["sources"]["records"]["facts"]["couchdb_version"].is_string(), "{ran}");
     ran.says(["the snapshot lacks", &*database]);
+}
+
+#[test]
+fn files_are_not_put_below_a_couchdb_that_answers_nor_one_that_is_too_old_for_them() {
+    let site = site();
+    site.backup();
+    let (port, told) = Told::default().serve();
+    let url = format!("http://127.0.0.1:{port}");
+    configure(&site, &url, "medic", PASSWORD);
+    let restore = ["restore", "latest:records", "--in-place", "--yes"];
+    let answers = format!("the CouchDB at {url} answers, and works with it: stop it first");
+    let ran = site.lifeboat(restore).exits(1).says([&*answers]);
+    assert!(!ran.to_string().contains("take these files"), "{ran}");
+    told.lock().unwrap().version = Some("3.3.2");
+    let too_old = "CouchDB 3.3.2 would take these files for empty databases, since they need 3.4 or newer";
+    site.lifeboat(restore).exits(1).says([&*answers, too_old]);
+    // That it does not tell us its version does not mean that it does not run.
+    configure(&site, &url, "medic", "another");
+    site.lifeboat(restore).exits(1).says([&*answers]);
+    site.lifeboat(restore.iter().chain(&["--force"])).ok();
+    // Where nothing answers, nothing is in the way.
+    configure(&site, "http://127.0.0.1:1", "medic", PASSWORD);
+    site.lifeboat(restore).ok();
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use servers::DockerServer;
 
-use crate::support::{Ran, Running, Site, run, start, wait_until};
+use crate::support::{Ran, Running, Site, can, program, root, run, start, wait_until};
 
 /// Files of the site, so that a swap is more than one rename.
 const FILES: usize = 200;
@@ -209,4 +209,46 @@ fn killed_at_any_time_it_leaves_files_and_container_so_that_they_can_be_put_righ
         below.server.docker(&["start", &below.name]);
     }
     eprintln!("killed after the container was stopped: {states:?}");
+}
+
+#[test]
+fn a_couchdb_whose_image_is_too_old_for_the_files_keeps_them_from_being_put_below_it() {
+    let Some(server) = servers::docker() else { return };
+    let site = crate::couchdb::site();
+    site.backup();
+    let (image, name) = ("couchdb:3.3.2", server.name());
+    server.docker(&["tag", DockerServer::IMAGE, image]);
+    let mount = format!("{}:/opt/couchdb/data", site.data().join(crate::couchdb::COUCHDB).display());
+    server.docker(&["create", "--name", &name, "--network", "none", "-v", &mount, image, "/bin/sh"]);
+    let restore = |more: &[&str]| {
+        let mut command = site.lifeboat_command([&["restore", "latest", "--in-place", "--yes"], more].concat());
+        run(command.env("DOCKER_HOST", server.host()))
+    };
+    let told = format!("container {name}, of {image}: CouchDB 3.3.2 would take these files for empty databases");
+    restore(&[]).exits(1).says([&*told, "they need 3.4 or newer"]);
+    restore(&["--force"]).ok();
+    server.docker(&["rm", &name]);
+}
+
+#[test]
+fn where_no_other_process_can_be_seen_nothing_is_put_in_place_unasked() {
+    if !can(root()) || !can(program("unshare")) {
+        return;
+    }
+    let site = Site::initialised();
+    fs::write(site.data().join("a"), "old").unwrap();
+    site.backup();
+    fs::write(site.data().join("a"), "new").unwrap();
+    let restore = |more: &[&str]| {
+        let inner = site.lifeboat_command([&["restore", "latest", "--in-place", "--yes"], more].concat());
+        let mut command = Command::new("unshare");
+        command.args(["--pid", "--fork", "--mount-proc"]).arg(inner.get_program()).args(inner.get_args());
+        command.envs(inner.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        command.current_dir(inner.get_current_dir().unwrap_or(&site.data()));
+        run(command.env("DOCKER_HOST", format!("unix://{}", site.path("no.sock").display())))
+    };
+    restore(&[]).exits(1).says(["cannot be seen from inside this container", "use --force"]);
+    assert_eq!(fs::read_to_string(site.data().join("a")).unwrap(), "new");
+    restore(&["--force"]).ok();
+    assert_eq!(fs::read_to_string(site.data().join("a")).unwrap(), "old");
 }

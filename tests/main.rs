@@ -14,6 +14,8 @@ mod commands;
 mod containers;
 mod copies;
 mod couch_files;
+mod couch_in_place;
+mod couch_nodes;
 mod couch_server;
 mod couchdb;
 mod coverage;

@@ -31,7 +31,7 @@
 //! - [`View`]: up to which update a view was built, and whether its trees are whole.
 //! - [`ShardMap`], [`shard_maps`]: which node holds which shards, out of `_dbs.couch`. [`ShardName`] and [`ViewName`] read and
 //!   make the names of files.
-//! - [`rewrite`]: a data folder for a node of another name.
+//! - [`rewrite`]: a data folder for a node of another name, or for other nodes.
 //! - With the feature `writer`, `CouchWriter` plays a CouchDB that writes, for tests.
 //!
 //! # What it reads

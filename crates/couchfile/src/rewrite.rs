@@ -1,33 +1,42 @@
-//! Gives nodes new names in `_dbs.couch` and `_nodes.couch`, without CouchDB, so that a data folder can be started on a host
-//! of another name. CouchDB ties every shard to a node; under another name none of its databases could be opened.
+//! Writes `_dbs.couch` and `_nodes.couch` anew, without CouchDB, so that a data folder can be started on other nodes. CouchDB
+//! ties every shard to a node; under another name none of its databases could be opened.
+//!
+//! [`rename_in_shard_maps`] and [`rename_in_nodes`] give nodes other names, [`lay_out_shard_maps`] and [`lay_out_nodes`] give
+//! the databases to other nodes, [`put_shard_maps`] brings back what a shard map no longer names.
 //!
 //! A new file is written, as a compaction would: every document with all its leaves, histories, update numbers and
-//! revisions, local documents, purges, security object, uuid and owners as they were, and only the names changed. A
-//! revision keeps its id though its content changes: all nodes of a cluster have to be given the same names, then they
+//! revisions, local documents, purges and security object as they were, and only what has to be is changed. A
+//! revision keeps its id though its content changes: all nodes of a cluster have to be given the same, then they
 //! agree again.
 //!
 //! What was written is to be opened and checked ([`Database::check`]) before it takes the old file's place.
 
+mod layout;
+mod put;
+mod rename;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 
+pub use layout::{lay_out_nodes, lay_out_shard_maps, spread};
+pub use put::put_shard_maps;
+#[cfg(feature = "fuzzing")]
+pub(crate) use rename::renamed_body;
+pub use rename::{NodeNames, rename_in_nodes, rename_in_shard_maps};
+
 use crate::attachment::Attachment;
 use crate::document::{Document, DocumentInfo};
-use crate::header::{HeaderPlace, Purges};
-use crate::json;
-use crate::revision::Sizes;
+use crate::header::{Epoch, HeaderPlace, Purges};
+use crate::revision::{Revision, RevisionNode, RevisionTree, Sizes, StoredBody};
 use crate::term::encode::Encoder;
 use crate::term::{Compression, Term};
 use crate::tree::{Entries, TreeState};
 use crate::writer::{Entry, Format, HeaderParts, Tally, Tree, TreeKind, Writer};
-use crate::{Database, Error, Level, ReadAt};
+use crate::{Checksum, Database, Error, Level, ReadAt};
 
-/// New names of nodes by their old ones. Names that are not in it stay.
-pub type NodeNames = BTreeMap<String, String>;
-
-/// What a renaming did.
+/// What was written.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Renamed {
+pub struct Rewritten {
     /// Ids of the documents that were changed, as they are now.
     pub changed: Vec<String>,
     /// All documents, deleted ones included.
@@ -36,55 +45,30 @@ pub struct Renamed {
     pub place: HeaderPlace,
 }
 
-/// Writes `_dbs.couch` anew to `out`, with new names in every shard map: in `by_node`, `by_range` and `changelog`.
-///
-/// # Errors
-/// [`Error::Rename`] where two nodes would have the same name; what is damaged in `database`; what `out` says. Then
-/// what was written is of no use.
-pub fn rename_in_shard_maps<R: ReadAt, W: Write>(
-    database: &Database<R>,
-    names: &NodeNames,
-    out: W,
-) -> Result<Renamed, Error> {
-    check_names(names)?;
-    rewrite(database, out, |info, _| Ok(info.id.clone()), |document| renamed_body(document, names))
+type NewId<'c> = dyn Fn(&DocumentInfo, &BTreeSet<String>) -> Result<Option<String>, Error> + 'c;
+type NewBody<'c> = dyn Fn(&Document) -> Result<Option<Vec<u8>>, Error> + 'c;
+
+/// What becomes of the documents of a database.
+struct Changes<'c> {
+    /// A document's id from now on, given those that are taken; `None` leaves it out, as if it had never been.
+    id: &'c NewId<'c>,
+    /// The encoded body of a leaf, where it is another one.
+    body: &'c NewBody<'c>,
+    /// Documents that get one more revision, or are new, with its encoded body.
+    put: Vec<(String, Vec<u8>)>,
+    /// The node that the file is made for, where it becomes a file of its own: it then gets its own uuid, so that no node
+    /// takes what it knows of the old one for knowledge of this one.
+    owner: Option<&'c str>,
 }
 
-/// Writes `_nodes.couch` anew to `out`. Each of its documents is a node; its id is the node's name.
-///
-/// # Errors
-/// As [`rename_in_shard_maps`].
-pub fn rename_in_nodes<R: ReadAt, W: Write>(
-    database: &Database<R>,
-    names: &NodeNames,
-    out: W,
-) -> Result<Renamed, Error> {
-    check_names(names)?;
-    let name = |info: &DocumentInfo, taken: &BTreeSet<String>| {
-        let name = names.get(&info.id).unwrap_or(&info.id);
-        if taken.contains(name) {
-            return Err(Error::Rename(format!("there would be two nodes {name}")));
-        }
-        Ok(name.clone())
-    };
-    rewrite(database, out, name, |_| Ok(None))
-}
-
-fn check_names(names: &NodeNames) -> Result<(), Error> {
-    match names.values().find(|name| !name.contains('@') || name.len() > usize::from(u8::MAX)) {
-        Some(name) => Err(Error::Rename(format!("{name:?} is no name of a node, which is NAME@HOST"))),
-        None => Ok(()),
+impl Default for Changes<'_> {
+    fn default() -> Self {
+        Self { id: &|info, _| Ok(Some(info.id.clone())), body: &|_| Ok(None), put: Vec::new(), owner: None }
     }
 }
 
-/// Copies a database. `rename` gives a document's new id, `change` an encoded body where it is a new one. Shard maps are
-/// few and small: entries are held in memory until the trees are written.
-fn rewrite<R: ReadAt, W: Write>(
-    database: &Database<R>,
-    out: W,
-    rename: impl Fn(&DocumentInfo, &BTreeSet<String>) -> Result<String, Error>,
-    change: impl Fn(&Document) -> Result<Option<Vec<u8>>, Error>,
-) -> Result<Renamed, Error> {
+/// Copies a database with changes. Shard maps are few and small: entries are held in memory until the trees are written.
+fn rewrite<R: ReadAt, W: Write>(database: &Database<R>, out: W, changes: Changes<'_>) -> Result<Rewritten, Error> {
     // A file that lacks something must not become one that looks whole.
     if let Some(finding) = database.check(Level::Documents).findings.into_iter().next() {
         return Err(finding.error);
@@ -100,13 +84,20 @@ fn rewrite<R: ReadAt, W: Write>(
     let mut taken = BTreeSet::new();
     for info in database.documents() {
         let info = info?;
-        let id = rename(&info, &taken)?;
-        let (copied, other_body) = copy_document(database, &info, &mut writer, &change)?;
+        let Some(id) = (changes.id)(&info, &taken)? else { continue };
+        let (copied, other_body) = copy_document(database, &info, &mut writer, changes.body)?;
         if other_body || id != info.id {
             changed.push(id.clone());
         }
         taken.insert(id.clone());
         infos.push(DocumentInfo { id, ..copied });
+    }
+    let mut update_seq = header.update_seq;
+    for (id, body) in &changes.put {
+        update_seq += 1;
+        let known = infos.iter().position(|info| info.id == *id).map(|at| infos.swap_remove(at));
+        infos.push(one_more_revision(known, id, body, update_seq, &mut writer)?);
+        changed.push(id.clone());
     }
 
     let documents = infos.len() as u64;
@@ -131,24 +122,100 @@ fn rewrite<R: ReadAt, W: Write>(
             parts.map(Encoder::finish)
         }
     };
+    let (mut uuid, mut epochs) = (header.uuid.clone(), header.epochs.clone());
+    if let Some(owner) = changes.owner {
+        uuid = uuid.map(|uuid| hex(&Checksum::Md5.of(format!("{uuid} {owner}").as_bytes())));
+        own(&mut epochs, owner, update_seq);
+    }
     let parts = HeaderParts {
         elements: header.elements,
         disk_version: header.disk_version,
-        update_seq: header.update_seq,
+        update_seq,
         by_id,
         by_seq,
         local,
         purges,
         security,
         revs_limit: header.revs_limit,
-        uuid: header.uuid.as_deref(),
-        epochs: &header.epochs,
+        uuid: uuid.as_deref(),
+        epochs: &epochs,
         compacted_seq: header.compacted_seq,
         purge_infos_limit: header.purge_infos_limit.unwrap_or_default(),
         properties,
     };
     let place = writer.header(parts.encode())?;
-    Ok(Renamed { changed, documents, place })
+    Ok(Rewritten { changed, documents, place })
+}
+
+/// Makes `owner` the one that has owned the file since `seq`, as CouchDB does when it opens a file that another node wrote.
+fn own(epochs: &mut Vec<Epoch>, owner: &str, seq: u64) {
+    if epochs.first().is_some_and(|epoch| epoch.node == owner) {
+        return;
+    }
+    // Who wrote nothing is not remembered.
+    epochs.retain(|epoch| epoch.seq < seq);
+    epochs.insert(0, Epoch { node: owner.to_owned(), seq });
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// A document with a revision more on top of the one that CouchDB shows, be that a deletion; or a new one. Its id follows
+/// from what it is made of, so that nodes on which the same is done agree.
+fn one_more_revision<W: Write>(
+    known: Option<DocumentInfo>,
+    id: &str,
+    body: &[u8],
+    seq: u64,
+    writer: &mut Writer<W>,
+) -> Result<DocumentInfo, Error> {
+    let before = known.as_ref().map(sum_of_sizes).unwrap_or_default();
+    let mut info = known.unwrap_or_else(|| DocumentInfo {
+        id: id.to_owned(),
+        seq,
+        deleted: false,
+        sizes: Some(Sizes::default()),
+        revisions: RevisionTree::default(),
+        complete: true,
+    });
+    let last = info.revisions.winner().map(|winner| winner.revision().clone());
+    let name = last.as_ref().map_or(String::new(), ToString::to_string);
+    let digest = Checksum::Md5.of(&[id.as_bytes(), name.as_bytes(), body].concat());
+    let position = last.as_ref().map_or(1, |last| last.position.saturating_add(1));
+    let written = writer.body(body, &[])?;
+    let sizes = Some(Sizes { active: 0, external: body.len() as u64 });
+    let stored = StoredBody { deleted: false, offset: 0, seq, sizes, attachments: None }.moved(&written, &[]);
+    let mut nodes = info.revisions.nodes().to_vec();
+    let parent = nodes.iter().position(|node| Some(&node.revision) == last.as_ref());
+    let at = parent.map_or(0, |parent| parent + 1);
+    for node in &mut nodes {
+        node.parent = node.parent.map(|above| if above as usize >= at { above + 1 } else { above });
+    }
+    if let Some(parent) = parent {
+        // What it held is of an older revision now, which compactions leave behind.
+        nodes[parent].leaf = false;
+        nodes[parent].body = None;
+    }
+    let revision = Revision { position, id: digest.to_vec() };
+    nodes.insert(
+        at,
+        RevisionNode { revision, parent: parent.map(|parent| parent as u32), leaf: true, body: Some(stored) },
+    );
+    info.revisions = RevisionTree::of_nodes(nodes);
+    info.seq = seq;
+    info.deleted = false;
+    resize(&mut info, before);
+    Ok(info)
+}
+
+/// Puts a document's sizes right, whose leaves had those of `before`.
+fn resize(info: &mut DocumentInfo, before: Sizes) {
+    let after = sum_of_sizes(info);
+    if let Some(sizes) = &mut info.sizes {
+        sizes.active = sizes.active.saturating_add(after.active).saturating_sub(before.active);
+        sizes.external = sizes.external.saturating_add(after.external).saturating_sub(before.external);
+    }
 }
 
 /// Copies what a document's leaves hold. What only older revisions hold is left behind, as compactions do.
@@ -185,11 +252,7 @@ fn copy_document<R: ReadAt, W: Write>(
             node.body = Some(moved);
         }
     }
-    let after = sum_of_sizes(&copied);
-    if let Some(sizes) = &mut copied.sizes {
-        sizes.active = sizes.active.saturating_add(after.active).saturating_sub(before.active);
-        sizes.external = sizes.external.saturating_add(after.external).saturating_sub(before.external);
-    }
+    resize(&mut copied, before);
     Ok((copied, changed))
 }
 
@@ -265,126 +328,10 @@ fn copy_term<R: ReadAt, W: Write>(
     Ok(Some(writer.term(copy)?.offset))
 }
 
-/// The body of a shard map with other names; `None` where none of the old ones is in it.
-pub(crate) fn renamed_body(document: &Document, names: &NodeNames) -> Result<Option<Vec<u8>>, Error> {
-    let wrong = |what| Error::Malformed { offset: document.offset, what };
-    let root = document.body.root();
-    let members = json::members(root).ok_or(wrong("the body of a document is no object"))?;
-    let mut rename = Rename { names, out: Encoder::default(), changed: false };
-    rename.out.tuple(1).list(members.len());
-    for member in members {
-        let [key, value] = member.tuple_of().ok_or(wrong("a member of an object is no pair"))?;
-        rename.out.tuple(2).raw(key.raw());
-        match key.binary() {
-            Some(b"by_node") => rename.names_of_members(value).ok_or(wrong("by_node of a shard map"))?,
-            Some(b"by_range") => rename.lists_in_members(value).ok_or(wrong("by_range of a shard map"))?,
-            Some(b"changelog") => rename.lists_in_list(value).ok_or(wrong("the changelog of a shard map"))?,
-            _ => rename.same(value),
-        }
-    }
-    rename.out.end_list();
-    if !rename.changed {
-        return Ok(None);
-    }
-    let body = rename.out.finish();
-    no_name_twice(&body, document)?;
-    Ok(Some(body))
-}
-
-/// Writes parts of a shard map with other names.
-struct Rename<'n> {
-    names: &'n NodeNames,
-    out: Encoder,
-    changed: bool,
-}
-
-impl Rename<'_> {
-    /// `{[{Node, Ranges}, …]}`
-    fn names_of_members(&mut self, object: Term<'_>) -> Option<()> {
-        let members = json::members(object)?;
-        self.out.tuple(1).list(members.len());
-        for member in members {
-            let [node, ranges] = member.tuple_of()?;
-            self.out.tuple(2);
-            self.text(node)?;
-            self.out.raw(ranges.raw());
-        }
-        self.out.end_list();
-        Some(())
-    }
-
-    /// `{[{Range, [Node, …]}, …]}`
-    fn lists_in_members(&mut self, object: Term<'_>) -> Option<()> {
-        let members = json::members(object)?;
-        self.out.tuple(1).list(members.len());
-        for member in members {
-            let [range, nodes] = member.tuple_of()?;
-            self.out.tuple(2).raw(range.raw());
-            self.list(nodes)?;
-        }
-        self.out.end_list();
-        Some(())
-    }
-
-    /// `[[Operation, Range, Node], …]`, with more in between where shards were split.
-    fn lists_in_list(&mut self, list: Term<'_>) -> Option<()> {
-        let lists = list.list()?;
-        self.out.list(lists.len());
-        for list in lists {
-            self.list(list)?;
-        }
-        self.out.end_list();
-        Some(())
-    }
-
-    fn list(&mut self, list: Term<'_>) -> Option<()> {
-        let items = list.list()?;
-        self.out.list(items.len());
-        for item in items {
-            match item.binary() {
-                Some(_) => self.text(item)?,
-                None => self.same(item),
-            }
-        }
-        self.out.end_list();
-        Some(())
-    }
-
-    /// What has no names in it. An item of a run of bytes is a number without its tag.
-    fn same(&mut self, term: Term<'_>) {
-        match term.int() {
-            Some(number) => self.out.integer(number.into()),
-            None => self.out.raw(term.raw()),
-        };
-    }
-
-    fn text(&mut self, text: Term<'_>) -> Option<()> {
-        match self.names.get(text.text()?) {
-            None => self.same(text),
-            Some(name) => {
-                self.changed |= text.text() != Some(name);
-                self.out.binary(name.as_bytes());
-            }
-        }
-        Some(())
-    }
-}
-
-fn no_name_twice(body: &[u8], document: &Document) -> Result<(), Error> {
-    let terms = crate::term::Terms::of_raw(body, document.offset)?;
-    let renamed = Document { body: terms, ..document.clone() };
-    let Some(map) = crate::ShardMap::of_document(&renamed)? else { return Ok(()) };
-    let mut nodes = BTreeSet::new();
-    let twice = map.by_node.iter().find(|(node, _)| !nodes.insert(node)).map(|(node, _)| node);
-    let in_range = map.by_range.iter().find_map(|(_, nodes)| {
-        let mut seen = BTreeSet::new();
-        nodes.iter().find(|node| !seen.insert(*node))
-    });
-    match twice.or(in_range) {
-        None => Ok(()),
-        Some(node) => {
-            let database = &document.id;
-            Err(Error::Rename(format!("in the shard map of {database:?}, two nodes would have the name {node}")))
-        }
-    }
+/// Writes a value as it is. An item of a run of bytes is a number without its tag.
+fn same(out: &mut Encoder, term: Term<'_>) {
+    match term.int() {
+        Some(number) => out.integer(number.into()),
+        None => out.raw(term.raw()),
+    };
 }

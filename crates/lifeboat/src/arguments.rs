@@ -1,12 +1,14 @@
 //! What the user typed. What it means is decided by the commands.
 
+mod restore;
+
 use std::path::PathBuf;
-use std::str::FromStr;
 
 use clap::{Args, Parser, Subcommand};
-use connectors::source::couchdb::Version;
 use operations::config::duration;
 use operations::snapshots::Place;
+
+pub use restore::{CouchFiles, NewNodeName, Restore, RestoreFrom, ToCouch};
 
 /// Backups of self-hosted applications, proven by drills to restore.
 #[derive(Debug, Parser)]
@@ -252,144 +254,6 @@ pub struct Diff {
     /// The copy to look in
     #[arg(long, value_name = "NAME")]
     pub copy: Option<String>,
-}
-
-/// What a restore takes its data from.
-#[derive(Clone, Debug)]
-pub enum RestoreFrom {
-    /// A place in a snapshot.
-    Snapshot(Place),
-    /// An archive, by the path of its file or the URL of its object.
-    Archive(String),
-}
-
-impl FromStr for RestoreFrom {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        match text.ends_with(archive::name::EXTENSION) {
-            true => Ok(Self::Archive(text.to_owned())),
-            false => text.parse().map(Self::Snapshot),
-        }
-    }
-}
-
-#[derive(Debug, Args)]
-pub struct Restore {
-    /// SNAPSHOT[:SOURCE[/PATH]], where SNAPSHOT is an id, its first digits, or `latest`; or an archive: its file or URL
-    #[arg(required_unless_present_any = ["undo", "drop_undo"])]
-    pub place: Option<RestoreFrom>,
-    /// Restore into this folder, which must be empty or new; an archive goes into its source's folder in there
-    #[arg(long, value_name = "DIR", conflicts_with = "in_place")]
-    pub to: Option<PathBuf>,
-    /// With --to: everything at its path of the host below DIR, all sources together: a whole host into an empty root
-    #[arg(long, requires = "to", conflicts_with_all = ["database", "in_place", "undo", "drop_undo"])]
-    pub as_host: bool,
-    /// Restore to where it came from; what is there now is kept for an undo
-    #[arg(long)]
-    pub in_place: bool,
-    /// In place: do not ask
-    #[arg(long, short, requires = "in_place")]
-    pub yes: bool,
-    /// In place: also move away what is not in the snapshot
-    #[arg(long, requires = "in_place")]
-    pub delete: bool,
-    /// In place: stop containers that work with what is restored, and start them after it
-    #[arg(long, requires = "in_place")]
-    pub stop_containers: bool,
-    /// In place and undo: also while programs have the files open
-    #[arg(long, conflicts_with_all = ["to", "drop_undo"])]
-    pub force: bool,
-    /// Show what would be done, change nothing
-    #[arg(long, conflicts_with_all = ["undo", "drop_undo"])]
-    pub dry_run: bool,
-    /// With --to: keep files with damaged parts, with zeros for what is lost
-    #[arg(long, conflicts_with_all = ["in_place", "undo", "drop_undo"])]
-    pub keep_damaged: bool,
-    /// The stack that `latest` means
-    #[arg(long, value_name = "NAME")]
-    pub stack: Option<String>,
-    /// The copy to restore from [default: the first in reach that has it]
-    #[arg(long, value_name = "NAME")]
-    pub copy: Option<String>,
-    /// With an archive: a file with the secret key, as `age -i` takes it
-    #[arg(long, value_name = "FILE", conflicts_with = "in_place")]
-    pub identity: Option<PathBuf>,
-    /// With an archive: a file with the passphrase [default: that of the configuration]
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["in_place", "identity"])]
-    pub passphrase_file: Option<PathBuf>,
-    /// Put back what an in-place restore replaced; DIR is the undo folder it named
-    #[arg(long, value_name = "DIR", conflicts_with_all = ["place", "to", "in_place", "drop_undo"])]
-    pub undo: Option<PathBuf>,
-    /// Delete what an in-place restore kept for an undo
-    #[arg(long, value_name = "DIR", conflicts_with_all = ["place", "to", "in_place"])]
-    pub drop_undo: Option<PathBuf>,
-    #[command(flatten)]
-    pub couch_files: CouchFiles,
-    #[command(flatten)]
-    pub couch: ToCouch,
-}
-
-/// What of a source of kind `couchdb` is restored as files.
-#[derive(Debug, Args)]
-#[command(next_help_heading = "Files of CouchDB: SNAPSHOT:SOURCE")]
-pub struct CouchFiles {
-    /// Only the files of this database; may be repeated. With --to they lie in DIR as in CouchDB's data folder
-    #[arg(long, value_name = "DB", conflicts_with_all = ["couch_url", "undo", "drop_undo"])]
-    pub database: Vec<String>,
-    /// Only these shards of it, such as 00000000-15555554; may be repeated
-    #[arg(long, value_name = "RANGE", requires = "database")]
-    pub shard: Vec<String>,
-    /// With --to: give a node another name, which databases are tied to; may be repeated
-    #[arg(long, value_name = "OLD=NEW", requires = "to", conflicts_with = "database")]
-    pub rename_node: Vec<NewNodeName>,
-    /// Refuse files that this version of CouchDB could not read, such as 3.3.2
-    #[arg(long, value_name = "VERSION", conflicts_with_all = ["couch_url", "undo", "drop_undo"])]
-    pub couchdb_version: Option<Version>,
-}
-
-/// A node and what it will be called.
-#[derive(Clone, Debug)]
-pub struct NewNodeName {
-    pub old: String,
-    pub new: String,
-}
-
-impl FromStr for NewNodeName {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let is_node =
-            |name: &str| name.split_once('@').is_some_and(|(name, host)| !name.is_empty() && !host.is_empty());
-        match text.split_once('=') {
-            Some((old, new)) if is_node(old) && is_node(new) => Ok(Self { old: old.to_owned(), new: new.to_owned() }),
-            _ => Err("write OLD=NEW with names of nodes, such as couchdb@127.0.0.1=couchdb@db.example.org".to_owned()),
-        }
-    }
-}
-
-/// Where documents are written back to.
-#[derive(Debug, Args)]
-#[command(next_help_heading = "Documents back into a running CouchDB: SNAPSHOT:SOURCE/DB[/ID]")]
-pub struct ToCouch {
-    /// Write the documents to this CouchDB over HTTP; no user or password in it
-    #[arg(long, value_name = "URL", conflicts_with_all = ["to", "in_place", "keep_damaged", "identity", "passphrase_file", "undo", "drop_undo"])]
-    pub couch_url: Option<String>,
-    /// Its user; the password is $COUCHDB_PASSWORD, or asked for
-    #[arg(long, value_name = "NAME", requires = "couch_url")]
-    pub couch_user: Option<String>,
-    /// A file with the password
-    #[arg(long, value_name = "FILE", requires = "couch_user")]
-    pub couch_password_file: Option<PathBuf>,
-    /// The database to write to [default: the one of the same name]
-    #[arg(long, value_name = "DB", requires = "couch_url")]
-    pub couch_db: Option<String>,
-    /// Also this document; may be repeated
-    #[arg(long, value_name = "ID", requires = "couch_url")]
-    pub id: Vec<String>,
-    /// Write what the snapshot shows on top of what is there now, also of a deletion
-    #[arg(long, requires = "couch_url")]
-    pub as_new_revision: bool,
 }
 
 #[derive(Debug, Args)]
@@ -643,34 +507,12 @@ fn parse_duration(text: &str) -> Result<std::time::Duration, String> {
 
 #[cfg(test)]
 mod tests {
-    use clap::{CommandFactory as _, Parser as _};
+    use clap::CommandFactory as _;
 
     use super::Arguments;
 
     #[test]
     fn the_command_line_is_consistent() {
         Arguments::command().debug_assert();
-    }
-
-    fn is_understood(line: &str) -> bool {
-        Arguments::try_parse_from(line.split(' ')).is_ok()
-    }
-
-    #[test]
-    fn an_undo_is_never_done_by_a_dry_run() {
-        for option in ["--undo", "--drop-undo"] {
-            assert!(is_understood(&format!("lifeboat restore {option} folder")));
-            assert!(!is_understood(&format!("lifeboat restore {option} folder --dry-run")));
-        }
-    }
-
-    #[test]
-    fn options_of_restore_that_would_be_ignored_are_refused() {
-        assert!(is_understood("lifeboat restore latest --in-place --force"));
-        assert!(is_understood("lifeboat restore --undo folder --force"));
-        assert!(!is_understood("lifeboat restore latest --to folder --force"));
-        assert!(!is_understood("lifeboat restore --drop-undo folder --force"));
-        assert!(is_understood("lifeboat restore latest --to folder --keep-damaged"));
-        assert!(!is_understood("lifeboat restore latest --in-place --keep-damaged"));
     }
 }

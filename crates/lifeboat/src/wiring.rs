@@ -16,9 +16,9 @@ use connectors::source::{
 use connectors::storage::{LocalStorage, SftpOptions, SftpStorage};
 use operations::backup::NamedSource;
 use operations::config::{
-    ArchiveKey, CommandLine, ContainerSettings, CopySettings, Environment, HaltSettings, Location, PlaceSettings,
-    Secret, SecretSource, Settings, SftpLocation, SourceKind, SourceSettings, SqliteSettings, StackSettings,
-    TlsSettings,
+    ArchiveKey, CommandLine, ContainerSettings, CopySettings, CouchServerSettings, Environment, HaltSettings, Location,
+    PlaceSettings, Secret, SecretSource, Settings, SftpLocation, SourceKind, SourceSettings, SqliteSettings,
+    StackSettings, TlsSettings,
 };
 use operations::{Fault, in_place, shell};
 use repository::limits::CACHE_BYTES_MAX;
@@ -193,6 +193,19 @@ fn place(settings: PlaceSettings) -> Place {
 }
 
 /// Got when it is needed, so that a backup does not fail for want of it.
+/// The CouchDB that the configuration says works with a source's data.
+pub fn couch_server(settings: &Settings, stack: &str, source: &str) -> Option<ServerOptions> {
+    let sources = &settings.stack(stack).ok()?.sources;
+    match &sources.iter().find(|settings| settings.name == source)?.kind {
+        SourceKind::CouchDb(couchdb) => couchdb.server.clone().map(server_options),
+        _ => None,
+    }
+}
+
+fn server_options(server: CouchServerSettings) -> ServerOptions {
+    ServerOptions { url: server.url, login: server.login.map(|login| (login.user, password(login.password))) }
+}
+
 fn password(source: SecretSource) -> Password {
     Arc::new(move || match source.read() {
         Ok(secret) => Ok(Zeroizing::new(secret.expose().to_owned())),
@@ -277,10 +290,7 @@ fn source(kind: &SourceKind, around: &Around<'_>) -> Result<Box<dyn Source>, Sou
             engine: around.engine(),
             full_read: couchdb.full_read,
             nouveau: couchdb.nouveau,
-            server: couchdb.server.map(|server| ServerOptions {
-                url: server.url,
-                login: server.login.map(|login| (login.user, password(login.password))),
-            }),
+            server: couchdb.server.map(server_options),
         })),
     })
 }

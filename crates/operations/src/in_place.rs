@@ -29,6 +29,7 @@ use serde::Serialize;
 
 use crate::manifest::{Manifest, SourceRecord};
 pub use locate::{Located, Target, locate};
+pub use open_files::are_processes_hidden;
 pub use plan::{Action, Change, SwapPlan, plan_swap};
 pub use preflight::{Preflight, preflight};
 pub use roots::{Root, Selection, host_paths, roots};
@@ -40,6 +41,11 @@ pub use undo::{Undo, UndoState, Undone, drop_undo, half_way, list_undo, undo, un
 /// every difference from the record. The flag says whether all of the source is in that folder; where it is not, facts of
 /// the whole cannot be counted, which is [`SourceError::Unavailable`].
 pub type Check<'a> = &'a dyn Fn(&SourceRecord, &Path, bool) -> Result<Vec<String>, SourceError>;
+
+/// Gives staged files another content, once all were held against the snapshot: [`Options::rewritten`]. Called with the
+/// name of a source and each staging folder that has a part of it, laid out as the source's folder in the snapshot. What is
+/// written is of the caller's making, and so is whether it is right.
+pub type Rewrite<'a> = &'a dyn Fn(&str, &Path) -> Result<(), SourceError>;
 
 /// What is restored.
 #[derive(Clone, Copy, Debug)]
@@ -66,6 +72,12 @@ pub struct Options {
     /// Paths that are neither moved away nor replaced: the repository, the state folder, the configuration, the password
     /// file.
     pub protected: Vec<PathBuf>,
+    /// Files, by their paths on the host they came from, whose staged copies get another content than the snapshot has
+    /// ([`Rewrite`]). They take the place of what is there, whatever that is.
+    pub rewritten: Vec<PathBuf>,
+    /// Paths on this host, outside of what is restored, that were made of what is replaced and must not meet what takes its
+    /// place. What of them is there is moved away with it.
+    pub outdated: Vec<PathBuf>,
 }
 
 /// What bears on a restore in place before it begins.
@@ -223,7 +235,7 @@ fn refuse(findings: &[Finding], force: bool) -> Result<(), InPlaceError> {
 pub fn preview(cx: &RunCx<'_>, repository: &Repository, index: &Index, job: &Job<'_>) -> Result<Preview, InPlaceError> {
     let selection = roots(repository, index, &job.tree, job.manifest, job.selected)?;
     let located = locate(&selection)?;
-    let Preflight { mut findings, bytes_staged } = preflight(cx, repository, index, &located)?;
+    let Preflight { mut findings, bytes_staged } = preflight(cx, repository, index, &located, &job.options.outdated)?;
     let mut plan = SwapPlan::default();
     if !findings.iter().any(|finding| finding.effect == Effect::Blocks) {
         plan = plan_swap(cx, repository, index, &job.tree, &located, job.options)?;
@@ -260,13 +272,14 @@ pub fn restore(
     index: &Index,
     job: &Job<'_>,
     check: Check<'_>,
+    rewrite: Rewrite<'_>,
 ) -> Result<Done, InPlaceError> {
     let step = |name: &str, bytes_total| cx.events.emit(Event::StepStarted { name: name.to_owned(), bytes_total });
     let force = job.options.force;
     step("looking at the target", None);
     let selection = roots(repository, index, &job.tree, job.manifest, job.selected)?;
     let located = locate(&selection)?;
-    let Preflight { mut findings, bytes_staged } = preflight(cx, repository, index, &located)?;
+    let Preflight { mut findings, bytes_staged } = preflight(cx, repository, index, &located, &job.options.outdated)?;
     refuse(&findings, force)?;
 
     let mut session = Session::begin(cx, job, &located)?;
@@ -276,11 +289,12 @@ pub fn restore(
         step("comparing", Some(bytes_staged));
         let validated = validate(cx, repository, index, &session, &located, job.manifest, check)?;
         findings.extend(validated.warnings);
+        session.rewrite(&located, rewrite)?;
         step("swapping", None);
         let mut plan = plan_swap(cx, repository, index, &job.tree, &located, job.options)?;
         findings.append(&mut plan.findings);
         // Staging may have taken hours.
-        findings.extend(preflight::open_below(&located));
+        findings.extend(preflight::open_below(&located, &job.options.outdated));
         refuse(&findings, force)?;
         let problems = swap(cx, &mut session, &plan, &located)?;
         Ok((plan, validated.compared, bytes_fetched, problems))

@@ -46,12 +46,24 @@ pub fn find_data_folders(
                 }
                 return Ok(Go::Past);
             }
+            // Without its maps, it is known by a shard's folder.
+            NodeKind::Dir if is_range(&node.name) && folder.file_name() == Some(SHARDS.as_ref()) => {
+                let data = folder.parent().unwrap_or(Path::new("")).to_owned();
+                if found.last() != Some(&data) {
+                    found.push(data);
+                }
+                return Ok(Go::Past);
+            }
             NodeKind::Dir if OTHERS.contains(&node.name.as_slice()) => return Ok(Go::Past),
             _ => {}
         }
         Ok(Go::In)
     })?;
     Ok(found)
+}
+
+fn is_range(name: &[u8]) -> bool {
+    std::str::from_utf8(name).is_ok_and(|name| ShardRange::parse(name).is_some())
 }
 
 fn is_shard_maps(name: &[u8]) -> bool {
@@ -129,7 +141,15 @@ impl<'r> DataFolder<'r> {
     }
 
     fn read_maps(&mut self, lost: &mut Lost<'_>) -> Result<(), Error> {
-        let Some(node) = self.unsharded.get("_dbs") else { return Ok(()) };
+        let Some(node) = self.unsharded.get("_dbs") else {
+            if self.shards.is_some() {
+                lost(
+                    SHARD_MAPS,
+                    "it is not in the snapshot: which shards belong together is told by their names".to_owned(),
+                );
+            }
+            return Ok(());
+        };
         let database = match open(self.files, node) {
             Ok(database) => database,
             Err(error) => {

@@ -6,16 +6,19 @@
 //! only where one is named, and what it says is compared, not captured.
 
 mod capture;
+mod cluster;
 mod complete;
 mod config;
 mod damage;
 mod data_folder;
 mod examine;
 mod facts;
+mod live;
 mod opener;
 mod prefix;
 mod previous;
 mod rename;
+mod rewritten;
 mod select;
 mod server;
 mod stored_check;
@@ -30,14 +33,16 @@ use std::time::Duration;
 
 use repository::{Cancel, Capture, CaptureCx, Facts, Source, SourceError};
 
-pub(super) use self::complete::SHARD_MAP;
+pub use self::cluster::{ClusterPlan, NodeFiles, plan_cluster, write_cluster};
+pub use self::complete::{NODES as NODES_FILE, SHARD_MAP};
 pub(super) use self::data_folder::is_rebuilt;
 pub use self::examine::{check_files, check_part, examine};
+pub use self::live::{name_again, named_otherwise, search_indexes};
 pub use self::rename::{RenamedNodes, rename_nodes};
-pub use self::select::{Selected, files_of, known_damage, missing_shards};
-pub use self::server::{Password, ServerOptions};
+pub use self::select::{Selected, files_of, known_damage, missing_shards, no_shard_map};
+pub use self::server::{Answer, Password, ServerOptions, ask};
 pub use self::stored_check::{StoredCheck, StoredFinding, StoredReport, StoredSource};
-pub use self::version::{Version, needed_version};
+pub use self::version::{Version, needed_version, version_of_image};
 
 use super::layout;
 use super::place::{OnHost, Place};

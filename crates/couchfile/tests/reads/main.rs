@@ -15,6 +15,7 @@ mod canonical;
 mod damage;
 mod fixtures;
 mod headers;
+mod layout;
 mod model;
 mod renaming;
 mod truth;

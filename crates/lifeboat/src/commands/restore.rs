@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 
 use super::restore_containers::{self, Users};
 use super::restore_couchdb::CouchDbRestore;
+use super::restore_couchdb_in_place::InPlaceParts;
 use crate::app::{App, Opened, Run};
 use crate::arguments::{self, RestoreFrom};
 use crate::output::{Outcome, bytes, count, seconds};
@@ -34,6 +35,12 @@ pub fn run(run: Run, arguments: &arguments::Restore) -> Result<Outcome, Fault> {
         Some(RestoreFrom::Snapshot(place)) => place,
         None => return Err(Fault::new(FaultKind::Usage, "name what to restore: SNAPSHOT[:SOURCE[/PATH]]")),
     };
+    if let Some((flag, _)) = [("--identity", &arguments.identity), ("--passphrase-file", &arguments.passphrase_file)]
+        .into_iter()
+        .find(|(_, file)| file.is_some())
+    {
+        return Err(Fault::new(FaultKind::Usage, format!("{flag} is for archives: leave it out")));
+    }
     let app = run.configured()?;
     if let Some(url) = &arguments.couch.couch_url {
         return super::restore_documents::run(&app, place, url, arguments);
@@ -57,6 +64,7 @@ pub fn run(run: Run, arguments: &arguments::Restore) -> Result<Outcome, Fault> {
         app.run.progress.emit(Event::Problem(doubt));
     }
     let done = match &arguments.to {
+        Some(target) if !arguments.couch_files.nodes.is_empty() => job.to_cluster(target, &copy.name),
         Some(target) if arguments.as_host => job.to_root(target, &copy.name),
         Some(target) => job.to(target, &copy.name),
         None if arguments.in_place => job.in_place(),
@@ -115,11 +123,24 @@ impl Chosen<'_> {
         target: &Path,
         copy: &str,
         started: Timestamp,
+        restored: Restored,
+        next: Option<Value>,
+    ) -> Result<Outcome, Fault> {
+        let wrong = self.couchdb.finish(self.app, target)?;
+        self.report(target, copy, started, restored, wrong, next)
+    }
+
+    /// Reports a restore to a new place. `wrong` is what was found when it was read back.
+    pub(super) fn report(
+        &self,
+        target: &Path,
+        copy: &str,
+        started: Timestamp,
         mut restored: Restored,
+        wrong: Vec<String>,
         next: Option<Value>,
     ) -> Result<Outcome, Fault> {
         let (app, left_out) = (self.app, self.left_out());
-        let wrong = self.couchdb.finish(app, target)?;
         wrong.iter().for_each(|what| app.output().text(format!("problem: {what}")));
         restored.problems.extend(wrong.into_iter().map(|what| Problem::new(target, what)));
         let took = app.run.clock.now().duration_since(started).as_secs_f64();
@@ -186,13 +207,17 @@ impl Chosen<'_> {
         let mut protected = app.own_paths();
         protected.push(app.settings.file.clone());
         protected.extend(app.settings.secret_files().into_iter().map(Path::to_owned));
-        let options = in_place::Options { delete: self.arguments.delete, force: self.arguments.force, protected };
-        let selected = self.couchdb.in_place().unwrap_or_else(|| vec![self.place.path.clone()]);
+        let (delete, force) = (self.arguments.delete, self.arguments.force);
+        let parts = self.couchdb.in_place();
+        let InPlaceParts { rewritten, outdated, .. } = parts;
+        let options = in_place::Options { delete, force, protected, rewritten, outdated };
+        let selected = parts.selected.unwrap_or_else(|| vec![self.place.path.clone()]);
         let job = Job { snapshot: self.id, tree, manifest, selected: &selected, options: &options };
         let mut preview = in_place::preview(&app.cx(), self.repository, self.index, &job).map_err(to_fault)?;
         let users = Users::of(app, &preview, self.arguments.stop_containers)?;
         preview.findings.extend(users.findings());
-        preview.findings.extend(self.couchdb.findings());
+        preview.findings.extend(parts.findings);
+        preview.findings.extend(self.couchdb.of_servers(app, manifest, &users));
         app.run.progress.finish();
         if users.are_stopped() {
             // What is still there once they stand still keeps the restore from beginning.
@@ -235,7 +260,8 @@ impl Chosen<'_> {
         let app = self.app;
         let stopped = users.stop(app)?;
         let check = |record: &SourceRecord, folder: &Path, is_whole: bool| self.check(record, folder, is_whole);
-        let result = in_place::restore(&app.cx(), self.repository, self.index, job, &check);
+        let rewrite = |source: &str, staging: &Path| self.couchdb.rewrite(app, source, staging);
+        let result = in_place::restore(&app.cx(), self.repository, self.index, job, &check, &rewrite);
         app.run.progress.finish();
         if let Err(error @ InPlaceError::HalfWay { undo, .. }) = &result {
             let left = stopped.leave();

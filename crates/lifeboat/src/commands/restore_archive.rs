@@ -67,10 +67,12 @@ pub fn run(run: Run, name: &str, arguments: &arguments::Restore) -> Result<Outco
 fn refuse_flags_of_snapshots(arguments: &arguments::Restore) -> Result<(), Fault> {
     let given = [
         ("--keep-damaged", arguments.keep_damaged),
+        ("--as-host", arguments.as_host),
         ("--copy", arguments.copy.is_some()),
         ("--stack", arguments.stack.is_some()),
         ("--database", !arguments.couch_files.database.is_empty()),
         ("--rename-node", !arguments.couch_files.rename_node.is_empty()),
+        ("--nodes", !arguments.couch_files.nodes.is_empty()),
         ("--couchdb-version", arguments.couch_files.couchdb_version.is_some()),
     ];
     match given.iter().find(|(_, is_given)| *is_given) {

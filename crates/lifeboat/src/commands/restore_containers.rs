@@ -8,7 +8,7 @@
 use std::path::{Path, PathBuf};
 
 use connectors::containers::{ContainerState, Containers, EngineAddress, Halted, Halts, Replaced, User};
-use operations::in_place::{Effect, Finding, Preview};
+use operations::in_place::{self, Effect, Finding, Preview};
 use operations::{Fault, FaultKind};
 use repository::{Event, Events as _, Problem, SourceError};
 
@@ -74,7 +74,17 @@ impl Users {
             let what = format!("whether a container works with it is unknown: {error}");
             Finding::new(Effect::Warns, self.replaced.paths.first().map_or(Path::new("/"), PathBuf::as_path), what)
         });
-        self.users.iter().filter_map(of_user).chain(unknown).collect()
+        let hidden = (self.containers.is_none() && in_place::are_processes_hidden()).then(|| {
+            let what = "whether a program works with it cannot be seen from inside this container: stop what does, and use \
+                        --force, or give the container the engine's socket";
+            Finding::new(Effect::BlocksUnlessForced, Path::new("/proc"), what)
+        });
+        self.users.iter().filter_map(of_user).chain(unknown).chain(hidden).collect()
+    }
+
+    /// The containers that work with what is restored, also those that stand still.
+    pub fn all(&self) -> &[User] {
+        &self.users
     }
 
     /// Whether programs that work with the files now will be gone once the restore begins. It looks again then.

@@ -5,7 +5,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use connectors::source::couchdb::{self, Selected, needed_version};
-use operations::in_place::{Effect, Finding};
 use operations::manifest::{Manifest, SourceRecord};
 use operations::{Fault, FaultKind, drill};
 use repository::{Facts, SourceError};
@@ -14,19 +13,23 @@ use crate::app::App;
 use crate::arguments::{CouchFiles, NewNodeName};
 use crate::output::count;
 
+/// Said where a CouchDB would lose data that could still be saved.
+pub(super) const START_NONE: &str =
+    "start NO CouchDB on it: it takes a file that is damaged or missing for an empty database";
+
 /// The sources of kind `couchdb` in what is restored, and what of them.
 pub struct CouchDbRestore<'a> {
-    asked: &'a CouchFiles,
-    parts: Vec<Part<'a>>,
+    pub(super) asked: &'a CouchFiles,
+    pub(super) parts: Vec<Part<'a>>,
 }
 
-struct Part<'a> {
-    name: &'a str,
-    record: &'a SourceRecord,
-    wanted: Wanted,
+pub(super) struct Part<'a> {
+    pub(super) name: &'a str,
+    pub(super) record: &'a SourceRecord,
+    pub(super) wanted: Wanted,
 }
 
-enum Wanted {
+pub(super) enum Wanted {
     /// All of the source, at this path below the target.
     Whole(PathBuf),
     /// Some databases or shards.
@@ -70,9 +73,9 @@ impl<'a> CouchDbRestore<'a> {
     }
 
     fn check_arguments(&self, as_host: bool) -> Result<(), Fault> {
-        let CouchFiles { database, rename_node, couchdb_version, .. } = self.asked;
+        let CouchFiles { database, rename_node, nodes, couchdb_version, .. } = self.asked;
         let needs_one = !database.is_empty() || !rename_node.is_empty();
-        if (needs_one || couchdb_version.is_some()) && self.parts.is_empty() {
+        if (needs_one || !nodes.is_empty() || couchdb_version.is_some()) && self.parts.is_empty() {
             return Err(usage("there is no source of kind couchdb in what is to be restored"));
         }
         // Nodes of one host are of one cluster: each knows the others' names.
@@ -82,6 +85,9 @@ impl<'a> CouchDbRestore<'a> {
         }
         if !rename_node.is_empty() && !self.parts.iter().all(|part| matches!(part.wanted, Wanted::Whole(_))) {
             return Err(usage("--rename-node needs the whole source: its shard map and its list of nodes"));
+        }
+        if !nodes.is_empty() && !self.parts.iter().all(|part| matches!(part.wanted, Wanted::Whole(_))) {
+            return Err(usage("--nodes needs whole sources: name SNAPSHOT or SNAPSHOT:SOURCE"));
         }
         for part in &self.parts {
             check_names(rename_node, &couchdb::nodes(&part.record.facts))?;
@@ -109,60 +115,9 @@ impl<'a> CouchDbRestore<'a> {
         })
     }
 
-    /// What bears on a restore in place: files that were damaged when they were captured, shards that the snapshot does not
-    /// have, and indexes that would not fit.
-    pub fn findings(&self) -> Vec<Finding> {
-        let mut findings = Vec::new();
-        for Part { name, record, wanted } in &self.parts {
-            let Some(data) = couchdb::data_folder(&record.facts, Path::new("/")) else { continue };
-            let damaged = couchdb::damaged(&record.facts).into_iter().filter(|(file, _)| match wanted {
-                Wanted::Whole(_) => true,
-                Wanted::Files(Selected { files, .. }) => files.contains(file),
-                Wanted::Path(path) => data.join(file).starts_with(path),
-            });
-            findings.extend(damaged.map(|(file, what)| {
-                let what = format!(
-                    "it was damaged when {name} was captured, and CouchDB may take it for empty: restore another \
-                     snapshot, or use --force; {what}"
-                );
-                Finding::new(Effect::BlocksUnlessForced, &data.join(file), what)
-            }));
-            let missing = match wanted {
-                Wanted::Whole(_) => couchdb::missing_shards(&record.facts),
-                Wanted::Files(Selected { lacking, .. }) => lacking.clone(),
-                Wanted::Path(path) if data.starts_with(path) => couchdb::missing_shards(&record.facts),
-                Wanted::Path(_) => Vec::new(),
-            };
-            if let Some(first) = missing.first() {
-                let more = missing.len() - 1;
-                let more =
-                    if more > 0 { format!(" (and {})", count(more as u64, "more shard")) } else { String::new() };
-                let now = match wanted {
-                    Wanted::Files(_) => "what is there now would stay beside what is older",
-                    Wanted::Whole(_) | Wanted::Path(_) => "what is there now would be moved away",
-                };
-                let what = format!("{first}{more}; {now}: restore another snapshot, or use --force");
-                findings.push(Finding::new(Effect::BlocksUnlessForced, &data, what));
-            }
-            let Wanted::Files(selected) = wanted else { continue };
-            let left = selected.indexes_not_in_it().into_iter().map(|folder| data.join(folder));
-            findings.extend(left.filter(|folder| folder.exists()).map(|folder| {
-                let what = "holds indexes of the database before the restore, and the snapshot has none of it: move it \
-                            away while CouchDB stands still";
-                Finding::new(Effect::BlocksUnlessForced, &folder, what)
-            }));
-        }
-        findings
-    }
-
-    /// The paths in the snapshot that are restored in place, where single files were asked for: the databases, and the
-    /// folders with their indexes, whole, since no newer index may stay.
-    pub fn in_place(&self) -> Option<Vec<PathBuf>> {
-        self.parts.iter().find_map(|part| {
-            let Wanted::Files(selected) = &part.wanted else { return None };
-            let data = Path::new(part.name).join(selected.data.strip_prefix("/").unwrap_or(&selected.data));
-            Some(selected.databases_and_index_folders().into_iter().map(|path| data.join(path)).collect())
-        })
+    /// The sources of kind `couchdb`, by name.
+    pub fn sources(&self) -> impl Iterator<Item = (&'a str, &'a SourceRecord)> {
+        self.parts.iter().map(|part| (part.name, part.record))
     }
 
     /// Reads every document and attachment that was restored below `target`, and gives nodes their new names. Says what it
@@ -184,30 +139,31 @@ impl<'a> CouchDbRestore<'a> {
             let is_whole = found.is_empty() && known.is_empty();
             let is_as_captured = found.is_empty();
             wrong.extend(found.into_iter().chain(known).map(|what| format!("{name}: {what}")));
+            if is_whole {
+                app.output().text(format!("{name}: every document and attachment was read back"));
+                let (needed, why) = needed_version(&record.facts);
+                app.output().chat(format!("{name}: start CouchDB {needed} or newer on it: {why}"));
+            } else {
+                app.output().text(format!("{name}: {START_NONE}"));
+            }
             if !is_as_captured {
-                app.output()
-                    .text(format!("{name}: start NO CouchDB on it: it takes a damaged file for an empty database"));
                 if !self.asked.rename_node.is_empty() {
                     wrong.push(format!("{name}: its nodes keep their names, since it is not what was captured"));
                 }
                 continue;
             }
-            if is_whole {
-                app.output().text(format!("{name}: every document and attachment was read back"));
-            }
-            let (needed, why) = needed_version(&record.facts);
-            app.output().chat(format!("{name}: start CouchDB {needed} or newer on it: {why}"));
             if let (Wanted::Whole(below), false) = (wanted, self.asked.rename_node.is_empty()) {
-                self.rename(app, &record.facts, &target.join(below))?;
+                let data = couchdb::data_folder(&record.facts, &target.join(below));
+                self.rename(app, &data.ok_or_else(|| usage("the snapshot names no data folder"))?)?;
             }
         }
         Ok(wrong)
     }
 
-    fn rename(&self, app: &App, facts: &Facts, folder: &Path) -> Result<(), Fault> {
+    /// Gives nodes their new names in a data folder.
+    pub(super) fn rename(&self, app: &App, data: &Path) -> Result<(), SourceError> {
         let names = self.asked.rename_node.iter().map(|node| (node.old.clone(), node.new.clone())).collect();
-        let data = couchdb::data_folder(facts, folder).ok_or_else(|| usage("the snapshot names no data folder"))?;
-        let renamed = couchdb::rename_nodes(&data, &names)?;
+        let renamed = couchdb::rename_nodes(data, &names)?;
         let (nodes, databases) = (count(renamed.nodes as u64, "node"), count(renamed.databases as u64, "database"));
         app.output().text(format!("renamed {nodes} in the shard maps of {databases}"));
         Ok(())

@@ -67,7 +67,7 @@ pub fn locate(selection: &Selection) -> Result<Located, InPlaceError> {
         let place = match outer {
             Some(outer) => located.places[outer.place].clone(),
             None if mounts.is_mount(&live) && live.is_dir() => live.clone(),
-            None => existing,
+            None => within(root, &live, &mounts).unwrap_or(existing),
         };
         let place = position(&mut located.places, place);
         let staging = position(&mut located.stagings, (place, root.source.clone()));
@@ -87,6 +87,14 @@ impl Target {
     pub(super) fn side_files(&self) -> impl Iterator<Item = PathBuf> {
         self.root.side_files(&self.live).into_iter()
     }
+}
+
+/// The folder that `root` is a part of, where renames reach from it to `live`.
+fn within(root: &Root, live: &Path, mounts: &Mounts) -> Option<PathBuf> {
+    let folder = root.within.as_ref()?.canonicalize().ok()?;
+    let is_reached = live != folder && live.starts_with(&folder);
+    let mut between = live.ancestors().take_while(|path| *path != folder);
+    (is_reached && !between.any(|path| mounts.is_mount(path))).then_some(folder)
 }
 
 struct Standing {

@@ -6,6 +6,19 @@ use std::fs;
 use std::os::unix::fs::{DirEntryExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 
+/// The number of the namespace of processes that a machine starts with (`PROC_PID_INIT_INO` in `include/linux/proc_ns.h` of
+/// Linux).
+const FIRST_NAMESPACE: &str = "pid:[4026531836]";
+
+/// Whether processes of this machine are hidden from us: in a container only those of the container can be seen.
+pub fn are_processes_hidden() -> bool {
+    fs::read_link("/proc/self/ns/pid").is_ok_and(|link| is_own_namespace(&link))
+}
+
+fn is_own_namespace(link: &Path) -> bool {
+    link != Path::new(FIRST_NAMESPACE)
+}
+
 /// A file below a target that a process has open.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct OpenFile {
@@ -92,5 +105,16 @@ impl OpenFiles {
     fn note(&self, path: &Path, file: (u64, u64), open: &mut Vec<OpenFile>) {
         let processes = self.files.get(&file).into_iter().flatten();
         open.extend(processes.map(|process| OpenFile { path: path.to_owned(), process: process.clone() }));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_container_has_another_namespace_of_processes_than_the_machine() {
+        assert!(!is_own_namespace(Path::new("pid:[4026531836]")));
+        assert!(is_own_namespace(Path::new("pid:[4026532441]")));
     }
 }

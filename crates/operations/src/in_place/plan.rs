@@ -18,6 +18,7 @@ use serde::Serialize;
 
 use super::journal::is_own_folder;
 use super::locate::{Located, Target, real_path};
+use super::mounts::Mounts;
 use super::{Effect, Finding, InPlaceError, Options, verify_options};
 use decide::{Decision, decide};
 use links::Links;
@@ -129,6 +130,7 @@ pub fn plan_swap(
         own: options.protected.iter().flat_map(|path| names_of(path)).collect(),
         protected: options.protected.iter().chain(&located.known).flat_map(|path| names_of(path)).collect(),
         carved: BTreeSet::new(),
+        rewritten: BTreeSet::new(),
         target: 0,
         links: Links::default(),
         plan: SwapPlan::default(),
@@ -140,8 +142,11 @@ pub fn plan_swap(
         planner.carved = below.flat_map(|other| other.side_files().chain([other.live.clone()])).collect();
         planner.target = number;
         planner.delete = options.delete || target.root.is_one_whole();
+        let live = |path: &PathBuf| Some(target.live.join(path.strip_prefix(&target.root.host).ok()?));
+        planner.rewritten = options.rewritten.iter().filter_map(live).map(|path| path.components().collect()).collect();
         planner.target(target, &located.places[target.place], tree)?;
     }
+    planner.outdated(located, &options.outdated)?;
     Ok(planner.finish())
 }
 
@@ -163,6 +168,8 @@ struct Planner<'a> {
     protected: BTreeSet<PathBuf>,
     /// Paths of other targets: theirs alone to plan.
     carved: BTreeSet<PathBuf>,
+    /// Files that are swapped in whatever is there.
+    rewritten: BTreeSet<PathBuf>,
     target: usize,
     links: Links,
     plan: SwapPlan,
@@ -233,6 +240,32 @@ impl Planner<'_> {
                 self.plan.identical += 1;
             } else {
                 self.change(&path, Action::Replace);
+            }
+        }
+        Ok(())
+    }
+
+    /// Moves away what must not meet what is restored. A rename must reach it from one of the places.
+    fn outdated(&mut self, located: &Located, outdated: &[PathBuf]) -> Result<(), InPlaceError> {
+        let mounts = Mounts::of_this_host()?;
+        for path in outdated {
+            let Some(live) = self.read(path)? else { continue };
+            let path = &real_path(path);
+            let reaches = |place: &PathBuf| {
+                path.starts_with(place)
+                    && !path.ancestors().take_while(|above| above != place).any(|at| mounts.is_mount(at))
+            };
+            match located.targets.iter().position(|target| reaches(&located.places[target.place])) {
+                Some(target) => {
+                    self.target = target;
+                    path.parent().map_or(Ok(()), |parent| self.note_parent(parent))?;
+                    self.note_closed(path, &live);
+                    self.change(path, Action::MoveSideFile);
+                }
+                None => {
+                    let what = "was made of what is replaced, and no rename reaches it: move it away, or use --force";
+                    self.plan.findings.push(Finding::new(Effect::BlocksUnlessForced, path, what));
+                }
             }
         }
         Ok(())
@@ -352,6 +385,10 @@ impl Planner<'_> {
     }
 
     fn compare(&mut self, path: &Path, snapshot: &Node, live: &Node) -> Result<(), InPlaceError> {
+        if self.rewritten.contains(path) {
+            self.change(path, Action::Replace);
+            return Ok(());
+        }
         let same = verify::node(self.cx, self.index, &self.reader, snapshot, path, self.verify)?.is_empty();
         // A name more or less for one file is told by all its names together.
         if snapshot.links > 1 || live.links > 1 {

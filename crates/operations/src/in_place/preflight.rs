@@ -36,6 +36,7 @@ pub fn preflight(
     repository: &Repository,
     index: &Index,
     located: &Located,
+    outdated: &[PathBuf],
 ) -> Result<Preflight, InPlaceError> {
     let mut findings = located.findings.clone();
     let mut needs: BTreeMap<u64, Need> = BTreeMap::new();
@@ -67,7 +68,7 @@ pub fn preflight(
             format!("the snapshot has files of user {uid}, group {gid}, which only root can restore: run as root");
         findings.push(Finding::new(Effect::BlocksUnlessForced, &live, what));
     }
-    findings.extend(open_below(located));
+    findings.extend(open_below(located, outdated));
     Ok(Preflight { findings, bytes_staged })
 }
 
@@ -164,10 +165,11 @@ fn unfinished(place: &Path) -> Result<Vec<Finding>, InPlaceError> {
     Ok(findings)
 }
 
-/// Files below the targets that processes have open: such a process would go on with the file that was moved away.
-pub(super) fn open_below(located: &Located) -> Vec<Finding> {
+/// Files below the targets, and of what goes away with them, that processes have open: such a process would go on with the
+/// file that was moved away.
+pub(super) fn open_below(located: &Located, outdated: &[PathBuf]) -> Vec<Finding> {
     let paths = located.targets.iter().flat_map(|target| target.side_files().chain([target.live.clone()]));
-    open_files(paths)
+    open_files(paths.chain(outdated.iter().cloned()))
 }
 
 pub(super) fn open_files(paths: impl Iterator<Item = PathBuf>) -> Vec<Finding> {

@@ -28,6 +28,9 @@ pub struct Root {
     pub kind: String,
     /// Where it came from on the host; absolute.
     pub host: PathBuf,
+    /// The source's own path that this is a part of, where what lies in that belongs together: all of it is staged beside
+    /// each other, so that one undo folder has what was there.
+    pub within: Option<PathBuf>,
     /// What the snapshot holds there.
     pub node: Node,
 }
@@ -178,7 +181,10 @@ fn take_source(
             selection.skipped.push(format!("{} is a {}, which no restore makes", host.display(), node.kind.name()));
             continue;
         }
-        selection.roots.push(Root { source: source.to_owned(), kind: record.kind.clone(), host, node });
+        let (source, kind) = (source.to_owned(), record.kind.clone());
+        let around = paths.iter().find(|path| host != **path && host.starts_with(path));
+        let within = around.filter(|_| kind == COUCHDB).cloned();
+        selection.roots.push(Root { source, kind, host, within, node });
     }
     if is_whole && all_found {
         selection.whole.insert(source.to_owned());
@@ -231,18 +237,20 @@ pub(super) fn side_files(database: &Path) -> impl Iterator<Item = PathBuf> {
     })
 }
 
-/// What a compaction of the file before the restore left: CouchDB would go on with it, and put it in the restored one's
-/// place.
+/// What lies beside a database file and is another state of the same database: what a compaction before the restore left,
+/// which CouchDB would go on with; and beside a compacted one, which it takes where the other lacks, that other one.
 fn compactions(file: &Path) -> Vec<PathBuf> {
-    if file.extension().is_none_or(|extension| extension != "couch") {
+    let extension = file.extension().unwrap_or_default();
+    let database = if extension == "compact" { file.with_extension("") } else { file.to_owned() };
+    if database.extension().is_none_or(|extension| extension != "couch") {
         return Vec::new();
     }
-    let beside = |suffix: &str| {
-        let mut path = file.as_os_str().to_owned();
+    let of_database = ["", ".compact", ".compact.data", ".compact.meta"].into_iter().map(|suffix| {
+        let mut path = database.as_os_str().to_owned();
         path.push(suffix);
         PathBuf::from(path)
-    };
-    [".compact", ".compact.data", ".compact.meta"].map(beside).into()
+    });
+    of_database.filter(|path| path != file).collect()
 }
 
 fn below_source(host: &Path) -> &Path {

@@ -4,12 +4,12 @@
 use std::path::{Path, PathBuf};
 
 use repository::fs::{NodeReader, apply_metadata};
-use repository::{Index, NodeKind, Problem, Repository, RunCx, SourceError, restore, verify};
+use repository::{Error, Index, NodeKind, Problem, Repository, RunCx, SourceError, restore, verify};
 
 use super::folders::keeping_time;
 use super::journal::{Header, Journal, StoredPath, create_private, staging_name, sync_folder, undo_name};
 use super::locate::{Located, Target};
-use super::{Check, Effect, Finding, InPlaceError, Job, verify_options};
+use super::{Check, Effect, Finding, InPlaceError, Job, Rewrite, verify_options};
 use crate::manifest::Manifest;
 use crate::scratch::remove_tree;
 
@@ -83,6 +83,20 @@ impl Session {
     /// in the snapshot.
     pub fn staged(&self, target: &Target) -> PathBuf {
         self.stagings[target.staging].join(target.root.below_source())
+    }
+
+    /// Lets the caller give staged files another content. Where it fails, nothing was changed but staged copies.
+    pub fn rewrite(&self, located: &Located, rewrite: Rewrite<'_>) -> Result<(), InPlaceError> {
+        for (staging, (_, source)) in self.stagings.iter().zip(&located.stagings) {
+            rewrite(source, staging).map_err(|error| match error {
+                SourceError::Invalid { what } => {
+                    InPlaceError::Invalid(vec![Problem { source: source.clone(), path: String::new(), what }])
+                }
+                SourceError::Cancelled => Error::Cancelled.into(),
+                error => Error::Source(error).into(),
+            })?;
+        }
+        Ok(())
     }
 
     /// Removes staging and undo folders of a restore that changed nothing, or was rolled back.
@@ -200,13 +214,13 @@ pub fn validate(
             Err(SourceError::Invalid { what }) => {
                 differences.push(Problem { source: source.clone(), path: String::new(), what });
             }
-            Err(SourceError::Cancelled) => return Err(repository::Error::Cancelled.into()),
+            Err(SourceError::Cancelled) => return Err(Error::Cancelled.into()),
             // Every byte was compared all the same.
             Err(SourceError::Unavailable { what }) => {
                 let what = format!("the facts of {source} could not be counted: {what}");
                 validated.warnings.push(Finding::new(Effect::Warns, staging.parent().unwrap_or(staging), what));
             }
-            Err(error) => return Err(repository::Error::Source(error).into()),
+            Err(error) => return Err(Error::Source(error).into()),
         }
     }
     // The bytes come last, so that whatever the check did to the copy is seen.

@@ -2,6 +2,7 @@
 
 mod crash;
 mod model;
+mod parts;
 mod places;
 mod swaps;
 mod world;

@@ -20,8 +20,9 @@ const FIRST_SHARDS: &str = "medic-sentinel";
 /// Where CouchDB puts files that it is about to remove.
 const DELETED: &str = ".delete";
 /// Clouseau's indexes, which are built anew.
-const SEARCH_INDEXES: &str = "search_indexes";
-const NOUVEAU: &str = "nouveau";
+pub const SEARCH_INDEXES: &str = "search_indexes";
+/// Nouveau's indexes.
+pub const NOUVEAU: &str = "nouveau";
 /// What compactions leave behind until they are done, by the ends of their names.
 const UNFINISHED: [&str; 3] = [".compact.data", ".compact.meta", ".compact.view"];
 /// A compacted database right before it takes the place of the other.

@@ -10,6 +10,7 @@ use couchfile::{ShardName, ShardRange, ViewName};
 use repository::{Facts, SourceError};
 use serde_json::Value;
 
+use super::complete::SHARD_MAP;
 use super::damage::{self, without_ending};
 use super::data_folder::Kind;
 use super::facts::{DAMAGED, DATA, DATABASES, FILES, SEEN, VIEWS};
@@ -42,6 +43,11 @@ impl Selected {
         self.databases().map(|file| index_folder(file)).filter(|folder| !folders.contains(folder)).collect()
     }
 
+    /// The shards among the files.
+    pub fn shards(&self) -> impl Iterator<Item = ShardName> {
+        self.databases().filter_map(|file| ShardName::parse(file.to_str()?))
+    }
+
     fn databases(&self) -> impl Iterator<Item = &PathBuf> {
         self.files.iter().filter(|file| index_folder_around(file).is_none())
     }
@@ -50,7 +56,7 @@ impl Selected {
 /// Where CouchDB keeps the indexes of a database: at the same path with a dot before it.
 fn index_folder(database: &Path) -> PathBuf {
     let mut folder = OsString::from(".");
-    folder.push(database.with_extension(""));
+    folder.push(without_ending(&database.to_string_lossy()));
     folder.push(INDEXES);
     PathBuf::from(folder)
 }
@@ -119,7 +125,16 @@ pub fn files_of(facts: &Facts, databases: &[String], ranges: &[String]) -> Resul
 /// What is wrong with a whole snapshot, as it was told when it was made: damaged files and missing shards.
 pub fn known_damage(facts: &Facts) -> Vec<String> {
     let damaged = object(facts, DAMAGED).map(|(name, record)| damage::problem(Path::new(""), name, record).what);
-    damaged.chain(missing_shards(facts)).collect()
+    damaged.chain(missing_shards(facts)).chain(no_shard_map(facts)).collect()
+}
+
+/// That the snapshot has shards and no shard map, in words: CouchDB would know none of their databases.
+pub fn no_shard_map(facts: &Facts) -> Option<String> {
+    let files = names(facts, FILES, Kind::Database);
+    let has_shards = files.iter().any(|name| ShardName::parse(name).is_some());
+    (has_shards && !files.iter().any(|name| without_ending(name) == without_ending(SHARD_MAP))).then(|| {
+        format!("{SHARD_MAP} is not in the snapshot, and without this shard map CouchDB knows none of the databases")
+    })
 }
 
 /// Shards that the shard map names and the snapshot does not have, in words. None where there are several nodes: a shard
@@ -134,19 +149,19 @@ pub fn missing_shards(facts: &Facts) -> Vec<String> {
     shards.filter(|shard| !there.contains(shard)).map(|shard| not_there(&shard)).collect()
 }
 
-fn object<'a>(facts: &'a Facts, fact: &str) -> impl Iterator<Item = (&'a String, &'a Value)> {
+pub(super) fn object<'a>(facts: &'a Facts, fact: &str) -> impl Iterator<Item = (&'a String, &'a Value)> {
     facts.get(fact).and_then(Value::as_object).into_iter().flatten()
 }
 
 /// Files by what the facts say of them, those included in which no header was found.
-fn names(facts: &Facts, fact: &str, kind: Kind) -> BTreeSet<String> {
+pub(super) fn names(facts: &Facts, fact: &str, kind: Kind) -> BTreeSet<String> {
     let is_there = |name: &str| facts.get(SEEN).is_some_and(|seen| seen.get(name).is_some());
     let damaged = object(facts, DAMAGED).filter(|(name, _)| Kind::of(Path::new(name)) == kind && is_there(name));
     object(facts, fact).chain(damaged).map(|(name, _)| name.clone()).collect()
 }
 
 /// The shards that the shard map named of a database.
-fn named(facts: &Facts, database: &str) -> Vec<ShardName> {
+pub(super) fn named(facts: &Facts, database: &str) -> Vec<ShardName> {
     let fact = facts.get(DATABASES).and_then(|databases| databases.get(database));
     let suffix = fact.and_then(|fact| fact.get("suffix")?.as_str()).unwrap_or_default();
     let ranges = fact.and_then(|fact| fact.get("ranges")?.as_array()).into_iter().flatten();
@@ -154,7 +169,7 @@ fn named(facts: &Facts, database: &str) -> Vec<ShardName> {
     ranges.map(|range| ShardName { range, database: database.to_owned(), suffix: suffix.to_owned() }).collect()
 }
 
-fn not_there(shard: &ShardName) -> String {
+pub(super) fn not_there(shard: &ShardName) -> String {
     format!(
         "database {}, shard {}: the shard map names it, and the snapshot does not have it",
         shard.database, shard.range
@@ -224,8 +239,11 @@ mod tests {
         assert_eq!(selected.lacking, [missing]);
         let range = |range: &str| files_of(&facts, &["medic".to_owned()], &[range.to_owned()]).unwrap().lacking.len();
         assert_eq!((range("00000000-3fffffff"), range("40000000-7fffffff")), (0, 0));
+        let index = PathBuf::from(".shards/00000000-3fffffff/medic.1_design");
+        assert!(selected.indexes_not_in_it().contains(&index), "of what a compaction left, too: {selected:?}");
         let known = known_damage(&facts);
-        assert_eq!(known.len(), 3, "{known:?}");
+        assert_eq!(known.len(), 4, "{known:?}");
+        assert!(known[3].starts_with("_dbs.couch is not in the snapshot"), "{known:?}");
         assert!(known.iter().any(|what| what == missing));
     }
 }

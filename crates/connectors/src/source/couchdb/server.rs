@@ -35,6 +35,36 @@ impl fmt::Debug for ServerOptions {
     }
 }
 
+/// What came of asking whether a CouchDB runs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// It runs; with the version that it says, where it tells us.
+    Runs(Option<String>),
+    /// Nothing answers there.
+    Nothing,
+    /// Something is in the way, in words.
+    Unknown(String),
+}
+
+/// Asks whether a CouchDB runs.
+pub fn ask(options: &ServerOptions, cancel: &Cancel) -> Answer {
+    match connect(options, cancel).and_then(|server| server.version()) {
+        Ok(version) => Answer::Runs(Some(version)),
+        // Some tell nobody but their users.
+        Err(CouchError::Denied(_)) => Answer::Runs(None),
+        Err(CouchError::Unreachable(_)) => Answer::Nothing,
+        Err(error) => Answer::Unknown(error.to_string()),
+    }
+}
+
+fn connect(options: &ServerOptions, cancel: &Cancel) -> Result<CouchServer, CouchError> {
+    let account = options.login.as_ref().map(|(user, password)| {
+        let password = password().map_err(CouchError::Password)?;
+        Ok(Account { user: user.clone(), password })
+    });
+    CouchServer::with_patience(&options.url, account.transpose()?, cancel.clone(), SILENCE)
+}
+
 /// A CouchDB that was asked before the capture began.
 pub struct CrossCheck {
     server: CouchServer,
@@ -53,11 +83,7 @@ pub struct Compared {
 impl CrossCheck {
     /// Asks what there is.
     pub fn begin(options: &ServerOptions, cancel: &Cancel) -> Result<Self, CouchError> {
-        let account = options.login.as_ref().map(|(user, password)| {
-            let password = password().map_err(CouchError::Password)?;
-            Ok(Account { user: user.clone(), password })
-        });
-        let server = CouchServer::with_patience(&options.url, account.transpose()?, cancel.clone(), SILENCE)?;
+        let server = connect(options, cancel)?;
         let version = server.version()?;
         let before = server.infos(&server.databases()?)?;
         Ok(Self { server, version, before })

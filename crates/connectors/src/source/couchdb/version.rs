@@ -60,6 +60,30 @@ pub fn needed_version(facts: &Facts) -> (Version, &'static str) {
     }
 }
 
+/// The CouchDB in releases of CHT, from each of them on (`couchdb/Dockerfile` of medic/cht-core).
+const OF_CHT: [(Version, Version); 6] = [
+    (Version::new(4, 0), Version::new(2, 3)),
+    (Version::new(4, 4), Version::new(3, 3)),
+    (Version::new(4, 16), Version::new(3, 4)),
+    (Version::new(4, 21), Version::new(3, 5)),
+    (Version::new(5, 0), Version::new(3, 5)),
+    (Version::new(5, 2), Version::new(3, 5)),
+];
+
+/// The CouchDB in an image, as far as its name and tag tell: CouchDB's own are tagged with its version, CHT's with CHT's.
+/// What is after the minor version of a CHT is not known.
+pub fn version_of_image(image: &str) -> Option<Version> {
+    let (name, tag) = image.split('@').next()?.rsplit('/').next()?.split_once(':')?;
+    // Such as 3.5.0-nouveau. `3` alone is whatever is newest.
+    let number = tag.split('-').next().filter(|number| number.contains('.'))?;
+    let version: Version = number.trim_start_matches('v').parse().ok()?;
+    match name {
+        "couchdb" => Some(version),
+        "cht-couchdb" => OF_CHT.iter().rev().find(|(cht, _)| version >= *cht).map(|(_, couchdb)| *couchdb),
+        _ => None,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -79,6 +103,24 @@ mod tests {
         assert!(version("3.3.2").unwrap() < Version::new(3, 4) && version("3.4").unwrap() == Version::new(3, 4));
         assert!(version("3.10").unwrap() > version("3.9.9").unwrap());
         assert_eq!(version("3.5.0").unwrap().to_string(), "3.5");
+        let of = |image: &str| version_of_image(image).map(|version| version.to_string());
+        let registry = "public.ecr.aws/medic/cht-couchdb";
+        for (image, expected) in [
+            ("couchdb:3.3.2", Some("3.3.2")),
+            ("localhost:5000/couchdb:3.5.0-nouveau@sha256:00", Some("3.5")),
+            ("couchdb:latest", None),
+            ("couchdb:3", None),
+            ("couchdb", None),
+            ("localhost:5000/couchdb", None),
+            ("postgres:16.1", None),
+            (&format!("{registry}:4.3.2"), Some("2.3")),
+            (&format!("{registry}:4.15.0"), Some("3.3")),
+            (&format!("{registry}:4.16.0-beta.1"), Some("3.4")),
+            (&format!("{registry}:5.1.0"), Some("3.5")),
+            (&format!("{registry}:3.17.0"), None),
+        ] {
+            assert_eq!(of(image).as_deref(), expected, "{image}");
+        }
         for bad in ["", "three", "3.x", "3.4.1-rc"] {
             assert!(version(bad).is_err(), "{bad}");
         }

@@ -283,7 +283,8 @@ fn facts_are_counted_in_a_folder_laid_out_as_the_source_and_the_check_is_told_wh
             checked.borrow_mut().push((record.kind.clone(), is_whole, found));
             if is_whole { Ok(Vec::new()) } else { Err(SourceError::Unavailable { what: "a part".to_owned() }) }
         };
-        let done = crate::in_place::restore(&world.cx(), &world.repository, &taken.index, &job, &check).unwrap();
+        let done = crate::in_place::restore(&world.cx(), &world.repository, &taken.index, &job, &check, &|_, _| Ok(()))
+            .unwrap();
         assert_eq!(done.warnings.iter().any(|finding| finding.what.contains("facts of far")), selected == "far");
     }
     // The database is the other source's, so the folder of files is not whole without it.

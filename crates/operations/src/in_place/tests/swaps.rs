@@ -249,11 +249,13 @@ fn a_failed_check_of_facts_leaves_everything_as_it_was() {
     let all = [std::path::PathBuf::new()];
     let job = taken.job(&all, &options);
     let seen_by_check = std::cell::RefCell::new(None);
-    let outcome = crate::in_place::restore(&world.cx(), &world.repository, &taken.index, &job, &|record, folder, _| {
+    let check = |record: &crate::manifest::SourceRecord, folder: &std::path::Path, _: bool| {
         let changed = folder.join(world.path("data/changed").strip_prefix("/").unwrap());
         *seen_by_check.borrow_mut() = Some((record.kind.clone(), fs::read_to_string(changed).unwrap()));
         Ok(vec!["3 rows instead of 4".to_owned()])
-    });
+    };
+    let (cx, rewrite) = (world.cx(), |_: &str, _: &std::path::Path| panic!("it is not what the snapshot holds"));
+    let outcome = crate::in_place::restore(&cx, &world.repository, &taken.index, &job, &check, &rewrite);
     let Err(InPlaceError::Invalid(differences)) = outcome else { panic!("{outcome:?}") };
     assert_eq!((differences[0].source.as_str(), differences[0].what.as_str()), ("files", "3 rows instead of 4"));
     assert_eq!(seen_by_check.into_inner(), Some(("files".to_owned(), "old".to_owned())));
@@ -272,7 +274,8 @@ fn a_staged_copy_that_is_changed_by_its_check_is_not_swapped_in() {
         fs::write(folder.join(world.path("data/in/x").strip_prefix("/").unwrap()), "y").unwrap();
         Ok(Vec::new())
     };
-    let outcome = crate::in_place::restore(&world.cx(), &world.repository, &taken.index, &job, &check);
+    let (cx, nothing) = (world.cx(), |_: &str, _: &std::path::Path| Ok(()));
+    let outcome = crate::in_place::restore(&cx, &world.repository, &taken.index, &job, &check, &nothing);
     let Err(InPlaceError::Invalid(differences)) = outcome else { panic!("{outcome:?}") };
     assert!(differences.iter().all(|found| found.path == world.path("data/in/x").display().to_string()));
     assert_eq!(world.seen(), before);

@@ -129,7 +129,7 @@ impl World {
     pub fn restore(&self, taken: &Taken, selected: &str, options: &Options) -> Result<Done, InPlaceError> {
         let selected = [selected.into()];
         let job = taken.job(&selected, options);
-        restore(&self.cx(), &self.repository, &taken.index, &job, &|_, _, _| Ok(Vec::new()))
+        restore(&self.cx(), &self.repository, &taken.index, &job, &|_, _, _| Ok(Vec::new()), &|_, _| Ok(()))
     }
 
     /// Everything in the base folder, and the base folder itself.

@@ -1,0 +1,149 @@
+//! `lifeboat restore --to DIR --nodes NAME,…`: the databases of a CouchDB, or of all nodes of a cluster together, laid out
+//! for exactly these nodes.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use connectors::source::couchdb::{self, ClusterPlan};
+use operations::in_place::host_paths;
+use operations::manifest::SourceRecord;
+use operations::{Fault, FaultKind, restore};
+use repository::restore::Options;
+use repository::{Clock as _, walk};
+use serde_json::json;
+
+use super::restore::{Chosen, incomplete};
+use crate::output::{Outcome, bytes, count};
+
+/// What is restored, and where to.
+struct Layout<'a> {
+    sources: Vec<(&'a str, &'a SourceRecord)>,
+    plan: ClusterPlan,
+    /// The data folder of the source whose shard map counts, below the root of a host.
+    data: PathBuf,
+}
+
+impl Chosen<'_> {
+    /// Restores into `target`, or into a folder for each node below it.
+    pub(super) fn to_cluster(&self, target: &Path, copy: &str) -> Result<Outcome, Fault> {
+        let app = self.app;
+        let nodes: Vec<_> = self.arguments.couch_files.nodes.iter().map(|node| node.0.clone()).collect();
+        if let Some(twice) = nodes.iter().enumerate().find(|(number, node)| nodes[..*number].contains(node)) {
+            return Err(Fault::new(FaultKind::Usage, format!("{} is named twice", twice.1)));
+        }
+        let sources: Vec<_> = self.couchdb.sources().collect();
+        let facts: Vec<_> = sources.iter().map(|(name, record)| (*name, &record.facts)).collect();
+        let plan = couchdb::plan_cluster(&facts, &nodes)?;
+        let data = couchdb::data_folder(facts[plan.first].1, Path::new(""));
+        let data = data.ok_or_else(|| Fault::new(FaultKind::Unsupported, "the snapshot names no data folder"))?;
+        let layout = Layout { sources, plan, data };
+        let wanted = self.wanted(&layout)?;
+        let (cx, tree) = (app.cx(), &self.snapshot.tree);
+        if self.arguments.dry_run {
+            restore::check_target(target)?;
+            let mut preview = restore::Preview::default();
+            for (path, _) in &wanted {
+                preview.add(restore::preview(&cx, self.repository, self.index, tree, path)?);
+            }
+            app.output().summary(json!({ "status": "ok", "dry_run": true, "snapshot_id": self.id, "copy": copy,
+                "files": preview.files, "dirs": preview.dirs, "others": preview.others, "bytes": preview.bytes }));
+            let what = format!("{}, {}", count(preview.files, "file"), bytes(preview.bytes));
+            let of_nodes = count(nodes.len() as u64, "node");
+            app.output().text(format!("would restore {what} to {}, for {of_nodes}", target.display()));
+            return Ok(Outcome::Ok);
+        }
+        let started = app.run.clock.now();
+        let options = Options { keep_damaged: self.arguments.keep_damaged, ..Options::for_this_process() };
+        let restored = restore::several_to_new_place(&cx, self.repository, self.index, tree, &wanted, target, options);
+        app.run.progress.finish();
+        let restored = restored.map_err(|error| incomplete(error, target))?;
+        let wrong = self.lay_out(&layout, target)?;
+        self.report(target, copy, started, restored, wrong, None)
+    }
+
+    /// The paths in the snapshot, each with its path below the target.
+    fn wanted(&self, layout: &Layout<'_>) -> Result<Vec<(PathBuf, PathBuf)>, Fault> {
+        let mut wanted = Vec::new();
+        for (number, node) in layout.plan.nodes.iter().enumerate() {
+            let data = layout.data_below(number);
+            for (source, file) in &node.files {
+                let (name, record) = layout.sources[*source];
+                let from = couchdb::data_folder(&record.facts, Path::new(name)).unwrap_or_default();
+                wanted.push((from.join(file), data.join(file)));
+            }
+        }
+        // CouchDB's own configuration, each file of the host once: it stays with the first.
+        let mut taken = BTreeSet::new();
+        for (name, record) in &layout.sources {
+            let data = couchdb::data_folder(&record.facts, Path::new("/")).unwrap_or_default();
+            for host in host_paths(record) {
+                if host.starts_with(&data) || data.starts_with(&host) || !taken.insert(host.clone()) {
+                    continue;
+                }
+                let below = host.strip_prefix("/").unwrap_or(&host);
+                let path = Path::new(name).join(below);
+                if walk::find(self.repository, self.index, &self.snapshot.tree, &path)?.is_some() {
+                    wanted.push((path, layout.root(0).join(below)));
+                }
+            }
+        }
+        Ok(wanted)
+    }
+
+    /// Reads everything back, and writes the shard maps for the nodes. Gives what is wrong.
+    fn lay_out(&self, layout: &Layout<'_>, target: &Path) -> Result<Vec<String>, Fault> {
+        let (app, plan) = (self.app, &layout.plan);
+        let mut wrong = plan.problems();
+        let mut folders = Vec::new();
+        for (number, node) in plan.nodes.iter().enumerate() {
+            let folder = target.join(layout.data_below(number));
+            for (source, (_, record)) in layout.sources.iter().enumerate() {
+                let files = node.files.iter().filter(|(from, _)| *from == source).map(|(_, file)| file.clone());
+                let found = couchdb::check_files(&folder, &files.collect::<Vec<_>>(), &record.facts, &app.run.cancel)?;
+                wrong.extend(found.into_iter().map(|what| format!("{}: {what}", node.node)));
+            }
+            folders.push((node.node.clone(), folder));
+        }
+        let databases = match couchdb::write_cluster(&folders, &plan.lacking, &app.run.cancel) {
+            Ok(databases) => databases,
+            Err(repository::SourceError::Cancelled) => return Err(repository::SourceError::Cancelled.into()),
+            Err(error) => {
+                wrong.push(error.to_string());
+                0
+            }
+        };
+        for (node, folder) in &folders {
+            app.output().text(format!("{node}: its data folder is {}", folder.display()));
+        }
+        app.output().chat(
+            "left out: indexes of Nouveau and Clouseau, which are built anew; the nodes' vm.args have to name them",
+        );
+        if wrong.is_empty() {
+            let of_nodes = count(folders.len() as u64, "node");
+            let of_databases = count(databases as u64, "database");
+            app.output()
+                .text(format!("{of_databases} laid out for {of_nodes}: every document and attachment was read back"));
+            for (name, record) in &layout.sources {
+                let (needed, why) = couchdb::needed_version(&record.facts);
+                app.output().chat(format!("{name}: start CouchDB {needed} or newer on it: {why}"));
+            }
+        } else {
+            app.output().text(super::restore_couchdb::START_NONE);
+        }
+        Ok(wrong)
+    }
+}
+
+impl Layout<'_> {
+    /// Where what a host has lies below the target, for a node by its number.
+    fn root(&self, node: usize) -> PathBuf {
+        match &self.plan.nodes[..] {
+            [_] => PathBuf::new(),
+            nodes => PathBuf::from(&nodes[node].node),
+        }
+    }
+
+    fn data_below(&self, node: usize) -> PathBuf {
+        self.root(node).join(&self.data)
+    }
+}

@@ -1,0 +1,234 @@
+//! What a restore in place does for sources of kind `couchdb`: whether what goes back fits what is there, which other files
+//! have to go with it, and which get another content on the way.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use connectors::source::couchdb::{self, Answer, Selected, Version, needed_version};
+use operations::in_place::{Effect, Finding};
+use operations::manifest::Manifest;
+use repository::{Facts, SourceError};
+
+use super::restore_containers::Users;
+use super::restore_couchdb::{CouchDbRestore, Part, Wanted};
+use crate::app::App;
+use crate::output::count;
+use crate::wiring;
+
+/// The database of a CHT's documents, and that in which Sentinel keeps how far it came in it.
+const DATA: &str = "medic";
+const CURSOR: &str = "medic-sentinel";
+
+/// What a restore in place is told.
+pub struct InPlaceParts {
+    /// The paths in the snapshot, where single files were asked for: the databases, and the folders with their indexes,
+    /// whole, since no newer index may stay.
+    pub selected: Option<Vec<PathBuf>>,
+    /// Files, by their paths on the host, that [`CouchDbRestore::rewrite`] gives another content.
+    pub rewritten: Vec<PathBuf>,
+    /// What was made of the files that are replaced.
+    pub outdated: Vec<PathBuf>,
+    /// What speaks against it.
+    pub findings: Vec<Finding>,
+}
+
+impl CouchDbRestore<'_> {
+    /// Looks at the snapshot and at what is there now. Changes nothing.
+    pub fn in_place(&self) -> InPlaceParts {
+        let mut parts =
+            InPlaceParts { selected: None, rewritten: Vec::new(), outdated: Vec::new(), findings: self.findings() };
+        for Part { name, record, wanted } in &self.parts {
+            let Some(data) = couchdb::data_folder(&record.facts, Path::new("/")) else { continue };
+            match wanted {
+                Wanted::Whole(_) if !self.asked.rename_node.is_empty() => {
+                    parts.rewritten.extend([couchdb::SHARD_MAP, couchdb::NODES_FILE].map(|file| data.join(file)));
+                    let what = "its nodes get their new names: CouchDB has to be called so, too, before it is started";
+                    parts.findings.push(Finding::new(Effect::Warns, &data, what));
+                }
+                Wanted::Files(selected) => {
+                    let mut files = selected.databases_and_index_folders();
+                    let named_again = self.named_again(&record.facts, &data, &mut parts.findings);
+                    let shard_map = PathBuf::from(couchdb::SHARD_MAP);
+                    if !named_again.is_empty() && !files.contains(&shard_map) {
+                        parts.rewritten.push(data.join(&shard_map));
+                        files.push(shard_map);
+                    }
+                    let below = Path::new(name).join(selected.data.strip_prefix("/").unwrap_or(&selected.data));
+                    parts.selected = Some(files.into_iter().map(|path| below.join(path)).collect());
+                    parts.outdated = couchdb::search_indexes(&data, selected);
+                    parts.findings.extend(parts.outdated.iter().map(|folder| {
+                        let what = "is an index of the database before the restore, and goes with it: it is built anew";
+                        Finding::new(Effect::Warns, folder, what)
+                    }));
+                    parts.findings.extend(self.sentinel(&record.facts, &data));
+                }
+                Wanted::Whole(_) | Wanted::Path(_) => {}
+            }
+        }
+        parts
+    }
+
+    /// The databases whose shard maps come back with their files. What keeps one from coming back is a finding.
+    fn named_again(&self, facts: &Facts, data: &Path, findings: &mut Vec<Finding>) -> BTreeMap<String, &'static str> {
+        let map = data.join(couchdb::SHARD_MAP);
+        let blocks = |what: String| Finding::new(Effect::BlocksUnlessForced, &map, what);
+        let otherwise = match couchdb::named_otherwise(facts, data, &self.asked.database) {
+            Ok(otherwise) => otherwise,
+            Err(error) => {
+                let what = "so CouchDB may not find what comes back: restore the whole source, or use --force";
+                findings.push(blocks(format!("{error}, {what}")));
+                return BTreeMap::new();
+            }
+        };
+        for (database, why) in &otherwise {
+            findings.push(if !self.asked.shard.is_empty() {
+                blocks(format!("database {database}: {why}, and a shard alone is not all of it: leave out --shard"))
+            } else if couchdb::no_shard_map(facts).is_some() {
+                blocks(format!(
+                    "database {database}: {why}, and the snapshot has no shard map: CouchDB would not find it"
+                ))
+            } else {
+                let what =
+                    "its entry comes back with its files; what it may have been since stays in its files, unseen";
+                Finding::new(Effect::Warns, &map, format!("database {database}: {why}; {what}"))
+            });
+        }
+        let comes_back = self.asked.shard.is_empty() && couchdb::no_shard_map(facts).is_none();
+        if comes_back { otherwise } else { BTreeMap::new() }
+    }
+
+    /// Sentinel goes on from where it came to, which is ahead of older data.
+    fn sentinel(&self, facts: &Facts, data: &Path) -> Option<Finding> {
+        let asked = |name: &str| self.asked.database.iter().any(|database| database == name);
+        let is_there = facts.get("databases").is_some_and(|databases| databases.get(CURSOR).is_some());
+        (asked(DATA) && !asked(CURSOR) && is_there).then(|| {
+            let what = format!(
+                "Sentinel keeps in {CURSOR} how far it came, which is ahead of the {DATA} of the snapshot, and would pass \
+                 over documents: restore both, with --database {DATA} --database {CURSOR}"
+            );
+            Finding::new(Effect::Warns, data, what)
+        })
+    }
+
+    /// Gives staged files of a source their new content: names of nodes, or a shard map with what comes back.
+    pub fn rewrite(&self, app: &App, source: &str, staging: &Path) -> Result<(), SourceError> {
+        let Some(Part { record, wanted, .. }) = self.parts.iter().find(|part| part.name == source) else {
+            return Ok(());
+        };
+        let folder = |dir: &Path| couchdb::data_folder(&record.facts, dir);
+        let (Some(staged), Some(live)) = (folder(staging), folder(Path::new("/"))) else { return Ok(()) };
+        // What lies elsewhere, such as CouchDB's configuration, may be staged elsewhere.
+        if !staged.join(couchdb::SHARD_MAP).exists() {
+            return Ok(());
+        }
+        match wanted {
+            Wanted::Whole(_) if !self.asked.rename_node.is_empty() => self.rename(app, &staged),
+            Wanted::Files(selected) if !selected.files.iter().any(|file| file == Path::new(couchdb::SHARD_MAP)) => {
+                let otherwise = couchdb::named_otherwise(&record.facts, &live, &self.asked.database)?;
+                couchdb::name_again(&staged, &live, &otherwise.into_keys().collect::<Vec<_>>())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The CouchDBs that will work with what is restored, or do so now: one that cannot read it, or that runs.
+    pub fn of_servers(&self, app: &App, manifest: &Manifest, users: &Users) -> Vec<Finding> {
+        let mut findings = Vec::new();
+        for Part { name, record, .. } in &self.parts {
+            let Some(data) = couchdb::data_folder(&record.facts, Path::new("/")) else { continue };
+            let real = data.canonicalize().unwrap_or_else(|_| data.clone());
+            for user in users.all().iter().filter(|user| real.starts_with(&user.path) || user.path.starts_with(&real)) {
+                let version = couchdb::version_of_image(&user.container.image);
+                let what = version.and_then(|version| too_old(&record.facts, version));
+                let shown = |what| format!("{}, of {}: {what}", user.shown(), user.container.image);
+                findings.extend(what.map(|what| Finding::new(Effect::BlocksUnlessForced, &data, shown(what))));
+            }
+            let Some(server) = wiring::couch_server(&app.settings, &manifest.stack, name) else { continue };
+            let url = server.url.clone();
+            match couchdb::ask(&server, &app.run.cancel) {
+                Answer::Nothing => {}
+                Answer::Unknown(why) => {
+                    let what = format!("whether the CouchDB at {url} runs is unknown: {why}");
+                    findings.push(Finding::new(Effect::Warns, &data, what));
+                }
+                Answer::Runs(version) => {
+                    let version = version.and_then(|version| version.parse().ok());
+                    let what = version.and_then(|version| too_old(&record.facts, version));
+                    findings.extend(what.map(|what| {
+                        Finding::new(Effect::BlocksUnlessForced, &data, format!("the CouchDB at {url}: {what}"))
+                    }));
+                    if !users.are_stopped() {
+                        let what = format!("the CouchDB at {url} answers, and works with it: stop it first");
+                        findings.push(Finding::new(Effect::BlocksUnlessForced, &data, what));
+                    }
+                }
+            }
+        }
+        findings
+    }
+
+    /// Files that were damaged when they were captured, shards that the snapshot does not have, and indexes that would not
+    /// fit.
+    fn findings(&self) -> Vec<Finding> {
+        let mut findings = Vec::new();
+        for Part { name, record, wanted } in &self.parts {
+            let Some(data) = couchdb::data_folder(&record.facts, Path::new("/")) else { continue };
+            let damaged = couchdb::damaged(&record.facts).into_iter().filter(|(file, _)| match wanted {
+                Wanted::Whole(_) => true,
+                Wanted::Files(Selected { files, .. }) => files.contains(file),
+                Wanted::Path(path) => data.join(file).starts_with(path),
+            });
+            findings.extend(damaged.map(|(file, what)| {
+                let what = format!(
+                    "it was damaged when {name} was captured, and CouchDB may take it for empty: restore another \
+                     snapshot, or use --force; {what}"
+                );
+                Finding::new(Effect::BlocksUnlessForced, &data.join(file), what)
+            }));
+            let missing = match wanted {
+                Wanted::Whole(_) => couchdb::missing_shards(&record.facts),
+                Wanted::Files(Selected { lacking, .. }) => lacking.clone(),
+                Wanted::Path(path) if data.starts_with(path) => couchdb::missing_shards(&record.facts),
+                Wanted::Path(_) => Vec::new(),
+            };
+            if let Some(first) = missing.first() {
+                let more = missing.len() - 1;
+                let more =
+                    if more > 0 { format!(" (and {})", count(more as u64, "more shard")) } else { String::new() };
+                let now = match wanted {
+                    Wanted::Files(_) => "what is there now would stay beside what is older",
+                    Wanted::Whole(_) | Wanted::Path(_) => "what is there now would be moved away",
+                };
+                let what = format!("{first}{more}; {now}: restore another snapshot, or use --force");
+                findings.push(Finding::new(Effect::BlocksUnlessForced, &data, what));
+            }
+            let Wanted::Files(selected) = wanted else {
+                let is_all = !matches!(wanted, Wanted::Path(path) if !data.starts_with(path));
+                let what = couchdb::no_shard_map(&record.facts).filter(|_| is_all);
+                findings.extend(what.map(|what| {
+                    let what = format!("{what}: restore another snapshot, or use --force");
+                    Finding::new(Effect::BlocksUnlessForced, &data, what)
+                }));
+                continue;
+            };
+            let left = selected.indexes_not_in_it().into_iter().map(|folder| data.join(folder));
+            findings.extend(left.filter(|folder| folder.exists()).map(|folder| {
+                let what = "holds indexes of the database before the restore, and the snapshot has none of it: move it \
+                            away while CouchDB stands still";
+                Finding::new(Effect::BlocksUnlessForced, &folder, what)
+            }));
+        }
+        findings
+    }
+}
+
+/// Why a CouchDB of that version cannot work with the files.
+fn too_old(facts: &Facts, version: Version) -> Option<String> {
+    let (needed, why) = needed_version(facts);
+    (version < needed).then(|| {
+        format!(
+            "CouchDB {version} would take these files for empty databases, since they need {needed} or newer: {why}; \
+             upgrade it first, or restore an older snapshot"
+        )
+    })
+}
