@@ -77,7 +77,7 @@ pub fn from_copies(
     how: How,
 ) -> Result<FromCopies, Error> {
     others.iter().try_for_each(|other| repository.check_copy(other))?;
-    sync::with_locks(cx, repository, Access::Exclusive, others, |lock, others, left| {
+    sync::with_locks(cx, repository, Access::Exclusive, others, |cx, lock, others, left| {
         let sources = Sources::new(others);
         let heal = Heal { cx, repository, sources: &sources, lock };
         let mut done = FromCopies::default();
@@ -105,7 +105,7 @@ struct Heal<'a> {
     cx: &'a RunCx<'a>,
     repository: &'a Arc<Repository>,
     sources: &'a Sources<'a>,
-    lock: &'a Lock,
+    lock: &'a Lock<'a>,
 }
 
 impl Heal<'_> {

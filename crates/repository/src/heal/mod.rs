@@ -52,7 +52,7 @@ impl Healed {
 ///
 /// With `read_data` every byte of every pack is read, and blobs that are not what their name says leave the index, too.
 pub fn index(cx: &RunCx<'_>, repository: &Arc<Repository>, read_data: bool) -> Result<Healed, Error> {
-    with_held_lock(cx, repository, Access::Exclusive, |lock| {
+    with_held_lock(cx, repository, Access::Exclusive, |cx, lock| {
         let damaged = if read_data {
             let (index, _) = Index::load_readable(cx, repository)?;
             let packs: HashSet<Id> = index.pack_ids().iter().copied().collect();
@@ -125,7 +125,7 @@ fn mend_index(cx: &RunCx<'_>, repository: &Repository, damaged: &BTreeSet<Id>) -
 
 /// Removes packs in which not one blob is whole. Left where they are, they would look like packs that an interrupted run
 /// did not come to name, and be named by the next.
-fn remove_worthless(cx: &RunCx<'_>, repository: &Repository, healed: &Healed, lock: &Lock) -> Result<(), Error> {
+fn remove_worthless(cx: &RunCx<'_>, repository: &Repository, healed: &Healed, lock: &Lock<'_>) -> Result<(), Error> {
     if healed.packs_damaged.is_empty() {
         return Ok(());
     }
