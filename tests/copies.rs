@@ -154,6 +154,38 @@ fn a_damaged_copy_is_healed_from_the_other_and_passes_restics_check() {
 }
 
 #[test]
+fn a_copy_that_lost_its_key_files_is_healed_and_restic_opens_it() {
+    let (site, first) = two_copies();
+    std::fs::remove_dir_all(site.path("nas/keys")).unwrap();
+    site.lifeboat(["snapshots", "--copy", "nas"]).exits(1).says(["no key file", "lifeboat heal"]);
+    // Where no other copy helps, the hint does not send in circles.
+    away(&site, "repo");
+    site.lifeboat(["heal", "--copy", "nas"]).exits(1).says(["no other copy in reach"]);
+    back(&site, "repo");
+    site.lifeboat(["heal", "--copy", "nas", "--read-data"])
+        .ok()
+        .says(["copy nas had lost its key files", "nothing to mend"]);
+    assert_eq!(restored(&site, &first, "from-nas", &["--copy", "nas"]), "one");
+    if can(program("restic")) {
+        let mut own = Command::new("restic");
+        own.args(["check", "--read-data", "--no-cache", "--repo"]).arg(site.path("nas"));
+        own.arg("--password-file").arg(site.path("password"));
+        run(&mut own).ok().says(["no errors were found"]);
+    }
+}
+
+#[test]
+fn a_copy_that_is_another_repository_is_not_called_whole() {
+    let (site, _) = two_copies();
+    let stranger = Site::initialised();
+    std::fs::remove_dir_all(site.path("nas")).unwrap();
+    std::fs::rename(stranger.repo(), site.path("nas")).unwrap();
+    site.lifeboat(["heal"]).exits(2).says(["copy disk is whole", "copy nas", "a repository of its own"]);
+    site.lifeboat(["heal", "--copy", "nas"]).exits(2).says(["a repository of its own, not a copy of copy disk"]);
+    site.lifeboat(["status"]).exits(1).says(["NOT SAFE", "copy nas is a repository of its own"]);
+}
+
+#[test]
 fn a_removable_copy_may_be_absent_and_is_said_to_be_overdue() {
     let (site, _) = two_copies();
     configure(&site, ", removable: true");

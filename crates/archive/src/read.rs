@@ -259,7 +259,7 @@ mod tests {
 
     fn unpack_to(target: &Path, archive: &[u8], identities: &Identities) -> Result<Unpacked, Error> {
         let cancel = Cancel::new();
-        let cx = RunCx { events: &Silent, cancel: &cancel, clock: &SystemClock };
+        let cx = RunCx { events: &Silent, cancel: &cancel, clock: &SystemClock, lock: None };
         unpack(&cx, archive, identities, target, Options { privileged: false, keep_damaged: false })
     }
 

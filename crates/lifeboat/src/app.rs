@@ -68,7 +68,7 @@ impl Run {
     }
 
     pub fn cx(&self) -> RunCx<'_> {
-        RunCx { events: &self.progress, cancel: &self.cancel, clock: &self.clock }
+        RunCx { events: &self.progress, cancel: &self.cancel, clock: &self.clock, lock: None }
     }
 
     /// Reads the configuration.

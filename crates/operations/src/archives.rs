@@ -378,7 +378,7 @@ mod tests {
         assert_eq!(kept, [all[4].id], "the newest that is not whole may still become so");
         let (cancel, place) = (repository::Cancel::new(), MemoryArchives::default());
         all.iter().for_each(|held| drop(place.create(&held.archives["one"].path).unwrap().finish()));
-        let cx = RunCx { events: &repository::Silent, cancel: &cancel, clock: &repository::SystemClock };
+        let cx = RunCx { events: &repository::Silent, cancel: &cancel, clock: &repository::SystemClock, lock: None };
         remove(&cx, &place, &all, &[all[0].id, all[1].id]).unwrap();
         assert_eq!(place.list("").unwrap().len(), 3, "two of five went");
         let check = |day: i64| {

@@ -76,7 +76,7 @@ impl BackupReport {
 /// Takes the snapshot. On any error no snapshot is written, and the repository is as valid as before.
 pub fn run(cx: &RunCx<'_>, repository: &Arc<Repository>, job: &StackBackup<'_>) -> Result<BackupReport, Error> {
     check_names(job.sources, job.only)?;
-    with_lock(cx, repository, Access::Shared, || {
+    with_lock(cx, repository, Access::Shared, |cx| {
         scratch::with_scratch(job.scratch, |scratch| take_snapshot(cx, repository, job, scratch))
     })
 }

@@ -253,6 +253,13 @@ impl From<repository::Error> for Fault {
             E::Damaged { file, .. } if file.kind == FileKind::Index => {
                 (FaultKind::Damaged, Some("run `lifeboat heal`: it writes the index anew from the packs themselves"))
             }
+            E::Unreadable { .. } => (
+                FaultKind::Storage,
+                Some(
+                    "its place answers, so it is that file: a disk that fails, or a line on which what is large stalls; mend that \
+                     first, then run the command again",
+                ),
+            ),
             E::Damaged { file, .. } if file.kind == FileKind::Snapshot => (
                 FaultKind::Damaged,
                 Some(
@@ -262,7 +269,10 @@ impl From<repository::Error> for Fault {
             ),
             E::Damaged { file, .. } if [FileKind::Config, FileKind::Key].contains(&file.kind) => (
                 FaultKind::Damaged,
-                Some("without it nothing there can be read: `lifeboat heal` puts the config back from another copy"),
+                Some(
+                    "without it nothing there can be read: where another copy can be opened, `lifeboat heal` puts the config back, \
+                     or adds a key file for the password in lifeboat.yaml",
+                ),
             ),
             E::Damaged { .. } | E::BlobMissing { .. } | E::BlobDamaged { .. } | E::MalformedTree { .. } => {
                 (FaultKind::Damaged, Some(damaged))

@@ -58,7 +58,7 @@ impl Memory {
     }
 
     pub fn cx(&self) -> RunCx<'_> {
-        RunCx { events: &Silent, cancel: &self.cancel, clock: &self.clock }
+        RunCx { events: &Silent, cancel: &self.cancel, clock: &self.clock, lock: None }
     }
 
     /// Writes a snapshot file of `stack`, or of none where that is empty, that names no tree: enough for what only lists

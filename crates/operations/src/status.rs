@@ -609,9 +609,11 @@ fn archives_proof(copy: &CopyKnown, now: Timestamp) -> Proof {
 
 /// What keeps a copy from being in step with the others.
 fn step_problems(stack: &str, copy: &CopyKnown, holds: Holds, newest: &Newest, problems: &mut Vec<HealthProblem>) {
-    let name = &copy.name;
+    let (name, copy_is_other) = (&copy.name, copy.is_other);
     let mut add = |text: String, fix: &str| {
-        let (copy, severity) = (Some(name.clone()), Severity::Warning);
+        let copy = Some(name.clone());
+        // Nothing that is backed up ever comes to another repository.
+        let severity = if copy_is_other { Severity::Critical } else { Severity::Warning };
         problems.push(HealthProblem { copy, severity, text, fix: fix.to_owned() });
     };
     match (holds, &copy.newest) {

@@ -317,6 +317,7 @@ impl<'a> Shared<'a> {
     }
 
     fn put_index(&self, packs: Vec<IndexedPack>) -> Result<(), Error> {
+        self.cx.check_lock()?;
         let file = IndexFile { supersedes: Vec::new(), packs };
         self.repository.save_json_bytes(FileKind::Index, &file.to_json()).map(drop)
     }

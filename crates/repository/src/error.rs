@@ -66,6 +66,15 @@ pub enum Error {
         /// What is wrong with it.
         what: String,
     },
+    /// A stored file could not be read though its place answers: a dead sector, or a line on which all that is large stalls.
+    /// To who reads, that is damage. Nobody knows whether it is, so nothing is removed for it.
+    #[error("{file} cannot be read: {what}")]
+    Unreadable {
+        /// The stored file.
+        file: File,
+        /// What was answered.
+        what: String,
+    },
     /// A blob that a tree or snapshot needs is in no index.
     #[error("{kind} blob {id} is missing")]
     BlobMissing {
@@ -127,11 +136,15 @@ impl Error {
         move |error| Self::Local { path, error }
     }
 
-    /// Whether stored data, rather than the way to it, is at fault.
+    /// Whether stored data cannot be used, rather than its place not be reached.
     pub fn is_damage(&self) -> bool {
         matches!(
             self,
-            Self::Damaged { .. } | Self::BlobMissing { .. } | Self::BlobDamaged { .. } | Self::MalformedTree { .. }
+            Self::Damaged { .. }
+                | Self::Unreadable { .. }
+                | Self::BlobMissing { .. }
+                | Self::BlobDamaged { .. }
+                | Self::MalformedTree { .. }
         ) || matches!(self, Self::Storage(StorageError::NotFound { .. }))
     }
 }

@@ -17,7 +17,7 @@ pub enum Why {
 
 /// Removes the snapshot files `ids` and the receipts of their drills, alone in the repository as restic does it.
 pub fn forget(cx: &RunCx<'_>, repository: &Arc<Repository>, ids: &[Id], why: Why) -> Result<(), Error> {
-    with_held_lock(cx, repository, Access::Exclusive, |lock| {
+    with_held_lock(cx, repository, Access::Exclusive, |cx, lock| {
         if why == Why::Rules {
             check_clock(cx, repository, lock)?;
         }
@@ -25,6 +25,7 @@ pub fn forget(cx: &RunCx<'_>, repository: &Arc<Repository>, ids: &[Id], why: Why
         receipt::remove_of(repository, &ids.iter().copied().collect())?;
         for id in ids {
             cx.cancel.check()?;
+            lock.check()?;
             repository.delete_if_there(File::new(FileKind::Snapshot, *id))?;
         }
         Ok(())

@@ -55,4 +55,14 @@ pub struct RunCx<'a> {
     pub cancel: &'a Cancel,
     /// The only source of time.
     pub clock: &'a dyn Clock,
+    /// The lock on what is written, where one is held.
+    pub lock: Option<&'a lock::Lock<'a>>,
+}
+
+impl RunCx<'_> {
+    /// Fails where the lock was lost under which this is done. Asked right before a snapshot, or an index that names packs,
+    /// is put: whoever took the lock for dead may have removed what they need.
+    pub fn check_lock(&self) -> Result<(), Error> {
+        self.lock.map_or(Ok(()), lock::Lock::check)
+    }
 }

@@ -58,14 +58,18 @@ pub const ARCHIVE_PARTS_MAX: u64 = 9_000;
 pub const LOCK_REFRESH: Duration = Duration::from_secs(5 * 60);
 /// A lock not renewed for this long is dead, as in restic.
 pub const LOCK_STALE: Duration = Duration::from_secs(30 * 60);
+/// Its holder trusts it no longer than this: what is put after a look at the lock has to arrive before others take it for
+/// dead, by clocks that may be ahead of the holder's.
+pub const LOCK_TRUSTED: Duration = Duration::from_secs(20 * 60);
 /// Packs of one run that are kept on this machine until all copies have them, where no copy lies on it.
 pub const SPOOL_BYTES_MAX: u64 = 4 << 30;
 /// What they leave free of the disk.
 pub const SPOOL_BYTES_LEFT_MIN: u64 = 1 << 30;
 /// Bytes of one copy's cache: indexes, snapshots and trees of some ten million files.
 pub const CACHE_BYTES_MAX: u64 = 2 << 30;
-/// How far the machine's clock and a storage's own may be apart where something is removed by its age.
-pub const CLOCK_BESIDE_STORAGE_MAX: Duration = Duration::from_secs(60 * 60);
+/// How far the machine's clock and a storage's own may be apart where something is removed by its age. Less than
+/// [`LOCK_STALE`] by more than [`LOCK_REFRESH`], so that no lock that is being renewed looks dead to a clock that passes.
+pub const CLOCK_BESIDE_STORAGE_MAX: Duration = Duration::from_secs(20 * 60);
 /// How far the newest snapshot may be in the future there: clocks of several hosts differ, and so do their owners.
 pub const CLOCK_BEFORE_SNAPSHOT_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 /// How old it may be: longer than any pause between backups that still are ones.

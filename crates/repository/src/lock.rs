@@ -13,7 +13,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use crate::format::lock_file::{LockFile, Process};
-use crate::limits::{LOCK_REFRESH, LOCK_STALE};
+use crate::limits::{LOCK_REFRESH, LOCK_STALE, LOCK_TRUSTED};
 use crate::{Cancel, Clock, Error, Event, File, FileKind, Id, Identity, Repository, RunCx, StorageError};
 
 /// How a lock is to be held.
@@ -26,16 +26,17 @@ pub enum Access {
 }
 
 /// A lock that is held and renewed until [`Lock::release`].
-pub struct Lock {
+pub struct Lock<'a> {
     repository: Arc<Repository>,
     state: Arc<State>,
+    clock: &'a dyn Clock,
     refresher: Option<JoinHandle<()>>,
 }
 
 struct State {
     /// The lock file at the moment; changes at each renewal.
     id: Mutex<Id>,
-    /// When that was, by the machine's clock.
+    /// The time that stands in it. Others go by that, and not by when the file had arrived.
     renewed: Mutex<Timestamp>,
     stop: Mutex<bool>,
     stopped: Condvar,
@@ -43,22 +44,39 @@ struct State {
 }
 
 impl State {
-    /// Time since the last renewal; none if the clock was set back.
-    fn age(&self) -> Duration {
+    /// How old the lock is to others; no age if the clock was set back.
+    fn age(&self, now: Timestamp) -> Duration {
         let renewed = *self.renewed.lock().unwrap_or_else(PoisonError::into_inner);
-        Duration::try_from(crate::SystemClock.now().duration_since(renewed)).unwrap_or_default()
+        Duration::try_from(now.duration_since(renewed)).unwrap_or_default()
+    }
+
+    /// Puts a new lock file in the place of the one at the moment. Fails with [`Error::LockLost`] where that one may have
+    /// been taken for dead before the new one had arrived: a machine slept, or a put took very long. Going on would hide it.
+    fn renew(&self, repository: &Repository, file: &mut LockFile, clock: &dyn Clock) -> Result<(), Error> {
+        let check = || if self.age(clock.now()) > LOCK_TRUSTED { Err(Error::LockLost) } else { Ok(()) };
+        check()?;
+        let now = clock.now();
+        file.time = now.into();
+        let id = repository.save_json(FileKind::Lock, file)?;
+        let arrived = check();
+        let old = std::mem::replace(&mut *self.id.lock().unwrap_or_else(PoisonError::into_inner), id);
+        *self.renewed.lock().unwrap_or_else(PoisonError::into_inner) = now;
+        // A lock left behind would only be one of a process that can be seen to be dead.
+        let _ = remove(repository, old);
+        arrived
     }
 }
 
-impl Lock {
+impl<'a> Lock<'a> {
     /// Takes a lock, removing provably dead ones first. Fails with [`Error::Locked`] where a living one conflicts.
     ///
     /// Sets `cx.cancel` if the lock can later not be renewed, so that the run ends before others may think it dead.
-    pub fn acquire(cx: &RunCx<'_>, repository: &Arc<Repository>, access: Access) -> Result<Self, Error> {
+    pub fn acquire(cx: &RunCx<'a>, repository: &Arc<Repository>, access: Access) -> Result<Self, Error> {
         repository.check_writable()?;
         // Looking before writing keeps two programs that wait for each other from both backing off for ever.
         check_others(cx, repository, access, None)?;
-        let file = describe_self(access, cx.clock.now());
+        let now = cx.clock.now();
+        let file = describe_self(access, now);
         let id = repository.save_json(FileKind::Lock, &file)?;
         if let Err(error) = check_others(cx, repository, access, Some(id)) {
             // Why there is no lock says more than that its file could not be removed; that one goes stale by itself.
@@ -67,19 +85,19 @@ impl Lock {
         }
         let state = Arc::new(State {
             id: Mutex::new(id),
-            renewed: Mutex::new(crate::SystemClock.now()),
+            renewed: Mutex::new(now),
             stop: Mutex::new(false),
             stopped: Condvar::new(),
             lost: AtomicBool::new(false),
         });
         let refresher = spawn_refresher(repository, &state, file, cx.cancel.clone());
-        Ok(Self { repository: repository.clone(), state, refresher: Some(refresher) })
+        Ok(Self { repository: repository.clone(), state, clock: cx.clock, refresher: Some(refresher) })
     }
 
-    /// Fails once the lock may be considered dead by others. A machine that slept notices here, before its refresher
-    /// wakes.
+    /// Fails once others may soon take the lock for dead. A machine that slept notices here, before its refresher wakes.
+    /// To be asked right before whatever others rely on: a snapshot, an index that names packs, a deletion.
     pub fn check(&self) -> Result<(), Error> {
-        if self.state.lost.load(Ordering::SeqCst) || self.state.age() > LOCK_STALE {
+        if self.state.lost.load(Ordering::SeqCst) || self.state.age(self.clock.now()) > LOCK_TRUSTED {
             Err(Error::LockLost)
         } else {
             Ok(())
@@ -91,7 +109,7 @@ impl Lock {
         File::new(FileKind::Lock, *self.state.id.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// When that was written, by the machine's clock.
+    /// When that was written, by the clock of the run.
     pub(crate) fn written_at(&self) -> Timestamp {
         *self.state.renewed.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -115,14 +133,15 @@ fn is_denied(error: &Error) -> bool {
     matches!(error, Error::Storage(StorageError::Denied { .. }))
 }
 
-/// Runs `body` under a lock and releases it whatever comes of it.
+/// Runs `body` under a lock and releases it whatever comes of it. What it is given knows of the lock
+/// ([`RunCx::check_lock`]), and is cancelled where the lock is lost, while the rest of the run goes on.
 pub fn with_lock<T>(
     cx: &RunCx<'_>,
     repository: &Arc<Repository>,
     access: Access,
-    body: impl FnOnce() -> Result<T, Error>,
+    body: impl FnOnce(&RunCx<'_>) -> Result<T, Error>,
 ) -> Result<T, Error> {
-    with_held_lock(cx, repository, access, |_| body())
+    with_held_lock(cx, repository, access, |cx, _| body(cx))
 }
 
 /// The same for a `body` that asks, before it destroys something, whether the lock still holds.
@@ -130,17 +149,20 @@ pub(crate) fn with_held_lock<T>(
     cx: &RunCx<'_>,
     repository: &Arc<Repository>,
     access: Access,
-    body: impl FnOnce(&Lock) -> Result<T, Error>,
+    body: impl FnOnce(&RunCx<'_>, &Lock<'_>) -> Result<T, Error>,
 ) -> Result<T, Error> {
-    let lock = Lock::acquire(cx, repository, access)?;
+    let cancel = cx.cancel.child();
+    let cx = RunCx { cancel: &cancel, ..*cx };
+    let lock = Lock::acquire(&cx, repository, access)?;
+    let held = RunCx { lock: Some(&lock), ..cx };
     // In a server that outlives a panic, the lock would be renewed for ever.
-    let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| body(&lock)));
+    let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| body(&held, &lock)));
     let lost = lock.check();
     let released = lock.release();
     let result = result.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-    // A lost lock shows as a cancelled run; say why.
+    // A lost lock shows as a cancelled run, in whatever guise; say why.
     let value = match (result, lost) {
-        (Err(Error::Cancelled), Err(lost)) => return Err(lost),
+        (Err(_), Err(lost)) if cancel.is_cancelled() => return Err(lost),
         (result, _) => result?,
     };
     match released {
@@ -163,8 +185,26 @@ pub struct Held {
     pub id: Id,
     /// What it says; `None` where it cannot be read.
     pub file: Option<LockFile>,
+    /// What is known of its holder.
+    pub holder: Holder,
+}
+
+/// What a lock tells of its holder.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Holder {
+    /// For all that is known, it is at work.
+    Alive,
+    /// It did not renew the lock for [`LOCK_STALE`], by this machine's clock.
+    Silent,
+    /// It has ended for sure.
+    Gone,
+}
+
+impl Held {
     /// Its holder is provably gone, or it was not renewed in time.
-    pub dead: bool,
+    pub fn is_dead(&self) -> bool {
+        self.holder != Holder::Alive
+    }
 }
 
 /// All locks, with what is known of their holders.
@@ -175,14 +215,14 @@ pub fn held(repository: &Repository, now: Timestamp) -> Result<Vec<Held>, Error>
             // Released since it was listed.
             Err(Error::Storage(StorageError::NotFound { .. })) => continue,
             Err(error) if error.is_damage() => {
-                held.push(Held { id: listed.id, file: None, dead: false });
+                held.push(Held { id: listed.id, file: None, holder: Holder::Alive });
                 continue;
             }
             json => json?,
         };
         let file = LockFile::parse(&json).ok();
-        let dead = file.as_ref().is_some_and(|file| is_dead(file, now));
-        held.push(Held { id: listed.id, file, dead });
+        let holder = file.as_ref().map_or(Holder::Alive, |file| holder_of(file, now));
+        held.push(Held { id: listed.id, file, holder });
     }
     Ok(held)
 }
@@ -192,7 +232,14 @@ fn check_others(cx: &RunCx<'_>, repository: &Repository, access: Access, own: Op
         if Some(other.id) == own {
             continue;
         }
-        if other.dead {
+        let is_dead = match (other.holder, own) {
+            (Holder::Alive, _) => false,
+            (Holder::Gone, _) => true,
+            // Our own lock will tell what time it is where the other one lies.
+            (Holder::Silent, None) => continue,
+            (Holder::Silent, Some(own)) => is_silent_there(repository, own, other.id)?,
+        };
+        if is_dead {
             match remove(repository, other.id) {
                 // Who may only add leaves it to those who may delete; it is in nobody's way who adds.
                 Err(error) if access == Access::Shared && is_denied(&error) => {}
@@ -206,6 +253,20 @@ fn check_others(cx: &RunCx<'_>, repository: &Repository, access: Access, own: Op
         }
     }
     Ok(())
+}
+
+/// Whether a lock that is old by our clock is old by the place's own, too, which wrote down when both came. A clock that
+/// runs ahead would take every living lock for dead. Places that do not tell leave it at our clock.
+fn is_silent_there(repository: &Repository, own: Id, other: Id) -> Result<bool, Error> {
+    let written = |id| match repository.storage().modified(File::new(FileKind::Lock, id)) {
+        // Removed meanwhile.
+        Err(StorageError::NotFound { .. }) => Ok(None),
+        written => written,
+    };
+    Ok(match (written(own)?, written(other)?) {
+        (Some(own), Some(other)) => Duration::try_from(own.duration_since(other)).is_ok_and(|age| age > LOCK_STALE),
+        _ => true,
+    })
 }
 
 fn describe(lock: &Held) -> String {
@@ -240,11 +301,18 @@ fn describe_self(access: Access, now: Timestamp) -> LockFile {
     }
 }
 
-/// Whether the holder of a lock is gone for sure, or has not renewed it for [`LOCK_STALE`].
-fn is_dead(lock: &LockFile, now: Timestamp) -> bool {
-    if now.duration_since(lock.time.into()).unsigned_abs() > LOCK_STALE && Timestamp::from(lock.time) < now {
-        return true;
+fn holder_of(lock: &LockFile, now: Timestamp) -> Holder {
+    if is_gone(lock) {
+        Holder::Gone
+    } else if Duration::try_from(now.duration_since(lock.time.into())).is_ok_and(|age| age > LOCK_STALE) {
+        Holder::Silent
+    } else {
+        Holder::Alive
     }
+}
+
+/// Whether the process that wrote a lock has ended for sure.
+fn is_gone(lock: &LockFile) -> bool {
     match (&lock.lifeboat, Process::current()) {
         (Some(theirs), Some(ours)) if theirs.boot_id == ours.boot_id && theirs.pid_namespace == ours.pid_namespace => {
             start_ticks(&lock.pid.to_string()) != Some(theirs.start_ticks)
@@ -308,21 +376,10 @@ fn spawn_refresher(
     std::thread::spawn(move || {
         let clock = crate::SystemClock;
         while !wait_to_stop(&state) {
-            // After a sleep of the machine others may have taken the lock for dead; renewing it now would hide that.
-            let saved = if state.age() > LOCK_STALE {
-                Err(Error::LockLost)
-            } else {
-                file.time = clock.now().into();
-                repository.save_json(FileKind::Lock, &file)
-            };
-            match saved {
-                Ok(id) => {
-                    let old = std::mem::replace(&mut *state.id.lock().unwrap_or_else(PoisonError::into_inner), id);
-                    *state.renewed.lock().unwrap_or_else(PoisonError::into_inner) = clock.now();
-                    // A lock left behind would only be one of a process that can be seen to be dead.
-                    let _ = remove(&repository, old);
-                }
-                Err(_) if state.age() < LOCK_STALE - LOCK_REFRESH * 2 => {}
+            match state.renew(&repository, &mut file, &clock) {
+                Ok(()) => {}
+                // There is time for another try.
+                Err(error) if !matches!(error, Error::LockLost) && state.age(clock.now()) < LOCK_TRUSTED => {}
                 Err(_) => {
                     state.lost.store(true, Ordering::SeqCst);
                     cancel.cancel();
@@ -339,4 +396,70 @@ fn wait_to_stop(state: &State) -> bool {
     let (stop, _) =
         state.stopped.wait_timeout_while(stop, LOCK_REFRESH, |stop| !*stop).unwrap_or_else(PoisonError::into_inner);
     *stop
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ops::Range;
+
+    use super::*;
+    use crate::clock::SimulatedClock;
+    use crate::format::key_file::KdfCost;
+    use crate::storage::memory::MemoryStorage;
+    use crate::storage::{Listed, Storage};
+
+    /// A place to which a lock is on its way for so many minutes.
+    struct Far(MemoryStorage, Arc<SimulatedClock>, Arc<Mutex<u64>>);
+
+    impl Storage for Far {
+        fn location(&self) -> String {
+            self.0.location()
+        }
+        fn put(&self, file: File, bytes: &[u8]) -> Result<(), StorageError> {
+            self.1.advance(Duration::from_secs(*self.2.lock().unwrap() * 60));
+            self.0.put(file, bytes)
+        }
+        fn get(&self, file: File, range: Option<Range<u64>>) -> Result<Vec<u8>, StorageError> {
+            self.0.get(file, range)
+        }
+        fn list(&self, kind: FileKind) -> Result<Vec<Listed>, StorageError> {
+            self.0.list(kind)
+        }
+        fn delete(&self, file: File) -> Result<(), StorageError> {
+            self.0.delete(file)
+        }
+    }
+
+    #[test]
+    fn a_renewal_counts_from_the_time_in_the_file_and_one_that_came_too_late_is_a_lost_lock() {
+        let clock = Arc::new(SimulatedClock::new("2026-03-01T12:00:00Z".parse().unwrap()));
+        let minutes = Arc::new(Mutex::new(0));
+        let far = Far(MemoryStorage::new(), clock.clone(), minutes.clone());
+        let repository = Repository::init(Arc::new(far), "p", KdfCost::FAST, 256 << 10, clock.now()).unwrap();
+        let mut file = describe_self(Access::Shared, clock.now());
+        let id = repository.save_json(FileKind::Lock, &file).unwrap();
+        let state = State {
+            id: Mutex::new(id),
+            renewed: Mutex::new(clock.now()),
+            stop: Mutex::new(false),
+            stopped: Condvar::new(),
+            lost: AtomicBool::new(false),
+        };
+        // Five minutes after the last, ten minutes on its way: others take it for ten minutes old.
+        clock.advance(LOCK_REFRESH);
+        *minutes.lock().unwrap() = 10;
+        state.renew(&repository, &mut file, &*clock).unwrap();
+        assert_eq!(state.age(clock.now()), Duration::from_secs(10 * 60));
+        assert_eq!(Timestamp::from(file.time), clock.now() - Duration::from_secs(10 * 60));
+        // Twenty minutes on its way: when it arrives, the one before may have been removed as dead.
+        clock.advance(LOCK_REFRESH);
+        *minutes.lock().unwrap() = 20;
+        assert!(matches!(state.renew(&repository, &mut file, &*clock), Err(Error::LockLost)));
+        let listed = repository.storage().list(FileKind::Lock).unwrap();
+        assert_eq!((listed.len(), listed[0].id), (1, *state.id.lock().unwrap()), "it is there to be removed");
+        // A machine that slept does not hide it by renewing.
+        *minutes.lock().unwrap() = 0;
+        clock.advance(LOCK_STALE);
+        assert!(matches!(state.renew(&repository, &mut file, &*clock), Err(Error::LockLost)));
+    }
 }

@@ -10,7 +10,7 @@ use crate::lock::Lock;
 use crate::{Error, Repository, RunCx, StorageError};
 
 /// Holds the clock against the newest snapshot and against the storage's own, which tells when our lock was written.
-pub(crate) fn check_clock(cx: &RunCx<'_>, repository: &Repository, lock: &Lock) -> Result<(), Error> {
+pub(crate) fn check_clock(cx: &RunCx<'_>, repository: &Repository, lock: &Lock<'_>) -> Result<(), Error> {
     let now = cx.clock.now();
     let snapshots = repository.snapshots_readable(cx.cancel)?.0;
     let newest = snapshots.last().map(|(id, snapshot)| (id.short(), Timestamp::from(snapshot.time)));
@@ -68,8 +68,9 @@ mod tests {
         assert!(newest("2026-03-02T13:00:00Z").unwrap().contains("snapshot ab12 is of"), "the clock is behind");
         assert!(newest("2024-12-01T00:00:00Z").unwrap().contains("for very long"), "the clock ran ahead");
         let stored = |there: &str| doubt(now, None, Some((at(there), now)));
-        assert_eq!(stored("2026-03-01T12:59:00Z"), None);
-        assert!(stored("2026-03-01T13:01:00Z").is_some());
-        assert!(stored("2026-03-01T10:59:00Z").is_some());
+        assert_eq!(stored("2026-03-01T12:19:00Z"), None);
+        // Half an hour ahead, living locks would be taken for dead.
+        assert!(stored("2026-03-01T11:39:00Z").is_some());
+        assert!(stored("2026-03-01T12:21:00Z").is_some());
     }
 }

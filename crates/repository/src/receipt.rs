@@ -23,6 +23,8 @@ pub fn load(repository: &Repository) -> Result<Receipts, Error> {
                 Ok(receipt) => readable.push((listed.id, receipt)),
                 Err(_) => damaged.push(listed.id),
             },
+            // It may be whole, so it is not one to be removed.
+            Err(Error::Unreadable { .. }) => {}
             Err(error) if error.is_damage() => damaged.push(listed.id),
             // Removed since it was listed.
             Err(Error::Storage(crate::StorageError::NotFound { .. })) => {}

@@ -377,10 +377,10 @@ impl Repository {
     }
 }
 
-/// Reads a file, or a part of it. What can never be read, such as a dead sector, is damage of that file.
+/// Reads a file, or a part of it. What can never be read, such as a dead sector, is a failure of that file alone.
 fn read(storage: &dyn Storage, file: File, range: Option<Range<u64>>) -> Result<Vec<u8>, Error> {
     match storage.get(file, range) {
-        Err(StorageError::Permanent { what, .. }) => Err(Error::Damaged { file, what }),
+        Err(StorageError::Permanent { what, .. }) => Err(Error::Unreadable { file, what }),
         read => Ok(read?),
     }
 }

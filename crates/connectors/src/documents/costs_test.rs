@@ -40,7 +40,7 @@ impl Stored {
         let record = Arc::new(Record::new(Arc::new(MemoryStorage::new())));
         let now = "2026-01-01T00:00:00Z".parse().unwrap();
         let repository = Repository::init(record.clone(), "secret", KdfCost::FAST, CHUNK_BYTES, now).unwrap();
-        let cx = RunCx { events: &Silent, cancel: &cancel, clock: &clock };
+        let cx = RunCx { events: &Silent, cancel: &cancel, clock: &clock, lock: None };
         let index = Index::load(&cx, &repository).unwrap();
         let source = FilesSource::new(FilesOptions { paths: vec![data.clone()], ..FilesOptions::default() }).unwrap();
         let scratch = tempfile::tempdir().unwrap();
@@ -73,7 +73,7 @@ impl Stored {
     }
 
     fn cx(&self) -> RunCx<'_> {
-        RunCx { events: &Silent, cancel: &self.cancel, clock: &self.clock }
+        RunCx { events: &Silent, cancel: &self.cancel, clock: &self.clock, lock: None }
     }
 
     fn open<'r>(&'r self, files: &'r StoredFiles<'r>) -> DataFolder<'r> {

@@ -7,6 +7,7 @@ use operations::archives::{self as archiving, Archived, Damaged};
 use operations::config::CopySettings;
 use operations::state::LastCheck;
 use operations::{Fault, FaultKind};
+use repository::format::key_file::KdfCost;
 use repository::heal::{self, FromCopies, How};
 use repository::{Clock as _, File, Repository};
 use serde_json::json;
@@ -30,6 +31,7 @@ pub fn run(app: &App, arguments: &arguments::Heal) -> Result<Outcome, Fault> {
         let others: Vec<_> = all.iter().copied().filter(|other| other.name != copy.name).collect();
         let mut others = app.open_each(&others)?;
         let repository = open(app, copy, &others.opened)?;
+        check_is_copy(&all, copy, &repository, &others.opened)?;
         // What is no copy of it cannot help.
         others.opened.retain(|other| other.repository.is_copy_of(&repository));
         let how = How { read_data: arguments.read_data, some_away: !others.faults.is_empty() };
@@ -108,7 +110,27 @@ fn damaged(app: &App, open: &OpenArchives<'_>, held: &[Archived], read_data: boo
     Ok(result?)
 }
 
-/// Opens the copy. Where its config file is missing or damaged, another copy gives it back first.
+/// Fails where a copy is another repository than the first one in reach, by which all copies go: it may be whole, and is
+/// no copy of anything.
+fn check_is_copy(
+    all: &[&CopySettings],
+    copy: &CopySettings,
+    repository: &Repository,
+    others: &[Opened<'_>],
+) -> Result<(), Fault> {
+    let place = |name: &str| all.iter().position(|each| each.name == name);
+    match others.first() {
+        Some(first) if place(&first.copy.name) < place(&copy.name) && !first.repository.is_copy_of(repository) => {
+            let what = format!("it is a repository of its own, not a copy of copy {}", first.copy.name);
+            Err(Fault::new(FaultKind::Config, what)
+                .with_hint("name another place for the copy, or give this repository a configuration of its own"))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Opens the copy. Where its config file is missing or damaged, another copy gives it back first, and where its key files
+/// are, another copy's master key is wrapped anew.
 fn open(app: &App, copy: &CopySettings, others: &[Opened<'_>]) -> Result<Arc<Repository>, Fault> {
     let fault = match app.open(copy) {
         Err(fault) if fault.kind == FaultKind::Damaged => fault,
@@ -121,8 +143,20 @@ fn open(app: &App, copy: &CopySettings, others: &[Opened<'_>]) -> Result<Arc<Rep
             app.output().text(format!("the config of copy {} was put back from copy {}", copy.name, other.copy.name));
             return app.open(copy);
         }
+        let cost = KdfCost::for_password(password.expose());
+        let (from, now) = (&other.repository, app.run.clock.now());
+        if let Ok(true) = heal::key(from, storage.as_ref(), password.expose(), cost, now) {
+            app.output().text(format!(
+                "copy {} had lost its key files; it opens with the password of lifeboat.yaml again, by the master key of copy {}",
+                copy.name, other.copy.name
+            ));
+            return app.open(copy);
+        }
     }
-    Err(fault)
+    Err(fault.with_hint(
+        "no other copy in reach could give it back: bring one of the same repository into reach, or name one below \
+         `copies:`, and run this again",
+    ))
 }
 
 fn say(app: &App, copy: &CopySettings, healed: &FromCopies, had_help: bool) {
@@ -153,6 +187,9 @@ fn say(app: &App, copy: &CopySettings, healed: &FromCopies, had_help: bool) {
     for id in kept {
         output.text(format!("damaged: {}; what is whole in it is used", File::pack(*id)));
     }
+    for (id, what) in &index.packs_unread {
+        output.text(format!("NOT READ: {}: {what}; it is left alone", File::pack(*id)));
+    }
     for finding in &healed.unhealed {
         let file = finding.file.map_or_else(String::new, |file| format!("{file}: "));
         output.text(format!("NOT MENDED: {file}{}", finding.what));
@@ -171,7 +208,8 @@ fn say(app: &App, copy: &CopySettings, healed: &FromCopies, had_help: bool) {
         "snapshots_replaced": healed.snapshots_replaced, "packs_replaced": healed.packs_replaced,
         "packs_moved": healed.packs_moved, "bytes_moved": healed.bytes_moved, "blobs_repacked": healed.blobs_repacked,
         "packs_removed": healed.packs_removed, "packs_added": index.packs_added, "packs_missing": index.packs_missing,
-        "packs_damaged": index.packs_damaged, "blobs_dropped": index.blobs_dropped,
+        "packs_damaged": index.packs_damaged, "packs_unread": index.packs_unread.iter().map(|(id, _)| id).collect::<Vec<_>>(),
+        "blobs_dropped": index.blobs_dropped,
         "index_files_replaced": index.index_files_replaced, "receipts_removed": index.receipts_removed,
         "unhealed": healed.unhealed.iter().map(|finding| json!({ "file": finding.file.map(|file| File::path(&file)), "what": finding.what })).collect::<Vec<_>>(),
         "incomplete": healed.incomplete.iter().map(|lacking| json!({ "snapshot": lacking.snapshot, "what": lacking.what })).collect::<Vec<_>>(),
@@ -186,6 +224,12 @@ fn say(app: &App, copy: &CopySettings, healed: &FromCopies, had_help: bool) {
             if lines.is_empty() && healed.blobs_repacked == 0 { "is whole; nothing to mend" } else { "is whole now" };
         output.text(format!("copy {name} {state}{moved}"));
         return;
+    }
+    if !index.packs_unread.is_empty() {
+        output.text(
+            "  what could not be read may be whole: mend the line or the disk, and run this again; where a disk is failing, \
+             remove such a file by hand, and `lifeboat heal` brings it back",
+        );
     }
     if !healed.incomplete.is_empty() {
         output.text("  what is still in the sources comes back with `lifeboat backup` and one more `lifeboat heal`");

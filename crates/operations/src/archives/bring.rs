@@ -59,7 +59,7 @@ pub fn bring(
             break;
         }
         // Nobody may take away meanwhile what the archives are made of.
-        under_lock(cx, repository, || out_of(cx, repository, to, &mut missing, &mut brought))?;
+        under_lock(cx, repository, |cx| out_of(cx, repository, to, &mut missing, &mut brought))?;
     }
     brought.incomplete = missing.into_iter().map(|((id, _), why)| (*id, why)).collect();
     Ok(brought)
@@ -70,16 +70,17 @@ pub fn bring(
 fn under_lock(
     cx: &RunCx<'_>,
     repository: &Arc<Repository>,
-    mut work: impl FnMut() -> Result<(), archive::Error>,
+    mut work: impl FnMut(&RunCx<'_>) -> Result<(), archive::Error>,
 ) -> Result<(), archive::Error> {
     let mut done = None;
-    let locked = with_lock(cx, repository, Access::Shared, || {
-        done = Some(work());
-        Ok(())
+    let locked = with_lock(cx, repository, Access::Shared, |cx| {
+        // Where it failed because the lock was lost, that is to be said.
+        let failed = done.insert(work(cx)).is_err();
+        if failed { cx.cancel.check() } else { Ok(()) }
     });
     match (done, locked) {
         (Some(done), Ok(())) => done,
-        (None, Err(Error::Storage(StorageError::Denied { .. } | StorageError::Full { .. }))) => work(),
+        (None, Err(Error::Storage(StorageError::Denied { .. } | StorageError::Full { .. }))) => work(cx),
         (_, Err(Error::Cancelled)) => Err(Error::Cancelled.into()),
         // It is away, or being pruned: the next one is asked.
         (None, Err(error)) => {

@@ -308,7 +308,7 @@ fn a_copy_that_lags_behind_is_named_and_does_not_count_as_verified() {
     let empty = with(&[named("disk", Some(0)), named("nas", None)], &drilled, None);
     assert!(says(&empty, Severity::Warning, "copy nas holds no snapshot of cht"), "{:?}", texts(&empty));
     let other = with(&[named("disk", Some(0)), CopyKnown { is_other: true, ..named("nas", Some(1)) }], &drilled, None);
-    assert!(says(&other, Severity::Warning, "a repository of its own"), "{:?}", texts(&other));
+    assert!(says(&other, Severity::Critical, "a repository of its own"), "{:?}", texts(&other));
 }
 
 #[test]

@@ -171,6 +171,8 @@ impl Written {
             program_version: about.program_version,
             summary: Some(summary),
         };
+        // A lock that was lost meanwhile kept nobody from removing what this snapshot is about to name.
+        cx.check_lock()?;
         let id = repository.save_json(FileKind::Snapshot, &snapshot)?;
         Ok((id, snapshot))
     }

@@ -8,8 +8,9 @@ use std::path::{Path, PathBuf};
 use crate::format::index_file::IndexedPack;
 use crate::format::pack::BlobKind;
 use crate::format::receipt::Receipt;
+use crate::lock::{self, Held};
 use crate::walk::{self, Go, Step};
-use crate::{Error, File, FileKind, Id, Index, NodeKind, Repository, RunCx, StorageError, lock, prune, receipt};
+use crate::{Error, File, FileKind, Id, Index, NodeKind, Repository, RunCx, StorageError, prune, receipt};
 
 /// How much of the packs is read.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -142,7 +143,7 @@ pub struct Glance {
 
 /// Holds the listing of packs against the index. Cheap enough for every look: one listing, and a few small files.
 pub fn at_a_glance(cx: &RunCx<'_>, repository: &Repository, index: &Index) -> Result<Glance, Error> {
-    let is_idle = || Ok::<_, Error>(lock::held(repository, cx.clock.now())?.iter().all(|lock| lock.dead));
+    let is_idle = || Ok::<_, Error>(lock::held(repository, cx.clock.now())?.iter().all(Held::is_dead));
     let was_idle = is_idle()?;
     let listing = packs::list(repository)?;
     let mut report = Report::default();

@@ -5,10 +5,10 @@
 //! anew, by the machinery of `sync`; and only when nothing is lacking, damaged packs leave the index and the place. A file
 //! is deleted only where its content is already in memory or elsewhere in this copy. `docs/design/sync.md` says more.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
-use super::{Healed, damaged_packs, mend_index};
+use super::{Healed, Read, damaged_packs, mend_index};
 use crate::check::Finding;
 use crate::format::index_file::IndexedPack;
 use crate::limits::PACK_BYTES_IN_TRANSFER;
@@ -46,7 +46,7 @@ pub struct FromCopies {
 impl FromCopies {
     /// Whether the copy is whole now, as far as was looked.
     pub fn is_whole(&self) -> bool {
-        self.unhealed.is_empty() && self.incomplete.is_empty()
+        self.unhealed.is_empty() && self.incomplete.is_empty() && self.index.packs_unread.is_empty()
     }
 
     /// Whether every snapshot that is listed can be read and lacks nothing. Where one cannot be read, nobody knows what it
@@ -77,16 +77,17 @@ pub fn from_copies(
     how: How,
 ) -> Result<FromCopies, Error> {
     others.iter().try_for_each(|other| repository.check_copy(other))?;
-    sync::with_locks(cx, repository, Access::Exclusive, others, |lock, others, left| {
+    sync::with_locks(cx, repository, Access::Exclusive, others, |cx, lock, others, left| {
         let sources = Sources::new(others);
         let heal = Heal { cx, repository, sources: &sources, lock };
         let mut done = FromCopies::default();
         heal.small_files(&mut done)?;
-        let mut damaged = heal.packs(how.read_data, &mut done)?;
+        let Read { mut damaged, mut failed } = heal.packs(how.read_data, &mut done)?;
         if !how.read_data {
-            heal.damaged_trees(&mut damaged, &mut done)?;
+            heal.damaged_trees(&mut damaged, &mut failed, &mut done)?;
         }
         done.index = mend_index(cx, repository, &damaged)?;
+        done.index.note_unread(failed);
         heal.what_snapshots_lack(&damaged, &mut done)?;
         if done.has_all_snapshots() {
             heal.remove(&damaged, &mut done)?;
@@ -105,7 +106,7 @@ struct Heal<'a> {
     cx: &'a RunCx<'a>,
     repository: &'a Arc<Repository>,
     sources: &'a Sources<'a>,
-    lock: &'a Lock,
+    lock: &'a Lock<'a>,
 }
 
 impl Heal<'_> {
@@ -113,7 +114,14 @@ impl Heal<'_> {
     fn small_files(&self, done: &mut FromCopies) -> Result<(), Error> {
         let (_, damaged) = self.repository.snapshots_readable(self.cx.cancel)?;
         for (id, error) in damaged {
-            self.snapshot(id, &error.to_string(), done)?;
+            match error {
+                // It may be whole, and what brings another in its place would have to remove it first.
+                Error::Unreadable { file, what } => {
+                    let what = format!("it could not be read and is left alone: {what}");
+                    done.unhealed.push(Finding { file: Some(file), what });
+                }
+                error => self.snapshot(id, &error.to_string(), done)?,
+            }
         }
         for id in receipt::orphans(self.repository)? {
             self.snapshot(id, "it passed a drill and is gone", done)?;
@@ -150,8 +158,9 @@ impl Heal<'_> {
         self.repository.put_if_absent(file, bytes).map(drop)
     }
 
-    /// Replaces packs by those of the same name. Gives the damaged ones that no other copy has whole.
-    fn packs(&self, read_data: bool, done: &mut FromCopies) -> Result<BTreeSet<Id>, Error> {
+    /// Replaces packs by those of the same name. Gives the damaged ones that no other copy has whole, and those that could
+    /// not be read.
+    fn packs(&self, read_data: bool, done: &mut FromCopies) -> Result<Read, Error> {
         let (index, _) = Index::load_readable(self.cx, self.repository)?;
         let listed: HashMap<Id, u64> =
             self.repository.storage().list(FileKind::Pack)?.into_iter().map(|pack| (pack.id, pack.bytes)).collect();
@@ -161,17 +170,22 @@ impl Heal<'_> {
         // A pack that only its index entry is wrong about is found whole when it is read.
         let suspects: Vec<Id> = if read_data { listed.keys().copied().collect() } else { wrong.clone() };
         let bytes_total = suspects.iter().filter_map(|id| listed.get(id)).sum();
-        let damaged = damaged_packs(self.cx, self.repository, suspects, Some(bytes_total))?;
+        let Read { damaged, failed } = damaged_packs(self.cx, self.repository, suspects, Some(bytes_total))?;
         let missing = wrong.into_iter().filter(|id| !listed.contains_key(id));
         let mut left = self.replace_packs(damaged.iter().copied().chain(missing).collect(), done)?;
         // What is missing and stays so leaves the index as such.
         left.retain(|id| listed.contains_key(id));
-        Ok(left)
+        Ok(Read { damaged: left, failed })
     }
 
     /// Finds the packs in which trees of the snapshots are damaged, and replaces them. A tree that was mended may lead to
     /// another one that is damaged.
-    fn damaged_trees(&self, damaged: &mut BTreeSet<Id>, done: &mut FromCopies) -> Result<(), Error> {
+    fn damaged_trees(
+        &self,
+        damaged: &mut BTreeSet<Id>,
+        failed: &mut BTreeMap<Id, String>,
+        done: &mut FromCopies,
+    ) -> Result<(), Error> {
         let (snapshots, _) = self.repository.snapshots_readable(self.cx.cancel)?;
         let (index, _) = Index::load_readable(self.cx, self.repository)?;
         let roots: Vec<Id> = snapshots.iter().map(|(_, snapshot)| snapshot.tree).collect();
@@ -184,8 +198,10 @@ impl Heal<'_> {
                 Ok(())
             };
             walk::sweep(self.cx, self.repository, &index, &roots, |_| (), |_| (), note)?;
-            found.retain(|id| !damaged.contains(id));
-            let found = damaged_packs(self.cx, self.repository, found, None)?;
+            found.retain(|id| !damaged.contains(id) && !failed.contains_key(id));
+            let read = damaged_packs(self.cx, self.repository, found, None)?;
+            failed.extend(read.failed);
+            let found = read.damaged;
             if found.is_empty() {
                 return Ok(());
             }

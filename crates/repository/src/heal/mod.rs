@@ -5,9 +5,12 @@ mod copies;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use jiff::Timestamp;
+
 pub use copies::{FromCopies, How, from_copies};
 
 use crate::format::index_file::IndexedPack;
+use crate::format::key_file::KdfCost;
 use crate::format::pack::PackedBlob;
 use crate::index::Location;
 use crate::lock::{Access, Lock, with_held_lock};
@@ -29,7 +32,9 @@ pub struct Healed {
     /// Packs that were read and whose content is not what their name says. Where not one blob in it is whole, the pack is
     /// removed.
     pub packs_damaged: Vec<Id>,
-    /// Blobs of the packs of these two lists that the index named and that are lost.
+    /// Packs that could not be read though their place answers. Nobody knows whether they are whole, so they are left alone.
+    pub packs_unread: Vec<(Id, String)>,
+    /// Blobs of damaged packs that the index named and that are lost.
     pub blobs_dropped: usize,
     /// Receipts of drills that were removed, since they or their snapshots are lost.
     pub receipts_removed: usize,
@@ -43,6 +48,22 @@ impl Healed {
             || !self.packs_missing.is_empty()
             || !self.index_files_replaced.is_empty()
     }
+
+    /// Adds packs that could not be read, each once.
+    fn note_unread(&mut self, failed: BTreeMap<Id, String>) {
+        let failed = failed.into_iter().filter(|(id, _)| self.packs_unread.iter().all(|(noted, _)| noted != id));
+        let failed: Vec<_> = failed.collect();
+        self.packs_unread.extend(failed);
+    }
+}
+
+/// What came of reading packs.
+#[derive(Default)]
+struct Read {
+    /// Their content is not what their name says.
+    damaged: BTreeSet<Id>,
+    /// They could not be read, and why: a line on which large files stall says nothing about what lies at its end.
+    failed: BTreeMap<Id, String>,
 }
 
 /// Makes the index say exactly what the packs hold. Readable entries are trusted where the pack has the size they make;
@@ -52,15 +73,16 @@ impl Healed {
 ///
 /// With `read_data` every byte of every pack is read, and blobs that are not what their name says leave the index, too.
 pub fn index(cx: &RunCx<'_>, repository: &Arc<Repository>, read_data: bool) -> Result<Healed, Error> {
-    with_held_lock(cx, repository, Access::Exclusive, |lock| {
-        let damaged = if read_data {
+    with_held_lock(cx, repository, Access::Exclusive, |cx, lock| {
+        let read = if read_data {
             let (index, _) = Index::load_readable(cx, repository)?;
             let packs: HashSet<Id> = index.pack_ids().iter().copied().collect();
             damaged_packs(cx, repository, packs, Some(index.pack_bytes().iter().sum()))?
         } else {
-            BTreeSet::new()
+            Read::default()
         };
-        let mut healed = mend_index(cx, repository, &damaged)?;
+        let mut healed = mend_index(cx, repository, &read.damaged)?;
+        healed.note_unread(read.failed);
         remove_worthless(cx, repository, &healed, lock)?;
         healed.receipts_removed = receipt::remove_useless(repository)?;
         Ok(healed)
@@ -71,6 +93,19 @@ pub fn index(cx: &RunCx<'_>, repository: &Arc<Repository>, read_data: bool) -> R
 /// one of whose key files `password` must open. Whether that was needed. Every other mending needs the config first.
 pub fn config(from: &Repository, storage: &dyn Storage, password: &str) -> Result<bool, Error> {
     from.mend_config(storage, password)
+}
+
+/// Adds a key file for `password` to another copy of the same repository, which lost the ones it had. Whether that was
+/// needed. That its config opens with the master key of `from` proves that it is the same; where it does not, this fails
+/// with [`Error::NotACopy`].
+pub fn key(
+    from: &Repository,
+    storage: &dyn Storage,
+    password: &str,
+    cost: KdfCost,
+    now: Timestamp,
+) -> Result<bool, Error> {
+    from.mend_key(storage, password, cost, now)
 }
 
 /// [`index`] under a lock that is held, for packs of which `damaged` are known to be.
@@ -104,6 +139,11 @@ fn mend_index(cx: &RunCx<'_>, repository: &Repository, damaged: &BTreeSet<Id>) -
                 healed.packs_added += 1;
                 packs.insert(*id, IndexedPack { id: *id, blobs });
             }
+            Err(Error::Unreadable { what, .. }) => {
+                healed.packs_unread.push((*id, what));
+                // It stays as it was.
+                packs.extend(doubtful.remove(id).map(|pack| (*id, pack)));
+            }
             Err(error) if error.is_damage() => {
                 healed.packs_unreadable.push((*id, error.to_string()));
                 if let Some(pack) = doubtful.remove(id) {
@@ -125,7 +165,7 @@ fn mend_index(cx: &RunCx<'_>, repository: &Repository, damaged: &BTreeSet<Id>) -
 
 /// Removes packs in which not one blob is whole. Left where they are, they would look like packs that an interrupted run
 /// did not come to name, and be named by the next.
-fn remove_worthless(cx: &RunCx<'_>, repository: &Repository, healed: &Healed, lock: &Lock) -> Result<(), Error> {
+fn remove_worthless(cx: &RunCx<'_>, repository: &Repository, healed: &Healed, lock: &Lock<'_>) -> Result<(), Error> {
     if healed.packs_damaged.is_empty() {
         return Ok(());
     }
@@ -139,34 +179,41 @@ fn remove_worthless(cx: &RunCx<'_>, repository: &Repository, healed: &Healed, lo
     Ok(())
 }
 
-/// The packs, of those given, whose content is not what their name says. Every byte is read, and what seems damaged is
-/// read once more: a bad cable must cost no data that is whole.
+/// Reads the packs given, and says whose content is not what their name says. What seems damaged is read once more: a bad
+/// cable must cost no data that is whole. An answer that never came is no damage.
 fn damaged_packs(
     cx: &RunCx<'_>,
     repository: &Repository,
     packs: impl IntoIterator<Item = Id>,
     bytes_total: Option<u64>,
-) -> Result<BTreeSet<Id>, Error> {
+) -> Result<Read, Error> {
     cx.events.emit(Event::StepStarted { name: "reading packs".to_owned(), bytes_total });
-    let damaged = Mutex::new(BTreeSet::new());
+    let found = Mutex::new(Read::default());
     repository.on_all_processors(packs, |_, id| {
         cx.cancel.check()?;
         let read = repository.load_stored(File::pack(id)).or_else(|error| match error {
             // What is not there is nobody's damage; the listing says so.
             Error::Storage(StorageError::NotFound { .. }) => Ok(Vec::new()),
-            error if error.is_damage() => repository.load_stored(File::pack(id)),
+            error @ Error::Damaged { .. } => repository.load_stored(File::pack(id)).map_err(|again| match again {
+                // Wrong bytes came once; what is not sure is not damage.
+                Error::Damaged { .. } => error,
+                again => again,
+            }),
             error => Err(error),
         });
         match read {
             Ok(bytes) => cx.events.emit(Event::Bytes(bytes.len() as u64)),
+            Err(Error::Unreadable { what, .. }) => {
+                found.lock().unwrap_or_else(PoisonError::into_inner).failed.insert(id, what);
+            }
             Err(error) if error.is_damage() => {
-                damaged.lock().unwrap_or_else(PoisonError::into_inner).insert(id);
+                found.lock().unwrap_or_else(PoisonError::into_inner).damaged.insert(id);
             }
             Err(error) => return Err(error),
         }
         Ok(())
     })?;
-    Ok(damaged.into_inner().unwrap_or_else(PoisonError::into_inner))
+    Ok(found.into_inner().unwrap_or_else(PoisonError::into_inner))
 }
 
 /// Keeps those blobs of a damaged pack that can still be read.

@@ -66,7 +66,7 @@ pub fn plan(cx: &RunCx<'_>, repository: &Repository, options: Options) -> Result
 
 /// Plans and carries out the plan, alone in the repository.
 pub fn prune(cx: &RunCx<'_>, repository: &Arc<Repository>, options: Options) -> Result<(Plan, Pruned), Error> {
-    with_held_lock(cx, repository, Access::Exclusive, |lock| {
+    with_held_lock(cx, repository, Access::Exclusive, |cx, lock| {
         check_clock(cx, repository, lock)?;
         let plan = plan::plan(cx, repository, options)?;
         let pruned = carry_out(cx, repository, &plan, lock)?;
@@ -74,7 +74,7 @@ pub fn prune(cx: &RunCx<'_>, repository: &Arc<Repository>, options: Options) -> 
     })
 }
 
-fn carry_out(cx: &RunCx<'_>, repository: &Repository, plan: &Plan, lock: &Lock) -> Result<Pruned, Error> {
+fn carry_out(cx: &RunCx<'_>, repository: &Repository, plan: &Plan, lock: &Lock<'_>) -> Result<Pruned, Error> {
     let mut pruned = Pruned { packs_repacked: plan.repack.len(), ..Pruned::default() };
     if !plan.repack.is_empty() {
         repack(cx, repository, plan)?;
@@ -126,6 +126,7 @@ fn repack(cx: &RunCx<'_>, repository: &Repository, plan: &Plan) -> Result<(), Er
 pub(crate) fn write_index(cx: &RunCx<'_>, repository: &Repository, packs: &[IndexedPack]) -> Result<(), Error> {
     for packs in packs.chunks(PACKS_PER_INDEX) {
         cx.cancel.check()?;
+        cx.check_lock()?;
         let file = IndexFile { supersedes: Vec::new(), packs: packs.to_vec() };
         repository.save_json_bytes(FileKind::Index, &file.to_json())?;
     }
@@ -195,7 +196,7 @@ fn delete(
     repository: &Repository,
     plan: &Plan,
     lists: CondemnedLists,
-    lock: &Lock,
+    lock: &Lock<'_>,
     pruned: &mut Pruned,
 ) -> Result<(), Error> {
     let now = cx.clock.now();

@@ -98,10 +98,33 @@ impl Repository {
                 None => storage.delete(File::CONFIG)?,
             },
             Err(Error::Storage(StorageError::NotFound { .. })) => {}
-            Err(error) if error.is_damage() => storage.delete(File::CONFIG)?,
+            // What merely cannot be read may be whole.
+            Err(Error::Damaged { .. }) => storage.delete(File::CONFIG)?,
             Err(error) => return Err(error),
         }
         storage.put(File::CONFIG, &good)?;
+        Ok(true)
+    }
+
+    /// Adds a key file for `password` to another copy whose key files are gone or damaged. Whether that was needed: where
+    /// one that can be read refuses the password, or one merely could not be read, it is not.
+    pub(crate) fn mend_key(
+        &self,
+        storage: &dyn Storage,
+        password: &str,
+        cost: KdfCost,
+        now: Timestamp,
+    ) -> Result<bool, Error> {
+        match find_key(storage, password) {
+            Err(Error::Damaged { .. }) => {}
+            Ok(_) | Err(Error::WrongPassword { .. }) => return Ok(false),
+            Err(error) => return Err(error),
+        }
+        match parse_config(&self.key, read(storage, File::CONFIG, None)?) {
+            Some(config) if config == self.config => {}
+            _ => return Err(self.not_a_copy(storage)),
+        }
+        add_key_file(storage, &self.key, password, cost, now)?;
         Ok(true)
     }
 }

@@ -14,6 +14,9 @@ use crate::{Cancel, Clock};
 
 /// A storage whose content crosses the line no faster than it may. Listings and deletions are small and not counted.
 ///
+/// Only packs wait. All else is small and counted, so that packs wait for it, and goes at once: a lock that queued behind
+/// packs would be renewed too late, and others would take it for dead.
+///
 /// Files are handed over whole, so the rate holds on average over files, not within one. A cancelled run no longer
 /// waits: what it still has to do, such as removing its lock, goes through at once.
 pub struct Limit {
@@ -59,10 +62,19 @@ impl Lanes {
         self.wait(&self.down, bytes);
     }
 
+    /// Counts bytes that are sent without waiting.
+    fn charge_up(&self, bytes: u64) {
+        self.charge(&self.up, bytes);
+    }
+
     /// Counts bytes that were fetched already.
     fn charge_down(&self, bytes: u64) {
-        if let Some(down) = &self.down {
-            down.take(bytes, self.clock.now());
+        self.charge(&self.down, bytes);
+    }
+
+    fn charge(&self, bucket: &Option<Bucket>, bytes: u64) {
+        if let Some(bucket) = bucket {
+            bucket.take(bytes, self.clock.now());
         }
     }
 
@@ -106,13 +118,18 @@ impl Storage for Limit {
     }
 
     fn put(&self, file: File, bytes: &[u8]) -> Result<(), StorageError> {
-        self.lanes.wait_up(bytes.len() as u64);
+        match file.kind {
+            FileKind::Pack => self.lanes.wait_up(bytes.len() as u64),
+            _ => self.lanes.charge_up(bytes.len() as u64),
+        }
         self.inner.put(file, bytes)
     }
 
     fn get(&self, file: File, range: Option<Range<u64>>) -> Result<Vec<u8>, StorageError> {
         // How much comes shows only when it is here: it is charged to whoever comes next.
-        self.lanes.wait_down(0);
+        if file.kind == FileKind::Pack {
+            self.lanes.wait_down(0);
+        }
         let bytes = self.inner.get(file, range)?;
         self.lanes.charge_down(bytes.len() as u64);
         Ok(bytes)
@@ -171,6 +188,22 @@ mod tests {
         }
         let read = clock.now().as_second() - sent;
         assert!((94..=100).contains(&read), "{read} s for 20,000 bytes at 200 a second");
+    }
+
+    #[test]
+    fn only_packs_wait_and_they_wait_for_all_else_too() {
+        let (storage, clock, _) = limited(1000, 1000);
+        storage.put(pack(1), &[7; 5000]).unwrap();
+        for kind in FileKind::ALL.into_iter().filter(|kind| *kind != FileKind::Pack) {
+            let file = File::new(kind, Id::of(b"small"));
+            storage.put(file, &[7; 1000]).unwrap();
+            storage.get(file, None).unwrap();
+        }
+        assert_eq!(clock.now(), Timestamp::UNIX_EPOCH, "a lock is renewed at once, whatever waits");
+        storage.put(pack(2), &[7; 1000]).unwrap();
+        assert_eq!(clock.now().as_second(), 4 + 7);
+        storage.get(pack(2), None).unwrap();
+        assert_eq!(clock.now().as_second(), 4 + 7, "their bytes came in the meantime");
     }
 
     #[test]

@@ -239,6 +239,7 @@ impl<'a> Sources<'a> {
     pub fn note_damage(&self, cx: &RunCx<'_>, repository: &Repository, file: File, error: &Error) {
         let what = match error {
             Error::Damaged { what, .. } => what.clone(),
+            Error::Unreadable { what, .. } => format!("it cannot be read: {what}"),
             Error::Storage(StorageError::NotFound { .. }) => "it is missing".to_owned(),
             error => error.to_string(),
         };

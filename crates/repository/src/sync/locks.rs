@@ -17,9 +17,9 @@ pub(crate) fn with_locks<T>(
     target: &Arc<Repository>,
     access: Access,
     others: &[Arc<Repository>],
-    body: impl FnOnce(&Lock, &[Arc<Repository>], Vec<Left>) -> Result<T, Error>,
+    body: impl FnOnce(&RunCx<'_>, &Lock<'_>, &[Arc<Repository>], Vec<Left>) -> Result<T, Error>,
 ) -> Result<T, Error> {
-    with_held_lock(cx, target, access, |lock| {
+    with_held_lock(cx, target, access, |cx, lock| {
         let (mut held, mut usable, mut left, mut failure) = (Vec::new(), Vec::new(), Vec::new(), None);
         let mut cancelled = false;
         for other in others {
@@ -42,7 +42,7 @@ pub(crate) fn with_locks<T>(
         let result = match failure {
             _ if cancelled => Ok(Err(Error::Cancelled)),
             Some(failure) if usable.is_empty() => Ok(Err(failure)),
-            _ => catch_unwind(AssertUnwindSafe(|| body(lock, &usable, left))),
+            _ => catch_unwind(AssertUnwindSafe(|| body(cx, lock, &usable, left))),
         };
         let lost = held.iter().try_for_each(Lock::check);
         for lock in held {

@@ -134,7 +134,7 @@ pub fn run_beside(
     if missing.is_empty() {
         return Ok(Synced::default());
     }
-    with_locks(cx, target, Access::Shared, sources, |lock, usable, left| {
+    with_locks(cx, target, Access::Shared, sources, |cx, lock, usable, left| {
         let sources = Sources::new(usable);
         let decided = Decided::decide(cx, &sources, target, &missing)?;
         let bytes_max = PACK_BYTES_IN_TRANSFER / targets.max(1) as u64;
@@ -214,7 +214,13 @@ impl<'a> Decided<'a> {
         Ok(Self { plan, target, work, stored })
     }
 
-    fn carry_out(self, cx: &RunCx<'_>, sources: &Sources<'_>, lock: &Lock, bytes_max: u64) -> Result<Synced, Error> {
+    fn carry_out(
+        self,
+        cx: &RunCx<'_>,
+        sources: &Sources<'_>,
+        lock: &Lock<'_>,
+        bytes_max: u64,
+    ) -> Result<Synced, Error> {
         let done = transfer(cx, sources, &self.target, &self.work, bytes_max)?;
         let roots = self.plan.snapshots.iter().map(|(id, snapshot)| (*id, snapshot.tree));
         let mut synced = Synced {

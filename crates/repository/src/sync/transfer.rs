@@ -58,7 +58,7 @@ pub(crate) fn transfer(
     })?;
     let mut state = transfer.state.into_inner().unwrap_or_else(PoisonError::into_inner);
     if !state.listing.is_empty() {
-        put_index(target.repository, std::mem::take(&mut state.listing))?;
+        put_index(cx, target.repository, std::mem::take(&mut state.listing))?;
     }
     let mut blobs = state.failed;
     blobs.extend(&work.blobs);
@@ -126,7 +126,7 @@ impl Transfer<'_> {
             state.listing.extend(listing);
             (state.listing.len() >= PACKS_PER_INDEX).then(|| std::mem::take(&mut state.listing))
         };
-        full.map_or(Ok(()), |packs| put_index(self.target.repository, packs))
+        full.map_or(Ok(()), |packs| put_index(&self.cx, self.target.repository, packs))
     }
 
     /// Looks at a pack that lies in the target already: at its header, or at all of it where it is condemned. `None` where
@@ -279,7 +279,8 @@ impl Fresh {
     }
 }
 
-fn put_index(repository: &Repository, packs: Vec<IndexedPack>) -> Result<(), Error> {
+fn put_index(cx: &RunCx<'_>, repository: &Repository, packs: Vec<IndexedPack>) -> Result<(), Error> {
+    cx.check_lock()?;
     let file = IndexFile { supersedes: Vec::new(), packs };
     repository.save_json_bytes(FileKind::Index, &file.to_json()).map(drop)
 }

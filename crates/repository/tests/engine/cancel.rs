@@ -146,7 +146,7 @@ fn assert_soon<T: std::fmt::Debug>(
     cancelled: &OnceLock<Instant>,
     work: impl FnOnce(&RunCx<'_>) -> Result<T, Error>,
 ) {
-    let error = with_lock(&world.cx(), repository, access, || work(&world.cx())).unwrap_err();
+    let error = with_lock(&world.cx(), repository, access, |cx| work(cx)).unwrap_err();
     assert!(matches!(error, Error::Cancelled), "{error:?}");
     assert!(cancelled.get().unwrap().elapsed() < SOON);
 }

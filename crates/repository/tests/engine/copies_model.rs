@@ -84,7 +84,7 @@ impl Model {
     }
 
     fn cx(&self) -> RunCx<'_> {
-        RunCx { events: &Silent, cancel: &self.cancel, clock: &self.clock }
+        RunCx { events: &Silent, cancel: &self.cancel, clock: &self.clock, lock: None }
     }
 
     fn change(&mut self) {

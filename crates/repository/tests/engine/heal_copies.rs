@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use repository::check::{self, ReadData};
 use repository::format::key_file::KdfCost;
@@ -12,7 +13,7 @@ use repository::heal::{self, FromCopies, How};
 use repository::prune::{self, Options};
 use repository::storage::fault::{Effect, Failure, Fault, When};
 use repository::storage::memory::MemoryStorage;
-use repository::{Error, File, FileKind, Id, Index, Repository, forget, sync};
+use repository::{Error, File, FileKind, Id, Index, Repository, Storage as _, StorageError, forget, sync};
 
 use crate::support::*;
 
@@ -377,4 +378,68 @@ fn a_pack_in_which_nothing_is_whole_is_not_left_to_be_named_again() {
     let ids: Vec<_> = scene.snapshots.iter().map(|(id, _)| *id).collect();
     sync::run(&bad.cx(), &[scene.world.open()], &bad.open(), &ids).unwrap();
     assert_whole(&scene, &bad, "brought anew");
+}
+
+#[test]
+fn what_could_not_be_read_is_named_and_left_alone() {
+    let scene = scene();
+    let other = scene.world.fork();
+    let hurt = scene.world.files(FileKind::Pack)[0];
+    assert!(scene.world.memory.flip(hurt, 10));
+    let before = scene.world.memory.files();
+    let puts = Arc::new(AtomicUsize::new(0));
+    let counted = puts.clone();
+    // Large downloads stall, listings pass, and so do the packs' ends; `Retry` has made it permanent.
+    let watch = move |memory: &MemoryStorage, call: Asked<'_>| match call {
+        Asked::Get(file) if file.kind == FileKind::Pack && file != hurt => {
+            Err(StorageError::Permanent { location: memory.location(), what: "the answer stopped coming".to_owned() })
+        }
+        Asked::Put(file, _) if file.kind == FileKind::Pack => {
+            counted.fetch_add(1, Ordering::SeqCst);
+            Ok(())
+        }
+        _ => Ok(()),
+    };
+    let stalling = open(Arc::new(Watched { inner: scene.world.memory.clone(), watch })).unwrap();
+    let how = How { read_data: true, some_away: false };
+    let healed = heal::from_copies(&scene.world.cx(), &stalling, &[other.open()], how).unwrap();
+    assert!(!healed.is_whole());
+    // What was read and is wrong is replaced all the same.
+    assert_eq!((healed.packs_replaced, healed.packs_removed), (vec![hurt.id], vec![]));
+    assert_eq!(healed.index.packs_unread.len(), scene.world.files(FileKind::Pack).len() - 1);
+    assert!(healed.index.packs_unread.iter().all(|(_, what)| what.contains("stopped coming")));
+    assert_eq!((puts.load(Ordering::SeqCst), scene.world.memory.files()), (1, before), "nothing else was touched");
+    assert_whole(&scene, &scene.world, "the line is good again");
+    // Without other copies neither.
+    let damaged = heal::index(&scene.world.cx(), &stalling, true).unwrap();
+    assert!(damaged.packs_damaged.is_empty() && !damaged.packs_unread.is_empty(), "{damaged:?}");
+    assert_whole(&scene, &scene.world, "after `heal::index`");
+}
+
+#[test]
+fn a_copy_without_key_files_gets_one_for_its_password_where_it_is_the_same_repository() {
+    let scene = scene();
+    let other = scene.world.fork();
+    let keys = |world: &World| world.files(FileKind::Key).len();
+    let give = |from: &World, to: &World, password: &str| {
+        heal::key(&from.open(), &to.memory, password, KdfCost::FAST, start())
+    };
+    // While there is a key file, whoever knows no password gets in by none.
+    assert!(!give(&other, &scene.world, "another").unwrap());
+    for file in scene.world.files(FileKind::Key) {
+        assert!(scene.world.memory.remove(file));
+    }
+    assert!(Repository::open(Arc::new(scene.world.memory.clone()), PASSWORD).is_err());
+    let stranger = World::on(MemoryStorage::new());
+    Repository::init(Arc::new(stranger.memory.clone()), PASSWORD, KdfCost::FAST, 256 << 10, start()).unwrap();
+    assert!(matches!(give(&stranger, &scene.world, PASSWORD), Err(Error::NotACopy { .. })));
+    assert_eq!(keys(&scene.world), 0);
+    assert!(give(&other, &scene.world, PASSWORD).unwrap());
+    assert_eq!(keys(&scene.world), 1);
+    assert_whole(&scene, &scene.world, "it opens again");
+    // One that is cut short opens as little as none; it stays, and is named by `check`.
+    let file = scene.world.files(FileKind::Key)[0];
+    assert!(scene.world.memory.truncate(file, 20));
+    assert!(give(&other, &scene.world, PASSWORD).unwrap());
+    assert!(Repository::open(Arc::new(scene.world.memory.clone()), PASSWORD).is_ok());
 }

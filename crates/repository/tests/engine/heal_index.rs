@@ -213,7 +213,7 @@ fn an_index_that_is_written_anew_while_it_is_read_is_not_taken_for_damaged() {
     let before = world.files(FileKind::Index);
     let racing = racing(&world, FileKind::Index, |memory| {
         let (clock, cancel) = (SimulatedClock::new(start()), Cancel::new());
-        let cx = RunCx { events: &Silent, cancel: &cancel, clock: &clock };
+        let cx = RunCx { events: &Silent, cancel: &cancel, clock: &clock, lock: None };
         prune::prune(&cx, &open(Arc::new(memory.clone())).unwrap(), prune::Options::default()).unwrap();
     });
     let report = check::check(&world.cx(), &racing, ReadData::All).unwrap();

@@ -1,17 +1,23 @@
 //! Who may work beside whom, and whose lock is no longer anybody's.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Barrier};
+use std::sync::{Arc, Barrier, Mutex};
 use std::time::Duration;
 
+use jiff::Timestamp;
+use repository::clock::SimulatedClock;
 use repository::format::key_file::KdfCost;
 use repository::format::lock_file::{LockFile, Process};
 use repository::lock::{Access, Lock, held, with_lock};
 use repository::prune::{self, Options};
+use repository::storage::Listed;
 use repository::storage::fault::{Effect, Failure, Fault, When};
 use repository::storage::memory::MemoryStorage;
 use repository::storage::record::Verb;
-use repository::{Clock as _, Error, FileKind, Id, Identity, Repository, StorageError, forget, sync};
+use repository::{
+    Cancel, Clock as _, Error, File, FileKind, Id, Identity, Repository, RunCx, Storage, StorageError, forget, sync,
+};
 
 use crate::support::*;
 
@@ -47,7 +53,7 @@ fn keeps_out(world: &World, repository: &Arc<Repository>, lock: &LockFile) -> bo
         }
         Err(Error::Locked { holder }) => {
             assert!(holder.contains("somebody") && holder.contains(&lock.pid.to_string()), "{holder}");
-            let _ = repository.storage().delete(repository::File::new(FileKind::Lock, id));
+            let _ = repository.storage().delete(File::new(FileKind::Lock, id));
             true
         }
         Err(error) => panic!("{error}"),
@@ -162,18 +168,18 @@ fn a_lock_that_was_not_renewed_for_half_an_hour_is_removed() {
 fn a_lock_is_released_whatever_comes_of_the_work() {
     let world = World::new();
     let repository = world.open();
-    with_lock(&world.cx(), &repository, Access::Exclusive, || {
+    with_lock(&world.cx(), &repository, Access::Exclusive, |_| {
         assert_eq!(world.files(FileKind::Lock).len(), 1);
         Ok(())
     })
     .unwrap();
-    let failed = with_lock(&world.cx(), &repository, Access::Exclusive, || {
+    let failed = with_lock(&world.cx(), &repository, Access::Exclusive, |_| {
         Err::<(), _>(Error::NotFound("nothing there".to_owned()))
     });
     assert_eq!(failed.unwrap_err().to_string(), "nothing there");
     assert_eq!(world.files(FileKind::Lock), []);
     let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-        with_lock(&world.cx(), &repository, Access::Exclusive, || -> Result<(), Error> { panic!("a bug") })
+        with_lock(&world.cx(), &repository, Access::Exclusive, |_| -> Result<(), Error> { panic!("a bug") })
     }));
     assert_eq!(*panicked.unwrap_err().downcast_ref::<&str>().unwrap(), "a bug");
     assert_eq!(world.files(FileKind::Lock), []);
@@ -219,4 +225,117 @@ fn a_host_that_may_not_delete_backs_up_and_syncs_and_one_that_may_prunes() {
     forget::forget(&world.cx(), &world.open(), &ids[..1], forget::Why::Named).unwrap();
     prune::prune(&world.cx(), &world.open(), Options { grace: Duration::ZERO, unused_percent_max: 0 }).unwrap();
     assert!(world.contents(ids[2]).unwrap().problems.is_empty());
+}
+
+/// A repository whose clock goes on by half an hour and more when a file of this kind is about to be put, as where a put
+/// waits for a slow line or the machine sleeps. Nobody renews the lock meanwhile.
+fn slow_to_put(world: &Arc<World>, kind: FileKind) -> Arc<Repository> {
+    let clock = world.clone();
+    let watch = move |_: &MemoryStorage, call: Asked<'_>| -> Result<(), StorageError> {
+        if matches!(call, Asked::Put(file, _) if file.kind == kind) {
+            clock.clock.advance(Duration::from_secs(31 * 60));
+        }
+        Ok(())
+    };
+    open(Arc::new(Watched { inner: world.memory.clone(), watch })).unwrap()
+}
+
+#[test]
+fn a_backup_whose_lock_has_gone_stale_writes_no_snapshot_and_no_index() {
+    for (slow, index_files) in [(FileKind::Pack, 0), (FileKind::Index, 1)] {
+        let world = Arc::new(World::new());
+        let capture = StreamCapture::default().with("a", std::io::Cursor::new(noise(50_000, 1)));
+        let lost = back_up(&world.cx(), &slow_to_put(&world, slow), capture).unwrap_err();
+        assert!(matches!(lost, Error::LockLost), "{lost:?}");
+        assert_eq!(world.files(FileKind::Snapshot), [], "others may have removed what it needs");
+        assert_eq!(world.files(FileKind::Index).len(), index_files);
+        assert_eq!(world.files(FileKind::Lock), []);
+    }
+}
+
+#[test]
+fn a_sync_whose_lock_has_gone_stale_writes_no_snapshot_and_no_index() {
+    let source = World::new();
+    let capture = StreamCapture::default().with("a", std::io::Cursor::new(noise(50_000, 1)));
+    let id = back_up(&source.cx(), &source.open(), capture).unwrap().id;
+    for (slow, index_files) in [(FileKind::Pack, 0), (FileKind::Index, 1)] {
+        let copy = Arc::new(World::on(MemoryStorage::new()));
+        Repository::init_copy(&source.open(), Arc::new(copy.memory.clone()), PASSWORD, KdfCost::FAST, start()).unwrap();
+        let lost = sync::run(&copy.cx(), &[source.open()], &slow_to_put(&copy, slow), &[id]).unwrap_err();
+        assert!(matches!(lost, Error::LockLost), "{lost:?}");
+        assert_eq!((copy.files(FileKind::Snapshot), copy.files(FileKind::Index).len()), (vec![], index_files));
+    }
+}
+
+#[test]
+fn a_lock_is_as_old_as_the_time_that_stands_in_it() {
+    let world = Arc::new(World::new());
+    // Its file takes half an hour to arrive, and is dead to others when it does.
+    let repository = slow_to_put(&world, FileKind::Lock);
+    let lock = Lock::acquire(&world.cx(), &repository, Access::Shared).unwrap();
+    assert!(matches!(lock.check(), Err(Error::LockLost)));
+    lock.release().unwrap();
+}
+
+#[test]
+fn a_lost_lock_ends_what_needs_it_and_not_the_run() {
+    let world = World::new();
+    let ended = with_lock(&world.cx(), &world.open(), Access::Shared, |cx| {
+        // As the refresher does it.
+        cx.cancel.cancel();
+        world.clock.advance(Duration::from_secs(21 * 60));
+        cx.cancel.check()
+    });
+    assert!(matches!(ended, Err(Error::LockLost)), "{ended:?}");
+    assert!(!world.cancel.is_cancelled());
+    with_lock(&world.cx(), &world.open(), Access::Shared, |cx| cx.cancel.check()).unwrap();
+}
+
+/// A place that writes down by its own clock when files come.
+struct Dated {
+    inner: MemoryStorage,
+    clock: Arc<SimulatedClock>,
+    written: Mutex<BTreeMap<File, Timestamp>>,
+}
+
+impl Storage for Dated {
+    fn location(&self) -> String {
+        self.inner.location()
+    }
+    fn put(&self, file: File, bytes: &[u8]) -> Result<(), StorageError> {
+        self.written.lock().unwrap().insert(file, self.clock.now());
+        self.inner.put(file, bytes)
+    }
+    fn get(&self, file: File, range: Option<std::ops::Range<u64>>) -> Result<Vec<u8>, StorageError> {
+        self.inner.get(file, range)
+    }
+    fn list(&self, kind: FileKind) -> Result<Vec<Listed>, StorageError> {
+        self.inner.list(kind)
+    }
+    fn modified(&self, file: File) -> Result<Option<Timestamp>, StorageError> {
+        Ok(self.written.lock().unwrap().get(&file).copied())
+    }
+    fn delete(&self, file: File) -> Result<(), StorageError> {
+        self.inner.delete(file)
+    }
+}
+
+#[test]
+fn a_clock_that_runs_ahead_takes_no_living_lock_for_dead() {
+    let world = World::new();
+    let there = Arc::new(SimulatedClock::new(start()));
+    let dated = Dated { inner: world.memory.clone(), clock: there.clone(), written: Mutex::default() };
+    let repository = open(Arc::new(dated)).unwrap();
+    let theirs = LockFile { hostname: "elsewhere".to_owned(), lifeboat: None, ..own_lock(&world) };
+    let id = repository.save_json(FileKind::Lock, &theirs).unwrap();
+    let (ahead, cancel) = (SimulatedClock::new(start() + Duration::from_secs(45 * 60)), Cancel::new());
+    let cx = RunCx { clock: &ahead, cancel: &cancel, ..world.cx() };
+    for access in [Access::Shared, Access::Exclusive] {
+        assert!(matches!(Lock::acquire(&cx, &repository, access), Err(Error::Locked { .. })));
+        assert_eq!(world.files(FileKind::Lock), [File::new(FileKind::Lock, id)]);
+    }
+    // It is dead once half an hour went by where it lies, too.
+    there.advance(Duration::from_secs(31 * 60));
+    Lock::acquire(&cx, &repository, Access::Exclusive).unwrap().release().unwrap();
+    assert_eq!(world.files(FileKind::Lock), []);
 }

@@ -66,7 +66,7 @@ impl World {
     }
 
     pub fn cx(&self) -> RunCx<'_> {
-        RunCx { events: &self.events, cancel: &self.cancel, clock: &self.clock }
+        RunCx { events: &self.events, cancel: &self.cancel, clock: &self.clock, lock: None }
     }
 
     pub fn open(&self) -> Arc<Repository> {
@@ -104,7 +104,7 @@ pub struct Backup {
 
 /// Backs `capture` up as the source `data`, under a lock, compared with the newest snapshot.
 pub fn back_up(cx: &RunCx<'_>, repository: &Arc<Repository>, capture: impl Capture) -> Result<Backup, Error> {
-    with_lock(cx, repository, Access::Shared, || {
+    with_lock(cx, repository, Access::Shared, |cx| {
         let index = Index::load(cx, repository)?;
         back_up_with(cx, repository, &index, capture)
     })

@@ -101,7 +101,7 @@ pub fn write_again(tree: &[u8]) -> Vec<u8> {
 }
 
 pub fn with_cx<T>(run: impl FnOnce(&RunCx<'_>) -> T) -> T {
-    run(&RunCx { events: &Silent, cancel: &Cancel::new(), clock: &SystemClock })
+    run(&RunCx { events: &Silent, cancel: &Cancel::new(), clock: &SystemClock, lock: None })
 }
 
 /// One node in the words of a listing; see `write_listing` in `fixtures/make.py`.

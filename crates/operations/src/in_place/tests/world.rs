@@ -55,7 +55,7 @@ impl World {
     }
 
     pub fn cx(&self) -> RunCx<'_> {
-        RunCx { events: &Silent, cancel: &self.cancel, clock: &SystemClock }
+        RunCx { events: &Silent, cancel: &self.cancel, clock: &SystemClock, lock: None }
     }
 
     pub fn path(&self, below: &str) -> PathBuf {

@@ -41,7 +41,7 @@ impl Copy {
         let fault = Arc::new(Fault::new(storage.clone(), 1));
         let record = Arc::new(Record::new(fault.clone()));
         let repository = Repository::init(record.clone(), "secret", KdfCost::FAST, CHUNK_BYTES, now).unwrap();
-        let cx = RunCx { events: &Silent, cancel: &cancel, clock: &clock };
+        let cx = RunCx { events: &Silent, cancel: &cancel, clock: &clock, lock: None };
         let index = Index::load(&cx, &repository).unwrap();
         // Another source lays them out alike and does not look into them.
         let options = FilesOptions { paths: vec![scene.data()], ..FilesOptions::default() };
@@ -75,7 +75,7 @@ impl Copy {
     }
 
     fn start(&self) -> StoredCheck<'_> {
-        let cx = RunCx { events: &Silent, cancel: &self.cancel, clock: &self.clock };
+        let cx = RunCx { events: &Silent, cancel: &self.cancel, clock: &self.clock, lock: None };
         StoredCheck::new(cx, &self.repository, &self.index)
     }
 

@@ -200,7 +200,7 @@ struct Snapshots<'a> {
 
 impl Snapshots<'_> {
     fn cx(&self) -> RunCx<'_> {
-        RunCx { events: &Silent, cancel: &self.cancel, clock: &SystemClock }
+        RunCx { events: &Silent, cancel: &self.cancel, clock: &SystemClock, lock: None }
     }
 
     fn take(&mut self) -> (Vec<String>, Facts) {
