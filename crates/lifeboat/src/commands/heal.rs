@@ -57,7 +57,9 @@ fn heal_archives(app: &App, open: &OpenArchives<'_>, read_data: bool) -> Result<
     let stacks: Vec<_> = app.settings.stacks.iter().filter(|stack| stack.copies.contains(name)).collect();
     let each = app.open_each(&app.repositories(None, None)?)?;
     let step = Step::of(app, &stacks).rewriting(paths.clone());
-    let reports = step.take(each, |asked| asked == name, |_| Brought::default())?;
+    let mut reports = step.take(each, |asked| asked == name, |_| Brought::default())?;
+    // A repository that is away matters where something is left.
+    reports.retain(|reported, _| reported == name);
     let held = archives::open(app, open.copy, open.settings)?.contents.snapshots;
     let suspects = archiving::part_of(&held, |path| paths.contains(path));
     let still = self::damaged(app, open, &suspects, read_data)?;
@@ -175,6 +177,8 @@ fn say(app: &App, copy: &CopySettings, healed: &FromCopies, had_help: bool) {
         "index_files_replaced": index.index_files_replaced, "receipts_removed": index.receipts_removed,
         "unhealed": healed.unhealed.iter().map(|finding| json!({ "file": finding.file.map(|file| File::path(&file)), "what": finding.what })).collect::<Vec<_>>(),
         "incomplete": healed.incomplete.iter().map(|lacking| json!({ "snapshot": lacking.snapshot, "what": lacking.what })).collect::<Vec<_>>(),
+        "damage": healed.damage.iter().map(step::damage_json).collect::<Vec<_>>(),
+        "left": healed.left.iter().map(step::left_json).collect::<Vec<_>>(),
     }));
     if healed.is_whole() {
         let moved = if healed.bytes_moved > 0 {
