@@ -89,8 +89,8 @@ fn no_copy_is_called_in_step_while_another_cannot_be_asked() {
     away(&site, "repo");
     let done = site.lifeboat(["sync", "--copy", "nas", "--json"]).exits(3).summary();
     assert_eq!((&done["status"], &done["copies"]["disk"]["status"]), (&json!("partial"), &json!("failed")));
-    let ran = site.lifeboat(["sync", "--copy", "nas"]).exits(3);
-    ran.says(["copy disk FAILED", "copy nas has all that the copies in reach have"]);
+    let ran = site.lifeboat(["sync", "--copy", "nas"]);
+    let ran = ran.exits(3).says(["copy disk FAILED", "copy nas has all that the copies in reach have"]);
     assert!(!ran.text().contains("in step"), "{ran}");
     site.lifeboat(["sync", "--copy", "nas", "--dry-run"]).exits(3).says(["copy disk FAILED"]);
     back(&site, "repo");
@@ -110,8 +110,7 @@ fn a_snapshot_that_cannot_be_read_makes_a_sync_partial() {
     let newest = backup_without_nas(&site);
     std::fs::write(snapshot_file(&site, "repo", &newest), "damaged").unwrap();
     for command in [&["sync"][..], &["sync", "--dry-run"], &["sync", "--copy", "nas"]] {
-        let ran = site.lifeboat(command).exits(3);
-        ran.says(["damaged: snapshots/", "lifeboat heal"]);
+        let ran = site.lifeboat(command).exits(3).says(["damaged: snapshots/", "lifeboat heal"]);
         assert!(!ran.text().contains("is in step"), "{ran}");
     }
     let done = site.lifeboat(["sync", "--json"]).exits(3).summary();
@@ -180,4 +179,49 @@ fn copies_show_the_score_and_what_each_loss_would_take() {
     std::fs::write(site.config(), text).unwrap();
     site.lifeboat(["copies"]).exits(3).says(["no stack goes to copy old, and it cannot be opened"]);
     assert!(!Path::new("old").exists());
+}
+
+#[test]
+fn a_removable_copy_may_be_absent_whatever_is_asked_unless_it_is_named() {
+    let site = two_copies();
+    configure(&site, ", removable: true");
+    away(&site, "nas");
+    for command in [
+        &["check"][..],
+        &["heal"],
+        &["forget"],
+        &["prune"],
+        &["drill", "--all-copies"],
+        &["key", "list"],
+        &["copies", "test"],
+        &["snapshots"],
+    ] {
+        site.lifeboat(command).ok().says(["copy nas is not here, which a removable copy may be"]);
+    }
+    site.lifeboat(["config", "check"]).ok().says(["copy nas: not here"]);
+    for command in ["check", "heal", "forget", "prune", "drill"] {
+        site.lifeboat([command, "--copy", "nas"]).exits(10);
+    }
+    // What is there and lost its keys is damaged, and not somewhere else.
+    back(&site, "nas");
+    std::fs::remove_dir_all(site.path("nas/keys")).unwrap();
+    assert_ne!(site.lifeboat(["check"]).status.code(), Some(0));
+    // Where none is here, nothing was looked at.
+    let text = std::fs::read_to_string(site.config()).unwrap();
+    std::fs::write(site.config(), text.replace("{ url: repo }", "{ url: none, removable: true }")).unwrap();
+    away(&site, "nas");
+    site.lifeboat(["check"]).exits(10);
+}
+
+#[test]
+fn a_copy_that_was_away_when_a_snapshot_was_forgotten_is_named() {
+    let site = two_copies();
+    let named = site.backup();
+    site.backup();
+    away(&site, "nas");
+    let ran = site.lifeboat(["forget", &named]).exits(3);
+    ran.says(["removed 1 snapshot", "copy nas may still have it", &format!("lifeboat forget {named} --copy nas")]);
+    back(&site, "nas");
+    site.lifeboat(["forget", &named]).ok();
+    site.lifeboat(["sync"]).ok().says(["copy disk is in step"]);
 }

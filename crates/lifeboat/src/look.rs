@@ -209,7 +209,7 @@ fn receipts(looks: &[&Look<'_>]) -> Vec<Receipt> {
 pub fn health(app: &App, stack: &StackSettings, looks: &[&Look<'_>]) -> Health {
     let copies: Vec<CopyKnown> = known(app, looks, stack);
     let receipts = receipts(looks);
-    let live = failure_domain::live(stack);
+    let live = failure_domain::live(&app.settings, stack);
     let last_run = app.state().last_run(&stack.name);
     let known = Known {
         stack: &stack.name,

@@ -314,7 +314,10 @@ impl<'a> Step<'a> {
         for (name, report) in reports.iter().filter(|(_, report)| report.status != CopyStatus::Ok) {
             self.say(name, report, false);
             let damage: Vec<Value> = report.synced.damage.iter().map(damage_json).collect();
-            plans.entry(name.clone()).and_modify(|plan| plan["damage"] = json!(damage)).or_insert_with(|| json!(report));
+            plans
+                .entry(name.clone())
+                .and_modify(|plan| plan["damage"] = json!(damage))
+                .or_insert_with(|| json!(report));
         }
         let outcome = outcome(reports.values());
         let status = if outcome == Outcome::Ok { "ok" } else { "partial" };

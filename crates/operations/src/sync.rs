@@ -165,8 +165,7 @@ mod tests {
         let file = File::new(FileKind::Snapshot, damaged);
         first.storage.delete(file).unwrap();
         first.storage.put(file, b"damaged").unwrap();
-        let member =
-            |memory: &Memory| Member { settings: &settings.copies[0], repository: memory.repository.clone() };
+        let member = |memory: &Memory| Member { settings: &settings.copies[0], repository: memory.repository.clone() };
         let alone = union(&first.cx(), &[member(&first)]).unwrap();
         let ids = |union: &Union| union.snapshots.iter().map(|(id, _)| *id).collect::<Vec<_>>();
         assert_eq!(ids(&alone), [whole]);

@@ -46,6 +46,10 @@ fn check(app: &App) -> Result<Outcome, Fault> {
         output.json("tried", json!({ "what": what, "ok": ok, "text": text }));
     };
     for copy in &app.settings.copies {
+        if app.is_absent(copy)? {
+            report(&format!("copy {}", copy.name), Ok("not here, which a removable copy may be".to_owned()));
+            continue;
+        }
         let opened = match copy.archives() {
             Some(settings) => archives::open(app, copy, settings).and_then(|open| {
                 crate::wiring::recipients(&settings.key)?;

@@ -94,7 +94,9 @@ fn unused(look: &Look<'_>) -> HealthProblem {
     let name = &look.copy.name;
     let (severity, text) = match &look.seen {
         Ok(_) => (Severity::Notice, format!("no stack goes to copy {name}")),
-        Err(fault) => (Severity::Warning, format!("no stack goes to copy {name}, and it cannot be opened: {}", fault.what)),
+        Err(fault) => {
+            (Severity::Warning, format!("no stack goes to copy {name}, and it cannot be opened: {}", fault.what))
+        }
     };
     let fix = "name it below `copies:` of a stack, or take it out of lifeboat.yaml".to_owned();
     HealthProblem { copy: Some(name.clone()), severity, text, fix }

@@ -27,6 +27,9 @@ pub fn run(app: &App, arguments: &arguments::Drill) -> Result<Outcome, Fault> {
     }
     for stack in stacks {
         let mut copies = app.repositories(arguments.copy.as_deref(), Some(stack))?;
+        if arguments.copy.is_none() {
+            copies = app.here(copies)?;
+        }
         if !arguments.all_copies {
             copies.truncate(1);
         }

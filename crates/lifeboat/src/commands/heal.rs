@@ -20,7 +20,7 @@ use crate::step::{self, Brought, Step};
 use crate::wiring;
 
 pub fn run(app: &App, arguments: &arguments::Heal) -> Result<Outcome, Fault> {
-    let asked = app.copies(arguments.copy.as_deref(), None)?;
+    let asked = app.copies_here(arguments.copy.as_deref())?;
     let all = app.repositories(None, None)?;
     let name = |copy: &&CopySettings| format!("copy {}", copy.name);
     for_each(app.output(), &asked, name, |copy| {

@@ -161,8 +161,7 @@ fn make_others(
             Standing::Free(storage) => match make_copy(run, copy, from, storage) {
                 Ok(repository) => {
                     remember(run, state, copy, &repository);
-                    run.output
-                        .text(format!("created copy {} in {}; backups fill it", copy.name, copy.location));
+                    run.output.text(format!("created copy {} in {}; backups fill it", copy.name, copy.location));
                     continue;
                 }
                 Err(fault) => fault,
@@ -178,7 +177,12 @@ fn make_others(
     Ok(outcome)
 }
 
-fn make_copy(run: &Run, copy: &CopySettings, from: &Repository, storage: Arc<dyn Storage>) -> Result<Repository, Fault> {
+fn make_copy(
+    run: &Run,
+    copy: &CopySettings,
+    from: &Repository,
+    storage: Arc<dyn Storage>,
+) -> Result<Repository, Fault> {
     let password = made_password(copy)?;
     let cost = KdfCost::for_password(password.expose());
     Ok(Repository::init_copy(from, storage, password.expose(), cost, run.clock.now())?)
