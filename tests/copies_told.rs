@@ -10,6 +10,7 @@ use crate::support::Site;
 /// A site with two copies, `disk` and `nas`, and one snapshot in each.
 fn two_copies() -> Site {
     let site = Site::new();
+    std::fs::write(site.data().join("a"), "one").unwrap();
     configure(&site, "");
     site.lifeboat(["init"]).ok().says(["created a repository in", "created copy nas"]);
     site.backup();
@@ -224,4 +225,25 @@ fn a_copy_that_was_away_when_a_snapshot_was_forgotten_is_named() {
     back(&site, "nas");
     site.lifeboat(["forget", &named]).ok();
     site.lifeboat(["sync"]).ok().says(["copy disk is in step"]);
+}
+
+#[test]
+fn two_names_for_one_folder_are_told_and_no_second_copy() {
+    let site = two_copies();
+    std::fs::remove_dir_all(site.path("nas")).unwrap();
+    std::os::unix::fs::symlink(site.repo(), site.path("nas")).unwrap();
+    site.lifeboat(["config", "check"]).exits(1).says(["copy nas: FAILED: it lies in the same folder as copy disk"]);
+}
+
+#[test]
+fn a_heal_names_the_copy_that_is_away_and_may_help() {
+    let site = two_copies();
+    for entry in std::fs::read_dir(site.repo().join("data")).unwrap() {
+        let folder = entry.unwrap().path();
+        std::fs::read_dir(&folder).unwrap().for_each(|pack| std::fs::remove_file(pack.unwrap().path()).unwrap());
+    }
+    away(&site, "nas");
+    let ran = site.lifeboat(["heal", "--copy", "disk"]).exits(3);
+    let ran = ran.says(["bring copy nas back"]);
+    assert!(!ran.text().contains("name one below"), "{ran}");
 }

@@ -40,7 +40,8 @@ pub fn run(app: &App, arguments: &arguments::Heal) -> Result<Outcome, Fault> {
         for (other, fault) in &others.faults {
             app.output().passed_over(&other.name, fault);
         }
-        say(app, copy, &healed, !givers.is_empty());
+        let away: Vec<&str> = others.faults.iter().map(|(other, _)| other.name.as_str()).collect();
+        say(app, copy, &healed, !givers.is_empty(), &away);
         if arguments.read_data && healed.is_whole() {
             remember(app, copy, true, None);
         }
@@ -127,7 +128,7 @@ fn open(app: &App, copy: &CopySettings, others: &[Opened<'_>]) -> Result<Arc<Rep
     Err(fault)
 }
 
-fn say(app: &App, copy: &CopySettings, healed: &FromCopies, had_help: bool) {
+fn say(app: &App, copy: &CopySettings, healed: &FromCopies, had_help: bool, away: &[&str]) {
     let output = app.output();
     let name = &copy.name;
     let FromCopies { index, .. } = healed;
@@ -193,7 +194,12 @@ fn say(app: &App, copy: &CopySettings, healed: &FromCopies, had_help: bool) {
     }
     if !healed.incomplete.is_empty() {
         output.text("  what is still in the sources comes back with `lifeboat backup` and one more `lifeboat heal`");
-        if !had_help {
+        if !away.is_empty() {
+            let away = away.join(", ");
+            output.text(format!(
+                "  what is not in reach may have it: bring copy {away} back, then run `lifeboat heal` again"
+            ));
+        } else if !had_help {
             output.text("  a copy at another place would have given it back: name one below `copies:`");
         }
         output.text(
