@@ -152,7 +152,7 @@ fn archives_by_rules(app: &App, arguments: &arguments::Forget, open: &OpenArchiv
         remove.extend(decided.into_iter().filter(|id| parts.contains(id)));
     }
     let unsealed = &open.contents.unsealed;
-    if !arguments.dry_run && !(remove.is_empty() && unsealed.is_empty()) {
+    if !arguments.dry_run && (!remove.is_empty() || !unsealed.is_empty()) {
         archiving::check_clock(&app.cx(), &*open.place, &open.settings.prefix, &held)?;
         let swept = archiving::sweep(&app.cx(), &*open.place, unsealed)?;
         if swept > 0 {
