@@ -413,3 +413,43 @@ fn archives_go_to_a_bucket_and_a_server_and_come_back_by_their_url() {
         site.lifeboat(["sync", "--copy", copy, "--dry-run"]).ok();
     }
 }
+
+#[test]
+fn an_archive_that_is_gone_is_a_finding_and_written_anew() {
+    let site = site(&to_recipient());
+    site.lifeboat(["backup"]).ok();
+    let folder = site.path("bundles");
+    site.lifeboat(["check", "--copy", "bundle", "--read-data"]).ok();
+    let lost = of_source(&folder, "more");
+    std::fs::remove_file(&lost).unwrap();
+    site.lifeboat(["check", "--copy", "bundle", "--read-data"]).exits(1).says([
+        "it is gone, and its seal is still there",
+        "is not whole: 1 of 2 archives are there",
+        "copy bundle is DAMAGED",
+    ]);
+    site.lifeboat(["status"]).exits(1);
+    site.lifeboat(["heal", "--copy", "bundle", "--read-data"]).ok().says(["1 damaged archive written anew"]);
+    site.lifeboat(["check", "--copy", "bundle", "--read-data"]).ok();
+    // With its seal it leaves no trace but that the other one is alone.
+    std::fs::remove_file(&lost).unwrap();
+    std::fs::remove_file(format!("{}.sha256", lost.display())).unwrap();
+    let ran = site.lifeboat(["check", "--copy", "bundle", "--json"]).exits(3).summary();
+    assert_eq!((&ran["status"], &ran["snapshots_not_whole"]), (&"partial".into(), &1.into()));
+    site.lifeboat(["sync"]).ok().says(["1 archive"]);
+    site.lifeboat(["check", "--copy", "bundle"]).ok();
+}
+
+#[test]
+fn an_archive_that_no_run_finished_is_swept_up_after_a_day() {
+    let site = site(&to_recipient());
+    site.lifeboat(["backup"]).ok();
+    let left = of_source(&site.path("bundles"), "more");
+    std::fs::remove_file(format!("{}.sha256", left.display())).unwrap();
+    site.lifeboat(["forget", "--copy", "bundle"]).ok();
+    assert!(left.exists(), "another run may be writing it");
+    run(Command::new("touch").args(["-d", "2 days ago"]).arg(&left)).ok();
+    site.lifeboat(["forget", "--copy", "bundle", "--dry-run"]).ok();
+    assert!(left.exists());
+    site.lifeboat(["forget", "--copy", "bundle"]).ok().says(["removed 1 archive that no run finished"]);
+    assert!(!left.exists());
+}

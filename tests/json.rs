@@ -13,13 +13,13 @@ const PROMISED: [&str; 21] = [
     "diff latest latest: added bytes_added bytes_removed changed metadata removed status",
     "drill: bytes_fetched copy level receipt remarks rpo_s rto_s snapshot_id sources stack status steps",
     "check: affected bytes_read copy couchdb_documents couchdb_files findings packs packs_read snapshots status unused_packs",
-    "heal: blobs_dropped blobs_repacked bytes_moved copy incomplete index_files_replaced packs_added packs_damaged packs_missing packs_moved packs_removed packs_replaced packs_unread receipts_removed snapshots_replaced status unhealed",
+    "heal: blobs_dropped blobs_repacked bytes_moved copy damage incomplete index_files_replaced left packs_added packs_damaged packs_missing packs_moved packs_removed packs_replaced packs_unread receipts_removed snapshots_replaced status unhealed",
     "sync: code hint message",
     "forget: copy dry_run removed status",
     "prune: bytes_condemned bytes_freed bytes_unused bytes_used copy packs_condemned packs_deleted packs_repacked packs_taken_back status",
     "prune --dry-run: bytes_out_of_index bytes_unused bytes_used copy dry_run packs_out_of_index packs_to_condemn packs_to_repack status",
     "key list: copy damaged keys status",
-    "copies: bad copies status",
+    "copies: bad copies stacks status",
     "copies test: status",
     "status: stacks status",
     "config check: failed status",
@@ -38,4 +38,23 @@ fn the_keys_of_every_summary_are_what_scripts_were_promised() {
         let keys = last.as_object().unwrap().keys().map(String::as_str).filter(|key| *key != "message_type");
         assert_eq!(format!("{command}: {}", keys.collect::<Vec<_>>().join(" ")), promised);
     }
+}
+
+#[test]
+fn what_a_sync_says_of_each_copy_is_what_scripts_were_promised() {
+    let site = Site::initialised();
+    let text = std::fs::read_to_string(site.config()).unwrap();
+    std::fs::write(site.config(), text.replace("stacks:", "  nas: { url: nas }\nstacks:")).unwrap();
+    site.lifeboat(["init"]).ok();
+    site.backup();
+    let done = site.lifeboat(["sync", "--json"]).ok().summary();
+    for copy in ["disk", "nas"] {
+        let keys: Vec<&String> = done["copies"][copy].as_object().unwrap().keys().collect();
+        let promised = "blobs_repacked bytes_added damage incomplete left packs_moved packs_there snapshots status";
+        assert_eq!(keys, promised.split(' ').collect::<Vec<_>>());
+    }
+    std::fs::rename(site.path("nas"), site.path("nas-away")).unwrap();
+    let partial = site.lifeboat(["sync", "--json"]).exits(3).summary();
+    assert_eq!(partial["status"], "partial");
+    assert!(partial["copies"]["nas"]["error"].is_string() && partial["copies"]["nas"]["hint"].is_string(), "{partial}");
 }

@@ -13,6 +13,7 @@ mod cht;
 mod commands;
 mod containers;
 mod copies;
+mod copies_told;
 mod couch_files;
 mod couch_in_place;
 mod couch_nodes;

@@ -60,7 +60,7 @@ fn made_up_pack(pack: u64, blobs: u64) -> IndexedPack {
 pub fn open(folder: &Path) -> Result<()> {
     let repository = Repository::open(Arc::new(LocalStorage::new(folder.to_path_buf())), PASSWORD)?;
     let cancel = Cancel::new();
-    let cx = RunCx { events: &Silent, cancel: &cancel, clock: &SystemClock };
+    let cx = RunCx { events: &Silent, cancel: &cancel, clock: &SystemClock, lock: None };
     let before = resident_bytes()?;
     let started = Instant::now();
     let index = Index::load(&cx, &repository)?;

@@ -8,9 +8,11 @@ use operations::backup::NamedSource;
 use operations::config::{self, CopySettings, Environment, Settings, StackSettings};
 use operations::snapshots::{self, LATEST, Resolved};
 use operations::state::{Seen, State};
+use operations::status::CopyFault;
 use operations::{Fault, FaultKind};
 use repository::{Cancel, Clock as _, Event, File, FileKind, Index, Problem, Repository, RunCx, SystemClock};
 
+use crate::archives;
 use crate::arguments::Common;
 use crate::output::Output;
 use crate::progress::Progress;
@@ -125,6 +127,49 @@ impl App {
             (Some(name), _) => Ok(vec![self.settings.copy(name)?]),
             (None, Some(stack)) => stack.copies.iter().map(|name| self.settings.copy(name)).collect(),
             (None, None) => Ok(self.settings.copies.iter().collect()),
+        }
+    }
+
+    /// The copy called `name`; without a name, all that are here. For commands that go through every copy.
+    pub fn copies_here(&self, name: Option<&str>) -> Result<Vec<&CopySettings>, Fault> {
+        let copies = self.copies(name, None)?;
+        if name.is_some() { Ok(copies) } else { self.here(copies) }
+    }
+
+    /// `copies` without the removable ones that are somewhere else just now; these are named. Where none is left, all stay, so
+    /// that whoever opens them says why nothing was done.
+    pub fn here<'a>(&self, copies: Vec<&'a CopySettings>) -> Result<Vec<&'a CopySettings>, Fault> {
+        let mut here = Vec::new();
+        let mut absent = Vec::new();
+        for copy in &copies {
+            if self.is_absent(copy)? { absent.push(*copy) } else { here.push(*copy) }
+        }
+        if here.is_empty() {
+            return Ok(copies);
+        }
+        absent.iter().for_each(|copy| self.output().absent(&copy.name));
+        Ok(here)
+    }
+
+    /// Whether a copy is removable, and nothing of it is at its place.
+    pub fn is_absent(&self, copy: &CopySettings) -> Result<bool, Fault> {
+        if !copy.removable {
+            return Ok(false);
+        }
+        let found = match copy.archives() {
+            Some(settings) => archives::open(self, copy, settings).map(|_| true),
+            None => wiring::storage(copy, &self.run).and_then(|storage| {
+                // A repository that lost its keys is damaged, and not somewhere else.
+                let kinds = [FileKind::Key, FileKind::Snapshot, FileKind::Index];
+                let lists = kinds.into_iter().map(|kind| storage.list(kind));
+                Ok(lists.collect::<Result<Vec<_>, _>>()?.iter().any(|listed| !listed.is_empty()))
+            }),
+        };
+        match found {
+            Ok(is_there) => Ok(!is_there),
+            Err(fault) if fault.kind == FaultKind::Cancelled => Err(fault),
+            // Whatever else is wrong, who opens it says.
+            Err(fault) => Ok(CopyFault::from(fault).is_absence()),
         }
     }
 

@@ -7,10 +7,11 @@ use jiff::Timestamp;
 use operations::config::{CopySettings, StackSettings};
 use operations::manifest::Manifest;
 use operations::status::{self, Content, CopyFault, CopyKnown, Health, Known, Newest, Told};
-use operations::{Fault, FaultKind, drill, failure_domain, snapshots};
+use operations::{Fault, FaultKind, drill, failure_domain, snapshots, sync};
 use repository::check::{self, Glance};
 use repository::format::pack::BlobKind;
 use repository::format::receipt::Receipt;
+use repository::format::snapshot::Snapshot;
 use repository::{Clock as _, Id, Index, receipt};
 
 use crate::app::App;
@@ -40,6 +41,8 @@ pub struct Seen {
 pub struct Held {
     /// Every snapshot whose root is there, oldest first.
     pub snapshots: Vec<(Id, Timestamp)>,
+    /// What they say of themselves; nothing in an archive copy, whose names tell too little.
+    described: Vec<(Id, Snapshot)>,
     pub newest: Option<Newest>,
 }
 
@@ -80,7 +83,7 @@ fn seen(app: &App, copy: &CopySettings, stacks: &[&StackSettings]) -> Result<See
             },
         });
         let snapshots = found.iter().map(|(id, snapshot)| (*id, snapshot.time.into())).collect();
-        (stack.name.clone(), Held { snapshots, newest })
+        (stack.name.clone(), Held { snapshots, described: found, newest })
     };
     Ok(Seen {
         repository: Some(repository.config().id),
@@ -106,7 +109,7 @@ fn seen_archives(open: &OpenArchives<'_>, stacks: &[&StackSettings]) -> Seen {
             content: Told::Sealed,
         });
         let snapshots = whole.iter().map(|held| (held.id, held.time)).collect();
-        (stack.name.clone(), Held { snapshots, newest })
+        (stack.name.clone(), Held { snapshots, described: Vec::new(), newest })
     };
     Seen {
         repository: None,
@@ -128,6 +131,33 @@ fn is_other(looks: &[&Look<'_>], look: &Look<'_>) -> bool {
     let repository = |look: &Look<'_>| look.seen.as_ref().ok().and_then(|seen| seen.repository);
     let first = looks.iter().find_map(|look| repository(look));
     repository(look).is_some_and(|own| first.is_some_and(|first| first != own))
+}
+
+/// The snapshots of a stack that `sync` would bring to a copy.
+pub fn lacking(app: &App, stack: &StackSettings, looks: &[&Look<'_>], look: &Look<'_>) -> Vec<Id> {
+    let Ok(seen) = &look.seen else { return Vec::new() };
+    if is_other(looks, look) {
+        return Vec::new();
+    }
+    let all: BTreeMap<Id, &Snapshot> = looks
+        .iter()
+        .filter(|other| !is_other(looks, other))
+        .filter_map(|other| other.seen.as_ref().ok()?.stacks.get(&stack.name))
+        .flat_map(|held| held.described.iter().map(|(id, snapshot)| (*id, snapshot)))
+        .collect();
+    let as_kept = |snapshot: &Snapshot| match look.copy.archives() {
+        // As `sync` sees them: the names of archives carry no tags.
+        Some(_) => snapshots::without_partial_tag(snapshot),
+        None => snapshot.clone(),
+    };
+    let mut all: Vec<(Id, Snapshot)> = all.into_iter().map(|(id, snapshot)| (id, as_kept(snapshot))).collect();
+    all.sort_by_key(|(id, snapshot)| (snapshot.time, *id));
+    let mut lacking = sync::wanted(&app.settings, look.copy, &[&stack.name], &all, app.run.clock.now());
+    let held = seen.stacks.get(&stack.name);
+    let is_there = |id: &Id| held.is_some_and(|held| held.snapshots.iter().any(|(held, _)| held == id));
+    // What is damaged is there, and said of elsewhere.
+    lacking.retain(|id| !is_there(id) && !seen.damaged.contains(id));
+    lacking
 }
 
 /// What is known of a stack's copies.
@@ -155,6 +185,8 @@ fn known(app: &App, looks: &[&Look<'_>], stack: &StackSettings) -> Vec<CopyKnown
             check: state.last_check(copy),
             keeps_archives: copy.archives().is_some(),
             last_seen: state.last_seen(copy).map(|seen| seen.at),
+            last_step: state.last_step(copy, &stack.name),
+            lacking: lacking(app, stack, looks, look),
             snapshots: held.into_iter().flat_map(|held| &held.snapshots).map(|(id, _)| *id).collect(),
         }
     };
@@ -177,7 +209,7 @@ fn receipts(looks: &[&Look<'_>]) -> Vec<Receipt> {
 pub fn health(app: &App, stack: &StackSettings, looks: &[&Look<'_>]) -> Health {
     let copies: Vec<CopyKnown> = known(app, looks, stack);
     let receipts = receipts(looks);
-    let live = failure_domain::live(stack);
+    let live = failure_domain::live(&app.settings, stack);
     let last_run = app.state().last_run(&stack.name);
     let known = Known {
         stack: &stack.name,

@@ -125,6 +125,12 @@ impl Output {
         }
     }
 
+    /// Names a removable copy that is somewhere else.
+    pub fn absent(self, copy: &str) {
+        self.json("absent", json!({ "copy": copy }));
+        self.chat(format!("copy {copy} is not here, which a removable copy may be"));
+    }
+
     /// Says what became of a container that an earlier run had halted.
     pub fn left_halted(self, container: &str, what: &str) {
         self.json("left_halted", json!({ "container": container, "message": what }));

@@ -8,10 +8,10 @@ use archive::ArchiveName;
 use operations::archives::{self as archiving, ArchiveCopy};
 use operations::config::{CopySettings, StackSettings};
 use operations::status::CopyFault;
-use operations::sync::{self, Member};
+use operations::sync::{self, Member, Union};
 use operations::{Fault, FaultKind, snapshots};
 use repository::format::snapshot::Snapshot;
-use repository::sync::{Incomplete, Synced};
+use repository::sync::{Incomplete, Left, SourceDamage, Synced};
 use repository::{Clock as _, Error, Id};
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -54,10 +54,12 @@ impl Serialize for CopyReport {
             .iter()
             .map(|incomplete| json!({ "snapshot": incomplete.snapshot, "what": incomplete.what }))
             .collect();
+        let damage: Vec<Value> = synced.damage.iter().map(damage_json).collect();
+        let left: Vec<Value> = synced.left.iter().map(left_json).collect();
         let mut value = json!({
             "status": status, "bytes_added": synced.bytes_moved, "packs_moved": synced.packs_moved,
             "packs_there": synced.packs_there, "blobs_repacked": synced.blobs_repacked, "snapshots": synced.snapshots,
-            "incomplete": incomplete,
+            "incomplete": incomplete, "damage": damage, "left": left,
         });
         if let Some(archives) = archives {
             value["archives_written"] = json!(archives);
@@ -70,10 +72,36 @@ impl Serialize for CopyReport {
     }
 }
 
+/// Damage that was met in a copy, for programs.
+pub fn damage_json(SourceDamage { location, file, what }: &SourceDamage) -> Value {
+    json!({ "location": location, "file": file.path(), "what": what })
+}
+
+/// A copy that could not help, for programs.
+pub fn left_json(Left { location, what }: &Left) -> Value {
+    json!({ "location": location, "what": what })
+}
+
 impl CopyReport {
     fn of(synced: Synced, archives: Option<usize>) -> Self {
         let status = if synced.incomplete.is_empty() { CopyStatus::Ok } else { CopyStatus::Behind };
         Self { status, synced, archives, error: None, hint: None }
+    }
+}
+
+impl CopyReport {
+    /// What keeps the copy from being in step, `Some(None)` where nothing does; `None` where it is not here.
+    fn failure(&self) -> Option<Option<String>> {
+        let lacks = || {
+            let incomplete = self.synced.incomplete.iter().map(|incomplete| &incomplete.what);
+            incomplete.chain(self.synced.damage.iter().map(|damage| &damage.what)).next().cloned()
+        };
+        match self.status {
+            CopyStatus::Absent => None,
+            CopyStatus::Ok => Some(None),
+            CopyStatus::Failed => Some(Some(self.error.clone().unwrap_or_default())),
+            CopyStatus::Behind => Some(Some(lacks().unwrap_or_else(|| "another copy is damaged".to_owned()))),
+        }
     }
 }
 
@@ -123,7 +151,8 @@ impl<'a> Step<'a> {
     }
 
     /// Brings the copies for which `is_asked` into step with all that were opened, and says what came of each. `ready` is
-    /// asked before the turn of a copy, by its name, for what it got on another way.
+    /// asked before the turn of a copy, by its name, for what it got on another way. A copy that could not be asked for what
+    /// the others lack is reported, too.
     pub fn take(
         &self,
         each: Each<'_>,
@@ -131,7 +160,7 @@ impl<'a> Step<'a> {
         ready: impl Fn(&str) -> Brought + Sync,
     ) -> Result<BTreeMap<String, CopyReport>, Fault> {
         let (members, mut reports) = self.members(each);
-        reports.retain(|name, _| is_asked(name));
+        reports.retain(|name, _| is_asked(name) || self.is_source(name));
         let has_archives =
             self.app.settings.copies.iter().any(|copy| copy.archives().is_some() && is_asked(&copy.name));
         if let ([only], false) = (&members[..], has_archives) {
@@ -139,15 +168,16 @@ impl<'a> Step<'a> {
             if is_asked(&only.settings.name) {
                 reports.insert(only.settings.name.clone(), CopyReport::of(Synced::default(), None));
             }
-            reports.iter().for_each(|(name, report)| self.say(name, report));
+            self.end(&reports, is_asked);
             return Ok(reports);
         }
-        let all = sync::union(&self.app.cx(), &members)?;
+        let union = sync::union(&self.app.cx(), &members)?;
+        let all = &union.snapshots;
         let targets: Vec<(usize, Vec<Id>)> = members
             .iter()
             .enumerate()
-            .filter(|(_, member)| is_asked(&member.settings.name))
-            .map(|(number, member)| (number, self.wanted(member.settings, &all)))
+            .filter(|(number, member)| is_asked(&member.settings.name) && answered(&union, *number))
+            .map(|(number, member)| (number, self.wanted(member.settings, all)))
             .collect();
         let brought = Mutex::new(BTreeMap::<usize, Brought>::new());
         let done = sync::run(&self.app.cx(), &members, &targets, |number| {
@@ -171,20 +201,78 @@ impl<'a> Step<'a> {
             };
             reports.insert(members[*number].settings.name.clone(), report);
         }
-        reports.extend(self.write_archives(&members, &all, &is_asked)?);
-        reports.iter().for_each(|(name, report)| self.say(name, report));
+        reports.extend(self.write_archives(&members, all, &is_asked)?);
+        self.add_doubts(union, &members, &mut reports, &is_asked);
+        self.end(&reports, is_asked);
         Ok(reports)
+    }
+
+    /// Whether a copy may have what others lack.
+    fn is_source(&self, name: &str) -> bool {
+        self.everything || self.app.settings.copy(name).is_ok_and(|copy| self.goes_to(copy))
+    }
+
+    /// Adds what keeps the union from being all there is: whoever does not say what it has, or cannot read it, may have
+    /// what the others lack.
+    fn add_doubts(
+        &self,
+        union: Union,
+        members: &[Member<'_>],
+        reports: &mut BTreeMap<String, CopyReport>,
+        is_asked: impl Fn(&str) -> bool,
+    ) {
+        for (number, error) in union.failed {
+            let name = &members[number].settings.name;
+            if is_asked(name) || self.is_source(name) {
+                reports.insert(name.clone(), failed(Fault::from(error)));
+            }
+        }
+        for (number, damage) in union.damage {
+            let name = &members[number].settings.name;
+            let is_elsewhere = union.snapshots.iter().any(|(id, _)| *id == damage.file.id);
+            let is_told = is_asked(name);
+            if !is_told && (is_elsewhere || !self.is_source(name)) {
+                continue;
+            }
+            let done = reports.iter_mut().filter(|(_, report)| report.error.is_none());
+            for (other, report) in done.filter(|(other, _)| *other == name || !is_elsewhere) {
+                report.status = CopyStatus::Behind;
+                if other == name || !is_told {
+                    report.synced.damage.push(damage.clone());
+                }
+            }
+        }
+    }
+
+    /// Says what came of each copy, and keeps it for when a removable one is not here.
+    fn end(&self, reports: &BTreeMap<String, CopyReport>, is_asked: impl Fn(&str) -> bool) {
+        let all_asked = reports.values().all(|report| report.error.is_none());
+        reports.iter().for_each(|(name, report)| self.say(name, report, all_asked));
+        let (state, now) = (self.app.state(), self.app.run.clock.now());
+        for (name, report) in reports.iter().filter(|(name, _)| is_asked(name)) {
+            let Some(failure) = report.failure() else { continue };
+            let Ok(copy) = self.app.settings.copy(name) else { continue };
+            let stacks = self.app.settings.stacks.iter().filter(|stack| self.stacks.contains(&&*stack.name));
+            for stack in stacks.filter(|stack| stack.copies.contains(name)) {
+                // Who may read copies may not always write state; then nobody relies on it.
+                let _ = state.save_step(copy, &stack.name, now, failure.clone());
+            }
+        }
     }
 
     /// Shows what [`Step::take`] would do.
     pub fn preview(&self, each: Each<'_>, is_asked: impl Fn(&str) -> bool) -> Result<Outcome, Fault> {
         let (members, mut reports) = self.members(each);
-        reports.retain(|name, _| is_asked(name));
-        let all = sync::union(&self.app.cx(), &members)?;
+        reports.retain(|name, _| is_asked(name) || self.is_source(name));
+        let union = sync::union(&self.app.cx(), &members)?;
+        let all = &union.snapshots;
         let mut plans = serde_json::Map::new();
         for (number, member) in members.iter().enumerate().filter(|(_, member)| is_asked(&member.settings.name)) {
             let name = &member.settings.name;
-            let plan = match sync::plan(&self.app.cx(), &members, number, &self.wanted(member.settings, &all)) {
+            if !answered(&union, number) {
+                continue;
+            }
+            let plan = match sync::plan(&self.app.cx(), &members, number, &self.wanted(member.settings, all)) {
                 Err(Error::Cancelled) => return Err(Error::Cancelled.into()),
                 Err(error) => {
                     reports.insert(name.clone(), failed(Fault::from(error)));
@@ -194,10 +282,8 @@ impl<'a> Step<'a> {
             };
             let (snapshots, packs) = (count(plan.snapshots.len() as u64, "snapshot"), count(plan.packs as u64, "pack"));
             self.app.output().text(format!("copy {name}: would bring {snapshots}, {} in {packs}", bytes(plan.bytes)));
-            if !plan.incomplete.is_empty() {
-                let synced = Synced { incomplete: plan.incomplete.clone(), ..Synced::default() };
-                reports.insert(name.clone(), CopyReport::of(synced, None));
-            }
+            let synced = Synced { incomplete: plan.incomplete.clone(), ..Synced::default() };
+            reports.insert(name.clone(), CopyReport::of(synced, None));
             let ids: Vec<&Id> = plan.snapshots.iter().map(|(id, _)| id).collect();
             plans.insert(
                 name.clone(),
@@ -217,16 +303,21 @@ impl<'a> Step<'a> {
                 }
             };
             let is_whole = |id: &Id| open.contents.snapshots.iter().any(|held| held.id == *id && held.is_whole());
-            let wanted = self.wanted_archives(copy, &all);
+            let wanted = self.wanted_archives(copy, all);
             let snapshots: Vec<Id> = wanted.into_iter().map(|(id, _)| id).filter(|id| !is_whole(id)).collect();
             let archives = count(snapshots.len() as u64, "snapshot");
             self.app.output().text(format!("copy {}: would write archives of {archives}", copy.name));
             plans.insert(copy.name.clone(), json!({ "snapshots": snapshots }));
         }
-        // Those that nothing can be brought to, as `take` would find them.
-        for (name, report) in &reports {
-            self.say(name, report);
-            plans.entry(name.clone()).or_insert_with(|| json!(report));
+        self.add_doubts(union, &members, &mut reports, &is_asked);
+        // Those that nothing can be brought to, or not all, as `take` would find them.
+        for (name, report) in reports.iter().filter(|(_, report)| report.status != CopyStatus::Ok) {
+            self.say(name, report, false);
+            let damage: Vec<Value> = report.synced.damage.iter().map(damage_json).collect();
+            plans
+                .entry(name.clone())
+                .and_modify(|plan| plan["damage"] = json!(damage))
+                .or_insert_with(|| json!(report));
         }
         let outcome = outcome(reports.values());
         let status = if outcome == Outcome::Ok { "ok" } else { "partial" };
@@ -331,7 +422,8 @@ impl<'a> Step<'a> {
         (members, reports)
     }
 
-    fn say(&self, name: &str, report: &CopyReport) {
+    /// `all_asked`: every copy said what it has.
+    fn say(&self, name: &str, report: &CopyReport, all_asked: bool) {
         let output = self.app.output();
         let Synced { snapshots, packs_moved, bytes_moved, incomplete, damage, left, .. } = &report.synced;
         let what = report.error.as_deref().unwrap_or_default();
@@ -340,7 +432,11 @@ impl<'a> Step<'a> {
                 output.chat(format!("copy {name} is not here, which a removable copy may be: {what}"))
             }
             CopyStatus::Failed => output.text(format!("copy {name} FAILED: {what}")),
-            CopyStatus::Ok if snapshots.is_empty() => output.chat(format!("copy {name} is in step")),
+            CopyStatus::Ok if snapshots.is_empty() && all_asked => output.chat(format!("copy {name} is in step")),
+            CopyStatus::Ok if snapshots.is_empty() => {
+                output.chat(format!("copy {name} has all that the copies in reach have"));
+            }
+            CopyStatus::Behind if snapshots.is_empty() => {}
             CopyStatus::Ok | CopyStatus::Behind => output.chat(format!(
                 "copy {name} got {}, {} in {}",
                 count(snapshots.len() as u64, "snapshot"),
@@ -365,6 +461,11 @@ impl<'a> Step<'a> {
             output.text(format!("{} could not help: {}", left.location, left.what));
         }
     }
+}
+
+/// Whether a member said what it has.
+fn answered(union: &Union, number: usize) -> bool {
+    union.failed.iter().all(|(failed, _)| *failed != number)
 }
 
 /// What is to be said of a copy that cannot be opened: a removable one may be somewhere else.

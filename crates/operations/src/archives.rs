@@ -3,7 +3,7 @@
 mod bring;
 mod seal;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use archive::ArchiveName;
@@ -27,6 +27,8 @@ pub struct Archived {
     pub time: Timestamp,
     /// Its sources that are here, and where.
     pub archives: BTreeMap<String, StoredArchive>,
+    /// Its sources whose archive is gone, and where it lay: its seal is still there.
+    pub lost: BTreeMap<String, String>,
     /// How many sources it has in all.
     pub of: usize,
 }
@@ -67,12 +69,17 @@ impl Archived {
 pub struct Contents {
     /// Snapshots, oldest first.
     pub snapshots: Vec<Archived>,
+    /// Archives that are not finished, as an interrupted run leaves them, or one that is still writing.
+    pub unsealed: Vec<String>,
     /// The guide is there: this is the place, and not the empty folder that its disk is mounted on.
     pub has_guide: bool,
 }
 
 /// What a person finds beside the archives. It also tells the place from one that is not mounted.
 pub const GUIDE_NAME: &str = "HOW-TO-RESTORE.txt";
+
+/// No archive takes longer to be written than this.
+const UNFINISHED_SECONDS_MAX: i64 = 24 * 60 * 60;
 
 const GUIDE: &str = "\
 Backups made by Lifeboat. Each file STACK~SOURCE~TIME~NUMBERofALL~SNAPSHOT.tar.zst.age is
@@ -90,26 +97,32 @@ With Lifeboat: lifeboat restore FILE --to DIR --identity KEYFILE
 /// place by a `${host}` in the prefix have nothing to do with each other. An archive without its seal is not finished.
 pub fn contents(place: &dyn ArchivePlace, prefix: &PrefixTemplate, host: &str) -> Result<Contents, Error> {
     let mut has_guide = false;
-    let mut seals = BTreeSet::new();
-    let mut found = Vec::new();
+    let mut seals = BTreeMap::new();
+    let mut found = BTreeMap::new();
+    let is_ours = |object: &str| {
+        let file_name = object.rsplit_once('/').map_or(object, |(_, name)| name);
+        file_name.parse::<ArchiveName>().ok().filter(|name| path(prefix, name, host) == object)
+    };
     for object in place.list(prefix.common_folder())? {
         has_guide |= object.path == guide_path(prefix);
-        let file_name = object.path.rsplit_once('/').map_or(&*object.path, |(_, name)| name);
         if let Some(sealed) = seal::sealed(&object.path) {
-            seals.insert(sealed.to_owned());
-        } else if let Ok(name) = file_name.parse::<ArchiveName>()
-            && path(prefix, &name, host) == object.path
-        {
-            found.push((name, object));
+            seals.extend(is_ours(sealed).map(|name| (sealed.to_owned(), name)));
+        } else if is_ours(&object.path).is_some() {
+            found.insert(object.path.clone(), object);
         }
     }
     let mut snapshots: BTreeMap<(Timestamp, Id), Archived> = BTreeMap::new();
-    for (name, object) in found.into_iter().filter(|(_, object)| seals.contains(&object.path)) {
+    for (path, name) in seals {
         let ArchiveName { stack, source, time, of, snapshot: id, .. } = name;
-        let held = snapshots.entry((time, id)).or_insert(Archived { id, stack, time, archives: BTreeMap::new(), of });
-        held.archives.insert(source, object);
+        let (archives, lost) = (BTreeMap::new(), BTreeMap::new());
+        let held = snapshots.entry((time, id)).or_insert(Archived { id, stack, time, archives, lost, of });
+        match found.remove(&path) {
+            Some(object) => drop(held.archives.insert(source, object)),
+            None => drop(held.lost.insert(source, path)),
+        }
     }
-    Ok(Contents { snapshots: snapshots.into_values().collect(), has_guide })
+    let unsealed = found.into_keys().collect();
+    Ok(Contents { snapshots: snapshots.into_values().collect(), unsealed, has_guide })
 }
 
 fn put(cx: &RunCx<'_>, place: &dyn ArchivePlace, path: &str, bytes: &[u8]) -> Result<(), Error> {
@@ -192,6 +205,11 @@ pub fn check(
                 damaged.push(Damaged { snapshot: held.id, path: object.path.clone(), what });
             }
         }
+        damaged.extend(held.lost.values().map(|path| Damaged {
+            snapshot: held.id,
+            path: path.clone(),
+            what: "it is gone, and its seal is still there".to_owned(),
+        }));
     }
     Ok(damaged)
 }
@@ -199,12 +217,31 @@ pub fn check(
 /// What is held, with only those archives whose path `is_meant`.
 pub fn part_of(held: &[Archived], is_meant: impl Fn(&str) -> bool) -> Vec<Archived> {
     let mut part = held.to_vec();
-    part.iter_mut().for_each(|held| held.archives.retain(|_, object| is_meant(&object.path)));
+    for held in &mut part {
+        held.archives.retain(|_, object| is_meant(&object.path));
+        held.lost.retain(|_, path| is_meant(path));
+    }
     part.retain(|held| !held.archives.is_empty());
     part
 }
 
-/// Removes snapshots. One that is interrupted leaves some that are not whole, which the next run removes.
+/// Removes archives that no run will finish, since they are older than a day by the place's own clock; gives how many. Where
+/// that is not told, they stay.
+pub fn sweep(cx: &RunCx<'_>, place: &dyn ArchivePlace, unsealed: &[String]) -> Result<usize, Error> {
+    let mut swept = 0;
+    for path in unsealed {
+        cx.cancel.check()?;
+        let age = place.modified(path)?.map(|written| cx.clock.now().duration_since(written));
+        if age.is_some_and(|age| age.as_secs() > UNFINISHED_SECONDS_MAX) {
+            place.delete(path)?;
+            swept += 1;
+        }
+    }
+    Ok(swept)
+}
+
+/// Removes snapshots. One that is interrupted leaves some that are not whole, and archives without a seal; the next run
+/// removes both.
 pub fn remove(cx: &RunCx<'_>, place: &dyn ArchivePlace, held: &[Archived], ids: &[Id]) -> Result<(), Error> {
     for held in held.iter().filter(|held| ids.contains(&held.id)) {
         for object in held.archives.values() {
@@ -213,6 +250,8 @@ pub fn remove(cx: &RunCx<'_>, place: &dyn ArchivePlace, held: &[Archived], ids: 
             place.delete(&seal::path(&object.path))?;
             place.delete(&object.path)?;
         }
+        // Of what is lost only the seal is left.
+        held.lost.values().try_for_each(|path| place.delete(&seal::path(path)))?;
     }
     Ok(())
 }
@@ -338,6 +377,26 @@ mod tests {
         assert_eq!(check(true), []);
         place.delete(&seal::path(&path)).unwrap();
         assert!(!held()[0].is_whole(), "without its seal it is not finished");
+        assert_eq!(contents(&place, &prefix, "h").unwrap().unsealed, [path]);
+    }
+
+    #[test]
+    fn an_archive_that_is_gone_is_missed_by_its_seal_and_the_seal_goes_with_the_snapshot() {
+        let (memory, place, prefix) = (Memory::new(), MemoryArchives::default(), prefix());
+        let recipients = Recipients::keys([PUBLIC]).unwrap();
+        let snapshot = back_up(&memory);
+        let held = || contents(&place, &prefix, "h").unwrap().snapshots;
+        let to = ArchiveCopy { place: &place, prefix: &prefix, host: "h", recipients: &recipients, held: &[] };
+        let from = std::slice::from_ref(&memory.repository);
+        bring(&memory.cx(), from, &to, std::slice::from_ref(&snapshot)).unwrap();
+        let paths: Vec<String> = held()[0].archives.values().map(|object| object.path.clone()).collect();
+        place.delete(&paths[0]).unwrap();
+        let lost = || check(&memory.cx(), &place, &held(), false).unwrap();
+        assert_eq!(lost().iter().map(|damaged| &damaged.path).collect::<Vec<_>>(), [&paths[0]]);
+        place.delete(&paths[1]).unwrap();
+        assert_eq!((lost().len(), held().len(), held()[0].is_whole()), (2, 1, false));
+        remove(&memory.cx(), &place, &held(), &[snapshot.0]).unwrap();
+        assert_eq!(place.list("").unwrap(), []);
     }
 
     #[test]
@@ -360,6 +419,7 @@ mod tests {
             stack: "cht".to_owned(),
             time: Timestamp::from_second(day * 86_400).unwrap(),
             archives: BTreeMap::from([("one".to_owned(), StoredArchive { path: day.to_string(), bytes: 1 })]),
+            lost: BTreeMap::new(),
             of,
         };
         let all = [held(1, 1), held(2, 2), held(3, 1), held(4, 1), held(5, 2)];

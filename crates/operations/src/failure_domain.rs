@@ -1,5 +1,6 @@
 //! What things are lost with: from the configuration, and from this machine's disks. The score is worked out from it.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use crate::config::{
@@ -9,8 +10,9 @@ use crate::config::{
 use crate::disk;
 use crate::score::{Live, Password, Place};
 
-/// The disks that a stack's data lies on. What a command prints lies nowhere.
-pub fn live(stack: &StackSettings) -> Live {
+/// The disks that a stack's data lies on. What a command prints lies nowhere. Which disk a container engine keeps its data
+/// on, only it knows: the worse reading is taken, that it is on every disk which is not made to be unplugged.
+pub fn live(settings: &Settings, stack: &StackSettings) -> Live {
     let paths = stack.sources.iter().flat_map(|source| match &source.kind {
         SourceKind::Files(files) => &files.paths[..],
         SourceKind::Sqlite(sqlite) => &sqlite.paths[..],
@@ -19,14 +21,35 @@ pub fn live(stack: &StackSettings) -> Live {
         SourceKind::Tls(
             TlsSettings::From { from: PlaceSettings::Host(path) } | TlsSettings::Pair { key: path, .. },
         ) => std::slice::from_ref(path),
-        // Which disk a container engine keeps its data on, only it knows.
         SourceKind::CouchDb(_)
         | SourceKind::Command(_)
         | SourceKind::Tls(_)
         | SourceKind::Volume(_)
         | SourceKind::ContainerFiles(_) => &[],
     });
-    Live { disks: paths.filter_map(|path| disk::of(&without_glob(path))).collect() }
+    let mut disks: BTreeSet<String> = paths.filter_map(|path| disk::of(&without_glob(path))).collect();
+    if stack.sources.iter().any(|source| is_with_an_engine(&source.kind)) {
+        let fixed = settings.copies.iter().filter(|copy| !copy.removable).filter_map(|copy| match place(copy) {
+            Place::Disk(disk) => Some(disk),
+            Place::Service { .. } => None,
+        });
+        disks.extend(fixed.chain(disk::of(Path::new("/"))));
+    }
+    Live { disks }
+}
+
+/// Whether a source is, or may be, in a volume or container.
+fn is_with_an_engine(kind: &SourceKind) -> bool {
+    match kind {
+        SourceKind::Volume(_) | SourceKind::ContainerFiles(_) => true,
+        SourceKind::CouchDb(couchdb) => !matches!(couchdb.data, PlaceSettings::Host(_)),
+        SourceKind::Tls(TlsSettings::From { from }) => !matches!(from, PlaceSettings::Host(_)),
+        SourceKind::Files(_)
+        | SourceKind::Sqlite(_)
+        | SourceKind::Compose(_)
+        | SourceKind::Command(_)
+        | SourceKind::Tls(TlsSettings::Pair { .. }) => false,
+    }
 }
 
 /// The part of a path that is no pattern.
@@ -88,7 +111,7 @@ mod tests {
             "a: {url: /}, b: {url: /mnt/b, provider: nas}, c: {url: 's3://bucket', region: eu, endpoint: 'https://s3.example.org:8443'}",
         );
         let [a, b, c] = &settings.copies[..] else { panic!("three copies") };
-        let live = live(&settings.stacks[0]);
+        let live = live(&settings, &settings.stacks[0]);
         assert_eq!(live.disks.len(), 1);
         let Place::Disk(disk) = place(a) else { panic!("a disk") };
         assert!(live.disks.contains(&disk), "the copy lies beside the data");
@@ -99,6 +122,29 @@ mod tests {
         };
         assert_eq!(place(b), service("nas", None));
         assert_eq!(place(c), service("s3.example.org", Some("eu")));
+    }
+
+    #[test]
+    fn what_a_container_engine_keeps_may_lie_on_any_disk_that_stays() {
+        let with = |source: &str| {
+            let text = format!(
+                "version: 1\npassword_file: /pw\ncopies: {{a: {{url: /mnt/a}}, usb: {{url: /proc, removable: true}}}}\n\
+                 stacks: {{s: {{sources: {{one: {{{source}}}}}}}}}\n"
+            );
+            let settings =
+                config::parse(&text, Path::new("/lifeboat.yaml"), &Environment::of([("HOME", "/h")])).unwrap();
+            let Place::Disk(disk) = place(&settings.copies[0]) else { panic!("a disk") };
+            live(&settings, &settings.stacks[0]).disks.contains(&disk)
+        };
+        for source in [
+            "volume: {name: v}",
+            "container-files: {service: s, paths: [/x]}",
+            "couchdb: {data: 'volume:v'}",
+            "tls: {from: 'volume:v'}",
+        ] {
+            assert!(with(source), "{source}");
+        }
+        assert!(!with("command: {run: x}"), "what a command prints lies nowhere");
     }
 
     #[test]

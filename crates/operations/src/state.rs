@@ -1,5 +1,5 @@
 //! What this host remembers between runs: how the last backup of each stack ended, what the last check of each copy
-//! found, and when each copy was last seen. A failed run leaves no trace in any copy.
+//! found, and when each copy was last seen and last in step. A failed run leaves no trace in any copy.
 //!
 //! Small files in the state folder, which may be deleted: what is lost with them is only the memory of a failure.
 
@@ -53,6 +53,17 @@ pub struct Seen {
     pub repository: Id,
 }
 
+/// How bringing a copy into step with the others ended last, for one stack.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LastStep {
+    /// When.
+    pub at: Timestamp,
+    /// When it last had all that belongs into it.
+    pub in_step: Option<Timestamp>,
+    /// What kept it from that since; `None` where nothing did.
+    pub failure: Option<String>,
+}
+
 /// The memory of this host, as far as one configuration goes: several may share the state folder, and use the same names.
 pub struct State {
     folder: PathBuf,
@@ -104,6 +115,24 @@ impl State {
         self.load("last-seen", &in_place(copy))
     }
 
+    /// Remembers how bringing `copy` into step ended for `stack`, and why not, where it did not.
+    pub fn save_step(
+        &self,
+        copy: &CopySettings,
+        stack: &str,
+        at: Timestamp,
+        failure: Option<String>,
+    ) -> Result<(), Fault> {
+        let before = self.last_step(copy, stack).and_then(|before| before.in_step);
+        let in_step = if failure.is_none() { Some(at) } else { before };
+        self.save("last-step", &of_stack(copy, stack), &LastStep { at, in_step, failure })
+    }
+
+    /// How bringing `copy` into step ended last for `stack`. `None` where that was never tried.
+    pub fn last_step(&self, copy: &CopySettings, stack: &str) -> Option<LastStep> {
+        self.load("last-step", &of_stack(copy, stack))
+    }
+
     /// The folder for what is kept near of a copy that is far.
     pub fn cache_of(&self, copy: &CopySettings) -> PathBuf {
         self.path("cache", &in_place(copy)).with_extension("")
@@ -136,6 +165,10 @@ impl State {
 /// A copy that was given another place is another one.
 fn in_place(copy: &CopySettings) -> String {
     format!("{} in {}", copy.name, copy.location)
+}
+
+fn of_stack(copy: &CopySettings, stack: &str) -> String {
+    format!("{stack} of {}", in_place(copy))
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ use serde::Serialize;
 
 use crate::manifest::{Manifest, SourceRecord, SourceStatus};
 use crate::score::{self, Assessment, CopyFacts, Holds, Live, Loss, Password, Place, Proof, RuleVerdict, Score};
-use crate::state::{LastCheck, LastRun};
+use crate::state::{LastCheck, LastRun, LastStep};
 use crate::{Fault, FaultKind, drill};
 
 /// What is known about one stack.
@@ -160,6 +160,10 @@ pub struct CopyKnown {
     pub keeps_archives: bool,
     /// When it was last there.
     pub last_seen: Option<Timestamp>,
+    /// How bringing it into step ended last, where this host did so.
+    pub last_step: Option<LastStep>,
+    /// Snapshots that belong into it, are in another copy, and are not in it.
+    pub lacking: Vec<Id>,
 }
 
 /// Why a copy cannot be looked into.
@@ -499,20 +503,8 @@ fn copy_problems(
         problems.push(HealthProblem { copy: Some(name.clone()), severity, text, fix: fix.to_owned() });
     };
     if let Some(fault) = copy.fault.as_ref().filter(|fault| copy.removable && fault.is_absence()) {
-        let days = copy.last_seen.map(|seen| age(seen, now).as_secs() / (24 * 60 * 60));
-        let fix = "bring it back, then run `lifeboat sync`";
-        match (copy.last_seen, days) {
-            (Some(seen), Some(days)) => {
-                let overdue = age(seen, now) > REMOVABLE_AGE_MAX;
-                let (severity, word) = if overdue { (Severity::Warning, ", OVERDUE") } else { (Severity::Notice, "") };
-                let text = format!("removable copy {name} is not here; it was last seen {days} days ago{word}");
-                add(severity, text, fix);
-            }
-            _ => {
-                let text = format!("removable copy {name} is not here and was never seen by this host: {}", fault.what);
-                add(Severity::Warning, text, fix);
-            }
-        }
+        let (severity, text) = absence(copy, fault, now);
+        add(severity, text, "bring it back, then run `lifeboat sync`");
         return;
     }
     if let Some(CopyFault { kind, what, fix }) = &copy.fault {
@@ -597,6 +589,36 @@ fn copy_problems(
     }
 }
 
+/// What is to be said of a removable copy that is not here. How long it may be away counts from when it was last in step:
+/// that it was plugged in and looked at brought nothing to it.
+fn absence(copy: &CopyKnown, fault: &CopyFault, now: Timestamp) -> (Severity, String) {
+    let name = &copy.name;
+    let days = |at: Timestamp| age(at, now).as_secs() / (24 * 60 * 60);
+    let Some(seen) = copy.last_seen else {
+        let text = format!("removable copy {name} is not here and was never seen by this host: {}", fault.what);
+        return (Severity::Warning, text);
+    };
+    let mut text = format!("removable copy {name} is not here; it was last seen {} days ago", days(seen));
+    let Some(step) = &copy.last_step else { return overdue(seen, text, now) };
+    match step.in_step {
+        Some(at) if days(at) != days(seen) => text.push_str(&format!(", and last in step {} days ago", days(at))),
+        Some(_) => {}
+        None => text.push_str(", and never in step"),
+    }
+    if let Some(failure) = &step.failure {
+        let text = format!("{text}; it could not be filled on {}: {failure}", step.at.strftime("%Y-%m-%d"));
+        return (Severity::Warning, text);
+    }
+    overdue(step.in_step.map_or(seen, |at| at.min(seen)), text, now)
+}
+
+fn overdue(since: Timestamp, text: String, now: Timestamp) -> (Severity, String) {
+    if age(since, now) > REMOVABLE_AGE_MAX {
+        return (Severity::Warning, format!("{text}, OVERDUE"));
+    }
+    (Severity::Notice, text)
+}
+
 /// What proves archives: that every byte was read back and is what was written.
 fn archives_proof(copy: &CopyKnown, now: Timestamp) -> Proof {
     match &copy.check {
@@ -632,6 +654,11 @@ fn step_problems(stack: &str, copy: &CopyKnown, holds: Holds, newest: &Newest, p
         ),
         (Holds::Nothing, _) => {
             add(format!("copy {name} holds no snapshot of {stack}, others do"), "run `lifeboat sync`");
+        }
+        (Holds::Newest, _) if !copy.lacking.is_empty() => {
+            let ids: Vec<String> = copy.lacking.iter().map(|id| id.short()).collect();
+            let text = format!("copy {name} lacks snapshots that belong into it and others have: {}", ids.join(", "));
+            add(text, "run `lifeboat sync`; where nobody removed them, ask what lost them");
         }
         _ => {}
     }

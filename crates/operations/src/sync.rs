@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use repository::format::snapshot::Snapshot;
-use repository::sync::{self, Plan, Synced};
-use repository::{Error, Id, Repository, RunCx};
+use repository::sync::{self, Plan, SourceDamage, Synced};
+use repository::{Error, File, FileKind, Id, Repository, RunCx};
 
 use crate::config::{CopySettings, Settings};
 use crate::retention;
@@ -19,20 +19,38 @@ pub struct Member<'a> {
     pub repository: Arc<Repository>,
 }
 
-/// All snapshots that any copy has and can read, oldest first. A copy that stopped answering adds none; the run that
-/// follows says so.
-pub fn union(cx: &RunCx<'_>, members: &[Member<'_>]) -> Result<Vec<(Id, Snapshot)>, Error> {
+/// What copies have together, and what keeps that from being all there is.
+#[derive(Default)]
+pub struct Union {
+    /// All snapshots that any copy has and can read, oldest first.
+    pub snapshots: Vec<(Id, Snapshot)>,
+    /// Snapshots that a member, by its number, has and cannot read.
+    pub damage: Vec<(usize, SourceDamage)>,
+    /// Members, by their numbers, that do not say what they have.
+    pub failed: Vec<(usize, Error)>,
+}
+
+/// Asks all members what they have.
+pub fn union(cx: &RunCx<'_>, members: &[Member<'_>]) -> Result<Union, Error> {
+    let mut union = Union::default();
     let mut all = BTreeMap::new();
-    for member in members {
+    for (number, member) in members.iter().enumerate() {
         match member.repository.snapshots_readable(cx.cancel) {
-            Ok((snapshots, _)) => all.extend(snapshots),
+            Ok((snapshots, damaged)) => {
+                all.extend(snapshots);
+                let location = member.repository.storage().location();
+                union.damage.extend(damaged.into_iter().map(|(id, error)| {
+                    let file = File::new(FileKind::Snapshot, id);
+                    (number, SourceDamage { location: location.clone(), file, what: error.to_string() })
+                }));
+            }
             Err(Error::Cancelled) => return Err(Error::Cancelled),
-            Err(_) => {}
+            Err(error) => union.failed.push((number, error)),
         }
     }
-    let mut all: Vec<_> = all.into_iter().collect();
-    all.sort_by_key(|(id, snapshot)| (snapshot.time, *id));
-    Ok(all)
+    union.snapshots = all.into_iter().collect();
+    union.snapshots.sort_by_key(|(id, snapshot)| (snapshot.time, *id));
+    Ok(union)
 }
 
 /// Of all snapshots there are, those that belong into a copy: what its retention would keep. Bringing others would be
@@ -105,7 +123,7 @@ fn panicked() -> Error {
 mod tests {
     use std::path::Path;
 
-    use repository::{File, FileKind, Storage as _};
+    use repository::Storage as _;
 
     use super::*;
     use crate::config::{self, Environment};
@@ -144,6 +162,23 @@ mod tests {
         let few = settings.copy("few").unwrap();
         let wanted = super::wanted(&settings, few, &["cht"], &all, "2026-02-07T00:00:00Z".parse().unwrap());
         assert_eq!(wanted, [needing, ours[0]], "what is whole nowhere else");
+    }
+
+    #[test]
+    fn a_snapshot_that_cannot_be_read_is_no_part_of_what_copies_have_and_is_named() {
+        let (settings, first) = (settings(), Memory::new());
+        let [whole, damaged] = [1, 2].map(|day| first.snapshot("cht", &format!("2026-02-0{day}T00:00:00Z"), &[]));
+        let other = first.copied();
+        let file = File::new(FileKind::Snapshot, damaged);
+        first.storage.delete(file).unwrap();
+        first.storage.put(file, b"damaged").unwrap();
+        let member = |memory: &Memory| Member { settings: &settings.copies[0], repository: memory.repository.clone() };
+        let alone = union(&first.cx(), &[member(&first)]).unwrap();
+        let ids = |union: &Union| union.snapshots.iter().map(|(id, _)| *id).collect::<Vec<_>>();
+        assert_eq!(ids(&alone), [whole]);
+        assert_eq!(alone.damage.iter().map(|(number, damage)| (*number, damage.file)).collect::<Vec<_>>(), [(0, file)]);
+        let both = union(&first.cx(), &[member(&other), member(&first)]).unwrap();
+        assert_eq!((ids(&both), both.damage.len(), both.damage[0].0), (vec![whole, damaged], 1, 1));
     }
 
     #[test]

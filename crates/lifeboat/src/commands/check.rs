@@ -18,7 +18,7 @@ use crate::arguments;
 use crate::output::{Outcome, bytes, complain, count};
 
 pub fn check(app: &App, arguments: &arguments::Check) -> Result<Outcome, Fault> {
-    let copies = app.copies(arguments.copy.as_deref(), None)?;
+    let copies = app.copies_here(arguments.copy.as_deref())?;
     let name = |copy: &&CopySettings| format!("copy {}", copy.name);
     for_each(app.output(), &copies, name, |copy| match copy.archives() {
         // A part of the bytes of an archive proves none of it.
@@ -44,6 +44,12 @@ fn check_archives(app: &App, open: &OpenArchives<'_>, read_data: bool) -> Result
         output.json("finding", json!({ "file": damage.path, "what": damage.what }));
     }
     let partly = snapshots.iter().filter(|held| !held.is_whole()).count();
+    for held in snapshots.iter().filter(|held| !held.is_whole()) {
+        let (short, there) = (held.id.short(), held.archives.len());
+        let what = format!("snapshot {short} is not whole: {there} of {} archives are there", held.of);
+        output.text(&what);
+        output.json("finding", json!({ "file": null, "what": what }));
+    }
     let failure = damaged.first().map(|first| format!("{}: {}", first.path, first.what));
     let is_ok = failure.is_none();
     let check = LastCheck::new(app.run.clock.now(), read_data, failure);
@@ -51,7 +57,8 @@ fn check_archives(app: &App, open: &OpenArchives<'_>, read_data: bool) -> Result
         complain(&format!("what it found cannot be kept for `lifeboat status`: {}", fault.text()));
     }
     output.summary(json!({
-        "status": if is_ok { "ok" } else { "damaged" }, "copy": name, "snapshots": snapshots.len() - partly,
+        "status": match (is_ok, partly) { (false, _) => "damaged", (true, 0) => "ok", (true, _) => "partial" },
+        "copy": name, "snapshots": snapshots.len() - partly,
         "snapshots_not_whole": partly, "bytes_read": if read_data { bytes_total } else { 0 }, "findings": damaged.len(),
     }));
     let looked = count((snapshots.len() - partly) as u64, "archived snapshot");
@@ -63,6 +70,10 @@ fn check_archives(app: &App, open: &OpenArchives<'_>, read_data: bool) -> Result
     let (how, size) =
         if read_data { ("read back and as written", bytes_total) } else { ("of the right size", bytes_total) };
     output.text(format!("copy {name}: {looked}, {}, all {how}", bytes(size)));
+    if partly > 0 {
+        output.text("  `lifeboat sync` completes what is kept; `lifeboat forget` removes the rest");
+        return Ok(Outcome::Partial);
+    }
     Ok(Outcome::Ok)
 }
 

@@ -1,6 +1,9 @@
 //! `lifeboat config`: the configuration described, shown and tried.
 
-use operations::config::SourceSettings;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use operations::config::{CopySettings, Settings, SourceSettings};
 use operations::{Fault, FaultKind, config};
 use serde_json::json;
 
@@ -46,6 +49,10 @@ fn check(app: &App) -> Result<Outcome, Fault> {
         output.json("tried", json!({ "what": what, "ok": ok, "text": text }));
     };
     for copy in &app.settings.copies {
+        if app.is_absent(copy)? {
+            report(&format!("copy {}", copy.name), Ok("not here, which a removable copy may be".to_owned()));
+            continue;
+        }
         let opened = match copy.archives() {
             Some(settings) => archives::open(app, copy, settings).and_then(|open| {
                 crate::wiring::recipients(&settings.key)?;
@@ -57,6 +64,10 @@ fn check(app: &App) -> Result<Outcome, Fault> {
             }),
         };
         report(&format!("copy {}", copy.name), opened);
+    }
+    for (copy, other) in at_one_folder(&app.settings) {
+        let what = format!("it lies in the same folder as copy {other}, so they are one");
+        report(&format!("copy {copy}"), Err(Fault::new(FaultKind::Config, what)));
     }
     for stack in &app.settings.stacks {
         if let Some(what) = stack.idle_schedules() {
@@ -89,4 +100,20 @@ fn check(app: &App) -> Result<Outcome, Fault> {
     }
     output.summary(json!({ "status": if faults == 0 { "ok" } else { "failed" }, "failed": faults }));
     Ok(if faults == 0 { Outcome::Ok } else { Outcome::Bad })
+}
+
+/// Copies that are called by different paths and lie in one folder, as by a symbolic link.
+fn at_one_folder(settings: &Settings) -> Vec<(&str, &str)> {
+    // What is not there lies in no folder yet.
+    let real = |copy: &CopySettings| std::fs::canonicalize(copy.location.local()?).ok();
+    let mut seen: BTreeMap<PathBuf, &str> = BTreeMap::new();
+    let mut same = Vec::new();
+    for copy in &settings.copies {
+        let Some(folder) = real(copy) else { continue };
+        match seen.get(&folder) {
+            Some(other) => same.push((&*copy.name, *other)),
+            None => drop(seen.insert(folder, &copy.name)),
+        }
+    }
+    same
 }

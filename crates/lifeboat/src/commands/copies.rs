@@ -5,6 +5,7 @@ use operations::Fault;
 use operations::config::StackSettings;
 use operations::copies::{Held, Lag, lag};
 use operations::status::{self, Health, HealthProblem, LastDrill, Severity};
+use repository::Id;
 use serde_json::{Value, json};
 
 use crate::app::App;
@@ -26,7 +27,14 @@ pub fn run(app: &App) -> Result<Outcome, Fault> {
         outcome = outcome.and(worst.into());
     }
     let status = if bad.is_empty() { "ok" } else { "bad" };
-    app.output().summary(json!({ "status": status, "copies": looks.len(), "bad": bad }));
+    let mut scores = serde_json::Map::new();
+    for stack in stacks {
+        let Health { score, rules, losses, .. } = look::health(app, stack, &look::of_stack(&looks, stack));
+        app.output().chat(format!("{}:", stack.name));
+        super::status::print_score(app.output(), &score, &losses);
+        scores.insert(stack.name.clone(), json!({ "score": score, "rules": rules, "losses": losses }));
+    }
+    app.output().summary(json!({ "status": status, "copies": looks.len(), "bad": bad, "stacks": scores }));
     Ok(outcome)
 }
 
@@ -41,7 +49,10 @@ fn show(app: &App, look: &Look<'_>, all: &[&Look<'_>]) -> Option<Severity> {
             all.iter().copied().filter(|look| stack.copies.contains(&look.copy.name)).collect();
         let health = look::health(app, stack, &of_stack);
         if look.seen.is_ok() {
-            let standing = Standing::of(stack, look, &of_stack, &health);
+            let standing = Standing {
+                lacks: look::lacking(app, stack, &of_stack, look),
+                ..Standing::of(stack, look, &of_stack, &health)
+            };
             lines.push(standing.line(app, &stack.name));
             stacks.insert(stack.name.clone(), standing.json());
         }
@@ -52,6 +63,9 @@ fn show(app: &App, look: &Look<'_>, all: &[&Look<'_>]) -> Option<Severity> {
                 problems.push(problem);
             }
         }
+    }
+    if !app.settings.stacks.iter().any(|stack| stack.copies.contains(&copy.name)) {
+        problems.push(unused(look));
     }
     let output = app.output();
     let labels = [(copy.offsite, "off-site"), (copy.immutable, "immutable"), (copy.removable, "removable")];
@@ -75,11 +89,25 @@ fn show(app: &App, look: &Look<'_>, all: &[&Look<'_>]) -> Option<Severity> {
     problems.iter().map(|problem| problem.severity).max()
 }
 
+/// That no stack goes to a copy, and whether it is there: no stack's health says so.
+fn unused(look: &Look<'_>) -> HealthProblem {
+    let name = &look.copy.name;
+    let (severity, text) = match &look.seen {
+        Ok(_) => (Severity::Notice, format!("no stack goes to copy {name}")),
+        Err(fault) => {
+            (Severity::Warning, format!("no stack goes to copy {name}, and it cannot be opened: {}", fault.what))
+        }
+    };
+    let fix = "name it below `copies:` of a stack, or take it out of lifeboat.yaml".to_owned();
+    HealthProblem { copy: Some(name.clone()), severity, text, fix }
+}
+
 /// How a copy stands with one stack.
 struct Standing {
     snapshots: usize,
     newest: Option<status::Newest>,
     lag: Lag,
+    lacks: Vec<Id>,
     drill: Option<LastDrill>,
     keeps_archives: bool,
 }
@@ -98,6 +126,7 @@ impl Standing {
             snapshots: own.len(),
             newest: look.seen.as_ref().ok().and_then(|seen| seen.stacks.get(&stack.name)?.newest.clone()),
             lag: lag(&own, &others),
+            lacks: Vec::new(),
             drill: health.last_drill.get(&look.copy.name).cloned(),
             keeps_archives: look.copy.archives().is_some(),
         }
@@ -109,6 +138,7 @@ impl Standing {
             None => String::new(),
         };
         let lag = match self.lag.snapshots {
+            0 if !self.lacks.is_empty() => format!(", lacks {}", count(self.lacks.len() as u64, "snapshot")),
             0 => String::new(),
             behind => format!(", {} behind", count(behind as u64, "snapshot")),
         };
@@ -128,7 +158,7 @@ impl Standing {
         json!({
             "snapshots": self.snapshots,
             "newest": self.newest.as_ref().map(|newest| json!({ "id": newest.id, "time": newest.time })),
-            "lag": self.lag, "last_drill": self.drill,
+            "lag": self.lag, "lacks": self.lacks, "last_drill": self.drill,
         })
     }
 }

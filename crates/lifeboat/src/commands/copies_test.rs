@@ -22,7 +22,7 @@ const CLOCKS_APART_MAX: Duration = Duration::from_secs(5 * 60);
 
 pub fn run(app: &App, arguments: &arguments::CopiesTest) -> Result<Outcome, Fault> {
     let copies = match &arguments.copy[..] {
-        [] => app.copies(None, None)?,
+        [] => app.copies_here(None)?,
         names => names.iter().map(|name| app.settings.copy(name)).collect::<Result<_, _>>()?,
     };
     let name = |copy: &&CopySettings| format!("copy {}", copy.name);

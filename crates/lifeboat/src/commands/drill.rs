@@ -27,7 +27,9 @@ pub fn run(app: &App, arguments: &arguments::Drill) -> Result<Outcome, Fault> {
     }
     for stack in stacks {
         let mut copies = app.repositories(arguments.copy.as_deref(), Some(stack))?;
-        if !arguments.all_copies {
+        if arguments.all_copies {
+            copies = app.here(copies)?;
+        } else {
             copies.truncate(1);
         }
         let level = arguments.level.or(stack.drill.as_ref().map(|drill| drill.level)).unwrap_or(LEVEL_MAX);

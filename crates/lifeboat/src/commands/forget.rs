@@ -14,14 +14,14 @@ use repository::{Clock as _, Id, Repository, forget, prune};
 use serde_json::json;
 
 use super::for_each;
-use crate::app::{App, Opened};
+use crate::app::{App, Each, Opened};
 use crate::archives::{self, OpenArchives};
 use crate::arguments::{self, Keep};
 use crate::output::{Outcome, bytes, count};
 
 pub fn forget(app: &App, arguments: &arguments::Forget) -> Result<Outcome, Fault> {
-    let copies = app.copies(arguments.copy.as_deref(), None)?;
     if arguments.snapshot.is_empty() {
+        let copies = app.copies_here(arguments.copy.as_deref())?;
         let name = |copy: &&CopySettings| format!("copy {}", copy.name);
         return for_each(app.output(), &copies, name, |copy| {
             if copies.len() > 1 {
@@ -39,10 +39,29 @@ pub fn forget(app: &App, arguments: &arguments::Forget) -> Result<Outcome, Fault
             remove_from(app, arguments, copy, &repository, remove, Why::Rules)
         });
     }
+    by_name(app, arguments)
+}
+
+/// Removes the snapshots that the user names from every copy. One that is away may still have them, and gives them back to
+/// the others with the next sync; so that is said, and the run is partial.
+fn by_name(app: &App, arguments: &arguments::Forget) -> Result<Outcome, Fault> {
     // Which snapshots are meant is known before the first one goes.
+    let copies = app.copies(arguments.copy.as_deref(), None)?;
     let (of_archives, repositories): (Vec<_>, Vec<_>) = copies.iter().partition(|copy| copy.archives().is_some());
-    let opened = if repositories.is_empty() { Vec::new() } else { app.open_all(&repositories)? };
-    let archived = archives::open_all(app, &of_archives)?;
+    let Each { opened, faults: mut missed, .. } = app.open_each(&repositories)?;
+    let mut archived = Vec::new();
+    for copy in of_archives {
+        let Some(settings) = copy.archives() else { continue };
+        match archives::open(app, copy, settings) {
+            Ok(open) => archived.push(open),
+            Err(fault) if fault.kind == FaultKind::Cancelled => return Err(fault),
+            Err(fault) => missed.push((copy, fault)),
+        }
+    }
+    if opened.is_empty() && archived.is_empty() {
+        return Err(app.none_opened(missed));
+    }
+    missed.iter().for_each(|(copy, fault)| app.output().passed_over(&copy.name, fault));
     let chosen = named(app, arguments, &opened, &archived)?;
     let of_archives: Vec<(&OpenArchives<'_>, Vec<Id>)> = archived
         .iter()
@@ -60,7 +79,22 @@ pub fn forget(app: &App, arguments: &arguments::Forget) -> Result<Outcome, Fault
     let name = |(open, _): &(&OpenArchives<'_>, Vec<Id>)| format!("copy {}", open.copy.name);
     let of_archives =
         for_each(app.output(), &of_archives, name, |(open, remove)| remove_archives(app, arguments, open, remove))?;
-    Ok(outcome.and(of_archives))
+    Ok(outcome.and(of_archives).and(may_still_have(app, arguments, &missed)))
+}
+
+/// Names the copies that may still have what was removed from the others.
+fn may_still_have(app: &App, arguments: &arguments::Forget, missed: &[(&CopySettings, Fault)]) -> Outcome {
+    let output = app.output();
+    for (copy, _) in missed {
+        let (name, ids) = (&copy.name, arguments.snapshot.join(" "));
+        output
+            .json("summary", json!({ "status": "failed", "copy": name, "dry_run": arguments.dry_run, "removed": [] }));
+        output.text(format!(
+            "copy {name} may still have it, and `lifeboat sync` would bring it back from there: when it is in reach, run \
+             `lifeboat forget {ids} --copy {name}` first"
+        ));
+    }
+    if missed.is_empty() { Outcome::Ok } else { Outcome::Partial }
 }
 
 /// Whether `name`, the first digits of an id, means this snapshot.
@@ -121,8 +155,13 @@ fn archives_by_rules(app: &App, arguments: &arguments::Forget, open: &OpenArchiv
         let decided = by_rules(app, arguments, open.copy, &archiving::groups_with_parts(&held), &asked)?;
         remove.extend(decided.into_iter().filter(|id| parts.contains(id)));
     }
-    if !arguments.dry_run && !remove.is_empty() {
+    let unsealed = &open.contents.unsealed;
+    if !arguments.dry_run && (!remove.is_empty() || !unsealed.is_empty()) {
         archiving::check_clock(&app.cx(), &*open.place, &open.settings.prefix, &held)?;
+        let swept = archiving::sweep(&app.cx(), &*open.place, unsealed)?;
+        if swept > 0 {
+            app.output().text(format!("removed {} that no run finished", count(swept as u64, "archive")));
+        }
     }
     remove_archives(app, arguments, open, &remove)
 }

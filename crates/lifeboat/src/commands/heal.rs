@@ -21,7 +21,7 @@ use crate::step::{self, Brought, Step};
 use crate::wiring;
 
 pub fn run(app: &App, arguments: &arguments::Heal) -> Result<Outcome, Fault> {
-    let asked = app.copies(arguments.copy.as_deref(), None)?;
+    let asked = app.copies_here(arguments.copy.as_deref())?;
     let all = app.repositories(None, None)?;
     let name = |copy: &&CopySettings| format!("copy {}", copy.name);
     for_each(app.output(), &asked, name, |copy| {
@@ -42,7 +42,8 @@ pub fn run(app: &App, arguments: &arguments::Heal) -> Result<Outcome, Fault> {
         for (other, fault) in &others.faults {
             app.output().passed_over(&other.name, fault);
         }
-        say(app, copy, &healed, !givers.is_empty());
+        let away: Vec<&str> = others.faults.iter().map(|(other, _)| other.name.as_str()).collect();
+        say(app, copy, &healed, !givers.is_empty(), &away);
         if arguments.read_data && healed.is_whole() {
             remember(app, copy, true, None);
         }
@@ -59,7 +60,9 @@ fn heal_archives(app: &App, open: &OpenArchives<'_>, read_data: bool) -> Result<
     let stacks: Vec<_> = app.settings.stacks.iter().filter(|stack| stack.copies.contains(name)).collect();
     let each = app.open_each(&app.repositories(None, None)?)?;
     let step = Step::of(app, &stacks).rewriting(paths.clone());
-    let reports = step.take(each, |asked| asked == name, |_| Brought::default())?;
+    let mut reports = step.take(each, |asked| asked == name, |_| Brought::default())?;
+    // A repository that is away matters where something is left.
+    reports.retain(|reported, _| reported == name);
     let held = archives::open(app, open.copy, open.settings)?.contents.snapshots;
     let suspects = archiving::part_of(&held, |path| paths.contains(path));
     let still = self::damaged(app, open, &suspects, read_data)?;
@@ -159,7 +162,7 @@ fn open(app: &App, copy: &CopySettings, others: &[Opened<'_>]) -> Result<Arc<Rep
     ))
 }
 
-fn say(app: &App, copy: &CopySettings, healed: &FromCopies, had_help: bool) {
+fn say(app: &App, copy: &CopySettings, healed: &FromCopies, had_help: bool, away: &[&str]) {
     let output = app.output();
     let name = &copy.name;
     let FromCopies { index, .. } = healed;
@@ -213,6 +216,8 @@ fn say(app: &App, copy: &CopySettings, healed: &FromCopies, had_help: bool) {
         "index_files_replaced": index.index_files_replaced, "receipts_removed": index.receipts_removed,
         "unhealed": healed.unhealed.iter().map(|finding| json!({ "file": finding.file.map(|file| File::path(&file)), "what": finding.what })).collect::<Vec<_>>(),
         "incomplete": healed.incomplete.iter().map(|lacking| json!({ "snapshot": lacking.snapshot, "what": lacking.what })).collect::<Vec<_>>(),
+        "damage": healed.damage.iter().map(step::damage_json).collect::<Vec<_>>(),
+        "left": healed.left.iter().map(step::left_json).collect::<Vec<_>>(),
     }));
     if healed.is_whole() {
         let moved = if healed.bytes_moved > 0 {
@@ -233,7 +238,12 @@ fn say(app: &App, copy: &CopySettings, healed: &FromCopies, had_help: bool) {
     }
     if !healed.incomplete.is_empty() {
         output.text("  what is still in the sources comes back with `lifeboat backup` and one more `lifeboat heal`");
-        if !had_help {
+        if !away.is_empty() {
+            let away = away.join(", ");
+            output.text(format!(
+                "  what is not in reach may have it: bring copy {away} back, then run `lifeboat heal` again"
+            ));
+        } else if !had_help {
             output.text("  a copy at another place would have given it back: name one below `copies:`");
         }
         output.text(

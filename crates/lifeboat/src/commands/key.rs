@@ -17,7 +17,10 @@ use crate::output::{Outcome, count};
 pub fn run(app: &App, arguments: &Key) -> Result<Outcome, Fault> {
     match arguments {
         Key::List(of) => {
-            let copies = app.repositories(of.copy.as_deref(), None)?;
+            let mut copies = app.repositories(of.copy.as_deref(), None)?;
+            if of.copy.is_none() {
+                copies = app.here(copies)?;
+            }
             let name = |copy: &&CopySettings| format!("copy {}", copy.name);
             for_each(app.output(), &copies, name, |copy| {
                 if copies.len() > 1 {

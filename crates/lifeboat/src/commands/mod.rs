@@ -19,6 +19,7 @@ mod forget;
 mod heal;
 mod init;
 mod key;
+mod make_copies;
 mod protect;
 mod prune;
 mod reach;

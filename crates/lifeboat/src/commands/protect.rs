@@ -6,7 +6,7 @@ use operations::{Fault, FaultKind};
 
 use super::backup::Done;
 use super::init::{self, Plan};
-use super::{backup, discover, drill};
+use super::{backup, discover, drill, make_copies};
 use crate::app::{App, Run};
 use crate::arguments;
 use crate::invocation;
@@ -42,8 +42,7 @@ pub fn run(run: Run, arguments: &arguments::Protect) -> Result<Outcome, Fault> {
     };
     let stack = init::stack_of(&settings, &dir)?.clone();
     if is_new {
-        init::create_repository(&run, &settings)?;
-        init::create_others(&run, &settings)?;
+        make_copies::run(&run, &settings, &[])?;
     }
     // Where a configuration was there, so must its repository be: a disk that is not mounted must not be taken for a new one.
     let app = App { run, settings };

@@ -13,7 +13,10 @@ use crate::arguments;
 use crate::output::{Outcome, bytes, count};
 
 pub fn run(app: &App, arguments: &arguments::Prune) -> Result<Outcome, Fault> {
-    let copies = app.repositories(arguments.copy.as_deref(), None)?;
+    let mut copies = app.repositories(arguments.copy.as_deref(), None)?;
+    if arguments.copy.is_none() {
+        copies = app.here(copies)?;
+    }
     let options = prune::Options {
         grace: arguments.grace.unwrap_or(repository::limits::PRUNE_GRACE),
         unused_percent_max: arguments.max_unused,

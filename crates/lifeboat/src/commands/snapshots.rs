@@ -16,7 +16,7 @@ use crate::arguments;
 use crate::output::{Outcome, bytes, count};
 
 pub fn run(app: &App, arguments: &arguments::Snapshots) -> Result<Outcome, Fault> {
-    let copies = app.copies(arguments.copy.as_deref(), None)?;
+    let copies = app.copies_here(arguments.copy.as_deref())?;
     let (of_archives, repositories): (Vec<_>, Vec<_>) = copies.iter().partition(|copy| copy.archives().is_some());
     let opened = if repositories.is_empty() { Vec::new() } else { app.open_all(&repositories)? };
     let archived = archives::open_all(app, &of_archives)?;

@@ -2,6 +2,7 @@
 
 use operations::Fault;
 use operations::config::StackSettings;
+use operations::score::{Loss, Score};
 use operations::status::{Health, HealthProblem, Severity};
 use serde_json::json;
 
@@ -62,15 +63,19 @@ fn print(app: &App, stack: &StackSettings, health: &Health) {
         let took = crate::output::seconds(drill.rto_s);
         output.chat(format!("  copy {copy}: drill {status} {at}, level {}, took {took}", drill.level));
     }
-    let score = &health.score;
+    print_score(output, &health.score, &health.losses);
+    health.problems.iter().for_each(|problem| print_problem(output, problem));
+}
+
+/// Shows the score, and what each loss would take.
+pub fn print_score(output: Output, score: &Score, losses: &[Loss]) {
     output.chat(format!(
         "  3-2-1-1-0: copies {}, media {}, off-site {}, immutable {}, verified {}",
         score.copies, score.media, score.offsite, score.immutable, score.verified
     ));
-    for loss in &health.losses {
+    for loss in losses {
         output.chat(format!("  {}{}", if loss.is_total { "! " } else { "" }, loss.text));
     }
-    health.problems.iter().for_each(|problem| print_problem(output, problem));
 }
 
 /// Shows what is wrong, and what to do.

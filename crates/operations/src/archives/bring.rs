@@ -59,19 +59,21 @@ pub fn bring(
             break;
         }
         // Nobody may take away meanwhile what the archives are made of.
-        under_lock(cx, repository, |cx| out_of(cx, repository, to, &mut missing, &mut brought))?;
+        let not_asked = under_lock(cx, repository, |cx| out_of(cx, repository, to, &mut missing, &mut brought))?;
+        // It may have what the others do not.
+        not_asked.iter().for_each(|reason| missing.iter_mut().for_each(|(_, why)| why.clone_from(reason)));
     }
     brought.incomplete = missing.into_iter().map(|((id, _), why)| (*id, why)).collect();
     Ok(brought)
 }
 
 /// Does `work` under a shared lock, so that nothing is pruned meanwhile; without one where nothing may be written, as
-/// `sync` does.
+/// `sync` does. Gives the reason where the repository could not be asked.
 fn under_lock(
     cx: &RunCx<'_>,
     repository: &Arc<Repository>,
     mut work: impl FnMut(&RunCx<'_>) -> Result<(), archive::Error>,
-) -> Result<(), archive::Error> {
+) -> Result<Option<String>, archive::Error> {
     let mut done = None;
     let locked = with_lock(cx, repository, Access::Shared, |cx| {
         // Where it failed because the lock was lost, that is to be said.
@@ -79,16 +81,17 @@ fn under_lock(
         if failed { cx.cancel.check() } else { Ok(()) }
     });
     match (done, locked) {
-        (Some(done), Ok(())) => done,
-        (None, Err(Error::Storage(StorageError::Denied { .. } | StorageError::Full { .. }))) => work(cx),
+        (Some(done), Ok(())) => done.map(|()| None),
+        (None, Err(Error::Storage(StorageError::Denied { .. } | StorageError::Full { .. }))) => work(cx).map(|()| None),
         (_, Err(Error::Cancelled)) => Err(Error::Cancelled.into()),
         // It is away, or being pruned: the next one is asked.
         (None, Err(error)) => {
-            cx.events.emit(Event::Note(format!("{}: {error}", repository.storage().location())));
-            Ok(())
+            let reason = format!("{}: {error}", repository.storage().location());
+            cx.events.emit(Event::Note(reason.clone()));
+            Ok(Some(reason))
         }
         (_, Err(error)) => Err(error.into()),
-        (None, Ok(())) => Ok(()),
+        (None, Ok(())) => Ok(None),
     }
 }
 

@@ -44,6 +44,8 @@ fn copy() -> CopyKnown {
         lost: Vec::new(),
         check: None,
         last_seen: None,
+        last_step: None,
+        lacking: Vec::new(),
     }
 }
 

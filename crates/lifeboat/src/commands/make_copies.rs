@@ -1,0 +1,315 @@
+//! The copies that `init` makes: out of one that opens, and a new repository only where there is none to make them of.
+//! It must never put an unrelated repository in the place of a copy whose disk is only not mounted.
+
+use std::sync::Arc;
+
+use operations::config::{CopySettings, Secret, SecretSource, Settings, SourceKind, StackSettings};
+use operations::state::{Seen, State};
+use operations::{Fault, FaultKind, backup};
+use repository::format::key_file::KdfCost;
+use repository::{Clock as _, File, FileKind, Repository, Storage};
+
+use super::init::write_password;
+use crate::app::Run;
+use crate::output::Outcome;
+use crate::wiring;
+
+/// What came of making the copies.
+pub struct Made {
+    /// Where the repository lies that the others are copies of; empty where all copies keep archives.
+    pub repository: String,
+    /// Whether it was created, rather than found.
+    pub is_new: bool,
+    /// Partial where a copy is neither there nor could be made.
+    pub outcome: Outcome,
+}
+
+/// What lies in the place of a copy.
+enum Standing {
+    /// A repository that opens.
+    Open(Arc<Repository>),
+    /// Nothing, and nothing that is known to have been there.
+    Free(Arc<dyn Storage>),
+    /// Nothing, where this host has seen a repository.
+    Gone(Fault),
+    /// What keeps it from being looked into.
+    Closed(Fault),
+}
+
+/// Makes the copies that are not there yet. Those called in `anew` are made even where this host has seen a repository: an
+/// emptied place looks like one that is not mounted, so that somebody has to say it.
+pub fn run(run: &Run, settings: &Settings, anew: &[String]) -> Result<Made, Fault> {
+    let state = State::below(&settings.state_dir, &settings.file);
+    let outcome = begin_archives(run, settings, &state, anew)?;
+    let mut standings = Vec::new();
+    for copy in settings.repositories() {
+        let is_meant = anew.contains(&copy.name);
+        standings.push((copy, standing(run, copy, &state, is_meant)?));
+    }
+    if standings.is_empty() {
+        return Ok(Made { repository: String::new(), is_new: false, outcome });
+    }
+    let (first, from, is_new) = match standings.iter().position(|(_, standing)| matches!(standing, Standing::Open(_))) {
+        Some(open) => {
+            let (copy, Standing::Open(repository)) = standings.remove(open) else { return Err(none_found()) };
+            run.output.text(format!("there is a repository in {} already; it opens", copy.location));
+            (copy, repository, false)
+        }
+        None => {
+            let (copy, repository) = create(run, settings, &mut standings)?;
+            run.output.text(format!("created a repository in {}", copy.location));
+            (copy, repository, true)
+        }
+    };
+    remember(run, &state, first, &from);
+    let others = make_others(run, &state, &from, standings)?;
+    Ok(Made { repository: first.location.to_string(), is_new, outcome: outcome.and(others) })
+}
+
+fn standing(run: &Run, copy: &CopySettings, state: &State, is_meant: bool) -> Result<Standing, Fault> {
+    match look(run, copy, state, is_meant) {
+        Err(fault) if fault.kind == FaultKind::Cancelled => Err(fault),
+        Err(fault) => Ok(Standing::Closed(fault)),
+        Ok(standing) => Ok(standing),
+    }
+}
+
+fn look(run: &Run, copy: &CopySettings, state: &State, is_meant: bool) -> Result<Standing, Fault> {
+    let storage = wiring::storage(copy, run)?;
+    let is_there = wiring::holds_repository(storage.as_ref())?;
+    if is_there {
+        let password = password(copy)?.ok_or_else(|| password_is_missing(copy))?;
+        match Repository::open(storage.clone(), password.expose()) {
+            Err(repository::Error::NoRepository { .. }) => refuse_half(storage.as_ref())?,
+            opened => return Ok(Standing::Open(Arc::new(opened?))),
+        }
+    }
+    match state.last_seen(copy).filter(|_| !is_meant) {
+        None => Ok(Standing::Free(storage)),
+        Some(seen) => {
+            let name = &copy.name;
+            let what =
+                format!("{} held it on {}, and nothing is there now", copy.location, seen.at.strftime("%Y-%m-%d"));
+            Ok(Standing::Gone(Fault::new(FaultKind::NoRepository, what).with_hint(format!(
+                "mount its disk; where it is gone for good, `lifeboat init --anew {name}` makes it anew out of the other \
+                 copies"
+            ))))
+        }
+    }
+}
+
+/// Creates a repository in the first place that is free. Fails where a copy holds or held one: what is made here would be
+/// unrelated to it.
+fn create<'a>(
+    run: &Run,
+    settings: &Settings,
+    standings: &mut Vec<(&'a CopySettings, Standing)>,
+) -> Result<(&'a CopySettings, Arc<Repository>), Fault> {
+    // A place that does not answer was not seen either: it is named, and keeps nobody from beginning.
+    let is_there = |fault: &Fault| !matches!(fault.kind, FaultKind::Storage | FaultKind::Denied);
+    let forbids = |standing: &Standing| match standing {
+        Standing::Gone(_) => true,
+        Standing::Closed(fault) => is_there(fault),
+        Standing::Open(_) | Standing::Free(_) => false,
+    };
+    let position = match standings.iter().position(|(_, standing)| forbids(standing)) {
+        None => standings.iter().position(|(_, standing)| matches!(standing, Standing::Free(_))),
+        forbidden => return Err(fault_of(standings, forbidden)),
+    };
+    let Some(position) = position else { return Err(fault_of(standings, Some(0))) };
+    let (copy, Standing::Free(storage)) = standings.remove(position) else { return Err(none_found()) };
+    let password = made_password(copy)?;
+    let average = chunk_bytes_average(bytes_source(run, settings));
+    let cost = KdfCost::for_password(password.expose());
+    let created = Repository::init(storage, password.expose(), cost, average, run.clock.now())?;
+    Ok((copy, Arc::new(created)))
+}
+
+/// What keeps the copy at `position` from being used, with its name where there are several.
+fn fault_of(standings: &mut Vec<(&CopySettings, Standing)>, position: Option<usize>) -> Fault {
+    let is_alone = standings.len() == 1;
+    let Some((copy, Standing::Gone(mut fault) | Standing::Closed(mut fault))) =
+        position.map(|position| standings.remove(position))
+    else {
+        return none_found();
+    };
+    if !is_alone {
+        fault.message = format!("copy {}: {}", copy.name, fault.message);
+    }
+    fault
+}
+
+fn none_found() -> Fault {
+    Fault::new(FaultKind::NoRepository, "no copy opens").with_hint("see `lifeboat config check`")
+}
+
+/// Makes the other copies: empty ones, which backups and `sync` fill.
+fn make_others(
+    run: &Run,
+    state: &State,
+    from: &Repository,
+    standings: Vec<(&CopySettings, Standing)>,
+) -> Result<Outcome, Fault> {
+    let mut outcome = Outcome::Ok;
+    for (copy, standing) in standings {
+        let fault = match standing {
+            Standing::Open(repository) => {
+                remember(run, state, copy, &repository);
+                run.output.text(format!("copy {}: there is a repository in {}; it opens", copy.name, copy.location));
+                continue;
+            }
+            Standing::Free(storage) => match make_copy(run, copy, from, storage) {
+                Ok(repository) => {
+                    remember(run, state, copy, &repository);
+                    run.output.text(format!("created copy {} in {}; backups fill it", copy.name, copy.location));
+                    continue;
+                }
+                Err(fault) => fault,
+            },
+            Standing::Gone(fault) | Standing::Closed(fault) => fault,
+        };
+        if fault.kind == FaultKind::Cancelled {
+            return Err(fault);
+        }
+        run.output.passed_over(&copy.name, &fault);
+        outcome = Outcome::Partial;
+    }
+    Ok(outcome)
+}
+
+fn make_copy(
+    run: &Run,
+    copy: &CopySettings,
+    from: &Repository,
+    storage: Arc<dyn Storage>,
+) -> Result<Repository, Fault> {
+    let password = made_password(copy)?;
+    let cost = KdfCost::for_password(password.expose());
+    Ok(Repository::init_copy(from, storage, password.expose(), cost, run.clock.now())?)
+}
+
+/// So that a disk which is not mounted the next time is not taken for a free place.
+fn remember(run: &Run, state: &State, copy: &CopySettings, repository: &Repository) {
+    // Who may read a copy may not always write state; then nobody relies on it.
+    let _ = state.save_seen(copy, &Seen { at: run.clock.now(), repository: repository.config().id });
+}
+
+/// Begins the archive copies that are not there yet; see [`run`].
+fn begin_archives(run: &Run, settings: &Settings, state: &State, anew: &[String]) -> Result<Outcome, Fault> {
+    let mut outcome = Outcome::Ok;
+    for copy in &settings.copies {
+        let Some(archives) = copy.archives() else { continue };
+        let begun = match state.last_seen(copy) {
+            Some(_) if !anew.contains(&copy.name) => Ok(false),
+            _ => crate::archives::begin(run, copy, archives),
+        };
+        match begun {
+            Ok(true) => run.output.text(format!("began copy {} in {}; backups fill it", copy.name, copy.location)),
+            Ok(false) => {}
+            Err(fault) if fault.kind == FaultKind::Cancelled => return Err(fault),
+            Err(fault) => {
+                run.output.passed_over(&copy.name, &fault);
+                outcome = Outcome::Partial;
+            }
+        }
+    }
+    Ok(outcome)
+}
+
+/// The password of a copy; `None` where its file is not there.
+fn password(copy: &CopySettings) -> Result<Option<Secret>, Fault> {
+    match copy.password()? {
+        SecretSource::File(file) if !file.exists() => Ok(None),
+        secret => secret.read().map(Some),
+    }
+}
+
+/// The password of a copy that is about to be made. Where its file is missing, too, one is made up.
+fn made_password(copy: &CopySettings) -> Result<Secret, Fault> {
+    let secret = copy.password()?;
+    if let SecretSource::File(file) = secret
+        && !file.exists()
+    {
+        write_password(file)?;
+    }
+    secret.read()
+}
+
+fn password_is_missing(copy: &CopySettings) -> Fault {
+    let whence = copy.password().map_or_else(|_| String::new(), ToString::to_string);
+    Fault::new(FaultKind::Config, format!("the password is missing, but there is a repository already: {whence}"))
+        .with_hint("put the password of that repository there")
+}
+
+/// Key files without a `config` are what an interrupted `init` leaves, or what is left of a repository that was cut down.
+fn refuse_half(storage: &dyn Storage) -> Result<(), Fault> {
+    let keys = storage.list(FileKind::Key)?;
+    let Some(first) = keys.first() else { return Ok(()) };
+    let what =
+        format!("{} holds a key file, {}, but no `config`", storage.location(), File::new(FileKind::Key, first.id));
+    Err(Fault::new(FaultKind::AlreadyExists, what).with_hint(
+        "if no backup was made there yet, an `init` was interrupted: delete the key file and run it again; \
+         else bring `config` back, or name another place",
+    ))
+}
+
+/// Larger chunks for very large sources: the index grows with their number (`docs/design/chunking.md`).
+fn chunk_bytes_average(bytes_source: u64) -> u32 {
+    match bytes_source >> 40 {
+        0..=3 => repository::limits::CHUNK_BYTES_AVERAGE,
+        4..=15 => repository::limits::CHUNK_BYTES_AVERAGE * 2,
+        _ => repository::limits::CHUNK_BYTES_AVERAGE * 4,
+    }
+}
+
+/// Bytes of all `files` sources, as far as they can be counted: only their magnitude matters. To count the others would
+/// be to run commands and copy databases.
+fn bytes_source(run: &Run, settings: &Settings) -> u64 {
+    let count = |stack| {
+        let names = files_sources(stack);
+        if names.is_empty() {
+            return Ok(0);
+        }
+        let sources = wiring::sources(stack, &names, wiring::Around::of(settings, &run.environment))?;
+        let counts = backup::preview(&run.cx(), &sources, &[], &settings.state_dir.join("scratch"), &[])?;
+        Ok::<u64, Fault>(counts.values().map(|counted| counted.bytes).sum())
+    };
+    settings.stacks.iter().filter_map(|stack| count(stack).ok()).sum()
+}
+
+fn files_sources(stack: &StackSettings) -> Vec<String> {
+    let files = stack.sources.iter().filter(|source| matches!(source.kind, SourceKind::Files(_)));
+    files.map(|source| source.name.clone()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use operations::config::{self, Environment};
+    use repository::Id;
+    use repository::storage::memory::MemoryStorage;
+
+    use super::*;
+
+    #[test]
+    fn only_sources_of_files_are_counted_before_a_repository_is_made() {
+        let text = "version: 1\nstate_dir: /s\npassword: p\ncopies: {disk: {url: /b}}\nstacks:\n  a: {sources: {\
+                    run: {command: {run: 'false'}}, db: {sqlite: {paths: /d}}, one: {files: {paths: /f}}}}\n  \
+                    b: {sources: {run: {command: {run: 'false'}}}}\n";
+        let settings = config::parse(text, Path::new("/lifeboat.yaml"), &Environment::of_process()).unwrap();
+        assert_eq!(files_sources(&settings.stacks[0]), ["one"]);
+        assert_eq!(files_sources(&settings.stacks[1]), [""; 0]);
+    }
+
+    #[test]
+    fn what_an_interrupted_init_left_is_named() {
+        let storage = MemoryStorage::new();
+        assert!(refuse_half(&storage).is_ok());
+        let key = File::new(FileKind::Key, Id::of(b"key"));
+        storage.put(key, b"key").unwrap();
+        let fault = refuse_half(&storage).unwrap_err();
+        assert_eq!(fault.kind, FaultKind::AlreadyExists);
+        assert!(fault.message.contains(&key.to_string()), "{fault:?}");
+    }
+}
