@@ -147,7 +147,7 @@ pub fn lacking(app: &App, stack: &StackSettings, looks: &[&Look<'_>], look: &Loo
         .collect();
     let as_kept = |snapshot: &Snapshot| match look.copy.archives() {
         // As `sync` sees them: the names of archives carry no tags.
-        Some(_) => snapshots::without_partial_tag(snapshot),
+        Some(_) => snapshots::without_what_is_wrong(snapshot),
         None => snapshot.clone(),
     };
     let mut all: Vec<(Id, Snapshot)> = all.into_iter().map(|(id, snapshot)| (id, as_kept(snapshot))).collect();

@@ -258,6 +258,7 @@ pub fn remove(cx: &RunCx<'_>, place: &dyn ArchivePlace, held: &[Archived], ids: 
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
     use std::io::Read as _;
     use std::sync::Arc;
 
