@@ -1,8 +1,6 @@
 //! What is said of several copies is true, whatever is away, damaged or lost: nothing is "in step" that nobody could
 //! compare, and no copy is made anew that is only not mounted.
 
-use std::path::Path;
-
 use serde_json::json;
 
 use crate::support::Site;
@@ -179,7 +177,7 @@ fn copies_show_the_score_and_what_each_loss_would_take() {
     let text = text.replace("stacks:\n  app:", "  old: { url: old }\nstacks:\n  app:\n    copies: [disk, nas]");
     std::fs::write(site.config(), text).unwrap();
     site.lifeboat(["copies"]).exits(3).says(["no stack goes to copy old, and it cannot be opened"]);
-    assert!(!Path::new("old").exists());
+    assert!(!site.path("old").exists());
 }
 
 #[test]

@@ -251,6 +251,10 @@ impl<'a> Step<'a> {
         let (state, now) = (self.app.state(), self.app.run.clock.now());
         for (name, report) in reports.iter().filter(|(name, _)| is_asked(name)) {
             let Some(failure) = report.failure() else { continue };
+            if failure.is_none() && !all_asked {
+                // What a copy that could not be asked has, it may lack.
+                continue;
+            }
             let Ok(copy) = self.app.settings.copy(name) else { continue };
             let stacks = self.app.settings.stacks.iter().filter(|stack| self.stacks.contains(&&*stack.name));
             for stack in stacks.filter(|stack| stack.copies.contains(name)) {

@@ -78,9 +78,6 @@ pub struct Contents {
 /// What a person finds beside the archives. It also tells the place from one that is not mounted.
 pub const GUIDE_NAME: &str = "HOW-TO-RESTORE.txt";
 
-/// No archive takes longer to be written than this.
-const UNFINISHED_SECONDS_MAX: i64 = 24 * 60 * 60;
-
 const GUIDE: &str = "\
 Backups made by Lifeboat. Each file STACK~SOURCE~TIME~NUMBERofALL~SNAPSHOT.tar.zst.age is
 one source of one snapshot, whole in itself. To get it back without Lifeboat:
@@ -225,23 +222,8 @@ pub fn part_of(held: &[Archived], is_meant: impl Fn(&str) -> bool) -> Vec<Archiv
     part
 }
 
-/// Removes archives that no run will finish, since they are older than a day by the place's own clock; gives how many. Where
-/// that is not told, they stay.
-pub fn sweep(cx: &RunCx<'_>, place: &dyn ArchivePlace, unsealed: &[String]) -> Result<usize, Error> {
-    let mut swept = 0;
-    for path in unsealed {
-        cx.cancel.check()?;
-        let age = place.modified(path)?.map(|written| cx.clock.now().duration_since(written));
-        if age.is_some_and(|age| age.as_secs() > UNFINISHED_SECONDS_MAX) {
-            place.delete(path)?;
-            swept += 1;
-        }
-    }
-    Ok(swept)
-}
-
-/// Removes snapshots. One that is interrupted leaves some that are not whole, and archives without a seal; the next run
-/// removes both.
+/// Removes snapshots. One that is interrupted leaves some that are not whole, which the next run removes, and at most one archive
+/// without a seal, which is told of.
 pub fn remove(cx: &RunCx<'_>, place: &dyn ArchivePlace, held: &[Archived], ids: &[Id]) -> Result<(), Error> {
     for held in held.iter().filter(|held| ids.contains(&held.id)) {
         for object in held.archives.values() {

@@ -253,8 +253,9 @@ impl From<repository::Error> for Fault {
             E::Damaged { file, .. } if file.kind == FileKind::Index => {
                 (FaultKind::Damaged, Some("run `lifeboat heal`: it writes the index anew from the packs themselves"))
             }
+            // Not of the kind that a place which is away has: it is there, and something in it is lost to sight.
             E::Unreadable { .. } => (
-                FaultKind::Storage,
+                FaultKind::Failed,
                 Some(
                     "its place answers, so it is that file: a disk that fails, or a line on which what is large stalls; mend that \
                      first, then run the command again",

@@ -108,8 +108,9 @@ pub struct CouchFiles {
     /// Only these shards of it, such as 00000000-15555554; may be repeated
     #[arg(long, value_name = "RANGE", requires = "database", conflicts_with = "as_host", conflicts_with_all = NO_FILES)]
     pub shard: Vec<String>,
-    /// Give a node another name, which databases are tied to; may be repeated
-    #[arg(long, value_name = "OLD=NEW", conflicts_with = "database", conflicts_with_all = NO_FILES)]
+    /// Give a node another name, which databases are tied to; may be repeated. The CouchDB must then be called so, too, so no
+    /// container is started by itself
+    #[arg(long, value_name = "OLD=NEW", conflicts_with_all = ["database", "stop_containers"], conflicts_with_all = NO_FILES)]
     pub rename_node: Vec<NewNodeName>,
     /// With --to: lay the databases out for exactly these nodes, each shard on one; SNAPSHOT alone takes all sources of
     /// kind couchdb together. Of several, each gets a folder of its name in DIR
@@ -194,7 +195,7 @@ mod tests {
         ["latest --to DIR", "latest --in-place", "latest --couch-url URL", "--undo DIR", "--drop-undo DIR"];
 
     /// Each flag with what it needs beside it, and the modes in which it means something.
-    const FLAGS: [(&str, [bool; 5]); 24] = [
+    const FLAGS: [(&str, [bool; 5]); 25] = [
         ("--as-host", [true, false, false, false, false]),
         ("--yes", [false, true, false, false, false]),
         ("--delete", [false, true, false, false, false]),
@@ -220,6 +221,8 @@ mod tests {
         ("--shard 00000000-ffffffff", [false; 5]),
         ("--couch-password-file FILE", [false; 5]),
         ("--rename-node a@b=c@d --database DB", [false; 5]),
+        // It would start the CouchDB under its old name.
+        ("--rename-node a@b=c@d --stop-containers", [false; 5]),
     ];
 
     fn is_understood(line: &str) -> bool {

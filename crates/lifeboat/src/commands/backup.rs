@@ -129,7 +129,9 @@ fn write(app: &App, each: &mut Each<'_>, job: &StackBackup<'_>) -> Result<(Backu
             }
             Err(error) => {
                 under_way.finish(app);
-                let is_place = matches!(error, repository::Error::Storage(_));
+                use repository::Error::{LockLost, Storage, Unreadable};
+                // A lock is lost where its place hangs.
+                let is_place = matches!(error, Storage(_) | Unreadable { .. } | LockLost);
                 let fault = Fault::from(error);
                 // A repository of its own is none of its copies.
                 let next = others.iter().position(|other| other.is_copy_of(&first.repository));

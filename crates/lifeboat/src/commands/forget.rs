@@ -156,12 +156,16 @@ fn archives_by_rules(app: &App, arguments: &arguments::Forget, open: &OpenArchiv
         remove.extend(decided.into_iter().filter(|id| parts.contains(id)));
     }
     let unsealed = &open.contents.unsealed;
-    if !arguments.dry_run && (!remove.is_empty() || !unsealed.is_empty()) {
+    if let Some(first) = unsealed.first() {
+        // It may be the only one there is, and its seal alone be lost; or one that is being written.
+        let archives = count(unsealed.len() as u64, "archive");
+        app.output().text(format!(
+            "left alone: {archives} without a seal (*.sha256), such as {first}: not finished, or the seal is lost; remove what \
+             no run is writing by hand"
+        ));
+    }
+    if !arguments.dry_run && !remove.is_empty() {
         archiving::check_clock(&app.cx(), &*open.place, &open.settings.prefix, &held)?;
-        let swept = archiving::sweep(&app.cx(), &*open.place, unsealed)?;
-        if swept > 0 {
-            app.output().text(format!("removed {} that no run finished", count(swept as u64, "archive")));
-        }
     }
     remove_archives(app, arguments, open, &remove)
 }

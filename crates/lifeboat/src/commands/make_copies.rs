@@ -56,7 +56,7 @@ pub fn run(run: &Run, settings: &Settings, anew: &[String]) -> Result<Made, Faul
             (copy, repository, false)
         }
         None => {
-            let (copy, repository) = create(run, settings, &mut standings)?;
+            let (copy, repository) = create(run, settings, &state, &mut standings)?;
             run.output.text(format!("created a repository in {}", copy.location));
             (copy, repository, true)
         }
@@ -103,16 +103,17 @@ fn look(run: &Run, copy: &CopySettings, state: &State, is_meant: bool) -> Result
 fn create<'a>(
     run: &Run,
     settings: &Settings,
+    state: &State,
     standings: &mut Vec<(&'a CopySettings, Standing)>,
 ) -> Result<(&'a CopySettings, Arc<Repository>), Fault> {
-    // A place that does not answer was not seen either: it is named, and keeps nobody from beginning.
-    let is_there = |fault: &Fault| !matches!(fault.kind, FaultKind::Storage | FaultKind::Denied);
-    let forbids = |standing: &Standing| match standing {
+    // A place that does not answer and never did is named, and keeps nobody from beginning.
+    let is_away = |fault: &Fault| matches!(fault.kind, FaultKind::Storage | FaultKind::Denied);
+    let forbids = |(copy, standing): &(&CopySettings, Standing)| match standing {
         Standing::Gone(_) => true,
-        Standing::Closed(fault) => is_there(fault),
+        Standing::Closed(fault) => !is_away(fault) || state.last_seen(copy).is_some(),
         Standing::Open(_) | Standing::Free(_) => false,
     };
-    let position = match standings.iter().position(|(_, standing)| forbids(standing)) {
+    let position = match standings.iter().position(forbids) {
         None => standings.iter().position(|(_, standing)| matches!(standing, Standing::Free(_))),
         forbidden => return Err(fault_of(standings, forbidden)),
     };

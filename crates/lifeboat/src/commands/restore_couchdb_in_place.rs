@@ -42,7 +42,7 @@ impl CouchDbRestore<'_> {
             match wanted {
                 Wanted::Whole(_) if !self.asked.rename_node.is_empty() => {
                     parts.rewritten.extend([couchdb::SHARD_MAP, couchdb::NODES_FILE].map(|file| data.join(file)));
-                    let what = "its nodes get their new names: CouchDB has to be called so, too, before it is started";
+                    let what = "its nodes get their new names: CouchDB has to be called so, too, before you start it";
                     parts.findings.push(Finding::new(Effect::Warns, &data, what));
                 }
                 Wanted::Files(selected) => {

@@ -113,6 +113,8 @@ fn mend_index(cx: &RunCx<'_>, repository: &Repository, damaged: &BTreeSet<Id>) -
     let mut healed = Healed::default();
     let (index, unreadable) = Index::load_readable(cx, repository)?;
     healed.index_files_replaced = unreadable.iter().map(|(id, _)| *id).collect();
+    let unread: HashSet<Id> =
+        unreadable.iter().filter(|(_, error)| matches!(error, Error::Unreadable { .. })).map(|(id, _)| *id).collect();
     let listed: HashMap<Id, u64> =
         repository.storage().list(FileKind::Pack)?.into_iter().map(|listed| (listed.id, listed.bytes)).collect();
     let condemned: HashSet<Id> =
@@ -152,6 +154,10 @@ fn mend_index(cx: &RunCx<'_>, repository: &Repository, damaged: &BTreeSet<Id>) -
             }
             Err(error) => return Err(error),
         }
+    }
+    if !healed.packs_unread.is_empty() {
+        // They may be all that tells what is in those packs.
+        healed.index_files_replaced.retain(|id| !unread.contains(id));
     }
     if healed.changed_anything() {
         let packs: Vec<_> = packs.into_values().collect();

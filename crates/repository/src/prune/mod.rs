@@ -142,6 +142,8 @@ pub(crate) fn load_condemned(repository: &Repository) -> Result<(CondemnedLists,
     for listed in repository.storage().list(FileKind::Condemned)? {
         let list = match repository.load_json(FileKind::Condemned, listed.id) {
             Ok(json) => Condemned::parse(&json).ok(),
+            // It is no damaged one, and would be removed as such.
+            Err(error @ Error::Unreadable { .. }) => return Err(error),
             Err(error) if error.is_damage() => None,
             Err(error) => return Err(error),
         };

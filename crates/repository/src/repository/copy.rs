@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use super::{Repository, add_key_file, exists, find_key, read};
+use super::{Repository, add_key_file, exists, find_key, load_key_file, read};
 use crate::format::config::Config;
 use crate::format::crypto::Key;
-use crate::format::key_file::KdfCost;
+use crate::format::key_file::{KdfCost, KeyFileError};
 use crate::{Error, File, FileKind, Id, Storage, StorageError};
 
 impl Repository {
@@ -115,10 +115,13 @@ impl Repository {
         cost: KdfCost,
         now: Timestamp,
     ) -> Result<bool, Error> {
-        match find_key(storage, password) {
-            Err(Error::Damaged { .. }) => {}
-            Ok(_) | Err(Error::WrongPassword { .. }) => return Ok(false),
-            Err(error) => return Err(error),
+        for listed in storage.list(FileKind::Key)? {
+            match load_key_file(storage, listed.id).map(|file| file.unwrap(password)) {
+                // One that refuses says that there is another password, which only its owner may change.
+                Ok(Ok(_) | Err(KeyFileError::WrongPassword)) => return Ok(false),
+                Ok(Err(_)) | Err(Error::Damaged { .. }) => {}
+                Err(error) => return Err(error),
+            }
         }
         match parse_config(&self.key, read(storage, File::CONFIG, None)?) {
             Some(config) if config == self.config => {}
