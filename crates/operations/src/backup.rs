@@ -239,8 +239,9 @@ fn store_all(
         let had = parents.record(&named.name).map_or(0, |record| record.tree.files);
         let is_emptied = written.tree.files == 0 && had > 0;
         let unread = parents.problems(&named.name);
-        let doubtful = if named.source.finds_losses() { unread } else { &[] };
-        for harmless in unread.iter().skip(doubtful.len()) {
+        // Only a source that finds losses by its parent has lost something by it.
+        let (doubtful, harmless) = if named.source.finds_losses() { (unread, &[][..]) } else { (&[][..], unread) };
+        for harmless in harmless {
             notes.events(&named.name).emit(Event::Note(harmless.to_string()));
         }
         let further: Vec<_> = doubtful.iter().cloned().chain(is_emptied.then(|| emptied(&named.name, had))).collect();

@@ -167,7 +167,9 @@ impl Sight {
                     self.add(ThingKind::Volume, name.clone(), None, Some(&user));
                 }
             }
-            for bind in described.binds.iter().filter(|bind| !is_of_machine(&bind.host) && bind.host.exists()) {
+            // What may not be looked at is there for all that is known.
+            let is_there = |host: &Path| !matches!(host.try_exists(), Ok(false));
+            for bind in described.binds.iter().filter(|bind| !is_of_machine(&bind.host) && is_there(&bind.host)) {
                 self.add_path(ThingKind::Bind, &bind.host, Some(&user));
             }
         }
@@ -189,7 +191,13 @@ impl Sight {
             self.add_path(ThingKind::Certificate, certificate, None);
         }
         for folder in &found.couchdb_folders {
-            for database in super::couchdb::databases(folder) {
+            let databases = super::couchdb::databases(folder);
+            if databases.is_empty() {
+                let what =
+                    "is a CouchDB whose shard map cannot be read or names no database: its databases are not listed";
+                self.problems.push(Problem::new(folder, what));
+            }
+            for database in databases {
                 let name = format!("{database} in {}", folder.display());
                 self.add(ThingKind::CouchDb, name, Some(folder.clone()), None);
             }
