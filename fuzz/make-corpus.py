@@ -391,6 +391,11 @@ def couch_terms():
     put("couch_shard_map", "two-ranges", b"\x83" + term(shard_map))
     put("couch_shard_map", "clash", b"\x83" + term({"by_node": {"a@b": [a], "c@d": [b]}, "by_range": {a: ["a@b", "c@d"]}}))
     put("couch_shard_map", "other", b"\x83" + term({"validate_doc_update": "function"}))
+    # The first byte says how many nodes there are.
+    put("couch_layout", "three-nodes", b"\0\x83" + term(shard_map))
+    put("couch_layout", "one-node", b"\2\x83" + term(shard_map))
+    twice = list(shard_map.items()) + [("changelog", [["add", b, "n@h"]])]
+    put("couch_layout", "changelog-twice", b"\1\x83" + term((twice,)))
 
 
 if __name__ == "__main__":

@@ -128,6 +128,30 @@ fn an_archive_is_restored_on_a_machine_that_has_nothing_else() {
 const OTHER: &str = "AGE-SECRET-KEY-1GFPYYSJZGFPYYSJZGFPYYSJZGFPYYSJZGFPYYSJZGFPYYSJZGFPQ4EGAEX\n";
 
 #[test]
+fn rules_leave_the_archives_of_the_last_whole_state_and_remove_none_without_a_repository() {
+    let site = site(&format!("{}, retention: {{ last: 1 }}", to_recipient()));
+    std::fs::write(site.data().join("a"), "one").unwrap();
+    let whole = site.backup();
+    std::thread::sleep(std::time::Duration::from_millis(1100));
+    std::fs::remove_dir_all(site.data()).unwrap();
+    std::fs::create_dir(site.data()).unwrap();
+    site.lifeboat(["backup"]).exits(3);
+    let held = archives(&site.path("bundles"));
+    let ran = site.lifeboat(["forget", "--copy", "bundle"]).ok();
+    ran.says(["newest snapshot that is not partial", "removed 0 snapshots"]);
+    assert_eq!(archives(&site.path("bundles")), held);
+    // What rules keep, `sync` brings, and nothing goes to and fro.
+    site.lifeboat(["forget", &whole, "--copy", "bundle", "--force"]).ok();
+    assert!(archives(&site.path("bundles")).len() < held.len());
+    site.lifeboat(["sync"]).ok().says(["copy bundle got 1 snapshot"]);
+    assert_eq!(archives(&site.path("bundles")), held);
+    std::fs::rename(site.repo(), site.path("away")).unwrap();
+    let ran = site.lifeboat(["forget", "--copy", "bundle", "--keep-last", "1"]).exits(10);
+    ran.says(["rules remove no archives while no repository can be asked"]);
+    assert_eq!(archives(&site.path("bundles")), held);
+}
+
+#[test]
 fn what_an_archive_copy_lacks_is_written_again_and_old_ones_go_by_its_own_rules() {
     let site = site(&format!("{}, retention: {{ last: 2 }}", to_recipient()));
     let mut ids = Vec::new();
@@ -309,7 +333,7 @@ fn an_archive_copy_whose_disk_is_not_mounted_is_not_filled_in_its_stead() {
     site.lifeboat(["backup"]).exits(3).says(["copy bundle FAILED", "mount it"]);
     assert!(!site.path("bundles").exists());
     // Also where this host has forgotten that it was ever there, and `init` is asked again.
-    site.lifeboat(["init"]);
+    site.lifeboat(["init"]).exits(3).says(["passed over copy bundle", "held it on", "--anew bundle"]);
     assert!(!site.path("bundles").exists());
     std::fs::remove_dir_all(site.path("state")).unwrap();
     site.lifeboat(["backup"]).exits(3).says(["copy bundle FAILED"]);
@@ -448,4 +472,17 @@ fn an_archive_without_its_seal_is_told_of_and_left_alone() {
     run(Command::new("touch").args(["-d", "2 days ago"]).arg(&left)).ok();
     site.lifeboat(["forget", "--copy", "bundle"]).ok().says(["left alone: 1 archive without a seal"]);
     assert!(left.exists(), "it may be the only one, and the seal alone be lost");
+}
+
+#[test]
+fn a_changed_prefix_is_no_missing_disk() {
+    let site = site(&to_recipient());
+    site.lifeboat(["backup"]).ok();
+    configure(&site, &to_recipient().replace("x/", "y/"));
+    let said = ["2 archives lie in", "under another prefix", "such as x/app/", "put the old `prefix` back"];
+    let status = site.lifeboat(["status"]).exits(1).says(said);
+    assert!(!status.text().contains("mount its disk"), "{status}");
+    site.lifeboat(["init"]).exits(3).says(said);
+    site.lifeboat(["init", "--anew", "bundle"]).ok();
+    site.lifeboat(["backup"]).ok();
 }

@@ -99,13 +99,22 @@ fn the_tree_of_a_cht_host_is_recognised_and_comes_back_whole_into_an_empty_root(
     assert_eq!(commands(&restored, "upgrade-service").last(), Some(&up), "{restored}");
     let made = "docker volume create --label com.docker.compose.project=cht --label com.docker.compose.volume=cht-ssl \
                 cht_cht-ssl";
-    let filled = format!(
-        "cp -a {root}{} \"$(docker volume inspect --format '{{{{.Mountpoint}}}}' cht_cht-ssl)\"",
-        tls.join(".").display()
-    );
-    assert_eq!(commands(&restored, "tls"), [made, &filled], "{restored}");
+    let filled = format!("&& cp -a {root}{} \"$place\")", tls.join(".").display());
+    let commands_of_tls = commands(&restored, "tls");
+    assert_eq!(commands_of_tls[0], made, "{restored}");
+    assert!(commands_of_tls[1].contains("cht_cht-ssl)") && commands_of_tls[1].ends_with(&filled), "{restored}");
     let copied = commands(&restored, "records");
-    assert!(copied[0].starts_with(&format!("(cd {root} && cp -a --parents ")) && copied[0].ends_with("/couchdb /)"));
+    assert!(copied[0].starts_with(&format!("(cd {root} && for ")) && copied[0].ends_with("/couchdb /)"), "{restored}");
+    // Never into what is there already: CouchDB would take both for one.
+    let (live, away) = (site.data().join(COUCHDB), site.path("away"));
+    let copy = || run(Command::new("sh").arg("-c").arg(&copied[0]));
+    copy().exits(1).says(["couchdb is not empty: move it away first"]);
+    fs::rename(&live, &away).unwrap();
+    fs::create_dir(&live).unwrap();
+    copy().ok();
+    compare_with_truth(&live);
+    fs::remove_dir_all(&live).unwrap();
+    fs::rename(&away, &live).unwrap();
 
     let nowhere = format!("unix://{}", site.path("no.sock").display());
     let coverage = || run(site.lifeboat_command(["coverage", "data", "--json"]).env("DOCKER_HOST", &nowhere)).summary();
@@ -115,7 +124,7 @@ fn the_tree_of_a_cht_host_is_recognised_and_comes_back_whole_into_an_empty_root(
         found["things"].as_array().unwrap().iter().filter(|thing| thing["kind"] == kind).collect()
     };
     let is_drilled = |thing: &&Value| thing["covered"] == true && thing["drilled"] == true;
-    for (kind, number) in [("couchdb-database", 12), ("compose-file", 4), ("certificate", 1), ("bind", 0)] {
+    for (kind, number) in [("couchdb-database", 12), ("compose-file", 3), ("certificate", 1), ("bind", 0)] {
         assert_eq!(things(kind).iter().filter(|thing| is_drilled(thing)).count(), number, "{found:#}");
         assert_eq!(things(kind).len(), number, "{found:#}");
     }
@@ -160,6 +169,11 @@ fn a_data_folder_of_cht_is_known_by_its_database() {
         .says(["MISSING: CHT's compose files"]);
     let shown = site.lifeboat(["config", "show"]).ok().text();
     assert!(shown.contains("  cht:\n") && shown.contains(&format!("data: {}", couchdb.display())), "{shown}");
+    let nowhere = format!("unix://{}", site.path("no.sock").display());
+    let coverage = run(site.lifeboat_command(["coverage", "--json"]).env("DOCKER_HOST", &nowhere)).ok().summary();
+    let things = coverage["things"].as_array().unwrap();
+    let is_covered = |thing: &Value| thing["kind"] == "couchdb-database" && thing["covered"] == true;
+    assert_eq!(things.iter().filter(|thing| is_covered(thing)).count(), 12, "{coverage:#}");
 }
 
 #[test]

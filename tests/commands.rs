@@ -448,6 +448,9 @@ fn passwords_are_added_changed_and_removed() {
     site.lifeboat(["snapshots"]).ok();
     write_secret(&site.path("empty"), "");
     site.lifeboat(["key", "change", "--new-password-file", "empty"]).exits(2);
+    site.lifeboat(["key", "change", "--new-password-file", "password"])
+        .exits(2)
+        .says(["is the old one", "nothing was"]);
     assert_eq!(site.stored("keys").len(), 1);
 }
 

@@ -11,42 +11,6 @@ use serde_json::{Value, json};
 
 use crate::support::{Dice, Ran, Site, can, program, run, write_secret};
 
-/// A site with a snapshot in two copies, `disk` and `nas`.
-fn two_copies() -> (Site, String) {
-    let site = Site::new();
-    configure(&site, "");
-    site.lifeboat(["init"]).ok().says(["created copy nas"]);
-    std::fs::write(site.data().join("a"), "one").unwrap();
-    let first = site.backup();
-    (site, first)
-}
-
-/// Names both copies, the second with more settings.
-fn configure(site: &Site, more: &str) {
-    let text = format!(
-        "version: 1\nstate_dir: state\npassword_file: password\ncopies:\n  disk: {{ url: repo }}\n  nas: {{ url: nas{more} }}\n\
-         stacks:\n  app:\n    sources:\n      files: {{ files: {{ paths: [{:?}] }} }}\n",
-        site.data()
-    );
-    std::fs::write(site.config(), text).unwrap();
-}
-
-/// Backs up while a copy is away, which makes the run partial; it lags behind then.
-fn backup_without(site: &Site, copy: &str) -> String {
-    away(site, copy);
-    let done = site.lifeboat(["backup", "--json"]).exits(3).summary();
-    back(site, copy);
-    done["snapshot_id"].as_str().unwrap().to_owned()
-}
-
-fn away(site: &Site, name: &str) {
-    std::fs::rename(site.path(name), site.path(format!("{name}-away"))).unwrap();
-}
-
-fn back(site: &Site, name: &str) {
-    std::fs::rename(site.path(format!("{name}-away")), site.path(name)).unwrap();
-}
-
 fn restored(site: &Site, snapshot: &str, name: &str, more: &[&str]) -> String {
     let target = site.path(name);
     let target = target.to_str().unwrap();
@@ -56,7 +20,7 @@ fn restored(site: &Site, snapshot: &str, name: &str, more: &[&str]) -> String {
 
 #[test]
 fn a_backup_brings_every_copy_into_step_and_names_those_that_are_away() {
-    let (site, first) = two_copies();
+    let (site, first) = Site::with_two_copies();
     std::fs::write(site.data().join("a"), "two").unwrap();
     let done = site.lifeboat(["backup", "--json"]).ok().summary();
     assert_eq!((&done["copies"]["disk"]["status"], &done["copies"]["nas"]["status"]), (&json!("ok"), &json!("ok")));
@@ -64,12 +28,12 @@ fn a_backup_brings_every_copy_into_step_and_names_those_that_are_away() {
 
     // The first copy is away: the next one is written, and the first is filled when it is back.
     std::fs::write(site.data().join("a"), "three").unwrap();
-    away(&site, "repo");
+    site.away("repo");
     let done = site.lifeboat(["backup", "--json"]).exits(3).summary();
     assert_eq!(done["status"], "partial");
     assert_eq!((&done["copies"]["disk"]["status"], &done["copies"]["nas"]["status"]), (&json!("failed"), &json!("ok")));
     site.lifeboat(["backup"]).exits(3).says(["copy disk FAILED", "is complete"]);
-    back(&site, "repo");
+    site.back("repo");
     site.lifeboat(["copies"]).exits(3).says(["2 snapshots behind", "lifeboat sync"]);
     let done = site.lifeboat(["backup", "--json"]).ok().summary();
     for (copy, got) in [("disk", 2), ("nas", 1)] {
@@ -81,16 +45,16 @@ fn a_backup_brings_every_copy_into_step_and_names_those_that_are_away() {
         assert_eq!(restored(&site, "latest", &format!("latest-{copy}"), &["--copy", copy]), "three");
     }
     site.lifeboat(["check", "--read-data"]).ok();
-    away(&site, "nas");
-    away(&site, "repo");
+    site.away("nas");
+    site.away("repo");
     site.lifeboat(["backup"]).exits(10).says(["copy disk", "copy nas"]);
 }
 
 #[test]
 fn a_sync_brings_what_is_missing_as_the_same_packs_and_shows_it_before() {
-    let (site, _) = two_copies();
+    let (site, _) = Site::with_two_copies();
     std::fs::write(site.data().join("a"), "two").unwrap();
-    let second = backup_without(&site, "nas");
+    let second = site.backup_without("nas");
     let plan = site.lifeboat(["sync", "--dry-run", "--json"]).ok().summary();
     assert_eq!(plan["copies"]["nas"]["snapshots"], json!([second]), "{plan}");
     assert_eq!(plan["copies"]["disk"]["packs"], 0);
@@ -103,7 +67,7 @@ fn a_sync_brings_what_is_missing_as_the_same_packs_and_shows_it_before() {
     };
     assert_eq!(names("repo/data"), names("nas/data"));
     site.lifeboat(["sync", "--copy", "ans"]).exits(1).says(["ans", "disk, nas"]);
-    away(&site, "nas");
+    site.away("nas");
     site.lifeboat(["sync"]).exits(3).says(["copy nas FAILED"]);
 }
 
@@ -112,21 +76,21 @@ fn a_new_copy_is_made_by_init_alone_and_filled_by_sync() {
     let site = Site::initialised();
     std::fs::write(site.data().join("a"), "one").unwrap();
     site.backup();
-    configure(&site, "");
+    site.configure_two("");
     // An empty mount point must not become a copy by itself.
     site.lifeboat(["backup"]).exits(3).says(["copy nas FAILED", "lifeboat init"]);
     assert!(!site.path("nas").exists());
     site.lifeboat(["init"]).ok().says(["created copy nas"]);
     site.lifeboat(["sync"]).ok().says(["copy nas got 2 snapshots"]);
     // What was there once and is gone is not made anew.
-    away(&site, "nas");
+    site.away("nas");
     site.lifeboat(["init"]).exits(3).says(["held it on", "mount its disk"]);
     assert!(!site.path("nas").exists());
 }
 
 #[test]
 fn a_damaged_copy_is_healed_from_the_other_and_passes_restics_check() {
-    let (site, _) = two_copies();
+    let (site, _) = Site::with_two_copies();
     std::fs::write(site.data().join("b"), vec![7; 300_000]).unwrap();
     site.backup();
     let damage = |kind: &str| walk(&site.path(format!("nas/{kind}"))).remove(0);
@@ -145,38 +109,28 @@ fn a_damaged_copy_is_healed_from_the_other_and_passes_restics_check() {
     site.lifeboat(["heal"]).ok().says(["copy disk is whole; nothing to mend", "copy nas is whole; nothing to mend"]);
     std::fs::write(site.path("nas/config"), "damaged").unwrap();
     site.lifeboat(["heal", "--copy", "nas"]).ok().says(["the config of copy nas was put back from copy disk"]);
-    if can(program("restic")) {
-        let mut own = Command::new("restic");
-        own.args(["check", "--read-data", "--no-cache", "--repo"]).arg(site.path("nas"));
-        own.arg("--password-file").arg(site.path("password"));
-        run(&mut own).ok().says(["no errors were found"]);
-    }
+    site.restic_finds_no_errors("nas");
 }
 
 #[test]
 fn a_copy_that_lost_its_key_files_is_healed_and_restic_opens_it() {
-    let (site, first) = two_copies();
+    let (site, first) = Site::with_two_copies();
     std::fs::remove_dir_all(site.path("nas/keys")).unwrap();
     site.lifeboat(["snapshots", "--copy", "nas"]).exits(1).says(["no key file", "lifeboat heal"]);
     // Where no other copy helps, the hint does not send in circles.
-    away(&site, "repo");
+    site.away("repo");
     site.lifeboat(["heal", "--copy", "nas"]).exits(1).says(["no other copy in reach"]);
-    back(&site, "repo");
+    site.back("repo");
     site.lifeboat(["heal", "--copy", "nas", "--read-data"])
         .ok()
         .says(["copy nas had lost its key files", "nothing to mend"]);
     assert_eq!(restored(&site, &first, "from-nas", &["--copy", "nas"]), "one");
-    if can(program("restic")) {
-        let mut own = Command::new("restic");
-        own.args(["check", "--read-data", "--no-cache", "--repo"]).arg(site.path("nas"));
-        own.arg("--password-file").arg(site.path("password"));
-        run(&mut own).ok().says(["no errors were found"]);
-    }
+    site.restic_finds_no_errors("nas");
 }
 
 #[test]
 fn a_copy_that_is_another_repository_is_not_called_whole() {
-    let (site, _) = two_copies();
+    let (site, _) = Site::with_two_copies();
     let stranger = Site::initialised();
     std::fs::remove_dir_all(site.path("nas")).unwrap();
     std::fs::rename(stranger.repo(), site.path("nas")).unwrap();
@@ -187,9 +141,9 @@ fn a_copy_that_is_another_repository_is_not_called_whole() {
 
 #[test]
 fn a_removable_copy_may_be_absent_and_is_said_to_be_overdue() {
-    let (site, _) = two_copies();
-    configure(&site, ", removable: true");
-    away(&site, "nas");
+    let (site, _) = Site::with_two_copies();
+    site.configure_two(", removable: true");
+    site.away("nas");
     site.lifeboat(["backup"]).ok().says(["copy nas is not here, which a removable copy may be"]);
     site.lifeboat(["copies"]).exits(3).says(["last seen 0 days ago"]);
     let seen = walk(&site.path("state/last-seen"));
@@ -206,18 +160,18 @@ fn a_removable_copy_may_be_absent_and_is_said_to_be_overdue() {
 
 #[test]
 fn latest_is_the_newest_of_all_copies_and_an_id_is_found_in_whichever_has_it() {
-    let (site, first) = two_copies();
+    let (site, first) = Site::with_two_copies();
     std::fs::write(site.data().join("a"), "two").unwrap();
-    let second = backup_without(&site, "repo");
+    let second = site.backup_without("repo");
     // `disk` comes first, but lags behind.
     assert_eq!(restored(&site, "latest", "t1", &[]), "two");
     assert_eq!(restored(&site, "latest", "t2", &["--copy", "disk"]), "one");
     assert_eq!(restored(&site, &second, "t3", &[]), "two");
     site.lifeboat(["restore", &second, "--to", "t4", "--copy", "disk"]).exits(1).says(["no snapshot"]);
-    away(&site, "nas");
+    site.away("nas");
     site.lifeboat(["restore", "latest", "--to", "t5"]).ok().says(["passed over copy nas"]);
-    back(&site, "nas");
-    away(&site, "repo");
+    site.back("nas");
+    site.away("repo");
     assert_eq!(restored(&site, &first, "t6", &[]), "one");
     site.lifeboat(["ls", "latest"]).ok().says(["passed over copy disk", "lifeboat.json"]);
     site.lifeboat(["restore", "ffffffff", "--to", "t7"]).exits(10).says(["copy disk"]);
@@ -225,8 +179,8 @@ fn latest_is_the_newest_of_all_copies_and_an_id_is_found_in_whichever_has_it() {
 
 #[test]
 fn every_snapshot_is_listed_once_with_the_copies_that_have_it() {
-    let (site, first) = two_copies();
-    let second = backup_without(&site, "nas");
+    let (site, first) = Site::with_two_copies();
+    let second = site.backup_without("nas");
     site.lifeboat(["drill", "--copy", "nas"]).ok();
     let ran = site.lifeboat(["snapshots", "--json"]).ok();
     let listed = ran.of_type("snapshot");
@@ -235,14 +189,14 @@ fn every_snapshot_is_listed_once_with_the_copies_that_have_it() {
     assert_eq!((&listed[1]["id"], &listed[1]["copies"]), (&json!(second), &json!(["disk"])));
     assert_eq!(listed[0]["drilled"]["nas"]["level"], 3, "{ran}");
     site.lifeboat(["snapshots"]).ok().says(["[disk, nas]", "[disk]", "2 snapshots"]);
-    away(&site, "nas");
+    site.away("nas");
     assert_eq!(site.lifeboat(["snapshots", "--json"]).exits(3).summary()["status"], "partial");
 }
 
 #[test]
 fn copies_are_listed_with_what_they_hold_and_how_far_they_lag() {
-    let (site, _) = two_copies();
-    configure(&site, ", media: object, offsite: true, immutable: true");
+    let (site, _) = Site::with_two_copies();
+    site.configure_two(", media: object, offsite: true, immutable: true");
     site.lifeboat(["copies"]).exits(3).says(["never drilled"]);
     site.lifeboat(["drill", "--all-copies"]).ok();
     let in_step = site.lifeboat(["copies", "--json"]).ok();
@@ -255,18 +209,18 @@ fn copies_are_listed_with_what_they_hold_and_how_far_they_lag() {
     assert_eq!((&nas["stacks"]["app"]["snapshots"], &nas["stacks"]["app"]["lag"]["snapshots"]), (&json!(1), &json!(0)));
     assert!(nas["location"].as_str().unwrap().ends_with("/nas"), "{nas}");
 
-    backup_without(&site, "nas");
+    site.backup_without("nas");
     let behind = site.lifeboat(["copies", "--json"]).exits(3);
     assert_eq!(behind.summary()["bad"], json!(["nas"]));
     assert_eq!(behind.of_type("copy")[1]["stacks"]["app"]["lag"]["snapshots"], 1);
     site.lifeboat(["copies"]).exits(3).says(["off-site, immutable", "1 snapshot behind", "copy nas lags behind"]);
 
     site.lifeboat(["sync"]).ok();
-    away(&site, "nas");
+    site.away("nas");
     site.lifeboat(["copies"]).exits(1).says(["critical", "holds no repository"]);
-    configure(&site, ", removable: true");
+    site.configure_two(", removable: true");
     site.lifeboat(["copies"]).ok().says(["removable copy nas is not here"]);
-    back(&site, "nas");
+    site.back("nas");
     // Another repository at the place of a copy.
     std::fs::remove_dir_all(site.path("nas")).unwrap();
     let other = Site::initialised();
@@ -277,8 +231,8 @@ fn copies_are_listed_with_what_they_hold_and_how_far_they_lag() {
 
 #[test]
 fn status_scores_the_copies_and_says_what_each_loss_would_take() {
-    let (site, _) = two_copies();
-    configure(&site, ", provider: acme, media: object, offsite: true, immutable: true");
+    let (site, _) = Site::with_two_copies();
+    site.configure_two(", provider: acme, media: object, offsite: true, immutable: true");
     site.lifeboat(["drill", "--all-copies"]).ok();
     let health = site.lifeboat(["status", "--json"]).ok().summary();
     // `disk` lies on the disk of the data, and so does not count as a copy of its own.
@@ -296,17 +250,17 @@ fn status_scores_the_copies_and_says_what_each_loss_would_take() {
         "notice: copies: 2 copies",
     ]);
 
-    backup_without(&site, "nas");
+    site.backup_without("nas");
     let behind = site.lifeboat(["status", "--json"]).exits(3).summary();
     assert_eq!(behind["stacks"]["app"]["score"]["verified"], 1, "{behind}");
     site.lifeboat(["status"]).exits(3).says(["app: WARNING", "copy nas lags behind"]);
-    away(&site, "nas");
+    site.away("nas");
     site.lifeboat(["status"]).exits(1).says(["NOT SAFE", "copy nas holds no repository", "copies 1"]);
 }
 
 #[test]
 fn each_copy_is_checked_and_drilled_by_itself() {
-    let (site, _) = two_copies();
+    let (site, _) = Site::with_two_copies();
     site.lifeboat(["check", "--read-data"]).ok().says(["copy disk:", "copy nas:"]);
     let pack = walk(&site.path("nas/data")).pop().unwrap();
     std::fs::write(&pack, "damaged").unwrap();
@@ -330,10 +284,13 @@ fn walk(folder: &Path) -> Vec<std::path::PathBuf> {
 
 #[test]
 fn each_copy_forgets_by_its_own_rules_and_a_named_snapshot_leaves_all() {
-    let (site, first) = two_copies();
+    let (site, first) = Site::with_two_copies();
     let second = site.backup();
     let third = site.backup();
-    configure(&site, ", retention: { last: 1 }");
+    let by_flags = || site.lifeboat(["forget", "--copy", "nas", "--keep-last", "1", "--dry-run"]).ok();
+    by_flags().says(["2 snapshots of these: lifeboat.yaml keeps them", "write `retention: { last: 1 }` below nas"]);
+    site.configure_two(", retention: { last: 1 }");
+    assert!(!by_flags().text().contains("brings back"), "these are its own rules");
     let kept = |copy: &str| {
         let ran = site.lifeboat(["snapshots", "--copy", copy, "--json"]).ok();
         ran.of_type("snapshot").iter().map(|line| line["id"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
@@ -358,14 +315,14 @@ fn each_copy_forgets_by_its_own_rules_and_a_named_snapshot_leaves_all() {
 
 #[test]
 fn each_copy_has_a_password_of_its_own() {
-    let (site, _) = two_copies();
+    let (site, _) = Site::with_two_copies();
     site.lifeboat(["key", "add", "--new-password-file", "password"]).exits(2).says(["--copy", "disk, nas"]);
     write_secret(&site.path("other"), "OTHERTESTONLYOTHERTESTONLYOTHERTESTONLYOTHERTESTONLY");
     site.lifeboat(["key", "change", "--copy", "nas", "--new-password-file", "other"]).ok();
     site.lifeboat(["ls", "--copy", "nas"]).exits(12);
     // A password that opens nothing there is no reason not to restore from the other.
     site.lifeboat(["ls"]).ok().says(["passed over copy nas"]);
-    configure(&site, ", password_file: other");
+    site.configure_two(", password_file: other");
     site.lifeboat(["ls", "--copy", "nas"]).ok();
     site.lifeboat(["key", "list"]).ok().says(["copy disk:", "copy nas:"]);
     let status = site.lifeboat(["status"]).exits(3);
@@ -403,7 +360,7 @@ fn three_lifeboats_and_a_restic_at_once_on_the_same_copies_lose_nothing() {
     if !can(program("restic")) {
         return;
     }
-    let (shared, _) = two_copies();
+    let (shared, _) = Site::with_two_copies();
     let sites: Vec<Site> = (0..3u64)
         .map(|number| {
             let site = Site::new();
@@ -419,18 +376,10 @@ fn three_lifeboats_and_a_restic_at_once_on_the_same_copies_lose_nothing() {
         .collect();
     let ended = AtomicBool::new(false);
     // Every snapshot that a run said it had taken, with what was in it.
-    let taken: Vec<Vec<(String, Vec<u8>)>> = std::thread::scope(|scope| {
+    let (taken, of_restic) = std::thread::scope(|scope| {
         let lifeboats: Vec<_> =
             sites.iter().zip(10..).map(|(site, seed)| scope.spawn(move || back_up_often(site, seed))).collect();
-        let restic = scope.spawn(|| {
-            let folder = shared.path("of-restic");
-            std::fs::create_dir(&folder).unwrap();
-            while !ended.load(Ordering::SeqCst) {
-                std::fs::write(folder.join("x"), Dice::new(99).bytes(300_000)).unwrap();
-                let ran = shared.restic([OsStr::new("backup"), OsStr::new("--quiet"), folder.as_os_str()]);
-                assert!(ran.status.success() || ran.errors().contains("locked"), "{ran}");
-            }
-        });
+        let restic = scope.spawn(|| back_up_with_restic(&shared, &ended));
         let pruner = scope.spawn(|| {
             while !ended.load(Ordering::SeqCst) {
                 let ran = shared.lifeboat(["prune", "--max-unused", "0", "--grace", "0s", "--quiet"]);
@@ -439,9 +388,9 @@ fn three_lifeboats_and_a_restic_at_once_on_the_same_copies_lose_nothing() {
         });
         let taken: Vec<_> = lifeboats.into_iter().map(std::thread::ScopedJoinHandle::join).collect();
         ended.store(true, Ordering::SeqCst);
-        restic.join().unwrap();
+        let of_restic = restic.join().unwrap();
         pruner.join().unwrap();
-        taken.into_iter().map(Result::unwrap).collect()
+        (taken.into_iter().map(Result::unwrap).collect::<Vec<_>>(), of_restic)
     });
     for (site, taken) in sites.iter().zip(&taken) {
         site.lifeboat(["sync"]).ok();
@@ -455,8 +404,58 @@ fn three_lifeboats_and_a_restic_at_once_on_the_same_copies_lose_nothing() {
             }
         }
     }
+    assert_has_all_of_restic(&shared, &of_restic);
     shared.lifeboat(["check", "--read-data"]).ok();
     shared.restic(["check", "--read-data"]).ok().says(["no errors were found"]);
+}
+
+/// Backs up with restic, each time something else and with a tag of its own, until all others ended and it got through often
+/// enough. Gives the tags, with what was backed up.
+fn back_up_with_restic(site: &Site, ended: &AtomicBool) -> Vec<(String, Vec<u8>)> {
+    let (begun, mut dice, mut taken) = (Instant::now(), Dice::new(99), Vec::new());
+    let folder = site.path("of-restic");
+    std::fs::create_dir(&folder).unwrap();
+    while !ended.load(Ordering::SeqCst) || taken.len() < ROUNDS as usize {
+        assert!(begun.elapsed() < Duration::from_secs(300), "got through only {} times", taken.len());
+        let (tag, content) = (format!("round-{}", taken.len()), dice.bytes(300_000));
+        std::fs::write(folder.join("x"), &content).unwrap();
+        let ran = site.restic([OsStr::new("backup"), OsStr::new("--tag"), OsStr::new(&tag), folder.as_os_str()]);
+        assert!(ran.status.success() || ran.errors().contains("locked"), "{ran}");
+        if ran.status.success() {
+            taken.push((tag, content));
+        }
+    }
+    taken
+}
+
+/// Asserts that each of restic's snapshots is there once, and that both programs restore it exactly; Lifeboat also from the
+/// other copy, to which it brings them.
+fn assert_has_all_of_restic(site: &Site, taken: &[(String, Vec<u8>)]) {
+    let listed: Vec<Value> = serde_json::from_slice(&site.restic(["snapshots", "--json"]).ok().stdout).unwrap();
+    let of_round = |snapshot: &Value| -> Option<(String, String)> {
+        let mut tags = snapshot["tags"].as_array()?.iter().filter_map(Value::as_str);
+        let tag = tags.find(|tag| tag.starts_with("round-"))?.to_owned();
+        Some((tag, snapshot["id"].as_str()?.to_owned()))
+    };
+    let own: Vec<_> = listed.iter().filter_map(of_round).collect();
+    assert_eq!(own.len(), taken.len(), "{own:?}");
+    site.lifeboat(["sync", "--all"]).ok();
+    let target = site.path("target");
+    let file = target.join(site.path("of-restic/x").strip_prefix("/").unwrap());
+    for (tag, content) in taken {
+        let id =
+            own.iter().find_map(|(own, id)| (own == tag).then_some(&**id)).unwrap_or_else(|| panic!("{tag} is lost"));
+        let restored_by = |ran: Ran, what: &str| {
+            ran.ok();
+            assert!(std::fs::read(&file).unwrap() == *content, "{tag} {what} differs");
+            std::fs::remove_dir_all(&target).unwrap();
+        };
+        let target = target.to_str().unwrap();
+        restored_by(site.restic(["restore", id, "--target", target]), "by restic");
+        for copy in ["disk", "nas"] {
+            restored_by(site.lifeboat(["restore", id, "--copy", copy, "--to", target]), copy);
+        }
+    }
 }
 
 /// Backs up until it got through often enough; forgets some of it again.

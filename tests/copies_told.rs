@@ -7,38 +7,7 @@ use crate::support::Site;
 
 /// A site with two copies, `disk` and `nas`, and one snapshot in each.
 fn two_copies() -> Site {
-    let site = Site::new();
-    std::fs::write(site.data().join("a"), "one").unwrap();
-    configure(&site, "");
-    site.lifeboat(["init"]).ok().says(["created a repository in", "created copy nas"]);
-    site.backup();
-    site
-}
-
-/// Names both copies, the second with more settings.
-fn configure(site: &Site, more: &str) {
-    let text = format!(
-        "version: 1\nstate_dir: state\npassword_file: password\ncopies:\n  disk: {{ url: repo }}\n  nas: {{ url: nas{more} }}\n\
-         stacks:\n  app:\n    sources:\n      files: {{ files: {{ paths: [{:?}] }} }}\n",
-        site.data()
-    );
-    std::fs::write(site.config(), text).unwrap();
-}
-
-fn away(site: &Site, name: &str) {
-    std::fs::rename(site.path(name), site.path(format!("{name}-away"))).unwrap();
-}
-
-fn back(site: &Site, name: &str) {
-    std::fs::rename(site.path(format!("{name}-away")), site.path(name)).unwrap();
-}
-
-/// Takes a snapshot that only `disk` gets.
-fn backup_without_nas(site: &Site) -> String {
-    away(site, "nas");
-    let done = site.lifeboat(["backup", "--json"]).exits(3).summary();
-    back(site, "nas");
-    done["snapshot_id"].as_str().unwrap().to_owned()
+    Site::with_two_copies().0
 }
 
 fn snapshot_file(site: &Site, copy: &str, id: &str) -> std::path::PathBuf {
@@ -48,16 +17,16 @@ fn snapshot_file(site: &Site, copy: &str, id: &str) -> std::path::PathBuf {
 #[test]
 fn init_never_makes_the_first_copy_anew_where_its_disk_is_only_not_mounted() {
     let site = two_copies();
-    away(&site, "repo");
+    site.away("repo");
     // As an empty mount point looks.
     std::fs::create_dir(site.repo()).unwrap();
     site.lifeboat(["init"]).exits(3).says(["passed over copy disk", "held it on", "--anew disk"]);
     assert!(!site.repo().join("config").exists());
     // Nor where no copy is in reach.
-    away(&site, "nas");
+    site.away("nas");
     site.lifeboat(["init"]).exits(10).says(["held it on"]);
     assert!(!site.repo().join("config").exists() && !site.path("nas").exists());
-    back(&site, "nas");
+    site.back("nas");
     // Gone for good: it is made out of the other copy, and filled.
     site.lifeboat(["init", "--anew", "dsk"]).exits(1).says(["disk, nas"]);
     site.lifeboat(["init", "--anew", "disk"]).ok().says(["there is a repository in", "created copy disk"]);
@@ -71,10 +40,10 @@ fn init_never_makes_the_first_copy_anew_where_its_disk_is_only_not_mounted() {
 fn a_new_copy_is_made_while_the_first_one_is_away() {
     let site = Site::initialised();
     site.backup();
-    configure(&site, "");
+    site.configure_two("");
     site.lifeboat(["init"]).ok().says(["created copy nas"]);
     site.lifeboat(["sync"]).ok();
-    away(&site, "repo");
+    site.away("repo");
     let text = std::fs::read_to_string(site.config()).unwrap();
     std::fs::write(site.config(), text.replace("stacks:", "  third: { url: third }\nstacks:")).unwrap();
     site.lifeboat(["init"]).exits(3).says(["created copy third", "passed over copy disk"]);
@@ -84,15 +53,15 @@ fn a_new_copy_is_made_while_the_first_one_is_away() {
 #[test]
 fn no_copy_is_called_in_step_while_another_cannot_be_asked() {
     let site = two_copies();
-    backup_without_nas(&site);
-    away(&site, "repo");
+    site.backup_without("nas");
+    site.away("repo");
     let done = site.lifeboat(["sync", "--copy", "nas", "--json"]).exits(3).summary();
     assert_eq!((&done["status"], &done["copies"]["disk"]["status"]), (&json!("partial"), &json!("failed")));
     let ran = site.lifeboat(["sync", "--copy", "nas"]);
     let ran = ran.exits(3).says(["copy disk FAILED", "copy nas has all that the copies in reach have"]);
     assert!(!ran.text().contains("in step"), "{ran}");
     site.lifeboat(["sync", "--copy", "nas", "--dry-run"]).exits(3).says(["copy disk FAILED"]);
-    back(&site, "repo");
+    site.back("repo");
     // It opens, but does not say what it has.
     let snapshots = site.repo().join("snapshots");
     std::fs::rename(&snapshots, site.path("aside")).unwrap();
@@ -106,7 +75,7 @@ fn no_copy_is_called_in_step_while_another_cannot_be_asked() {
 #[test]
 fn a_snapshot_that_cannot_be_read_makes_a_sync_partial() {
     let site = two_copies();
-    let newest = backup_without_nas(&site);
+    let newest = site.backup_without("nas");
     std::fs::write(snapshot_file(&site, "repo", &newest), "damaged").unwrap();
     for command in [&["sync"][..], &["sync", "--dry-run"], &["sync", "--copy", "nas"]] {
         let ran = site.lifeboat(command).exits(3).says(["damaged: snapshots/", "lifeboat heal"]);
@@ -136,7 +105,7 @@ fn a_copy_that_lost_snapshots_is_not_safe_to_rely_on() {
 #[test]
 fn a_removable_copy_that_could_not_be_filled_does_not_turn_green_when_it_is_unplugged() {
     let site = two_copies();
-    configure(&site, ", removable: true");
+    site.configure_two(", removable: true");
     site.lifeboat(["drill", "--all-copies"]).ok();
     // What cannot be written there: a file is where a folder must be.
     let data = site.path("nas/data");
@@ -146,11 +115,11 @@ fn a_removable_copy_that_could_not_be_filled_does_not_turn_green_when_it_is_unpl
     site.lifeboat(["backup"]).exits(3);
     std::fs::remove_file(&data).unwrap();
     std::fs::rename(site.path("nas/aside"), &data).unwrap();
-    away(&site, "nas");
+    site.away("nas");
     site.lifeboat(["status"]).exits(3).says(["removable copy nas is not here", "could not be filled on"]);
-    back(&site, "nas");
+    site.back("nas");
     site.lifeboat(["sync"]).ok();
-    away(&site, "nas");
+    site.away("nas");
     site.lifeboat(["drill"]).ok();
     site.lifeboat(["status"]).ok().says(["removable copy nas is not here"]);
     // It was plugged in and looked at since; that brought nothing to it.
@@ -183,8 +152,8 @@ fn copies_show_the_score_and_what_each_loss_would_take() {
 #[test]
 fn a_removable_copy_may_be_absent_whatever_is_asked_unless_it_is_named() {
     let site = two_copies();
-    configure(&site, ", removable: true");
-    away(&site, "nas");
+    site.configure_two(", removable: true");
+    site.away("nas");
     for command in [
         &["check"][..],
         &["heal"],
@@ -202,13 +171,14 @@ fn a_removable_copy_may_be_absent_whatever_is_asked_unless_it_is_named() {
         site.lifeboat([command, "--copy", "nas"]).exits(10);
     }
     // What is there and lost its keys is damaged, and not somewhere else.
-    back(&site, "nas");
+    site.back("nas");
     std::fs::remove_dir_all(site.path("nas/keys")).unwrap();
-    assert_ne!(site.lifeboat(["check"]).status.code(), Some(0));
+    let ran = site.lifeboat(["check"]).exits(1).says(["copy nas: config is damaged: there is no key file beside it"]);
+    assert!(!ran.text().contains("not here"), "{ran}");
     // Where none is here, nothing was looked at.
     let text = std::fs::read_to_string(site.config()).unwrap();
     std::fs::write(site.config(), text.replace("{ url: repo }", "{ url: none, removable: true }")).unwrap();
-    away(&site, "nas");
+    site.away("nas");
     site.lifeboat(["check"]).exits(10);
 }
 
@@ -217,10 +187,10 @@ fn a_copy_that_was_away_when_a_snapshot_was_forgotten_is_named() {
     let site = two_copies();
     let named = site.backup();
     site.backup();
-    away(&site, "nas");
+    site.away("nas");
     let ran = site.lifeboat(["forget", &named]).exits(3);
     ran.says(["removed 1 snapshot", "copy nas may still have it", &format!("lifeboat forget {named} --copy nas")]);
-    back(&site, "nas");
+    site.back("nas");
     site.lifeboat(["forget", &named]).ok();
     site.lifeboat(["sync"]).ok().says(["copy disk is in step"]);
 }
@@ -231,6 +201,124 @@ fn two_names_for_one_folder_are_told_and_no_second_copy() {
     std::fs::remove_dir_all(site.path("nas")).unwrap();
     std::os::unix::fs::symlink(site.repo(), site.path("nas")).unwrap();
     site.lifeboat(["config", "check"]).exits(1).says(["copy nas: FAILED: it lies in the same folder as copy disk"]);
+    // Whoever mends it does not wait for their own lock, and nobody is told that there are two.
+    site.lifeboat(["heal"]).ok().says(["copy disk is whole", "copy nas is whole"]);
+    site.lifeboat(["backup"]).exits(3).says(["copy nas FAILED: it lies in the same folder as copy disk"]);
+    site.lifeboat(["sync"]).exits(3).says(["copy disk has all that the copies in reach have", "copy nas FAILED"]);
+    site.lifeboat(["drill", "--all-copies"]).ok();
+    site.lifeboat(["status"]).exits(3).says(["copy nas lies in the same folder as copy disk, so they are one"]);
+}
+
+#[test]
+fn init_never_begins_anew_while_a_copy_that_was_seen_is_out_of_reach() {
+    let site = Site::initialised();
+    site.configure_two("");
+    site.away("repo");
+    // Its place gives an error, as a share does whose server is down; it is not empty.
+    std::fs::write(site.repo(), "no folder").unwrap();
+    site.lifeboat(["init"]).exits(1).says(["copy disk", "Not a directory"]);
+    assert!(!site.path("nas").exists(), "what is made there would be unrelated to it");
+    std::fs::remove_file(site.repo()).unwrap();
+    site.back("repo");
+    site.lifeboat(["init"]).ok().says(["created copy nas"]);
+}
+
+#[test]
+fn init_calls_another_repository_by_its_name() {
+    let (site, stranger) = (two_copies(), Site::initialised());
+    std::fs::remove_dir_all(site.path("nas")).unwrap();
+    std::fs::rename(stranger.repo(), site.path("nas")).unwrap();
+    let ran = site.lifeboat(["init"]).exits(3);
+    let ran = ran.says(["copy nas", "it is a repository of its own, not the one that was at", "init --anew nas"]);
+    assert!(!ran.text().contains("copy nas: there is a repository"), "{ran}");
+}
+
+#[test]
+fn a_copy_that_lost_its_config_and_its_keys_is_damaged_and_made_whole_by_name() {
+    let site = two_copies();
+    site.configure_two(", removable: true");
+    std::fs::remove_file(site.path("nas/config")).unwrap();
+    std::fs::remove_dir_all(site.path("nas/keys")).unwrap();
+    let before = std::fs::read_dir(site.path("nas/data")).unwrap().count();
+    site.lifeboat(["status"]).exits(1).says(["copy nas is damaged: config is damaged: it is missing in"]);
+    site.lifeboat(["init"]).exits(3).says(["passed over copy nas", "config is damaged"]);
+    site.lifeboat(["heal", "--copy", "nas"]).exits(1).says(["`lifeboat init --anew` with the name of this one"]);
+    site.lifeboat(["init", "--anew", "nas"]).ok().says(["created copy nas"]);
+    assert_eq!(std::fs::read_dir(site.path("nas/data")).unwrap().count(), before);
+    site.lifeboat(["heal"]).ok().says(["copy nas is whole; nothing to mend"]);
+    site.lifeboat(["sync"]).ok().says(["copy nas is in step"]);
+    site.restic_finds_no_errors("nas");
+}
+
+#[test]
+fn an_init_of_a_copy_that_was_interrupted_can_be_repeated() {
+    let site = two_copies();
+    // All that it came to was the key file, and nobody has seen a copy there.
+    std::fs::rename(site.path("nas/keys"), site.path("keys")).unwrap();
+    std::fs::remove_dir_all(site.path("nas")).unwrap();
+    std::fs::create_dir(site.path("nas")).unwrap();
+    std::fs::rename(site.path("keys"), site.path("nas/keys")).unwrap();
+    site.lifeboat(["init"]).exits(3).says(["passed over copy nas", "holds key files", "but no `config`"]);
+    std::fs::remove_dir_all(site.path("state/last-seen")).unwrap();
+    site.lifeboat(["init"]).ok().says(["created copy nas"]);
+    site.lifeboat(["sync"]).ok();
+    site.lifeboat(["check", "--read-data"]).ok();
+    // Where there is no copy that it could be one of, nobody knows what the key opens.
+    std::fs::remove_file(site.path("nas/config")).unwrap();
+    for folder in ["snapshots", "index"] {
+        std::fs::remove_dir_all(site.path("nas").join(folder)).unwrap();
+    }
+    site.away("repo");
+    std::fs::remove_dir_all(site.path("state/last-seen")).unwrap();
+    site.lifeboat(["init"]).exits(1).says(["copy nas", "holds key files", "an `init` was interrupted"]);
+    assert!(!site.repo().exists());
+}
+
+#[test]
+fn damage_in_the_only_copy_in_reach_makes_a_sync_partial() {
+    let site = two_copies();
+    site.configure_two(", removable: true");
+    let newest = site.backup();
+    site.away("nas");
+    site.lifeboat(["sync"]).ok();
+    std::fs::write(snapshot_file(&site, "repo", &newest), "damaged").unwrap();
+    let ran = site.lifeboat(["sync"]).exits(3).says(["damaged: snapshots/", "lifeboat heal"]);
+    assert!(!ran.text().contains("has all that"), "{ran}");
+}
+
+#[test]
+fn a_removable_copy_that_no_stack_uses_may_be_away() {
+    let site = two_copies();
+    site.lifeboat(["drill", "--all-copies"]).ok();
+    let text = std::fs::read_to_string(site.config()).unwrap();
+    let text = text
+        .replace("stacks:\n  app:", "  old: { url: old, removable: true }\nstacks:\n  app:\n    copies: [disk, nas]");
+    std::fs::write(site.config(), text).unwrap();
+    site.lifeboat(["copies"]).ok().says(["notice: no stack goes to copy old, which is removable and not here"]);
+}
+
+#[test]
+fn what_a_heal_could_not_mend_is_remembered_until_it_is_whole() {
+    let (site, only) = Site::with_two_copies();
+    site.lifeboat(["drill", "--all-copies"]).ok();
+    let [first, second] = ["repo", "nas"].map(|copy| snapshot_file(&site, copy, &only));
+    let good = std::fs::read(&first).unwrap();
+    let write = |bytes: &[u8]| [&first, &second].into_iter().for_each(|file| std::fs::write(file, bytes).unwrap());
+    for read_data in [None, Some("--read-data")] {
+        write(b"damaged");
+        site.lifeboat(["heal"].into_iter().chain(read_data)).exits(3).says(["NOT MENDED: snapshots/"]);
+        write(&good);
+        // Nothing tells of it any more but the memory.
+        site.lifeboat(["status"]).exits(1).says(["the check of copy nas on", "found damage: not mended: snapshots/"]);
+        if read_data.is_some() {
+            // Who looks less closely takes nothing back.
+            site.lifeboat(["heal"]).ok();
+            site.lifeboat(["status"]).exits(1);
+            site.lifeboat(["check", "--read-data", "--copy", "disk"]).ok();
+        }
+        site.lifeboat(["heal"].into_iter().chain(read_data)).ok();
+        site.lifeboat(["status"]).ok();
+    }
 }
 
 #[test]
@@ -240,8 +328,65 @@ fn a_heal_names_the_copy_that_is_away_and_may_help() {
         let folder = entry.unwrap().path();
         std::fs::read_dir(&folder).unwrap().for_each(|pack| std::fs::remove_file(pack.unwrap().path()).unwrap());
     }
-    away(&site, "nas");
+    site.away("nas");
     let ran = site.lifeboat(["heal", "--copy", "disk"]).exits(3);
     let ran = ran.says(["bring copy nas back"]);
     assert!(!ran.text().contains("name one below"), "{ran}");
+}
+
+#[test]
+fn a_lock_in_the_first_copy_does_not_cost_the_backup_where_another_is_free() {
+    let site = two_copies();
+    // A lock that nobody can read stays there until it is removed by hand.
+    let lock = format!("locks/{}", "ab".repeat(32));
+    std::fs::write(site.repo().join(&lock), "junk").unwrap();
+    let fix = format!("then remove its file {lock}");
+    site.lifeboat(["backup"])
+        .exits(3)
+        .says([&*format!("copy disk is in use: the repository is locked by {lock}"), &fix]);
+    std::fs::write(site.path("nas").join(&lock), "junk").unwrap();
+    let refused = site.lifeboat(["backup"]).exits(11).says(["which is damaged", &fix]);
+    assert!(!refused.errors().contains("removed by themselves"), "{refused}");
+}
+
+#[test]
+fn another_repository_in_the_place_of_the_first_copy_is_named_and_not_written() {
+    let site = two_copies();
+    site.away("repo");
+    let stranger = Site::initialised();
+    std::fs::rename(stranger.repo(), site.repo()).unwrap();
+    site.lifeboat(["init"]).exits(3).says(["disk", "a repository of its own"]);
+    for _ in 0..2 {
+        let done = site.lifeboat(["backup", "--json"]).exits(3).summary();
+        let copies = &done["copies"];
+        assert_eq!((&copies["disk"]["status"], &copies["nas"]["status"]), (&json!("failed"), &json!("ok")), "{done}");
+    }
+    assert!(site.stored("snapshots").is_empty(), "the stranger was written");
+    site.lifeboat(["sync"]).exits(3).says(["copy disk FAILED: it is a repository of its own", "init --anew disk"]);
+    let status = site.lifeboat(["status"]).exits(1).says(["copy disk is a repository of its own"]);
+    assert!(!status.text().contains("copy nas is a repository of its own"), "{status}");
+    site.lifeboat(["restore", "latest", "--to", "restored"]).ok();
+    // Back in its place it is what it was.
+    std::fs::rename(site.repo(), stranger.repo()).unwrap();
+    site.back("repo");
+    site.lifeboat(["backup"]).ok();
+    // Where it is meant, it is said by name.
+    site.away("repo");
+    std::fs::rename(stranger.repo(), site.repo()).unwrap();
+    site.configure_copies(&["disk: { url: repo }"]);
+    site.lifeboat(["backup"]).exits(2).says(["init --anew disk"]);
+    site.lifeboat(["init", "--anew", "disk"]).ok();
+    site.backup();
+}
+
+#[test]
+fn a_damaged_key_file_has_a_way_out_wherever_it_is_told() {
+    let site = two_copies();
+    let key = format!("keys/{}", "ab".repeat(32));
+    std::fs::write(site.path("nas").join(&key), "junk").unwrap();
+    site.lifeboat(["check", "--copy", "nas"]).exits(1).says(["lifeboat key remove ID"]);
+    site.lifeboat(["status"]).exits(1).says(["lifeboat key remove ID --copy nas"]);
+    site.lifeboat(["heal", "--copy", "nas"]).says(["NOT MENDED: keys/", "lifeboat key remove ID --copy nas"]);
+    site.lifeboat(["key", "remove", "abab", "--copy", "nas"]).ok();
+    site.lifeboat(["heal", "--copy", "nas", "--read-data"]).ok().says(["nothing to mend"]);
 }

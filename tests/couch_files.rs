@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use couchfile::{Checksum, Compression, CouchWriter, Database, Format, JsonOptions};
 use serde_json::{Value, json};
 
-use crate::couchdb::{COUCHDB, compare_databases, site};
+use crate::couchdb::{COUCHDB, CREDENTIALS, compare_databases, site};
 use crate::support::{Ran, Site, root};
 
 pub const NODE: &str = "couchdb@127.0.0.1";
@@ -352,6 +352,30 @@ fn a_shard_that_the_snapshot_lacks_is_not_moved_away_unasked() {
     let warnings: Vec<_> = done["warnings"].as_array().unwrap().iter().map(|found| found["what"].to_string()).collect();
     // Data and configuration lie in different folders, and are read back all the same.
     assert!(!warnings.iter().any(|what| what.contains("could not be counted")), "{warnings:?}");
+}
+
+#[test]
+fn a_data_folder_restored_by_its_path_is_read_back_as_its_source_is() {
+    let site = backed_up();
+    let data = site.data().join(COUCHDB);
+    let by_path = |path: &Path, target: &str| {
+        let (from, target) = (format!("latest:records{}", path.display()), site.path(target));
+        site.lifeboat(["restore", &from, "--to", target.to_str().unwrap()])
+    };
+    let read_back = "records: every document and attachment was read back";
+    by_path(&data, "whole").ok().says([read_back]);
+    let other = shard(&site, "medic-sentinel");
+    fs::remove_file(shard(&site, "medic")).unwrap();
+    site.lifeboat(["backup"]).exits(3);
+    let lacking = format!("database medic, shard {RANGE}: the shard map names it, and the snapshot does not have it");
+    let start_none = "records: start NO CouchDB on it";
+    by_path(&data, "same").exits(3).says([&*lacking, start_none]);
+    by_path(&site.data(), "above").exits(3).says([&*lacking, start_none]);
+    by_path(other.parent().unwrap(), "range").exits(3).says([&*lacking, start_none]);
+    by_path(&other, "file").ok().says([read_back]);
+    assert!(site.path("file").join(other.file_name().unwrap()).exists());
+    let of_config = by_path(&site.data().join(CREDENTIALS), "config").ok();
+    assert!(!of_config.text().contains("read back"), "{of_config}");
 }
 
 #[test]

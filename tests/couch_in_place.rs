@@ -141,6 +141,99 @@ fn nodes_get_their_new_names_in_place_too() {
     assert!(files(&data) == before, "all is back as it was");
 }
 
+/// Lets the CouchDB be called `new`, with a list of nodes and shard maps that say so.
+fn rename_the_live_one(data: &Path, new: &str) {
+    change_maps(data, |_, body| Some(serde_json::from_str(&body.to_string().replace(NODE, new)).unwrap()));
+    let format = Format { checksum: Checksum::Xxh3, compression: Compression::Snappy };
+    let file = File::create(data.join("_nodes.couch")).unwrap();
+    let mut nodes = CouchWriter::create(file, format, "4567", new).unwrap();
+    nodes.put(new, &serde_json::json!({})).unwrap();
+    nodes.commit().unwrap();
+}
+
+#[test]
+fn a_database_comes_back_to_a_node_of_another_name_only_under_that() {
+    let site = backed_up();
+    let data = site.data().join(COUCHDB);
+    let new = "couchdb@db.example.org";
+    rename_the_live_one(&data, new);
+    let expected = maps(&data);
+    let names = format!("{NODE}={new}");
+    let needless = site.lifeboat(MEDIC.iter().chain(&["--rename-node", &names])).exits(1);
+    needless.says(["no entry of it comes back", "leave out --rename-node"]);
+    change_maps(&data, |id, body| (id != "medic").then_some(body));
+    let without = own_files(&data);
+    site.lifeboat(MEDIC).exits(1).says([&*format!("--rename-node {names}")]);
+    // Forced, it is held against the entry itself.
+    let forced = site.lifeboat(MEDIC.iter().chain(&["--force"])).exits(1);
+    forced.says([&*format!("database medic would lie on node {NODE}"), new]);
+    let wrong = format!("{NODE}=couchdb@elsewhere");
+    site.lifeboat(MEDIC.iter().chain(&["--rename-node", &wrong])).exits(1);
+    let to = ["restore", "latest:records", "--database", "medic", "--to", "t", "--rename-node", &names];
+    site.lifeboat(to).exits(2).says(["--rename-node needs the whole source"]);
+    assert!(own_files(&data) == without, "nothing was changed");
+    site.lifeboat(MEDIC.iter().chain(&["--rename-node", &names])).ok();
+    let found = maps(&data);
+    let places = |maps: &BTreeMap<String, ShardMap>| (maps["medic"].by_node.clone(), maps["medic"].by_range.clone());
+    assert_eq!(places(&found), places(&expected));
+    assert_eq!(found.keys().collect::<Vec<_>>(), expected.keys().collect::<Vec<_>>());
+    compare_databases(&data, |name| name == "medic");
+}
+
+#[test]
+fn a_database_of_a_snapshot_without_a_shard_map_is_held_against_the_one_that_is_there() {
+    let site = site();
+    let data = site.data().join(COUCHDB);
+    let path = data.join("_dbs.couch");
+    let map = fs::read(&path).unwrap();
+    for unreadable in [None, Some(vec![0; 9000])] {
+        fs::remove_file(&path).unwrap();
+        unreadable.into_iter().for_each(|bytes| fs::write(&path, bytes).unwrap());
+        site.lifeboat(["backup"]).exits(3);
+        fs::write(&path, &map).unwrap();
+        // It is named as the files are: they go back.
+        site.lifeboat(MEDIC.iter().chain(&["--dry-run"])).ok();
+        change_maps(&data, |id, body| (id != "medic").then_some(body));
+        let before = own_files(&data);
+        let ran = site.lifeboat(MEDIC).exits(1);
+        ran.says(["database medic: the shard map does not name it any more", "no shard map that can be read"]);
+        assert!(own_files(&data) == before, "nothing was changed");
+        fs::write(&path, &map).unwrap();
+    }
+}
+
+#[test]
+fn a_shard_map_that_a_compaction_left_is_renamed_and_takes_back_entries_too() {
+    let site = site();
+    let data = site.data().join(COUCHDB);
+    let [plain, compacted] = ["_dbs.couch", "_dbs.couch.compact"].map(|name| data.join(name));
+    fs::rename(&plain, &compacted).unwrap();
+    site.backup();
+    let before = own_files(&data);
+    let new = "couchdb@db.example.org";
+    let names = format!("{NODE}={new}");
+    let is_renamed = |folder: &Path| {
+        let database = Database::open(File::open(folder.join("_dbs.couch.compact")).unwrap()).unwrap();
+        let maps: Vec<_> = shard_maps(&database).map(Result::unwrap).collect();
+        maps.len() >= 8 && maps.iter().all(|map| map.by_node.iter().all(|(node, _)| node == new))
+    };
+    restore(&site, "t", &["--rename-node", &names]).ok().says(["renamed 1 node"]);
+    assert!(is_renamed(&site.path("t").join(data.strip_prefix("/").unwrap())));
+    let in_place = ["restore", "latest:records", "--in-place", "--yes", "--rename-node", &names, "--json"];
+    let done = site.lifeboat(in_place).ok().summary();
+    assert!(is_renamed(&data));
+    site.lifeboat(["restore", "--undo", done["undo"][0].as_str().unwrap()]).ok();
+    assert!(own_files(&data) == before, "all is back as it was");
+    // CouchDB took it for its shard map, and the database was deleted.
+    fs::rename(&compacted, &plain).unwrap();
+    let expected = maps(&data);
+    change_maps(&data, |id, body| (id != "medic").then_some(body));
+    site.lifeboat(MEDIC).ok();
+    assert!(!plain.exists(), "CouchDB takes what a compaction left");
+    fs::rename(&compacted, &plain).unwrap();
+    assert_eq!(maps(&data), expected);
+}
+
 /// A site whose snapshot was made while `file` of the data folder was not there.
 fn without(file: impl FnOnce(&Site) -> PathBuf) -> Site {
     let site = site();

@@ -21,6 +21,10 @@ struct Told {
     tasks: Value,
     /// The version that it says it is.
     version: Option<&'static str>,
+    /// Databases that it cannot tell of.
+    broken: Vec<&'static str>,
+    /// How often a proxy in front of it says that it is not there.
+    away: usize,
     /// What it was asked, with the numbers of keys.
     asked: Vec<String>,
 }
@@ -45,6 +49,7 @@ impl Told {
             "POST /_dbs_info" => {
                 let keys = body["keys"].as_array().unwrap().iter().map(|key| key.as_str().unwrap());
                 let info = |name: &str| match self.databases.get(name) {
+                    _ if self.broken.contains(&name) => json!({ "key": name, "error": "internal_server_error" }),
                     Some((count, deleted)) => json!({ "key": name, "info": {
                         "db_name": name, "doc_count": count, "doc_del_count": deleted } }),
                     None => json!({ "key": name, "error": "not_found" }),
@@ -77,8 +82,12 @@ fn answer(stream: &TcpStream, told: &Mutex<Told>) {
     reader.read_exact(&mut body).unwrap();
     let line = first.rsplit_once(' ').unwrap().0;
     let body: Value = serde_json::from_slice(&body).unwrap_or_default();
+    let mut told = told.lock().unwrap();
+    let is_away = told.away > 0;
+    told.away = told.away.saturating_sub(1);
     let (status, body) = match account {
-        true => ("200 OK", told.lock().unwrap().answer(line, &body)),
+        _ if is_away => ("502 Bad Gateway", Value::Null),
+        true => ("200 OK", told.answer(line, &body)),
         false => ("401 Unauthorized", json!({ "error": "unauthorized", "reason": "Who are you?" })),
     };
     let body = body.to_string();
@@ -136,6 +145,14 @@ fn a_couchdb_that_has_what_was_captured_adds_its_version_and_a_note_of_what_it_c
     ran.says(["the snapshot lacks", "made-000, made-001", "database medic: CouchDB had"]);
     let asked = told.lock().unwrap().asked.clone();
     assert!(asked.contains(&"POST /_dbs_info 100".to_owned()), "{asked:?}");
+
+    // That it cannot tell of one does not keep the others from being compared.
+    told.lock().unwrap().broken = vec!["medic-sentinel"];
+    let ran = backup(&site, PASSWORD).exits(3);
+    ran.says([
+        "were not compared: medic-sentinel; it says of the first: internal_server_error",
+        "database medic: CouchDB had",
+    ]);
 }
 
 #[test]
@@ -189,4 +206,17 @@ fn files_are_not_put_below_a_couchdb_that_answers_nor_one_that_is_too_old_for_th
     // Where nothing answers, nothing is in the way.
     configure(&site, "http://127.0.0.1:1", "medic", PASSWORD);
     site.lifeboat(restore).ok();
+    // It is asked again, when nothing was changed yet and right before the swap.
+    configure(&site, &url, "medic", PASSWORD);
+    let nodes = site.data().join(COUCHDB).join("_nodes.couch");
+    std::fs::remove_file(&nodes).unwrap();
+    for away in [1, 2] {
+        told.lock().unwrap().away = away;
+        let ran = site.lifeboat(restore).exits(1);
+        let ran = ran.says([&*format!("nothing was changed: {answers}"), "runs is unknown"]);
+        assert_eq!((told.lock().unwrap().away, nodes.exists()), (0, false), "{ran}");
+    }
+    told.lock().unwrap().away = usize::MAX;
+    site.lifeboat(restore).ok();
+    assert!(nodes.exists());
 }

@@ -6,10 +6,11 @@ use std::path::{Path, PathBuf};
 
 use couchfile::{Database, Document, JsonOptions};
 use flate2::read::GzDecoder;
+use operations::shell::quote;
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
-use crate::support::{Site, can, program};
+use crate::support::{Site, can, program, run};
 
 const FIXTURES: &str = "../couchfile/tests/fixtures";
 /// The data folder in the fixture.
@@ -190,6 +191,42 @@ fn change_a_body(shard: &Path) -> String {
     info.id
 }
 
+/// Stores a snapshot that says that all is whole, and in which a document is not. Gives its id and the document's. `None`
+/// without restic.
+fn store_a_changed_body(site: &Site) -> Option<(String, String)> {
+    if !can(program("restic")) {
+        return None;
+    }
+    let target = site.path("changed");
+    site.restic(["restore", "latest", "--target", target.to_str().unwrap()]).ok();
+    let shard = first_shard(site);
+    let document = change_a_body(&restored(site, &target, shard.strip_prefix(site.data()).unwrap().to_str().unwrap()));
+    run(site.restic_command(["backup", ".", "--tag", "stack:app", "--json"]).current_dir(&target)).ok();
+    let newest = site.lifeboat(["snapshots", "--json"]).ok().of_type("snapshot");
+    let newest = newest.iter().max_by_key(|line| line["time"].as_str().unwrap().to_owned()).unwrap();
+    Some((newest["id"].as_str().unwrap().to_owned(), document))
+}
+
+#[test]
+fn a_document_that_was_damaged_on_the_host_does_not_push_out_the_snapshot_that_has_it_whole() {
+    for full_read in ["1s", "7d"] {
+        let site = site();
+        let (data, config) = (site.data().join(COUCHDB), site.data().join(CREDENTIALS));
+        let options = format!("data: {data:?}, config: {config:?}, full_read: {full_read}");
+        site.configure(&format!("records: {{ couchdb: {{ {options} }} }}"));
+        let good = site.backup();
+        std::thread::sleep(std::time::Duration::from_millis(1100));
+        let document = change_a_body(&first_shard(&site));
+        let named = format!("{document}; snapshot {} holds its newest good version", &good[..8]);
+        site.lifeboat(["backup"]).exits(3).says([named.as_str()]);
+        site.lifeboat(["backup"]).exits(3).says([named.as_str()]);
+        site.lifeboat(["forget", "--keep-last", "1"]).ok();
+        let place = format!("{}:records", &good[..8]);
+        let ran = site.lifeboat(["docs", &place, "medic", &document]).ok();
+        assert!(ran.text().contains(&document), "{ran}");
+    }
+}
+
 #[test]
 fn a_check_of_every_byte_reads_every_document_of_the_newest_snapshot() {
     let site = site();
@@ -198,11 +235,10 @@ fn a_check_of_every_byte_reads_every_document_of_the_newest_snapshot() {
     assert!(whole["couchdb_files"].as_u64() > Some(100) && whole["couchdb_documents"].as_u64() > Some(3000), "{whole}");
     assert_eq!(site.lifeboat(["check", "--json"]).ok().summary()["couchdb_files"], 0, "structure only");
 
-    // A capture reads no bodies, and every byte in the copy is the one that was stored.
+    // Every byte in the copy is the one that was stored, and nobody saw at its capture that it was another one.
     let shard = first_shard(&site);
     let before = std::fs::read(&shard).unwrap();
-    let document = change_a_body(&shard);
-    let id = site.backup();
+    let Some((id, document)) = store_a_changed_body(&site) else { return };
     let ran = site.lifeboat(["check", "--read-data", "--json"]).exits(1);
     let [finding] = &ran.of_type("finding")[..] else { panic!("{ran}") };
     assert_eq!((&finding["snapshot"], &finding["source"]), (&Value::from(id.as_str()), &Value::from("records")));
@@ -213,9 +249,14 @@ fn a_check_of_every_byte_reads_every_document_of_the_newest_snapshot() {
     let ran = site.lifeboat(["check", "--read-data"]).exits(1);
     let told = format!("damaged: snapshot {}, source records: database medic, shard 00000000-15555554: ", &id[..8]);
     assert!(ran.text().contains(&told) && ran.text().contains(&document), "{ran}");
-    assert!(ran.text().contains("`heal` does not help"), "{ran}");
+    let fix = format!("lifeboat restore {} --couch-url URL", quote(&format!("OLDER:records/medic/{document}")));
+    ran.says(["`heal` does not help", fix.as_str()]);
     let status = site.lifeboat(["status"]);
-    assert!(status.to_string().contains("database medic, shard 00000000-15555554"), "{status}");
+    status.says(["database medic, shard 00000000-15555554", "`heal` does not help", fix.as_str()]);
+    let ran = site.lifeboat(["drill"]).exits(1);
+    let told = format!("documents lost or in doubt (1): {document}");
+    assert!(!ran.to_string().contains("good_in"), "{ran}");
+    ran.says(["damaged: database medic, shard 00000000-15555554: ", told.as_str()]);
 
     // Damage that was seen when it was captured is told as such, and is none of the copy.
     std::fs::write(&shard, vec![0; before.len()]).unwrap();

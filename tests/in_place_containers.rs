@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use servers::DockerServer;
 
+use crate::couchdb::COUCHDB;
 use crate::support::{Ran, Running, Site, can, program, root, run, start, wait_until};
 
 /// Files of the site, so that a swap is more than one rename.
@@ -24,7 +25,10 @@ struct Below {
 impl Below {
     /// A site with a snapshot, whose files have changed since, and a container that works with them.
     fn new() -> Option<Self> {
-        let server = servers::docker()?;
+        servers::docker().map(Self::on)
+    }
+
+    fn on(server: &'static DockerServer) -> Self {
         let (site, name) = (Site::initialised(), server.name());
         let below = Self { site, server, name };
         below.write("old");
@@ -38,7 +42,7 @@ impl Below {
             "exec sleep 1000000 3</data/0",
         );
         server.docker(&["start", &below.name]);
-        Some(below)
+        below
     }
 
     fn write(&self, text: &str) {
@@ -88,33 +92,34 @@ impl Below {
 
 #[test]
 fn a_container_that_works_with_the_files_is_named_and_stopped_only_when_told_to() {
-    let Some(below) = Below::new() else { return };
-    let named = format!("container {} (service db of shop) works with it", below.name);
-    let refused = below.restore(&[]).exits(1);
-    refused.says([&*named, "use --stop-containers"]);
-    below.restore(&["--dry-run"]).exits(1).says([&*named]);
-    assert_eq!((below.read().as_deref(), &*below.state()), (Some("new"), "running"));
-    let shown = below.restore(&["--dry-run", "--stop-containers"]).ok();
-    shown.says([&*named, "it is stopped for the restore, and started after it"]);
-    assert_eq!((below.read().as_deref(), &*below.state()), (Some("new"), "running"));
+    for below in servers::engines().map(Below::on) {
+        let named = format!("container {} (service db of shop) works with it", below.name);
+        let refused = below.restore(&[]).exits(1);
+        refused.says([&*named, "use --stop-containers"]);
+        below.restore(&["--dry-run"]).exits(1).says([&*named]);
+        assert_eq!((below.read().as_deref(), &*below.state()), (Some("new"), "running"));
+        let shown = below.restore(&["--dry-run", "--stop-containers"]).ok();
+        shown.says([&*named, "it is stopped for the restore, and started after it"]);
+        assert_eq!((below.read().as_deref(), &*below.state()), (Some("new"), "running"));
 
-    let began = below.server.docker(&["inspect", "--format", "{{.State.StartedAt}}", &below.name]);
-    below.restore(&["--stop-containers"]).ok().says(["is stopped"]);
-    assert_eq!((below.read().as_deref(), &*below.state(), below.notes()), (Some("old"), "running", 0));
-    let since = below.server.docker(&["inspect", "--format", "{{.State.StartedAt}}", &below.name]);
-    assert_ne!(began, since, "it was started anew");
+        let began = below.server.docker(&["inspect", "--format", "{{.State.StartedAt}}", &below.name]);
+        below.restore(&["--stop-containers"]).ok().says(["is stopped"]);
+        assert_eq!((below.read().as_deref(), &*below.state(), below.notes()), (Some("old"), "running", 0));
+        let since = below.server.docker(&["inspect", "--format", "{{.State.StartedAt}}", &below.name]);
+        assert_ne!(began, since, "it was started anew");
 
-    // An undo swaps as well.
-    let undo = below.undo_folder();
-    let undo = ["restore", "--undo", undo.to_str().unwrap()];
-    below.lifeboat(&undo).exits(1).says(["works with what would be put back"]);
-    // One that did not run is left alone.
-    below.server.docker(&["kill", &below.name]);
-    below.server.docker(&["wait", &below.name]);
-    below.lifeboat(&undo).ok();
-    assert_eq!(below.read().as_deref(), Some("new"));
-    below.restore(&["--stop-containers"]).ok();
-    assert_eq!((below.read().as_deref(), &*below.state(), below.notes()), (Some("old"), "exited", 0));
+        // An undo swaps as well.
+        let undo = below.undo_folder();
+        let undo = ["restore", "--undo", undo.to_str().unwrap()];
+        below.lifeboat(&undo).exits(1).says(["works with what would be put back"]);
+        // One that did not run is left alone.
+        below.server.docker(&["kill", &below.name]);
+        below.server.docker(&["wait", &below.name]);
+        below.lifeboat(&undo).ok();
+        assert_eq!(below.read().as_deref(), Some("new"));
+        below.restore(&["--stop-containers"]).ok();
+        assert_eq!((below.read().as_deref(), &*below.state(), below.notes()), (Some("old"), "exited", 0));
+    }
 }
 
 #[test]
@@ -215,11 +220,19 @@ fn killed_at_any_time_it_leaves_files_and_container_so_that_they_can_be_put_righ
 fn a_couchdb_whose_image_is_too_old_for_the_files_keeps_them_from_being_put_below_it() {
     let Some(server) = servers::docker() else { return };
     let site = crate::couchdb::site();
-    site.backup();
+    let [data, config] = [COUCHDB, "conf"].map(|path| site.data().join(path));
+    fs::create_dir(&config).unwrap();
+    fs::write(config.join("local.ini"), "[couch_httpd_auth]\nsecret = x\n").unwrap();
+    site.configure(&format!("records: {{ couchdb: {{ data: {data:?}, config: {config:?} }} }}"));
+    site.lifeboat(["backup"]).ok();
     let (image, name) = ("couchdb:3.3.2", server.name());
     server.docker(&["tag", DockerServer::IMAGE, image]);
-    let mount = format!("{}:/opt/couchdb/data", site.data().join(crate::couchdb::COUCHDB).display());
-    server.docker(&["create", "--name", &name, "--network", "none", "-v", &mount, image, "/bin/sh"]);
+    // The first path of those that are restored is not the data's.
+    let mounts = [(&config, "/opt/couchdb/etc/local.d"), (&data, "/opt/couchdb/data")];
+    let mounts = mounts.map(|(host, inside)| format!("{}:{inside}", host.display()));
+    let of_mounts = mounts.iter().flat_map(|mount| ["-v", mount]);
+    let options = ["create", "--name", &name, "--network", "none"].into_iter().chain(of_mounts);
+    server.docker(&options.chain([image, "/bin/sh"]).collect::<Vec<_>>());
     let restore = |more: &[&str]| {
         let mut command = site.lifeboat_command([&["restore", "latest", "--in-place", "--yes"], more].concat());
         run(command.env("DOCKER_HOST", server.host()))
@@ -247,8 +260,8 @@ fn where_no_other_process_can_be_seen_nothing_is_put_in_place_unasked() {
         command.current_dir(inner.get_current_dir().unwrap_or(&site.data()));
         run(command.env("DOCKER_HOST", format!("unix://{}", site.path("no.sock").display())))
     };
-    restore(&[]).exits(1).says(["cannot be seen from inside this container", "use --force"]);
+    restore(&[]).exits(1).says(["cannot be seen from inside this container", "--programs-stopped"]);
     assert_eq!(fs::read_to_string(site.data().join("a")).unwrap(), "new");
-    restore(&["--force"]).ok();
+    restore(&["--programs-stopped"]).ok().says(["you said that none does"]);
     assert_eq!(fs::read_to_string(site.data().join("a")).unwrap(), "old");
 }

@@ -16,14 +16,23 @@ const TOKEN: &str = "hidden-token-0123456789";
 const HIDDEN: [&str; 3] = [PASSWORD, OTHER_PASSWORD, TOKEN];
 
 fn assert_hidden(bytes: &[u8], wherein: &str) {
-    for secret in HIDDEN {
+    assert_shows_none(&HIDDEN, bytes, wherein);
+}
+
+/// Asserts that none of these secrets is in some bytes.
+pub fn assert_shows_none(secrets: &[&str], bytes: &[u8], wherein: &str) {
+    for secret in secrets {
         let shows = bytes.windows(secret.len()).any(|window| window == secret.as_bytes());
         assert!(!shows, "{wherein} shows {secret}:\n{}", String::from_utf8_lossy(bytes));
     }
 }
 
-/// Everything in every file below a folder.
 fn assert_hidden_below(folder: &Path, except: &[PathBuf]) {
+    assert_none_below(&HIDDEN, folder, except);
+}
+
+/// The same of everything in every file below a folder.
+pub fn assert_none_below(secrets: &[&str], folder: &Path, except: &[PathBuf]) {
     let mut seen = 0;
     let mut waiting = vec![folder.to_owned()];
     while let Some(path) = waiting.pop() {
@@ -33,7 +42,7 @@ fn assert_hidden_below(folder: &Path, except: &[PathBuf]) {
         if path.is_dir() {
             waiting.extend(std::fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().path()));
         } else {
-            assert_hidden(&std::fs::read(&path).unwrap(), &path.display().to_string());
+            assert_shows_none(secrets, &std::fs::read(&path).unwrap(), &path.display().to_string());
             seen += 1;
         }
     }
@@ -76,10 +85,13 @@ fn command(site: &Site, arguments: &[&str]) -> Command {
     command
 }
 
-/// Runs to the end, reading over and over what the process list says of the program and all that it starts.
 fn watched(site: &Site, arguments: &[&str]) -> (Ran, BTreeSet<Vec<u8>>) {
-    let mut command = command(site, arguments);
-    let line = format!("{arguments:?}");
+    watch(&mut command(site, arguments))
+}
+
+/// Runs to the end, reading over and over what the process list says of the program and all that it starts.
+pub fn watch(command: &mut Command) -> (Ran, BTreeSet<Vec<u8>>) {
+    let line = format!("{command:?}");
     let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let mut seen = BTreeSet::new();
     while child.try_wait().unwrap().is_none() {

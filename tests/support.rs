@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 
 use serde_json::Value;
+use servers::S3Server;
 use tempfile::TempDir;
 
 /// A password that only tests use, of the length of a generated one: opening it then costs no time.
@@ -48,6 +49,55 @@ impl Site {
         std::fs::write(self.config(), text).unwrap();
     }
 
+    /// A site with a snapshot in two copies, `disk` and `nas`; gives its id, too.
+    pub fn with_two_copies() -> (Self, String) {
+        let site = Self::new();
+        std::fs::write(site.data().join("a"), "one").unwrap();
+        site.configure_two("");
+        site.lifeboat(["init"]).ok().says(["created a repository in", "created copy nas"]);
+        let first = site.backup();
+        (site, first)
+    }
+
+    /// Names two copies, `disk` and `nas`, the second with `more` settings: `, KEY: VALUE`.
+    pub fn configure_two(&self, more: &str) {
+        let text = format!(
+            "version: 1\nstate_dir: state\npassword_file: password\ncopies:\n  disk: {{ url: repo }}\n  \
+             nas: {{ url: nas{more} }}\nstacks:\n  app:\n    sources:\n      files: {{ files: {{ paths: [{:?}] }} }}\n",
+            self.data()
+        );
+        std::fs::write(self.config(), text).unwrap();
+    }
+
+    /// Takes away what is called `name`, as a disk that is unplugged.
+    pub fn away(&self, name: &str) {
+        std::fs::rename(self.path(name), self.path(format!("{name}-away"))).unwrap();
+    }
+
+    /// Brings back what [`Site::away`] took.
+    pub fn back(&self, name: &str) {
+        std::fs::rename(self.path(format!("{name}-away")), self.path(name)).unwrap();
+    }
+
+    /// Backs up while the copy in this folder is away, which makes the run partial; it lags behind then.
+    pub fn backup_without(&self, folder: &str) -> String {
+        self.away(folder);
+        let done = self.lifeboat(["backup", "--json"]).exits(3).summary();
+        self.back(folder);
+        done["snapshot_id"].as_str().unwrap().to_owned()
+    }
+
+    /// Lets stock restic read every byte of the repository in this folder, where there is a restic.
+    pub fn restic_finds_no_errors(&self, folder: &str) {
+        if can(program("restic")) {
+            let mut restic = Command::new("restic");
+            restic.args(["check", "--read-data", "--no-cache", "--repo"]).arg(self.path(folder));
+            restic.arg("--password-file").arg(self.path("password"));
+            self.enclose(&mut restic);
+            run(&mut restic).ok().says(["no errors were found"]);
+        }
+    }
+
     /// A path in the site's folder.
     pub fn path(&self, name: impl AsRef<Path>) -> PathBuf {
         self.folder.path().join(name)
@@ -66,6 +116,28 @@ impl Site {
     /// The configuration.
     pub fn config(&self) -> PathBuf {
         self.path("lifeboat.yaml")
+    }
+
+    /// Writes the configuration with these copies, each `NAME: { … }`, and the files below [`Site::data`] as the one source.
+    pub fn configure_copies(&self, copies: &[&str]) {
+        let text = format!(
+            "version: 1\nstate_dir: state\npassword_file: password\ncopies:\n  {}\n\
+             stacks:\n  app:\n    sources:\n      files: {{ files: {{ paths: [{:?}] }} }}\n",
+            copies.join("\n  "),
+            self.data()
+        );
+        std::fs::write(self.config(), text).unwrap();
+    }
+
+    /// The settings of a copy in a bucket, as YAML without braces. `port` leads to the server. Its credentials lie in files.
+    pub fn s3_copy(&self, server: &S3Server, port: u16, bucket: &str) -> String {
+        write_secret(&self.path("s3-id"), server.access_key);
+        write_secret(&self.path("s3-secret"), server.secret_key);
+        format!(
+            "url: \"s3://{bucket}/app\", endpoint: \"http://127.0.0.1:{port}\", region: {}, \
+             access_key_id_file: s3-id, secret_access_key_file: s3-secret",
+            S3Server::REGION
+        )
     }
 
     /// Where [`Site::data`] lies below the folder that a whole snapshot was restored to.

@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
-# Starts a Docker engine of its own, beside any that this machine has, with an image `busybox` made of busybox alone.
+# Starts a Docker engine of its own, beside any that this machine has, with an image made of busybox alone.
 #
 #   dockerd.sh           prints `ready SOCKET`, and runs until its standard input ends
 #
 # Needs root. Nothing is pulled. Containers have no network, so no rule of a firewall and no bridge is made.
 set -euo pipefail
 . "$(dirname "$0")/one_program.sh"
+. "$(dirname "$0")/image.sh"
 
 # Containers and mounts do not end with the engine: it is asked to stop them, and given the time to.
 stop() {
@@ -31,8 +32,5 @@ export DOCKER_CONFIG=$D/client
 start dockerd dockerd --host "$DOCKER_HOST" --data-root "$D/data" --exec-root "$D/exec" --pidfile "$D/pid" \
     --bridge none --iptables=false --ip6tables=false --containerd-namespace "lifeboat-$$"
 until_up docker version >"$D/version" 2>&1
-mkdir -p "$D/root/bin"
-cp /bin/busybox "$D/root/bin/"
-for name in sh cat sleep ln mkdir echo touch; do ln -s busybox "$D/root/bin/$name"; done
-tar -C "$D/root" -c . | docker import - busybox >"$D/imported"
+make_image | docker import - "$IMAGE" >"$D/imported"
 serve "ready $D/docker.sock"

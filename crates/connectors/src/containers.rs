@@ -8,6 +8,7 @@ mod address;
 mod exec;
 mod halt;
 mod mounted;
+mod states;
 mod volume;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -38,7 +39,7 @@ pub use self::volume::Volume;
 const ANSWER_SECONDS_MAX: u64 = 600;
 
 /// Compose's labels; both of its versions set them.
-const PROJECT: &str = "com.docker.compose.project";
+pub(crate) const PROJECT: &str = "com.docker.compose.project";
 const SERVICE: &str = "com.docker.compose.service";
 const NUMBER: &str = "com.docker.compose.container-number";
 const ONE_OFF: &str = "com.docker.compose.oneoff";
@@ -145,9 +146,12 @@ impl Container {
             image: summary.image.unwrap_or_default(),
             image_id: summary.image_id.unwrap_or_default(),
             state: match summary.state {
-                Some(ContainerSummaryStateEnum::RUNNING | ContainerSummaryStateEnum::RESTARTING) => {
-                    ContainerState::Running
-                }
+                // Podman tells one that is being stopped apart, and it writes until it is.
+                Some(
+                    ContainerSummaryStateEnum::RUNNING
+                    | ContainerSummaryStateEnum::RESTARTING
+                    | ContainerSummaryStateEnum::STOPPING,
+                ) => ContainerState::Running,
                 Some(ContainerSummaryStateEnum::PAUSED) => ContainerState::Paused,
                 _ => ContainerState::Stopped,
             },
@@ -216,7 +220,8 @@ impl Containers {
     /// All containers, also those that do not run, sorted by name.
     pub fn containers(&self) -> Result<Vec<Container>, SourceError> {
         let options = ListContainersOptionsBuilder::default().all(true).build();
-        let listed = self.ask("the containers", self.docker.list_containers(Some(options)))?;
+        let listed =
+            self.ask("the containers", async { states::all(self.docker.list_containers(Some(options)).await) })?;
         let mut containers: Vec<_> = listed.into_iter().map(Container::of).collect();
         containers.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(containers)
@@ -253,8 +258,11 @@ impl Containers {
 
     /// What a container was made of, as the engine tells it. Holds the environment, so it must not be shown.
     pub fn definition(&self, container: &Container) -> Result<serde_json::Value, SourceError> {
-        let found = self.ask(&container.name, self.docker.inspect_container(&container.id, None))?;
-        serde_json::to_value(found).map_err(|error| unavailable(format!("container {}: {error}", container.name)))
+        let asked = self.docker.inspect_container(&container.id, None);
+        self.ask(&container.name, async {
+            let found = asked.await.and_then(|found| Ok(serde_json::to_value(found)?));
+            states::or_as_told(found, Some)
+        })
     }
 
     /// Where a link at `path` in a container leads to; `None` where there is none. Fails where nothing is at `path`.
@@ -269,7 +277,8 @@ impl Containers {
     pub fn read(&self, container: &Container, path: &Path) -> Result<impl Read, SourceError> {
         let options = DownloadFromContainerOptionsBuilder::default().path(&text(path)?).build();
         let stream = Box::pin(self.docker.download_from_container(&container.id, Some(options)));
-        Ok(TarStream { containers: self, stream, rest: Bytes::new() })
+        let what = format!("{} in container {}", path.display(), container.name);
+        Ok(TarStream { containers: self, stream, rest: Bytes::new(), what })
     }
 
     /// Unpacks a tar into the folder `path` of a container, running or not. What is there of the same name is replaced.
@@ -320,6 +329,8 @@ struct TarStream<'a> {
     containers: &'a Containers,
     stream: Pin<Box<dyn Stream<Item = Result<Bytes, EngineError>> + Send + 'a>>,
     rest: Bytes,
+    /// What is read.
+    what: String,
 }
 
 impl Read for TarStream<'_> {
@@ -328,7 +339,7 @@ impl Read for TarStream<'_> {
             match self.containers.wait(self.stream.next()).map_err(io::Error::other)? {
                 None => return Ok(0),
                 Some(Ok(bytes)) => self.rest = bytes,
-                Some(Err(error)) => return Err(io::Error::other(said(&error))),
+                Some(Err(error)) => return Err(io::Error::other(format!("{}: {}", self.what, said(&error)))),
             }
         }
         let length = buffer.len().min(self.rest.len());

@@ -16,6 +16,6 @@ mod upload;
 pub use changes::{Since, each_change, since};
 pub use database::{StoredDatabase, StoredShard, Summary};
 pub use folder::{DataFolder, MISSING_SHARD, find_data_folders};
-pub use server::{Account, CouchError, CouchServer, DatabaseInfo, Now, Refused};
+pub use server::{Account, CouchError, CouchServer, DatabaseInfo, DatabaseInfos, Now, Refused};
 pub use stored::{Stored, passable};
 pub use upload::{Upload, UploadError, Write};

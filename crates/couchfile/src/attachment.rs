@@ -91,6 +91,11 @@ impl Attachment {
         })
     }
 
+    /// Whether all of it was written before `offset`.
+    pub(crate) fn lies_before(&self, offset: u64) -> bool {
+        offset > 0 && self.chunks.iter().all(|(start, _)| *start < offset)
+    }
+
     pub(crate) fn encode(&self, out: &mut Encoder) {
         out.tuple(8).binary(self.name.as_bytes()).binary(self.content_type.as_bytes());
         self.encode_places(out);

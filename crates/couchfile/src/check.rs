@@ -314,7 +314,9 @@ impl<R: ReadAt> Check<'_, R> {
     }
 
     fn attachments(&self, report: &mut Report, document: &crate::Document) {
-        for attachment in &document.attachments {
+        // A later revision of a document has its older attachments where they were.
+        let since = self.since.offset;
+        for attachment in document.attachments.iter().filter(|attachment| !attachment.lies_before(since)) {
             match attachment.read_stored(self.database.blocks(), &document.id, |_| Ok(())) {
                 Ok(()) => {
                     report.attachments += 1;

@@ -4,7 +4,7 @@
 use crate::attachment::Attachment;
 use crate::blocks::Chunk;
 use crate::json;
-use crate::revision::{Leaf, Revision, RevisionNode, RevisionTree, Sizes, StoredBody, flag};
+use crate::revision::{Leaf, Line, Revision, RevisionNode, RevisionTree, Sizes, StoredBody, flag};
 use crate::term::{Term, Terms};
 use crate::{Checksum, Error};
 
@@ -105,8 +105,6 @@ pub struct Document {
     pub revision: Revision,
     /// Whether it deletes the document.
     pub deleted: bool,
-    /// It and those it came from, as far as the file remembers, the newest first.
-    pub history: Vec<Revision>,
     /// Its attachments.
     pub attachments: Vec<Attachment>,
     /// The checksum that was right; `None` in files so old that they have none here.
@@ -115,6 +113,7 @@ pub struct Document {
     pub offset: u64,
     /// Bytes of the file that it takes, attachments not counted.
     pub stored_length: u64,
+    pub(crate) line: Line,
     pub(crate) body: Terms,
 }
 
@@ -142,13 +141,18 @@ impl Document {
             id: id.to_owned(),
             revision: leaf.revision().clone(),
             deleted: leaf.deleted(),
-            history: leaf.history().cloned().collect(),
             attachments: list.map(|term| Attachment::decode(term, offset)).collect::<Result<_, _>>()?,
             checksum,
             offset,
             stored_length,
+            line: leaf.line(),
             body,
         })
+    }
+
+    /// This revision and those it came from, as far as the file remembers, the newest first.
+    pub fn history(&self) -> impl Iterator<Item = &Revision> {
+        self.line.history()
     }
 
     /// The document as CouchDB gives it, attachments as stubs.
@@ -176,7 +180,7 @@ impl Document {
         if options.revisions {
             json::write_name(&mut out, "_revisions");
             out.extend(format!("{{\"start\":{},\"ids\":", self.revision.position).bytes());
-            write_strings(&mut out, self.history.iter().map(Revision::id_text));
+            write_strings(&mut out, self.history().map(Revision::id_text));
             out.push(b'}');
         }
         for (name, revisions) in [("_conflicts", conflicts), ("_deleted_conflicts", deleted_conflicts)] {

@@ -2,8 +2,8 @@
 
 use crate::attachment::Attachment;
 use crate::document::{Document, DocumentInfo, LocalDocument};
-use crate::revision::{Revision, RevisionTree};
-use crate::rewrite::{NodeNames, renamed_body};
+use crate::revision::{Revision, RevisionNode, RevisionTree};
+use crate::rewrite::{NodeNames, laid_out_body, renamed_body, spread};
 use crate::term::encode::Encoder;
 use crate::term::{Compression, Terms, compress};
 use crate::{Error, ShardMap, json};
@@ -65,16 +65,44 @@ pub fn shard_map(stored: &[u8], names: &NodeNames) -> Result<Option<ShardMap>, E
     Ok(map)
 }
 
+/// The body of a document in `_dbs.couch`, laid out for `nodes`, of which there is at least one, and read again: each range
+/// lies on one of them, evenly, and all else is as it was.
+pub fn layout(stored: &[u8], nodes: &[String]) -> Result<Option<ShardMap>, Error> {
+    let document = document(Terms::of_stored(stored.to_vec(), 0)?);
+    let Some(body) = laid_out_body(&document, nodes)? else { return Ok(None) };
+    let laid_out = self::document(Terms::of_raw(&body, 0)?);
+    let (Some(before), Some(after)) = (ShardMap::of_document(&document)?, ShardMap::of_document(&laid_out)?) else {
+        unreachable!("a shard map alone is laid out, and then is one");
+    };
+    let placed: Vec<_> = spread(&before.ranges(), nodes.len()).collect();
+    let by_range: Vec<_> = placed.iter().map(|(range, at)| (*range, vec![nodes[*at].clone()])).collect();
+    assert_eq!(after.by_range, by_range);
+    let held = |at: usize| placed.iter().filter(|(_, node)| *node == at).map(|(range, _)| *range).collect::<Vec<_>>();
+    let by_node = nodes.iter().enumerate().map(|(at, node)| (node.clone(), held(at)));
+    assert_eq!(after.by_node, by_node.filter(|(_, ranges)| !ranges.is_empty()).collect::<Vec<_>>());
+    assert_eq!((&after.suffix, &after.properties), (&before.suffix, &before.properties));
+    assert!(after.changelog.starts_with(&before.changelog), "the changelog goes on");
+    // Laid out once more, nothing moves.
+    let again = laid_out_body(&laid_out, nodes)?.unwrap_or_default();
+    let again = ShardMap::of_document(&self::document(Terms::of_raw(&again, 0)?))?;
+    assert_eq!(again.as_ref(), Some(&after));
+    Ok(Some(after))
+}
+
 fn document(body: Terms) -> Document {
+    let revision = Revision { position: 1, id: vec![1; 16] };
+    let node = RevisionNode { revision: revision.clone(), parent: None, leaf: true, body: None };
+    let tree = RevisionTree::of_nodes(vec![node]);
+    let line = tree.leaves()[0].line();
     Document {
         id: "db".to_owned(),
-        revision: Revision { position: 1, id: vec![1; 16] },
+        revision,
         deleted: false,
-        history: Vec::new(),
         attachments: Vec::new(),
         checksum: None,
         offset: 0,
         stored_length: 0,
+        line,
         body,
     }
 }

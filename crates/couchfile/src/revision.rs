@@ -3,6 +3,7 @@
 
 use std::cmp::Reverse;
 use std::fmt;
+use std::sync::Arc;
 
 use crate::Error;
 use crate::attachment::places;
@@ -80,9 +81,11 @@ pub struct RevisionNode {
 }
 
 /// All revisions of a document that the file knows, each after the one it was made from.
+///
+/// A clone shares the nodes: each leaf that is read holds its tree.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct RevisionTree {
-    nodes: Vec<RevisionNode>,
+    nodes: Arc<Vec<RevisionNode>>,
 }
 
 /// A leaf, or another revision that was asked for: one that can be read, unless it is known by name only.
@@ -99,17 +102,17 @@ impl RevisionTree {
     }
 
     pub(crate) fn nodes_mut(&mut self) -> &mut [RevisionNode] {
-        &mut self.nodes
+        Arc::make_mut(&mut self.nodes).as_mut_slice()
     }
 
     /// For writers: the caller keeps the order.
     pub(crate) fn of_nodes(nodes: Vec<RevisionNode>) -> Self {
-        Self { nodes }
+        Self { nodes: Arc::new(nodes) }
     }
 
     /// The leaves, the winner first: not deleted before deleted, then by length, then by id.
     pub fn leaves(&self) -> Vec<Leaf<'_>> {
-        let indexes = (0_u32..).zip(&self.nodes).filter(|(_, node)| node.leaf).map(|(index, _)| index);
+        let indexes = (0_u32..).zip(self.nodes.iter()).filter(|(_, node)| node.leaf).map(|(index, _)| index);
         let mut leaves: Vec<_> = indexes.map(|index| Leaf { tree: self, index }).collect();
         leaves.sort_by_key(|leaf| Reverse((!leaf.deleted(), leaf.revision())));
         leaves
@@ -125,6 +128,15 @@ impl RevisionTree {
     pub fn named(&self, name: &str) -> Option<Leaf<'_>> {
         let index = self.nodes.iter().position(|node| node.revision.to_string() == name)?;
         Some(Leaf { tree: self, index: index as u32 })
+    }
+
+    fn history_of(&self, index: u32) -> impl Iterator<Item = &Revision> {
+        let mut next = Some(index);
+        std::iter::from_fn(move || {
+            let node = &self.nodes[next? as usize];
+            next = node.parent;
+            Some(&node.revision)
+        })
     }
 
     /// `[{Start, {RevId, Value, Below}}, …]`, without recursion.
@@ -150,7 +162,7 @@ impl RevisionTree {
                 pending[start..].reverse();
             }
         }
-        Ok(Self { nodes })
+        Ok(Self::of_nodes(nodes))
     }
 
     /// The tree as it is stored. Nodes lie in the order of [`RevisionTree::decode`], so that what follows a node with a
@@ -188,6 +200,21 @@ impl RevisionTree {
     }
 }
 
+/// A revision in the tree it is of, which all that were read of a document share: a history of its own for each leaf of
+/// many would be as long as all of them together.
+#[derive(Debug, Clone)]
+pub(crate) struct Line {
+    tree: RevisionTree,
+    index: u32,
+}
+
+impl Line {
+    /// As [`Leaf::history`].
+    pub fn history(&self) -> impl Iterator<Item = &Revision> {
+        self.tree.history_of(self.index)
+    }
+}
+
 impl<'t> Leaf<'t> {
     fn node(self) -> &'t RevisionNode {
         &self.tree.nodes[self.index as usize]
@@ -210,12 +237,12 @@ impl<'t> Leaf<'t> {
 
     /// The revision itself and those it came from, as far as the file remembers, the newest first.
     pub fn history(self) -> impl Iterator<Item = &'t Revision> {
-        let mut next = Some(self.index);
-        std::iter::from_fn(move || {
-            let node = &self.tree.nodes[next? as usize];
-            next = node.parent;
-            Some(&node.revision)
-        })
+        self.tree.history_of(self.index)
+    }
+
+    /// The revision with its history, for longer than the tree is there.
+    pub(crate) fn line(self) -> Line {
+        Line { tree: self.tree.clone(), index: self.index }
     }
 }
 
@@ -349,6 +376,18 @@ mod tests {
         let tree = RevisionTree::of_nodes(nodes.collect());
         assert_eq!(again(&tree), tree);
         assert_eq!(tree.winner().unwrap().history().count(), 100_000);
+    }
+
+    #[test]
+    fn leaves_that_are_read_share_one_history() {
+        let trunk = (0..1000_u32).map(|index| node(u64::from(index) + 1, "x", index.checked_sub(1), false, None));
+        let leaves = (0..500_u32).map(|index| node(1001, &format!("{index:03}"), Some(999), true, Some(false)));
+        let tree = RevisionTree::of_nodes(trunk.chain(leaves).collect());
+        let lines: Vec<_> = tree.leaves().into_iter().map(Leaf::line).collect();
+        assert_eq!(Arc::strong_count(&tree.nodes), 501, "nothing was copied");
+        for (line, leaf) in lines.iter().zip(tree.leaves()) {
+            assert!(line.history().eq(leaf.history()) && line.history().count() == 1001);
+        }
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //! ties every shard to a node; under another name none of its databases could be opened.
 //!
 //! [`rename_in_shard_maps`] and [`rename_in_nodes`] give nodes other names, [`lay_out_shard_maps`] and [`lay_out_nodes`] give
-//! the databases to other nodes, [`put_shard_maps`] brings back what a shard map no longer names.
+//! the databases to other nodes, [`new_nodes`] makes a list of nodes where there is none, [`put_shard_maps`] brings back what a shard map no longer names.
 //!
 //! A new file is written, as a compaction would: every document with all its leaves, histories, update numbers and
 //! revisions, local documents, purges and security object as they were, and only what has to be is changed. A
@@ -18,7 +18,9 @@ mod rename;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 
-pub use layout::{lay_out_nodes, lay_out_shard_maps, spread};
+#[cfg(feature = "fuzzing")]
+pub(crate) use layout::laid_out_body;
+pub use layout::{lay_out_nodes, lay_out_shard_maps, new_nodes, spread};
 pub use put::put_shard_maps;
 #[cfg(feature = "fuzzing")]
 pub(crate) use rename::renamed_body;
@@ -59,11 +61,19 @@ struct Changes<'c> {
     /// The node that the file is made for, where it becomes a file of its own: it then gets its own uuid, so that no node
     /// takes what it knows of the old one for knowledge of this one.
     owner: Option<&'c str>,
+    /// It becomes another database: but for its format and security object nothing of what was there stays.
+    anew: bool,
 }
 
 impl Default for Changes<'_> {
     fn default() -> Self {
-        Self { id: &|info, _| Ok(Some(info.id.clone())), body: &|_| Ok(None), put: Vec::new(), owner: None }
+        Self {
+            id: &|info, _| Ok(Some(info.id.clone())),
+            body: &|_| Ok(None),
+            put: Vec::new(),
+            owner: None,
+            anew: false,
+        }
     }
 }
 
@@ -92,7 +102,8 @@ fn rewrite<R: ReadAt, W: Write>(database: &Database<R>, out: W, changes: Changes
         taken.insert(id.clone());
         infos.push(DocumentInfo { id, ..copied });
     }
-    let mut update_seq = header.update_seq;
+    let (empty, anew) = (TreeState { root: None }, changes.anew);
+    let mut update_seq = if anew { 0 } else { header.update_seq };
     for (id, body) in &changes.put {
         update_seq += 1;
         let known = infos.iter().position(|info| info.id == *id).map(|at| infos.swap_remove(at));
@@ -105,16 +116,17 @@ fn rewrite<R: ReadAt, W: Write>(database: &Database<R>, out: W, changes: Changes
     let by_id = writer.tree(TreeKind::Documents, infos.iter().map(|info| Ok(id_entry(info))))?;
     infos.sort_by_key(|info| info.seq);
     let by_seq = writer.tree(TreeKind::Counted, infos.iter().map(|info| Ok(seq_entry(info))))?;
-    let local = copy_tree(database, &header.local, TreeKind::Plain, &mut writer)?;
+    let kept = |tree| if anew { &empty } else { tree };
+    let local = copy_tree(database, kept(&header.local), TreeKind::Plain, &mut writer)?;
     let purges = match &header.purges {
         Purges::Trees { by_uuid, by_seq } => [
-            copy_tree(database, by_uuid, TreeKind::Counted, &mut writer)?.encode(),
-            copy_tree(database, by_seq, TreeKind::Counted, &mut writer)?.encode(),
+            copy_tree(database, kept(by_uuid), TreeKind::Counted, &mut writer)?.encode(),
+            copy_tree(database, kept(by_seq), TreeKind::Counted, &mut writer)?.encode(),
         ],
         Purges::Last { seq, list } => {
-            let list = copy_term(database, *list, &mut writer)?;
+            let list = copy_term(database, list.filter(|_| !anew), &mut writer)?;
             let mut parts = [Encoder::default(), Encoder::default()];
-            parts[0].unsigned(*seq);
+            parts[0].unsigned(if anew { 0 } else { *seq });
             match list {
                 Some(list) => parts[1].unsigned(list),
                 None => parts[1].atom("nil"),
@@ -124,7 +136,11 @@ fn rewrite<R: ReadAt, W: Write>(database: &Database<R>, out: W, changes: Changes
     };
     let (mut uuid, mut epochs) = (header.uuid.clone(), header.epochs.clone());
     if let Some(owner) = changes.owner {
-        uuid = uuid.map(|uuid| hex(&Checksum::Md5.of(format!("{uuid} {owner}").as_bytes())));
+        let name = if anew { "another " } else { "" };
+        uuid = uuid.map(|uuid| hex(&Checksum::Md5.of(format!("{name}{uuid} {owner}").as_bytes())));
+        if anew {
+            epochs = vec![Epoch { node: owner.to_owned(), seq: 0 }];
+        }
         own(&mut epochs, owner, update_seq);
     }
     let parts = HeaderParts {
@@ -139,7 +155,7 @@ fn rewrite<R: ReadAt, W: Write>(database: &Database<R>, out: W, changes: Changes
         revs_limit: header.revs_limit,
         uuid: uuid.as_deref(),
         epochs: &epochs,
-        compacted_seq: header.compacted_seq,
+        compacted_seq: if anew { 0 } else { header.compacted_seq },
         purge_infos_limit: header.purge_infos_limit.unwrap_or_default(),
         properties,
     };

@@ -6,10 +6,13 @@ use std::time::Duration;
 
 use operations::backup::NamedSource;
 use operations::config::{self, CopySettings, Environment, Settings, StackSettings};
+use operations::drill::{self, Receipts};
 use operations::snapshots::{self, LATEST, Resolved};
 use operations::state::{Seen, State};
 use operations::status::CopyFault;
-use operations::{Fault, FaultKind};
+use operations::{Fault, FaultKind, copies};
+use repository::format::receipt::Receipt;
+use repository::repository::Found;
 use repository::{Cancel, Clock as _, Event, File, FileKind, Index, Problem, Repository, RunCx, SystemClock};
 
 use crate::archives;
@@ -158,12 +161,8 @@ impl App {
         }
         let found = match copy.archives() {
             Some(settings) => archives::open(self, copy, settings).map(|_| true),
-            None => wiring::storage(copy, &self.run).and_then(|storage| {
-                // A repository that lost its keys is damaged, and not somewhere else.
-                let kinds = [FileKind::Key, FileKind::Snapshot, FileKind::Index];
-                let lists = kinds.into_iter().map(|kind| storage.list(kind));
-                Ok(lists.collect::<Result<Vec<_>, _>>()?.iter().any(|listed| !listed.is_empty()))
-            }),
+            None => wiring::storage(copy, &self.run)
+                .and_then(|storage| Ok(Repository::found_at(storage.as_ref())? != Found::Nothing)),
         };
         match found {
             Ok(is_there) => Ok(!is_there),
@@ -195,9 +194,14 @@ impl App {
 
     fn remember_seen(&self, copy: &CopySettings, repository: &Repository) {
         let (now, repository) = (self.run.clock.now(), repository.config().id);
-        let is_news = self.state().last_seen(copy).is_none_or(|seen| {
-            seen.repository != repository || now.duration_since(seen.at).unsigned_abs() > SEEN_AGAIN_AFTER
-        });
+        if self.state().repository_seen(copy).is_some_and(|before| before != repository) {
+            // What is known of the copy tells a stranger in its place from it.
+            return;
+        }
+        let is_news = self
+            .state()
+            .last_seen(copy)
+            .is_none_or(|seen| now.duration_since(seen.at).unsigned_abs() > SEEN_AGAIN_AFTER);
         if is_news {
             // Who may read a copy may not always write state; then nobody relies on it.
             let _ = self.state().save_seen(copy, &Seen { at: now, repository });
@@ -254,7 +258,28 @@ impl App {
                 Err(fault) => each.faults.push((copy, fault)),
             }
         }
+        self.turn_strangers_away(&mut each);
         Ok(each)
+    }
+
+    /// Takes out what is not the repository that the others are copies of, so that nothing is written there, and none of the
+    /// others is blamed for it.
+    fn turn_strangers_away(&self, each: &mut Each<'_>) {
+        let state = self.state();
+        let place = |opened: &Opened<'_>| (opened.repository.config().id, state.repository_seen(opened.copy));
+        let mut strangers = copies::strangers(&each.opened.iter().map(place).collect::<Vec<_>>()).into_iter();
+        let (away, here): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut each.opened).into_iter().partition(|_| strangers.next().unwrap_or(false));
+        for Opened { copy, repository } in away {
+            let seen = state.last_seen(copy).filter(|seen| seen.repository != repository.config().id);
+            let fault = match (seen, here.first()) {
+                (None, Some(first)) => not_a_copy_of(&first.copy.name),
+                (Some(seen), _) => stranger(copy, &seen),
+                (None, None) => no_copies(),
+            };
+            each.faults.push((copy, fault));
+        }
+        each.opened = here;
     }
 
     /// Opens all of `copies` that can be opened, at least one. The others are passed over and named.
@@ -335,6 +360,17 @@ impl App {
         Ok(index)
     }
 
+    /// The receipts of a copy for a command that only reads, oldest first. One that could not be read is named.
+    pub fn receipts(&self, repository: &Repository) -> Result<Vec<Receipt>, Fault> {
+        let Receipts { read, unread } = drill::receipts(repository)?;
+        for (id, error) in unread {
+            let (path, what) =
+                (File::new(FileKind::Receipt, id).path(), format!("{error}; what it proves is not shown"));
+            self.cx().events.emit(Event::Problem(Problem { source: String::new(), path, what }));
+        }
+        Ok(read)
+    }
+
     /// Refuses the name of a stack that neither the configuration nor any snapshot knows. `is_found` says whether there are
     /// snapshots of it.
     pub fn check_stack(&self, name: Option<&str>, is_found: bool) -> Result<(), Fault> {
@@ -369,6 +405,30 @@ impl App {
         let secrets = self.settings.secret_files().into_iter().map(Path::to_owned);
         copies.chain(secrets).chain([self.settings.state_dir.clone()]).collect()
     }
+}
+
+/// What is to be said of the place of a copy that this host has seen there, and that is empty now.
+pub fn gone(copy: &CopySettings, seen: &Seen) -> Fault {
+    let (name, day) = (&copy.name, seen.at.strftime("%Y-%m-%d"));
+    let what = format!("{} held it on {day}, and nothing is there now", copy.location);
+    Fault::new(FaultKind::NoRepository, what).with_hint(format!(
+        "mount its disk; where it is gone for good, `lifeboat init --anew {name}` makes it anew out of the other copies"
+    ))
+}
+
+/// What is to be said of a repository at the place of a copy that is none of the others' copies.
+pub fn not_a_copy_of(first: &str) -> Fault {
+    Fault::new(FaultKind::Config, format!("it is a repository of its own, not a copy of copy {first}"))
+        .with_hint("name another place for the copy, or give this repository a configuration of its own")
+}
+
+/// What is to be said of another repository in the place of a copy that this host has seen there.
+pub fn stranger(copy: &CopySettings, seen: &Seen) -> Fault {
+    let (name, day) = (&copy.name, seen.at.strftime("%Y-%m-%d"));
+    let what = format!("it is a repository of its own, not the one that was at {} on {day}", copy.location);
+    Fault::new(FaultKind::Config, what).with_hint(format!(
+        "if disks were swapped, put the right one there; `lifeboat init --anew {name}` takes this one from now on"
+    ))
 }
 
 fn no_copies() -> Fault {

@@ -9,7 +9,8 @@ use operations::{Fault, FaultKind};
 use repository::storage::archives::ArchivePlace;
 use repository::{Clock as _, Id, Identity};
 
-use crate::app::{App, Run};
+use crate::app::{self, App, Run};
+use crate::output::count;
 use crate::wiring;
 
 pub use operations::archives::Archived;
@@ -29,6 +30,9 @@ pub struct OpenArchives<'a> {
 pub fn open<'a>(app: &App, copy: &'a CopySettings, settings: &'a ArchiveSettings) -> Result<OpenArchives<'a>, Fault> {
     let open = list(&app.run, copy, settings)?;
     if !open.is_begun() {
+        if let Some(fault) = open.is_elsewhere() {
+            return Err(fault);
+        }
         let held =
             app.state().last_seen(copy).map(|seen| format!(", which held them on {}", seen.at.strftime("%Y-%m-%d")));
         let what = format!("there are no archives in {}{}", copy.location, held.unwrap_or_default());
@@ -54,9 +58,13 @@ pub fn open_all<'a>(app: &App, copies: &[&'a CopySettings]) -> Result<Vec<OpenAr
     Ok(opened)
 }
 
-/// Begins an archive copy, as `init` does a repository. False where there is one.
-pub fn begin(run: &Run, copy: &CopySettings, settings: &ArchiveSettings) -> Result<bool, Fault> {
+/// Begins an archive copy, as `init` does a repository. False where there is one. A place that `seen` says held one is not
+/// begun anew: it looks the same whether its disk died or was not mounted.
+pub fn begin(run: &Run, copy: &CopySettings, settings: &ArchiveSettings, seen: Option<&Seen>) -> Result<bool, Fault> {
     let open = list(run, copy, settings)?;
+    if let Some(seen) = seen.filter(|_| !open.is_begun()) {
+        return Err(open.is_elsewhere().unwrap_or_else(|| app::gone(copy, seen)));
+    }
     if !open.contents.has_guide {
         archives::write_guide(&run.cx(), &*open.place, &settings.prefix)?;
     }
@@ -72,5 +80,20 @@ fn list<'a>(run: &Run, copy: &'a CopySettings, settings: &'a ArchiveSettings) ->
 impl OpenArchives<'_> {
     fn is_begun(&self) -> bool {
         self.contents.has_guide || !self.contents.snapshots.is_empty()
+    }
+
+    /// That the place is there, and what lies in it has another prefix: it was changed, and no disk is missing.
+    fn is_elsewhere(&self) -> Option<Fault> {
+        // Where that cannot be told, it is as if there were none.
+        let found = archives::anywhere(&*self.place).unwrap_or_default();
+        let (first, name, number) = (found.first()?, &self.copy.name, found.len() as u64);
+        let (archives, lie) = (count(number, "archive"), if number == 1 { "lies" } else { "lie" });
+        let what = format!(
+            "{archives} {lie} in {} under another prefix than `prefix` of copy {name} names, such as {first}",
+            self.copy.location
+        );
+        Some(Fault::new(FaultKind::Config, what).with_hint(format!(
+            "put the old `prefix` back, or move them to where the new one leads; `lifeboat init --anew {name}` begins there without them"
+        )))
     }
 }

@@ -7,7 +7,9 @@ use std::path::{Path, PathBuf};
 use connectors::documents::{
     DataFolder, MISSING_SHARD, Stored, StoredDatabase, StoredShard, find_data_folders, passable,
 };
+use connectors::source::couchdb;
 use couchfile::{Database, ReadAt};
+use operations::manifest::Manifest;
 use operations::{Fault, FaultKind};
 use repository::file_reader::StoredFiles;
 use repository::{Event, Events as _, Id, Index, Problem, Repository, walk};
@@ -22,13 +24,17 @@ pub struct Lost<'a> {
     app: &'a App,
     /// What the paths are below: the source and its data folder.
     below: PathBuf,
+    /// The data folders of other nodes: a path below one of them is whole.
+    others: Vec<PathBuf>,
     total: Cell<u64>,
 }
 
 impl Lost<'_> {
     pub fn name(&self, path: &str, what: impl Into<String>) {
         self.total.set(self.total.get() + 1);
-        self.app.run.progress.emit(Event::Problem(Problem::new(&self.below.join(path), what)));
+        let is_elsewhere = self.others.iter().any(|other| Path::new(path).starts_with(other));
+        let path = if is_elsewhere { PathBuf::from(path) } else { self.below.join(path) };
+        self.app.run.progress.emit(Event::Problem(Problem::new(&path, what)));
     }
 
     /// Names an error that the rest does not suffer from.
@@ -72,7 +78,8 @@ impl Lost<'_> {
     }
 }
 
-/// The one data folder below `path` in the snapshot with the root `tree`, and what of it is lost.
+/// The one data folder below `path` in the snapshot with the root `tree`, and what of it is lost. What of its databases
+/// other nodes of the cluster hold is in it, too, as far as they are in the snapshot.
 pub fn data_folder<'r>(
     app: &'r App,
     repository: &'r Repository,
@@ -105,10 +112,56 @@ pub fn data_folder<'r>(
     };
     let folder_tree = walk::find(repository, index, tree, &folder)?.and_then(|node| node.subtree);
     let folder_tree = folder_tree.ok_or_else(|| missing(format!("there is no folder {}", folder.display())))?;
-    let lost = Lost { app, below: folder, total: Cell::new(0) };
-    let opened =
+    let mut lost = Lost { app, below: folder, others: Vec::new(), total: Cell::new(0) };
+    let mut opened =
         DataFolder::open(app.cx(), repository, index, files, &folder_tree, &mut |path, what| lost.name(path, what))?;
+    if opened.is_of_several_nodes() {
+        for other in other_data_folders(repository, index, tree, &lost.below)? {
+            match open_other(app, repository, index, files, tree, &other) {
+                Ok(Some(folder)) => {
+                    opened.add_other(other.clone(), folder);
+                    lost.others.push(other);
+                }
+                Ok(None) => {}
+                // What is lacking then is named where it is looked for.
+                Err(error) if error.is_damage() => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
     Ok((opened, lost))
+}
+
+/// The data folders of the other sources of kind `couchdb`.
+fn other_data_folders(
+    repository: &Repository,
+    index: &Index,
+    tree: &Id,
+    own: &Path,
+) -> Result<Vec<PathBuf>, repository::Error> {
+    let manifest = match Manifest::load(repository, index, tree) {
+        Err(error) if error.is_damage() => None,
+        manifest => manifest?,
+    };
+    let sources = manifest.into_iter().flat_map(|manifest| manifest.sources);
+    let sources = sources.filter(|(_, record)| record.kind == couchdb::KIND);
+    let folders = sources.filter_map(|(name, record)| couchdb::data_folder(&record.facts, Path::new(&name)));
+    Ok(folders.filter(|folder| folder != own).collect())
+}
+
+fn open_other<'r>(
+    app: &'r App,
+    repository: &'r Repository,
+    index: &'r Index,
+    files: &'r StoredFiles<'r>,
+    tree: &Id,
+    folder: &Path,
+) -> Result<Option<DataFolder<'r>>, repository::Error> {
+    let Some(tree) = walk::find(repository, index, tree, folder)?.and_then(|node| node.subtree) else {
+        return Ok(None);
+    };
+    // Its own databases are not what was asked for.
+    DataFolder::open(app.cx(), repository, index, files, &tree, &mut |_, _| {}).map(Some)
 }
 
 /// The database called `name`.

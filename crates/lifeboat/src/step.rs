@@ -9,14 +9,14 @@ use operations::archives::{self as archiving, ArchiveCopy};
 use operations::config::{CopySettings, StackSettings};
 use operations::status::CopyFault;
 use operations::sync::{self, Member, Union};
-use operations::{Fault, FaultKind, snapshots};
+use operations::{Fault, FaultKind, copies};
 use repository::format::snapshot::Snapshot;
 use repository::sync::{Incomplete, Left, SourceDamage, Synced};
 use repository::{Clock as _, Error, Id};
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::app::{App, Each};
+use crate::app::{App, Each, not_a_copy_of};
 use crate::archives::{self, OpenArchives};
 use crate::output::{Outcome, bytes, count};
 use crate::wiring;
@@ -161,10 +161,11 @@ impl<'a> Step<'a> {
     ) -> Result<BTreeMap<String, CopyReport>, Fault> {
         let (members, mut reports) = self.members(each);
         reports.retain(|name, _| is_asked(name) || self.is_source(name));
-        let has_archives =
-            self.app.settings.copies.iter().any(|copy| copy.archives().is_some() && is_asked(&copy.name));
-        if let ([only], false) = (&members[..], has_archives) {
-            // Nobody has anything that it lacks: nothing need be asked.
+        let sources = || self.app.settings.copies.iter().filter(|copy| self.is_source(&copy.name));
+        if let [only] = &members[..]
+            && sources().all(|copy| copy.name == only.settings.name)
+        {
+            // There is no other that could have or lack anything: nothing need be asked.
             if is_asked(&only.settings.name) {
                 reports.insert(only.settings.name.clone(), CopyReport::of(Synced::default(), None));
             }
@@ -388,10 +389,7 @@ impl<'a> Step<'a> {
     }
 
     fn wanted_archives(&self, copy: &CopySettings, all: &[(Id, Snapshot)]) -> Vec<(Id, Snapshot)> {
-        // The names of archives tell nothing of what was left out, so `forget` cannot go by it there; no more may this, or
-        // what one removes the other would bring back.
-        let as_named = |(id, snapshot): &(Id, Snapshot)| (*id, snapshots::without_what_is_wrong(snapshot));
-        let mut wanted = self.wanted(copy, &all.iter().map(as_named).collect::<Vec<_>>());
+        let mut wanted = self.wanted(copy, all);
         // What is damaged is mended for as long as it is there.
         wanted.extend(self.rewritten.iter().filter_map(|path| {
             let name = path.rsplit_once('/').map_or(&**path, |(_, name)| name);
@@ -414,13 +412,16 @@ impl<'a> Step<'a> {
             let member = Member { settings: opened.copy, repository: opened.repository };
             match members.first() {
                 Some(first) if !member.repository.is_copy_of(&first.repository) => {
-                    let what = format!("it is a repository of its own, not a copy of copy {}", first.settings.name);
-                    let fault = Fault::new(FaultKind::Config, what).with_hint(
-                        "name another place for the copy, or give this repository a configuration of its own",
-                    );
+                    let fault = not_a_copy_of(&first.settings.name);
                     reports.insert(member.settings.name.clone(), failed(fault));
                 }
-                _ => members.push(member),
+                _ => match members.iter().find(|other| copies::are_one(member.settings, other.settings)) {
+                    Some(other) => {
+                        let fault = copies::one_with(other.settings);
+                        reports.insert(member.settings.name.clone(), failed(fault));
+                    }
+                    None => members.push(member),
+                },
             }
         }
         (members, reports)

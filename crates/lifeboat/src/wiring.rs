@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use archive::Recipients;
 use connectors::containers::{ContainerName, EngineAddress, Halt, Halts, Replaced};
-use connectors::source::couchdb::{Password, ServerOptions};
+use connectors::source::couchdb::{Password, Peer, ServerOptions};
 use connectors::source::{
     CommandOptions, CommandSource, ComposeOptions, ComposeSource, ContainerFilesOptions, ContainerFilesSource,
     CouchDbOptions, CouchDbSource, FilesOptions, FilesSource, Place, RunLine, SqliteOptions, SqliteSource, TlsOptions,
@@ -26,7 +26,7 @@ use repository::storage::archives::{ArchivePlace, LimitedArchives};
 use repository::storage::cache::Cache;
 use repository::storage::limit::Limit;
 use repository::storage::retry::{Retry, RetryArchives};
-use repository::{Cancel, File, FileKind, Repository, Source, SourceError, Storage};
+use repository::{Cancel, File, Repository, Source, SourceError, Storage};
 use zeroize::Zeroizing;
 
 use crate::app::Run;
@@ -116,11 +116,6 @@ pub fn open_cached(
     Ok(Arc::new(Repository::open(Arc::new(cache), password.expose())?))
 }
 
-/// Whether a place holds key files, so that a new password would open nothing there.
-pub fn holds_repository(storage: &dyn Storage) -> Result<bool, Fault> {
-    Ok(!storage.list(FileKind::Key)?.is_empty())
-}
-
 /// What sources need besides their settings.
 #[derive(Clone)]
 pub struct Around<'a> {
@@ -192,7 +187,6 @@ fn place(settings: PlaceSettings) -> Place {
     }
 }
 
-/// Got when it is needed, so that a backup does not fail for want of it.
 /// The CouchDB that the configuration says works with a source's data.
 pub fn couch_server(settings: &Settings, stack: &str, source: &str) -> Option<ServerOptions> {
     let sources = &settings.stack(stack).ok()?.sources;
@@ -206,6 +200,7 @@ fn server_options(server: CouchServerSettings) -> ServerOptions {
     ServerOptions { url: server.url, login: server.login.map(|login| (login.user, password(login.password))) }
 }
 
+/// Got when it is needed, so that a backup does not fail for want of it.
 fn password(source: SecretSource) -> Password {
     Arc::new(move || match source.read() {
         Ok(secret) => Ok(Zeroizing::new(secret.expose().to_owned())),
@@ -223,10 +218,23 @@ pub fn sources(stack: &StackSettings, only: &[String], around: Around<'_>) -> Re
     chosen
         .into_iter()
         .map(|settings| {
-            let source = source(&settings.kind, &around).map_err(|error| in_source(&settings.name, error))?;
+            let source = source(&settings.kind, peers(stack, &settings.name), &around)
+                .map_err(|error| in_source(&settings.name, error))?;
             Ok(NamedSource { name: settings.name.clone(), source })
         })
         .collect()
+}
+
+/// The other sources of a stack that capture CouchDB's configuration: in a cluster, that of CHT is on one node alone.
+fn peers(stack: &StackSettings, name: &str) -> Vec<Peer> {
+    let others = stack.sources.iter().filter(|other| other.name != name);
+    let peers = others.filter_map(|other| match &other.kind {
+        SourceKind::CouchDb(couchdb) => {
+            Some(Peer { data: place(couchdb.data.clone()), config: place(couchdb.config.clone()?) })
+        }
+        _ => None,
+    });
+    peers.collect()
 }
 
 fn in_source(name: &str, error: SourceError) -> Fault {
@@ -235,7 +243,7 @@ fn in_source(name: &str, error: SourceError) -> Fault {
     fault
 }
 
-fn source(kind: &SourceKind, around: &Around<'_>) -> Result<Box<dyn Source>, SourceError> {
+fn source(kind: &SourceKind, peers: Vec<Peer>, around: &Around<'_>) -> Result<Box<dyn Source>, SourceError> {
     Ok(match kind.clone() {
         SourceKind::Files(files) => Box::new(FilesSource::new(FilesOptions {
             paths: files.paths,
@@ -290,6 +298,7 @@ fn source(kind: &SourceKind, around: &Around<'_>) -> Result<Box<dyn Source>, Sou
             engine: around.engine(),
             full_read: couchdb.full_read,
             nouveau: couchdb.nouveau,
+            peers,
             server: couchdb.server.map(server_options),
         })),
     })

@@ -122,6 +122,15 @@ pub fn contents(place: &dyn ArchivePlace, prefix: &PrefixTemplate, host: &str) -
     Ok(Contents { snapshots: snapshots.into_values().collect(), unsealed, has_guide })
 }
 
+/// Archives in a place, wherever they lie in it: those of other prefixes, too.
+pub fn anywhere(place: &dyn ArchivePlace) -> Result<Vec<String>, Error> {
+    let is_archive = |path: &String| {
+        let name = path.rsplit_once('/').map_or(&**path, |(_, name)| name);
+        name.parse::<ArchiveName>().is_ok()
+    };
+    Ok(place.list("")?.into_iter().map(|object| object.path).filter(is_archive).collect())
+}
+
 fn put(cx: &RunCx<'_>, place: &dyn ArchivePlace, path: &str, bytes: &[u8]) -> Result<(), Error> {
     let mut sink = ArchiveSink::create(place, path, bytes.len() as u64, cx.cancel)?;
     std::io::Write::write_all(&mut sink, bytes).map_err(|error| Error::Internal(error.to_string()))?;

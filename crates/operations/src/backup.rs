@@ -241,7 +241,7 @@ fn store_all(
         let unread = parents.problems(&named.name);
         // Only a source that finds losses by its parent has lost something by it.
         let (doubtful, harmless) = if named.source.finds_losses() { (unread, &[][..]) } else { (&[][..], unread) };
-        for harmless in harmless {
+        for harmless in harmless.iter().chain(parents.known(&named.name)) {
             notes.events(&named.name).emit(Event::Note(harmless.to_string()));
         }
         let further: Vec<_> = doubtful.iter().cloned().chain(is_emptied.then(|| emptied(&named.name, had))).collect();

@@ -1,11 +1,42 @@
-//! How copies of one repository stand to each other: which lag behind, and by how much.
+//! How copies of one repository stand to each other: which lag behind, and by how much, and which are one.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::os::unix::fs::MetadataExt as _;
 use std::time::Duration;
 
 use jiff::Timestamp;
 use repository::Id;
 use serde::Serialize;
+
+use crate::config::CopySettings;
+use crate::{Fault, FaultKind};
+
+/// Whether two copies lie in one folder of this machine, whatever it is called by each: as by a symbolic link or a bind mount.
+/// They are one copy then. What is not there lies in no folder yet; a repository and archives may share one.
+pub fn are_one(one: &CopySettings, other: &CopySettings) -> bool {
+    let place = |copy: &CopySettings| {
+        let folder = std::fs::metadata(copy.location.local()?).ok()?;
+        Some((folder.dev(), folder.ino(), copy.archives().is_some()))
+    };
+    place(one).is_some_and(|place_of_one| place(other) == Some(place_of_one))
+}
+
+/// That a copy is one with `other`.
+pub fn one_with(other: &CopySettings) -> Fault {
+    Fault::new(FaultKind::Config, format!("it lies in the same folder as copy {}, so they are one", other.name))
+        .with_hint("name another place for it, or take it out of lifeboat.yaml")
+}
+
+/// Which of the places in reach hold another repository than the others. Of each: the repository that is there, and the one
+/// that this host saw there before. One that changed is a stranger, such as a disk that was swapped, and it is no less one for
+/// being the first. Of the rest the majority is right, and where there is none, the first.
+pub fn strangers(places: &[(Id, Option<Id>)]) -> Vec<bool> {
+    let is_as_before = |(is, was): &&(Id, Option<Id>)| was.is_none_or(|was| was == *is);
+    let trusted: Vec<Id> = places.iter().filter(is_as_before).map(|(is, _)| *is).collect();
+    let is_most = |id: &&Id| trusted.iter().filter(|other| other == id).count() * 2 > trusted.len();
+    let right = trusted.iter().find(is_most).or(trusted.first());
+    places.iter().map(|place| !is_as_before(&place) || Some(&place.0) != right).collect()
+}
 
 /// How far a copy lags behind the others.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
@@ -49,6 +80,19 @@ mod tests {
 
     fn held(days: &[i64]) -> Vec<(Id, Timestamp)> {
         days.iter().map(|day| (Id::of(&day.to_le_bytes()), Timestamp::from_second(day * 86_400).unwrap())).collect()
+    }
+
+    #[test]
+    fn a_stranger_is_whoever_changed_or_differs_from_most() {
+        let [ours, other] = [Id::of(b"ours"), Id::of(b"other")];
+        let (seen, unseen) = (Some(ours), None);
+        assert_eq!(strangers(&[(other, seen), (ours, seen)]), [true, false], "the first is a disk that was swapped");
+        assert_eq!(strangers(&[(other, seen), (ours, unseen)]), [true, false]);
+        assert_eq!(strangers(&[(other, seen)]), [true], "nor is the only one written to");
+        assert_eq!(strangers(&[(other, unseen), (ours, unseen), (ours, unseen)]), [true, false, false]);
+        assert_eq!(strangers(&[(ours, unseen), (other, unseen)]), [false, true], "of two the first is right");
+        assert_eq!(strangers(&[(ours, seen), (ours, unseen)]), [false, false]);
+        assert_eq!(strangers(&[]), [false; 0]);
     }
 
     #[test]

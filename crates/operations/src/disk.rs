@@ -2,7 +2,8 @@
 //!
 //! A file system's device number alone would tell two partitions of one disk apart. So a partition is followed to its
 //! disk, and what lies on others (LUKS, LVM, a software RAID) to the first disk below it: two that share only a later
-//! one are told apart, which is the one way in which this can count too much.
+//! one are told apart. A pool of ZFS is one disk, and so is a machine that shares folders, whatever it has inside. This can count
+//! too much where two names lead to one machine.
 
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
@@ -11,25 +12,35 @@ use std::path::{Path, PathBuf};
 const LAYERS_MAX: usize = 8;
 
 /// The disk that `path` lies on, or would: the name that the kernel has for it, such as `sda`; for what is on no disk of
-/// this machine, such as a share, what is mounted. `None` where that cannot be told.
+/// this machine, such as a share, whose it is. `None` where that cannot be told.
 pub fn of(path: &Path) -> Option<String> {
     let mounts = std::fs::read_to_string("/proc/self/mountinfo").ok()?;
     of_path(path, &mounts, Path::new("/sys"))
 }
 
+/// Whether `path` lies, or would, in this machine's memory, which the next start empties.
+pub fn is_memory(path: &Path) -> bool {
+    let mounted = || mount_of(&there(path)?, &std::fs::read_to_string("/proc/self/mountinfo").ok()?);
+    mounted().is_some_and(|mount| ["tmpfs", "ramfs"].contains(&&*mount.kind))
+}
+
+/// What is not there yet would be made in the nearest folder that is.
+fn there(path: &Path) -> Option<PathBuf> {
+    path.ancestors().find_map(|path| path.canonicalize().ok())
+}
+
 fn of_path(path: &Path, mounts: &str, sys: &Path) -> Option<String> {
-    // What is not there yet would be made in the nearest folder that is.
-    let there = path.ancestors().find_map(|path| path.canonicalize().ok())?;
+    let there = there(path)?;
     let device = there.metadata().ok()?.dev();
     let number = format!("{}:{}", rustix::fs::major(device), rustix::fs::minor(device));
     if let Some(disk) = disk_of(&number, sys) {
         return Some(disk);
     }
     // Btrfs, ZFS, overlays and shares have made-up numbers: what was mounted says more.
-    let source = source_of(&there, mounts)?;
-    let real = Path::new(&source).metadata().ok().map(|node| node.rdev()).filter(|number| *number != 0);
+    let mount = mount_of(&there, mounts)?;
+    let real = Path::new(&mount.source).metadata().ok().map(|node| node.rdev()).filter(|number| *number != 0);
     let disk = real.and_then(|real| disk_of(&format!("{}:{}", rustix::fs::major(real), rustix::fs::minor(real)), sys));
-    Some(disk.unwrap_or_else(|| if source.contains(['/', ':']) { source } else { format!("{source} ({number})") }))
+    disk.or_else(|| mount.whose()).or_else(|| Some(format!("{} ({number})", mount.source)))
 }
 
 /// The disk below the block device with this number.
@@ -54,19 +65,48 @@ fn disk_of(number: &str, sys: &Path) -> Option<String> {
     Some(device.file_name()?.to_string_lossy().into_owned())
 }
 
-/// What is mounted where `path` lies: the mount with the longest point that is above it; of several, the last. See
-/// proc(5) for the fields.
-fn source_of(path: &Path, mounts: &str) -> Option<String> {
-    let mut best: Option<(&str, String)> = None;
-    for line in mounts.lines() {
-        let Some((before, after)) = line.split_once(" - ") else { continue };
-        let (Some(point), Some(source)) = (before.split(' ').nth(4), after.split(' ').nth(1)) else { continue };
-        let is_longer = best.as_ref().is_none_or(|(best, _)| best.len() <= point.len());
-        if is_longer && path.starts_with(point.replace("\\040", " ")) {
-            best = Some((point, source.replace("\\040", " ")));
+/// What is mounted somewhere.
+#[derive(Debug, PartialEq, Eq)]
+struct Mount {
+    /// The type of its file system.
+    kind: String,
+    source: String,
+}
+
+impl Mount {
+    /// What all its folders are lost with: the pool, or the machine that shares them. `None` where its source names nothing.
+    fn whose(&self) -> Option<String> {
+        let source = &self.source;
+        if self.kind == "zfs" {
+            return Some(format!("of the pool {}", source.split('/').next()?));
+        }
+        let server = match source.strip_prefix("//") {
+            Some(share) => share.split('/').next(),
+            // The address of a version 6 has colons, too, and the name of a user may come first.
+            None => source.split_once(":/").map(|(server, _)| server.rsplit('@').next().unwrap_or(server)),
+        };
+        match server.filter(|server| !server.is_empty()) {
+            Some(server) => Some(format!("of the machine {}", server.to_lowercase())),
+            None => source.contains(['/', ':']).then(|| source.clone()),
         }
     }
-    best.map(|(_, source)| source)
+}
+
+/// What is mounted where `path` lies: the mount with the longest point that is above it; of several, the last. See
+/// proc(5) for the fields.
+fn mount_of(path: &Path, mounts: &str) -> Option<Mount> {
+    let plain = |field: &str| field.replace("\\040", " ");
+    let mut best: Option<(&str, Mount)> = None;
+    for line in mounts.lines() {
+        let Some((before, after)) = line.split_once(" - ") else { continue };
+        let (Some(point), mut fields) = (before.split(' ').nth(4), after.split(' ')) else { continue };
+        let (Some(kind), Some(source)) = (fields.next(), fields.next()) else { continue };
+        let is_longer = best.as_ref().is_none_or(|(best, _)| best.len() <= point.len());
+        if is_longer && path.starts_with(plain(point)) {
+            best = Some((point, Mount { kind: kind.to_owned(), source: plain(source) }));
+        }
+    }
+    best.map(|(_, mount)| mount)
 }
 
 #[cfg(test)]
@@ -113,10 +153,41 @@ mod tests {
         let mounts = "20 1 0:20 / / rw - overlay overlay rw\n\
                       30 20 0:30 / /mnt/a\\040b rw shared:1 - nfs4 nas:/export rw\n\
                       31 20 0:31 / /mnt rw - btrfs /dev/sdz1 rw\nbroken\n";
-        let source = |path: &str| source_of(Path::new(path), mounts);
+        let source = |path: &str| mount_of(Path::new(path), mounts).map(|mount| mount.source);
         assert_eq!(source("/mnt/a b/c").as_deref(), Some("nas:/export"));
         assert_eq!(source("/mnt/a").as_deref(), Some("/dev/sdz1"));
         assert_eq!(source("/mntx").as_deref(), Some("overlay"));
+    }
+
+    #[test]
+    fn a_pool_is_one_disk_and_so_is_a_machine_that_shares_folders() {
+        let whose = |kind: &str, source: &str| {
+            let mount = Mount { kind: kind.to_owned(), source: source.to_owned() };
+            mount.whose().unwrap_or_default()
+        };
+        for source in ["tank", "tank/data", "tank/backup/x"] {
+            assert_eq!(whose("zfs", source), "of the pool tank");
+        }
+        for (kind, source) in [
+            ("nfs4", "nas:/a"),
+            ("nfs", "nas:/b"),
+            ("cifs", "//NAS/c"),
+            ("fuse.sshfs", "backup@nas:/d"),
+            ("smb3", "//nas/d"),
+        ] {
+            assert_eq!(whose(kind, source), "of the machine nas", "{source}");
+        }
+        assert_eq!(whose("nfs4", "[fe80::1]:/a"), "of the machine [fe80::1]");
+        assert_eq!(whose("btrfs", "/dev/sdz1"), "/dev/sdz1");
+        assert_eq!(whose("overlay", "overlay"), "");
+    }
+
+    #[test]
+    fn what_lies_in_memory_is_told() {
+        assert!(!is_memory(Path::new("/proc")));
+        let mounts = "20 1 0:20 / / rw - ext4 /dev/sda rw\n21 20 0:21 / /dev/shm rw - tmpfs shm rw\n";
+        let kind = |path: &str| mount_of(Path::new(path), mounts).unwrap().kind;
+        assert_eq!((kind("/dev/shm/copy"), kind("/srv")), ("tmpfs".to_owned(), "ext4".to_owned()));
     }
 
     #[test]

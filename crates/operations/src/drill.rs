@@ -10,14 +10,15 @@ use repository::check::{self, Finding};
 use repository::format::receipt::{Receipt, Verdict};
 use repository::format::snapshot::Snapshot;
 use repository::fs::free_bytes;
+use repository::source::TOLD_FACT;
 use repository::{Error, Event, Facts, FileKind, Id, Index, NodeKind, Problem, Repository, RunCx, SourceError};
 use repository::{receipt, restore, verify, walk};
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::PROGRAM_VERSION;
 use crate::manifest::{Manifest, SourceRecord};
 use crate::scratch::with_scratch;
+use crate::{Fault, FaultKind, PROGRAM_VERSION};
 
 /// Counts a source's facts again in restored data: kind, folder, recorded facts.
 pub type Examine<'a> = &'a dyn Fn(&str, &Path, &Facts) -> Result<Facts, SourceError>;
@@ -56,6 +57,8 @@ pub struct DrillReport {
     pub rpo: Duration,
     /// Bytes fetched from the copy.
     pub bytes_fetched: u64,
+    /// The copy gave back what it was given, and nothing else is wrong than what was wrong before it was stored.
+    pub is_as_stored: bool,
     /// Things that were left out or doubtful when the snapshot was made.
     pub left_out: usize,
     /// Each source's part.
@@ -79,6 +82,9 @@ pub struct SourceDrill {
     pub bytes: u64,
     /// Every difference, named.
     pub differences: Vec<Problem>,
+    /// How many of these were in what was stored.
+    #[serde(skip)]
+    stored_so: usize,
 }
 
 /// Runs the drill and stores its receipt in the copy.
@@ -115,6 +121,7 @@ impl DrillReport {
             rto: Duration::ZERO,
             rpo: if taken < started { started.duration_since(taken).unsigned_abs() } else { Duration::ZERO },
             bytes_fetched: 0,
+            is_as_stored: true,
             left_out: 0,
             sources: BTreeMap::new(),
             remarks: Vec::new(),
@@ -209,6 +216,7 @@ impl Drill<'_> {
                 source.status = Verdict::Failed;
             }
             self.weigh(source.status);
+            self.report.is_as_stored &= self.job.level >= 3 && source.differences.len() == source.stored_so;
             self.report.sources.insert(name.clone(), source);
         }
         // What lies beside the sources was part of the backup too, such as the guide to restore without Lifeboat.
@@ -224,12 +232,14 @@ impl Drill<'_> {
 
     /// Level 2: what the source's own format says about the restored data, against the manifest.
     fn examine(&self, name: &str, record: &SourceRecord, folder: &Path) -> Result<SourceDrill, Error> {
-        let mut source = SourceDrill { status: Verdict::Passed, compared: 0, bytes: 0, differences: Vec::new() };
+        let mut source =
+            SourceDrill { status: Verdict::Passed, compared: 0, bytes: 0, differences: Vec::new(), stored_so: 0 };
         match (self.job.examine)(&record.kind, folder, &record.facts) {
             Ok(found) => {
                 source.compared += record.facts.len() as u64;
                 let named = |what| Problem { source: name.to_owned(), path: String::new(), what };
                 source.differences.extend(differences(&record.facts, &found).into_iter().map(named));
+                source.stored_so = told_in(&found);
             }
             Err(SourceError::Cancelled) => return Err(Error::Cancelled),
             Err(SourceError::Unavailable { what }) => {
@@ -296,6 +306,7 @@ impl Drill<'_> {
 
     fn fail(&mut self, what: String) {
         self.report.remarks.push(what);
+        self.report.is_as_stored = false;
         self.weigh(Verdict::Failed);
     }
 
@@ -336,6 +347,7 @@ pub fn differences(recorded: &Facts, found: &Facts) -> Vec<String> {
     for name in names {
         match (recorded.get(name), found.get(name)) {
             (recorded, found) if recorded == found => {}
+            (_, Some(found)) if told(found).is_some() => differences.extend(told(found).map(str::to_owned)),
             (Some(Value::Object(recorded)), Some(Value::Object(found))) => {
                 let parts = self::differences(recorded, found);
                 differences.extend(parts.into_iter().map(|part| format!("{name}: {part}")));
@@ -347,6 +359,16 @@ pub fn differences(recorded: &Facts, found: &Facts) -> Vec<String> {
         }
     }
     differences
+}
+
+/// What a part of a fact says is wrong with the bytes that were stored.
+fn told(part: &Value) -> Option<&str> {
+    part.get(TOLD_FACT)?.as_str()
+}
+
+/// How much there is that was wrong before it was stored.
+fn told_in(found: &Facts) -> usize {
+    found.values().filter_map(Value::as_object).flatten().filter(|(_, part)| told(part).is_some()).count()
 }
 
 /// Notes the result in the copy. A copy that cannot be written can still be drilled; it is then said that nothing was
@@ -399,16 +421,44 @@ pub fn telling_by_snapshot(receipts: &[Receipt]) -> BTreeMap<Id, &Receipt> {
     drilled.into_iter().filter_map(|id| Some((id, of(id)?))).collect()
 }
 
-/// All receipts of a copy that can be read, oldest first. One that cannot proves nothing; `check` names it.
-pub fn receipts(repository: &Repository) -> Result<Vec<Receipt>, Error> {
-    let mut receipts: Vec<Receipt> =
-        receipt::load(repository)?.readable.into_iter().map(|(_, receipt)| receipt).collect();
-    receipts.sort_by_key(|receipt| receipt.at);
-    Ok(receipts)
+/// The receipts of a copy. A damaged one proves nothing; `check` names it.
+#[derive(Debug, Default)]
+pub struct Receipts {
+    /// Those that can be read, oldest first.
+    pub read: Vec<Receipt>,
+    /// Those that could not be read though their place answers, and why. Each may be the proof of any snapshot.
+    pub unread: Vec<(Id, Error)>,
+}
+
+/// The receipts of a copy; see [`Receipts`].
+pub fn receipts(repository: &Repository) -> Result<Receipts, Error> {
+    let receipt::Receipts { readable, unread, .. } = receipt::load(repository)?;
+    let mut read: Vec<Receipt> = readable.into_iter().map(|(_, receipt)| receipt).collect();
+    read.sort_by_key(|receipt| receipt.at);
+    Ok(Receipts { read, unread })
+}
+
+impl Receipts {
+    /// All of them, oldest first, for whoever removes snapshots. Fails where one could not be read: nobody knows which
+    /// snapshot it proves.
+    pub fn all(self) -> Result<Vec<Receipt>, Fault> {
+        let Some((_, error)) = self.unread.into_iter().next() else { return Ok(self.read) };
+        let what = format!("{error}; it may prove any snapshot, so nothing was removed");
+        Err(Fault::new(FaultKind::Failed, what).with_hint(
+            "mend the disk or the line first; where that file is lost for good, remove it by hand, run `lifeboat drill`, then \
+             this again",
+        ))
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use repository::StorageError;
+    use repository::storage::memory::MemoryStorage;
+    use repository::storage::watched::{Asked, Watched};
+
     use super::*;
     use crate::manifest::RESTORE_GUIDE_NAME;
     use crate::memory::{FixedFiles, Memory};
@@ -498,9 +548,29 @@ mod tests {
         assert_eq!((failed.verdict, failed.level), (Verdict::Failed, 0), "{failed:?}");
     }
 
+    #[test]
+    fn a_receipt_that_could_not_be_read_is_told_and_keeps_whoever_removes_snapshots_from_it() {
+        let memory = Memory::new();
+        let report = memory.back_up(&[FixedFiles::new(&[("srv/a", "content of a")]).named("files")], &[]).unwrap();
+        drill(&memory, report.snapshot, 3);
+        let watch = |_: &MemoryStorage, asked: Asked<'_>| match asked {
+            Asked::Get(file) if file.kind == FileKind::Receipt => {
+                Err(StorageError::Permanent { location: "usb".to_owned(), what: "input/output error".to_owned() })
+            }
+            _ => Ok(()),
+        };
+        let repository =
+            Repository::open(Arc::new(Watched { inner: memory.storage.clone(), watch }), "secret").unwrap();
+        let found = super::receipts(&repository).unwrap();
+        assert_eq!((found.read.len(), found.unread.len()), (0, 1));
+        let fault = found.all().unwrap_err();
+        assert!(fault.message.contains("nothing was removed") && fault.hint.is_some(), "{fault:?}");
+        assert_eq!(super::receipts(&memory.repository).unwrap().all().unwrap().len(), 1);
+    }
+
     /// What the copy itself says came of the drills.
     fn receipts(memory: &Memory, snapshot: Id) -> Vec<Verdict> {
-        let receipts = super::receipts(&memory.repository).unwrap();
+        let receipts = super::receipts(&memory.repository).unwrap().all().unwrap();
         receipts.iter().filter(|receipt| receipt.snapshot == snapshot).map(|receipt| receipt.verdict).collect()
     }
 }

@@ -1,6 +1,6 @@
 //! What things are lost with: from the configuration, and from this machine's disks. The score is worked out from it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use crate::config::{
@@ -11,8 +11,9 @@ use crate::disk;
 use crate::score::{Live, Password, Place};
 
 /// The disks that a stack's data lies on. What a command prints lies nowhere. Which disk a container engine keeps its data
-/// on, only it knows: the worse reading is taken, that it is on every disk which is not made to be unplugged.
-pub fn live(settings: &Settings, stack: &StackSettings) -> Live {
+/// on, only it knows: it told of the `volumes` that were captured, by their names, and where such a folder is there, it tells.
+/// Else the worse reading is taken, that it is on every disk which is not made to be unplugged.
+pub fn live(settings: &Settings, stack: &StackSettings, volumes: &BTreeMap<String, PathBuf>) -> Live {
     let paths = stack.sources.iter().flat_map(|source| match &source.kind {
         SourceKind::Files(files) => &files.paths[..],
         SourceKind::Sqlite(sqlite) => &sqlite.paths[..],
@@ -28,10 +29,19 @@ pub fn live(settings: &Settings, stack: &StackSettings) -> Live {
         | SourceKind::ContainerFiles(_) => &[],
     });
     let mut disks: BTreeSet<String> = paths.filter_map(|path| disk::of(&without_glob(path))).collect();
-    if stack.sources.iter().any(|source| is_with_an_engine(&source.kind)) {
+    // On another host a folder of that name is none of it.
+    let known = |kind: &SourceKind| volumes.get(volume(kind)?).filter(|folder| folder.is_dir());
+    let (told, untold): (Vec<_>, Vec<_>) = stack
+        .sources
+        .iter()
+        .filter(|source| is_with_an_engine(&source.kind))
+        .map(|source| known(&source.kind).and_then(|folder| disk::of(folder)))
+        .partition(Option::is_some);
+    disks.extend(told.into_iter().flatten());
+    if !untold.is_empty() {
         let fixed = settings.copies.iter().filter(|copy| !copy.removable).filter_map(|copy| match place(copy) {
             Place::Disk(disk) => Some(disk),
-            Place::Service { .. } => None,
+            Place::Memory | Place::Service { .. } => None,
         });
         disks.extend(fixed.chain(disk::of(Path::new("/"))));
     }
@@ -52,6 +62,16 @@ fn is_with_an_engine(kind: &SourceKind) -> bool {
     }
 }
 
+/// The volume whose data a source is, where it is named.
+fn volume(kind: &SourceKind) -> Option<&String> {
+    match kind {
+        SourceKind::Volume(volume) => Some(&volume.name),
+        SourceKind::CouchDb(CouchDbSettings { data: PlaceSettings::Volume { name, .. }, .. })
+        | SourceKind::Tls(TlsSettings::From { from: PlaceSettings::Volume { name, .. } }) => Some(name),
+        _ => None,
+    }
+}
+
 /// The part of a path that is no pattern.
 fn without_glob(path: &Path) -> PathBuf {
     let is_pattern = |part: &std::ffi::OsStr| part.as_encoded_bytes().iter().any(|byte| b"*?[{".contains(byte));
@@ -61,6 +81,7 @@ fn without_glob(path: &Path) -> PathBuf {
 /// What a copy is lost with. A folder with a `provider` is not a disk of this machine but somebody's, such as a share.
 pub fn place(copy: &CopySettings) -> Place {
     match (&copy.location, &copy.provider) {
+        (Location::Local(path), None) if disk::is_memory(path) => Place::Memory,
         (Location::Local(path), None) => {
             Place::Disk(disk::of(path).unwrap_or_else(|| format!("below {}", path.display())))
         }
@@ -111,7 +132,7 @@ mod tests {
             "a: {url: /}, b: {url: /mnt/b, provider: nas}, c: {url: 's3://bucket', region: eu, endpoint: 'https://s3.example.org:8443'}",
         );
         let [a, b, c] = &settings.copies[..] else { panic!("three copies") };
-        let live = live(&settings, &settings.stacks[0]);
+        let live = live(&settings, &settings.stacks[0], &BTreeMap::new());
         assert_eq!(live.disks.len(), 1);
         let Place::Disk(disk) = place(a) else { panic!("a disk") };
         assert!(live.disks.contains(&disk), "the copy lies beside the data");
@@ -126,7 +147,8 @@ mod tests {
 
     #[test]
     fn what_a_container_engine_keeps_may_lie_on_any_disk_that_stays() {
-        let with = |source: &str| {
+        let captured = |folder: &str| BTreeMap::from([("v".to_owned(), PathBuf::from(folder))]);
+        let with_volume = |source: &str, volumes: &BTreeMap<String, PathBuf>| {
             let text = format!(
                 "version: 1\npassword_file: /pw\ncopies: {{a: {{url: /mnt/a}}, usb: {{url: /proc, removable: true}}}}\n\
                  stacks: {{s: {{sources: {{one: {{{source}}}}}}}}}\n"
@@ -134,8 +156,9 @@ mod tests {
             let settings =
                 config::parse(&text, Path::new("/lifeboat.yaml"), &Environment::of([("HOME", "/h")])).unwrap();
             let Place::Disk(disk) = place(&settings.copies[0]) else { panic!("a disk") };
-            live(&settings, &settings.stacks[0]).disks.contains(&disk)
+            live(&settings, &settings.stacks[0], volumes).disks.contains(&disk)
         };
+        let with = |source: &str| with_volume(source, &BTreeMap::new());
         for source in [
             "volume: {name: v}",
             "container-files: {service: s, paths: [/x]}",
@@ -145,6 +168,14 @@ mod tests {
             assert!(with(source), "{source}");
         }
         assert!(!with("command: {run: x}"), "what a command prints lies nowhere");
+        // The engine told where a volume lies when it was captured. `/proc` is on none of the disks.
+        for source in ["volume: {name: v}", "couchdb: {data: 'volume:v'}", "tls: {from: 'volume:v'}"] {
+            assert!(!with_volume(source, &captured("/proc")), "{source}");
+            assert!(with_volume(source, &captured("/")), "{source}");
+            assert!(with_volume(source, &captured("/not/there")), "{source}: on another host it tells nothing");
+        }
+        assert!(with_volume("volume: {name: other}", &captured("/proc")));
+        assert!(with_volume("container-files: {service: s, paths: [/x]}", &captured("/proc")));
     }
 
     #[test]

@@ -208,6 +208,11 @@ impl From<repository::Error> for Fault {
             E::Storage(error) => return error.into(),
             E::Source(error) => return error.into(),
             E::Local { path, error } => return Self::local(format!("cannot work with {}", path.display()), error),
+            E::LockDamaged { file } => {
+                return Self::new(FaultKind::Locked, E::LockDamaged { file }.to_string()).with_hint(format!(
+                    "nobody can say whose it is, so no run removes it: see that nothing works on that copy, then remove its file {file}"
+                ));
+            }
             other => other,
         };
         let damaged = "run `lifeboat check --read-data` to learn which snapshots and files suffer; after `lifeboat heal \

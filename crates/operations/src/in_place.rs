@@ -29,7 +29,7 @@ use serde::Serialize;
 
 use crate::manifest::{Manifest, SourceRecord};
 pub use locate::{Located, Target, locate};
-pub use open_files::are_processes_hidden;
+pub use open_files::{ProcessesSeen, processes_seen};
 pub use plan::{Action, Change, SwapPlan, plan_swap};
 pub use preflight::{Preflight, preflight};
 pub use roots::{Root, Selection, host_paths, roots};

@@ -2,8 +2,12 @@
 //! back. It holds no moment of its own, so an unchanged stack has an unchanged manifest; the snapshot knows its time.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt as _;
+use std::path::{Path, PathBuf};
 
 use repository::backup::TreeFacts;
+use repository::format::go;
 use repository::format::pack::BlobKind;
 use repository::source::VOLUME_FACT;
 use repository::{Error, Facts, Id, Index, Problem, Repository, SourceError, walk};
@@ -67,6 +71,35 @@ impl SourceRecord {
             None => &[],
         }
     }
+
+    /// Where on the host the volumes lay that were captured, by their names: those whose folder tells the disk. What a driver or
+    /// an option brings from elsewhere is only mounted there while it is used.
+    pub fn volume_folders(&self) -> impl Iterator<Item = (String, PathBuf)> {
+        let text = |volume: &Value, key| Some(volume.get(key)?.as_str()?.to_owned());
+        let is_here = |volume: &&Value| {
+            let options = volume.get("options").and_then(Value::as_object);
+            let is_bind = |list: &Value| {
+                list.as_str().is_some_and(|list| list.split(',').any(|word| word == "bind" || word == "rbind"))
+            };
+            let is_plain = options.is_none_or(|options| options.is_empty() || options.get("o").is_some_and(is_bind));
+            volume.get("driver").is_none_or(|driver| driver == "local") && is_plain
+        };
+        self.volumes()
+            .iter()
+            .filter(is_here)
+            .filter_map(move |volume| Some((text(volume, "name")?, path(&text(volume, "folder")?))))
+    }
+}
+
+/// Whether this is the folder with the files of the volume `name`, as engines that keep volumes as folders lay them out.
+pub fn is_volume_folder(path: &Path, name: &str) -> bool {
+    path.ends_with(Path::new(name).join("_data"))
+}
+
+/// A path as facts have it: quoted as names in trees are, so that any bytes survive.
+pub fn path(fact: &str) -> PathBuf {
+    let bytes = go::unquote(fact).unwrap_or_else(|| fact.as_bytes().to_vec());
+    PathBuf::from(OsString::from_vec(bytes))
 }
 
 /// Whether a source is whole.

@@ -5,19 +5,22 @@ use std::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use jiff::Timestamp;
 use repository::format::snapshot::Snapshot;
 use repository::source::Previous;
-use repository::{Error, FileKind, Id, Index, Problem, Repository, RunCx};
+use repository::{Error, Event, FileKind, Id, Index, Problem, Repository, RunCx};
 
 use crate::manifest::{Manifest, SourceRecord};
 use crate::snapshots;
 
-/// Snapshots whose manifest is tried for a source before it counts as new. Where one cannot be read, more seldom can.
+/// Unreadable manifests that are tried for a source before it counts as new. Where one cannot be read, more seldom can.
 const TRIED_MAX: usize = 8;
+/// Snapshots that are looked at for a source: another program's have no manifest.
+const LOOKED_AT_MAX: usize = 64;
 
 /// The parents of a stack's sources.
 pub struct Parents {
-    /// All snapshots of the stack that can be read, oldest first.
+    /// All snapshots of the stack that can be read, oldest first; but before all others those that are dated in the future.
     snapshots: Vec<(Id, Snapshot)>,
     /// The snapshot that most of the new one is compared with: the newest that has all sources, else the newest.
     main: Option<usize>,
@@ -26,6 +29,8 @@ pub struct Parents {
     manifests: BTreeMap<usize, Manifest>,
     /// Of each source what keeps it from being compared with the newest snapshot that has it.
     problems: BTreeMap<String, Vec<Problem>>,
+    /// The same, where an earlier snapshot told it already.
+    known: BTreeMap<String, Vec<Problem>>,
     here: BTreeSet<Id>,
 }
 
@@ -38,47 +43,76 @@ impl Parents {
         stack: &str,
         sources: &[&str],
     ) -> Result<Self, Error> {
-        let readable = repository.snapshots_readable(cx.cancel)?.0;
+        let (readable, damaged) = repository.snapshots_readable(cx.cancel)?;
         let here = readable.iter().map(|(id, _)| *id).collect();
-        let snapshots = snapshots::of_stack(readable, Some(stack));
+        // What another was compared with is older than that one.
+        let compared: BTreeSet<Id> = readable.iter().filter_map(|(_, snapshot)| snapshot.parent).collect();
+        let damaged: Vec<_> = damaged.iter().filter(|(id, _)| !compared.contains(id)).map(damaged_file).collect();
+        let mut snapshots = snapshots::of_stack(readable, Some(stack));
+        let now = cx.clock.now();
+        let is_ahead = |snapshot: &Snapshot| snapshots::is_ahead(snapshot.time.into(), now);
+        // Else what happens to the data would be held against one and the same snapshot until that day.
+        snapshots.sort_by_key(|(_, snapshot)| !is_ahead(snapshot));
+        if let Some((id, snapshot)) = snapshots.iter().rfind(|(_, snapshot)| is_ahead(snapshot)) {
+            cx.events.emit(Event::Note(told_ahead(id, snapshot, now)));
+        }
         let holds_all = |(_, snapshot): &(Id, Snapshot)| sources.iter().all(|source| has(snapshot, source));
         // A stack that got a new source has no such snapshot; its last one still spares reading the others.
         let main = snapshots.iter().rposition(holds_all).or(snapshots.len().checked_sub(1));
-        let (of_source, manifests, problems) = Default::default();
-        let mut parents = Self { snapshots, main, of_source, manifests, problems, here };
-        let mut unread = BTreeMap::new();
+        let (of_source, manifests, problems, known) = Default::default();
+        let mut parents = Self { snapshots, main, of_source, manifests, problems, known, here };
+        let mut without = BTreeMap::new();
         for source in sources {
-            parents.find_one(repository, index, source, &mut unread)?;
+            parents.find_one(repository, index, source, &mut without)?;
+            damaged.iter().for_each(|damaged| parents.add_damaged(source, damaged));
         }
         Ok(parents)
     }
 
+    /// `without` has the snapshots that gave no manifest: `None` where another program made one; its files are there all the
+    /// same, and an older manifest is better than none.
     fn find_one(
         &mut self,
         repository: &Repository,
         index: &Index,
         source: &str,
-        unread: &mut BTreeMap<usize, Problem>,
+        without: &mut BTreeMap<usize, Option<Problem>>,
     ) -> Result<(), Error> {
         let having = self.snapshots.iter().enumerate().rev().filter(|(_, (_, snapshot))| has(snapshot, source));
-        for (number, (id, snapshot)) in having.take(TRIED_MAX) {
-            if !self.manifests.contains_key(&number) && !unread.contains_key(&number) {
+        let mut unread = Vec::new();
+        for (number, (id, snapshot)) in having.take(LOOKED_AT_MAX) {
+            if !self.manifests.contains_key(&number) && !without.contains_key(&number) {
                 match Manifest::load(repository, index, &snapshot.tree) {
                     Ok(Some(manifest)) => drop(self.manifests.insert(number, manifest)),
-                    // Another program made it; its files are there all the same.
-                    Ok(None) => return Ok(()),
+                    Ok(None) => drop(without.insert(number, None)),
                     Err(Error::Cancelled) => return Err(Error::Cancelled),
-                    Err(error) => drop(unread.insert(number, unreadable(id, &error))),
+                    Err(error) => drop(without.insert(number, Some(unreadable(id, &error)))),
                 }
             }
             if self.manifests.contains_key(&number) {
                 self.of_source.insert(source.to_owned(), number);
-                return Ok(());
+                break;
             }
-            let told = unread.get(&number).map(|problem| Problem { source: source.to_owned(), ..problem.clone() });
-            self.problems.entry(source.to_owned()).or_default().extend(told);
+            unread.extend(without.get(&number).cloned().flatten().map(|problem| of(source, problem)));
+            if unread.len() == TRIED_MAX {
+                break;
+            }
+        }
+        if !unread.is_empty() {
+            self.problems.insert(source.to_owned(), unread);
         }
         Ok(())
+    }
+
+    /// Adds a snapshot of which not even the stack can be read. Once a source was compared with an older one instead, later
+    /// ones are compared with that: it is told on, and nothing more is lost by it.
+    fn add_damaged(&mut self, source: &str, damaged: &Problem) {
+        let is_told = self.record(source).is_some_and(|record| {
+            let in_notes = record.notes.iter().any(|note| note.starts_with(&damaged.path));
+            in_notes || record.problems.iter().any(|problem| problem.path == damaged.path)
+        });
+        let list = if is_told { &mut self.known } else { &mut self.problems };
+        list.entry(source.to_owned()).or_default().push(of(source, damaged.clone()));
     }
 
     /// The snapshot that is named as the parent.
@@ -95,6 +129,11 @@ impl Parents {
     /// What is wrong with snapshots that a source should have been compared with.
     pub fn problems(&self, source: &str) -> &[Problem] {
         self.problems.get(source).map_or(&[], Vec::as_slice)
+    }
+
+    /// What is wrong with them, and was told by an earlier snapshot already.
+    pub fn known(&self, source: &str) -> &[Problem] {
+        self.known.get(source).map_or(&[], Vec::as_slice)
     }
 
     /// Whether no source has a parent.
@@ -129,6 +168,14 @@ fn has(snapshot: &Snapshot, source: &str) -> bool {
     snapshot.paths.iter().any(|path| path.strip_prefix('/') == Some(source))
 }
 
+fn told_ahead(id: &Id, snapshot: &Snapshot, now: Timestamp) -> String {
+    let (short, at) = (id.short(), Timestamp::from(snapshot.time));
+    format!(
+        "snapshot {short} is of {at}, and by the clock of this machine it is {now}: set the clock if it is wrong, else remove that \
+         snapshot with `lifeboat forget {short} --force`"
+    )
+}
+
 fn unreadable(id: &Id, error: &Error) -> Problem {
     let what = format!(
         "what it says of its sources cannot be read, so what was lost since is not noticed by comparing with it; run \
@@ -137,13 +184,27 @@ fn unreadable(id: &Id, error: &Error) -> Problem {
     Problem { source: String::new(), path: format!("snapshot {}", id.short()), what }
 }
 
+fn damaged_file((id, error): &(Id, Error)) -> Problem {
+    let what = format!(
+        "it cannot be read, and may be the newest of this stack, so what was lost since is not noticed by comparing with it; run \
+         `lifeboat heal`, where another copy has it whole: {error}"
+    );
+    Problem { source: String::new(), path: format!("snapshot {}", id.short()), what }
+}
+
+fn of(source: &str, problem: Problem) -> Problem {
+    Problem { source: source.to_owned(), ..problem }
+}
+
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
     use std::time::Duration;
 
     use jiff::tz::TimeZone;
-    use repository::Clock as _;
+    use repository::events::Recorded;
     use repository::source::GOOD_IN_FACT;
+    use repository::{Clock as _, File, walk};
     use serde_json::json;
 
     use super::*;
@@ -193,6 +254,45 @@ mod tests {
     }
 
     #[test]
+    fn a_snapshot_file_that_cannot_be_read_is_a_problem_once_and_then_told_on() {
+        let memory = Memory::new();
+        let first = back_up(&memory, "one", &[]).0.snapshot;
+        let second = back_up(&memory, "two", &[]).0.snapshot;
+        assert!(memory.storage.flip(File::new(FileKind::Snapshot, second), 20));
+        let (report, parents) = back_up(&memory, "three", &[]);
+        assert_eq!(parents, [Some(first); 2]);
+        let path = format!("snapshot {}", second.short());
+        let told: Vec<_> = report.problems.iter().map(|problem| (problem.source.as_str(), &problem.path)).collect();
+        assert_eq!(told, [("records", &path)], "{:?}", report.problems);
+        for content in ["four", "five"] {
+            let report = back_up(&memory, content, &[]).0;
+            assert_eq!(report.problems, []);
+            assert!(report.sources["records"].notes[0].starts_with(&path), "{:?}", report.sources["records"].notes);
+        }
+        // One that another was compared with is not the newest.
+        assert!(memory.storage.flip(File::new(FileKind::Snapshot, first), 20));
+        let notes = &back_up(&memory, "six", &[]).0.sources["records"].notes;
+        assert_eq!(notes.len(), 1, "{notes:?}");
+    }
+
+    #[test]
+    fn a_snapshot_without_a_manifest_does_not_hide_an_older_one_that_has_it() {
+        let memory = Memory::new();
+        let first = back_up(&memory, "one", &[]).0;
+        let tree = memory.repository.snapshot(first.snapshot).unwrap().tree;
+        let records = walk::find(&memory.repository, &memory.index(), &tree, Path::new("records")).unwrap().unwrap();
+        // As another program writes it, for the same stack and paths.
+        let json = json!({
+            "time": "2100-01-01T00:00:00Z", "tree": records.subtree, "paths": ["/records"],
+            "tags": [Snapshot::stack_tag("cht")],
+        });
+        let foreign = Snapshot::parse(json.to_string().as_bytes()).unwrap();
+        memory.repository.save_json(FileKind::Snapshot, &foreign).unwrap();
+        let (report, parents) = back_up(&memory, "two", &[]);
+        assert_eq!((parents, report.problems), ([Some(first.snapshot); 2], vec![]));
+    }
+
+    #[test]
     fn what_a_source_says_is_good_elsewhere_is_kept_by_the_rules_of_every_copy() {
         let memory = Memory::new();
         let good = back_up(&memory, "one", &[]).0.snapshot;
@@ -231,5 +331,25 @@ mod tests {
         let has = parents.has_snapshot(&others);
         assert!(has(&first) && has(&only_there) && !has(&Id::of(b"gone")));
         assert!(!parents.has_snapshot(&[])(&only_there));
+    }
+
+    #[test]
+    fn a_snapshot_of_the_future_is_told_and_compared_with_only_where_there_is_no_other() {
+        let memory = Memory::new();
+        let ahead = memory.snapshot("cht", "2026-09-17T12:00:00Z", &[]);
+        let main = || {
+            let events = Recorded::default();
+            let cx = RunCx { events: &events, ..memory.cx() };
+            let parents = Parents::find(&cx, &memory.repository, &memory.index(), "cht", &[]).unwrap();
+            let told = events.events().iter().map(|event| format!("{event:?}")).collect::<Vec<_>>().join(" ");
+            (parents.main().map(|(id, _)| *id), told)
+        };
+        let (id, told) = main();
+        assert_eq!(id, Some(ahead));
+        assert!(told.contains(&format!("lifeboat forget {} --force", ahead.short())), "{told}");
+        let good = memory.snapshot("cht", "2026-03-01T11:00:00Z", &[]);
+        let (id, told) = main();
+        assert_eq!(id, Some(good));
+        assert!(told.contains("by the clock of this machine it is 2026-03-01T12:00:00Z"), "{told}");
     }
 }

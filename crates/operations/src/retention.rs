@@ -264,6 +264,16 @@ impl Policy {
         }
     }
 
+    /// The rules as one line of `lifeboat.yaml`.
+    pub fn to_flow(&self) -> String {
+        let set = serde_json::to_value(self).unwrap_or_default();
+        let order = ["last", "hourly", "daily", "weekly", "monthly", "yearly"];
+        let within = order.map(|rule| if rule == "last" { "within".to_owned() } else { format!("within_{rule}") });
+        let order = order.map(str::to_owned).into_iter().chain(within).chain(["tags".to_owned()]);
+        let rules: Vec<String> = order.filter_map(|rule| Some(format!("{rule}: {}", set.get(&rule)?))).collect();
+        format!("{{ {} }}", rules.join(", "))
+    }
+
     /// Whether no rule is set. Such a policy keeps everything.
     pub fn is_empty(&self) -> bool {
         let has_period = |period| !self.count(period).is_off() || self.within(period).is_some();

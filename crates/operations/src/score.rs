@@ -57,6 +57,8 @@ pub enum Holds {
 pub enum Place {
     /// A disk that this machine sees.
     Disk(String),
+    /// The memory of this machine. The next start empties it, so a copy there is none.
+    Memory,
     /// Something that others run.
     Service {
         /// Who runs it, or the machine's name.
@@ -169,9 +171,9 @@ pub fn assess(stack: &str, live: &Live, copies: &[CopyFacts]) -> Assessment {
 }
 
 impl CopyFacts {
-    /// A copy that cannot be reached, or that holds nothing, brings nothing back.
+    /// A copy that cannot be reached, that holds nothing, or that the next start empties, brings nothing back.
     fn counts(&self) -> bool {
-        self.in_reach && self.holds != Holds::Nothing
+        self.in_reach && self.holds != Holds::Nothing && self.place != Place::Memory
     }
 
     fn is_verified(&self) -> bool {
@@ -221,6 +223,9 @@ impl View<'_> {
             } else if copy.holds == Holds::Nothing {
                 mendable.get_or_insert_with(|| format!("fill copy {name}: run `lifeboat sync`"));
                 Some(format!("holds no snapshot of {}", self.stack))
+            } else if copy.place == Place::Memory {
+                mendable.get_or_insert_with(|| format!("put copy {name} on a disk"));
+                Some(format!("is in {}, which its next start empties", copy.place.text()))
             } else if self.is_with_data(copy) {
                 Some(format!("is on {}, as the data is", copy.place.text()))
             } else {
@@ -279,6 +284,9 @@ impl View<'_> {
             let (why, what_to_do) = match copy {
                 _ if !copy.in_reach => ("cannot be reached".to_owned(), format!("bring copy {name} back into reach")),
                 _ if copy.holds == Holds::Nothing => ("holds no snapshot".to_owned(), "run `lifeboat sync`".to_owned()),
+                _ if copy.place == Place::Memory => {
+                    (format!("is in {}", copy.place.text()), format!("put copy {name} on a disk"))
+                }
                 _ if copy.holds == Holds::Older => {
                     ("lacks the newest snapshot".to_owned(), "run `lifeboat sync`".to_owned())
                 }
@@ -316,6 +324,7 @@ impl View<'_> {
         for copy in self.counted() {
             match &copy.place {
                 Place::Disk(disk) => drop(disks.insert(disk.clone())),
+                Place::Memory => {}
                 Place::Service { provider, account, .. } => drop(accounts.insert((provider, account))),
             }
             sites.extend(&copy.site);
@@ -384,6 +393,7 @@ impl Place {
     fn text(&self) -> String {
         match self {
             Self::Disk(disk) => format!("the disk {disk}"),
+            Self::Memory => "the memory of this host".to_owned(),
             Self::Service { provider, account, region } => {
                 let details: Vec<&str> = account.iter().chain(region).map(String::as_str).collect();
                 let details = if details.is_empty() { String::new() } else { format!(" ({})", details.join(", ")) };

@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::time::Duration;
 
+use jiff::Timestamp;
 use repository::format::snapshot::Snapshot;
 use repository::{Error, Event, File, FileKind, Id, Problem, Repository, RunCx, receipt};
 
@@ -46,7 +48,8 @@ pub struct Resolved {
     pub id: Id,
     /// What it says.
     pub snapshot: Snapshot,
-    /// Snapshots that cannot be read or are lost, where the name was `latest`: one of them may be the newest.
+    /// Snapshots that cannot be read, are lost or are dated in the future, where the name was `latest`: one of them may be the
+    /// newest.
     pub doubts: Vec<Problem>,
 }
 
@@ -63,7 +66,12 @@ pub fn resolve_noting_doubts(
         doubts.extend(damaged.iter().map(|(id, error)| doubt(id, error)));
         doubts.extend(receipt::orphans(repository)?.iter().map(loss));
     }
-    let (id, snapshot) = choose(snapshots, damaged, name, stack)?;
+    let now = cx.clock.now();
+    let ahead = all_ahead(&snapshots, now);
+    let (id, snapshot) = choose(snapshots, damaged, name, stack, now)?;
+    if name == LATEST {
+        doubts.extend(doubts_ahead(&ahead, id, &snapshot, now));
+    }
     Ok(Resolved { id, snapshot, doubts })
 }
 
@@ -87,9 +95,12 @@ pub fn latest_among(
     doubts.retain(|id, _| !all.contains_key(id));
     let mut snapshots: Vec<_> = all.iter().map(|(id, (_, snapshot))| (*id, snapshot.clone())).collect();
     snapshots.sort_by_key(|(_, snapshot)| snapshot.time);
-    let (id, snapshot) = latest(snapshots, stack)?;
+    let now = cx.clock.now();
+    let ahead = all_ahead(&snapshots, now);
+    let (id, snapshot) = latest(snapshots, stack, now)?;
+    let doubts = doubts.into_values().chain(doubts_ahead(&ahead, id, &snapshot, now)).collect();
     let number = all.get(&id).map_or(0, |(number, _)| *number);
-    Ok((number, Resolved { id, snapshot, doubts: doubts.into_values().collect() }))
+    Ok((number, Resolved { id, snapshot, doubts }))
 }
 
 /// What a snapshot that cannot be read means for `latest`.
@@ -107,8 +118,30 @@ fn loss(id: &Id) -> Problem {
     Problem::new(Path::new(&file.path()), what)
 }
 
-/// The newest of `snapshots`, which come oldest first: of `stack`, or, where none is named, of the only stack there is.
-fn latest(snapshots: Vec<(Id, Snapshot)>, stack: Option<&str>) -> Result<(Id, Snapshot), Error> {
+fn all_ahead(snapshots: &[(Id, Snapshot)], now: Timestamp) -> Vec<(Id, Snapshot)> {
+    snapshots.iter().filter(|(_, snapshot)| is_ahead(snapshot.time.into(), now)).cloned().collect()
+}
+
+/// What those `ahead` that are of the stack of the chosen one mean for `latest`.
+fn doubts_ahead(
+    ahead: &[(Id, Snapshot)],
+    chosen: Id,
+    described: &Snapshot,
+    now: Timestamp,
+) -> impl Iterator<Item = Problem> {
+    ahead.iter().filter(|(_, snapshot)| snapshot.stack() == described.stack()).map(move |(id, snapshot)| {
+        let what = if *id == chosen { "taken all the same, as there is no other" } else { "passed over" };
+        let (file, at, short) = (File::new(FileKind::Snapshot, *id), Timestamp::from(snapshot.time), id.short());
+        let what = format!(
+            "it is dated {at}, and by the clock of this machine it is {now}: {what}; set the clock if it is wrong, else remove it \
+             with `lifeboat forget {short} --force`"
+        );
+        Problem::new(Path::new(&file.path()), what)
+    })
+}
+
+/// The newest of `snapshots`: of `stack`, or, where none is named, of the only stack there is.
+fn latest(snapshots: Vec<(Id, Snapshot)>, stack: Option<&str>, now: Timestamp) -> Result<(Id, Snapshot), Error> {
     let stacks: BTreeSet<String> =
         snapshots.iter().filter_map(|(_, snapshot)| snapshot.stack().map(str::to_owned)).collect();
     let names = || stacks.iter().map(String::as_str).collect::<Vec<_>>().join(", ");
@@ -121,7 +154,7 @@ fn latest(snapshots: Vec<(Id, Snapshot)>, stack: Option<&str>) -> Result<(Id, Sn
         None => stacks.first().map(String::as_str),
         named => named,
     };
-    newest(&of_stack(snapshots, stack)).cloned().ok_or_else(|| {
+    newest(&of_stack(snapshots, stack), now).cloned().ok_or_else(|| {
         Error::NotFound(match stack {
             Some(stack) if !stacks.is_empty() => format!("there is no snapshot of a stack {stack}, but of {}", names()),
             _ => "there is no snapshot yet".to_owned(),
@@ -130,8 +163,8 @@ fn latest(snapshots: Vec<(Id, Snapshot)>, stack: Option<&str>) -> Result<(Id, Sn
 }
 
 /// The snapshot that `name` means: the newest one (of `stack`, where given) for `latest`, else the only one whose id
-/// begins with it, whatever its stack. Where `latest` passes over snapshots that are damaged, and so might have been
-/// newer, a problem says it.
+/// begins with it, whatever its stack. Where `latest` passes over snapshots that are damaged or dated in the future, and so
+/// might have been newer, a problem says it.
 pub fn resolve(
     cx: &RunCx<'_>,
     repository: &Repository,
@@ -154,7 +187,7 @@ pub fn resolve_to_remove(
 ) -> Result<Id, Error> {
     let (snapshots, damaged) = repository.snapshots_readable(cx.cancel)?;
     let matching: Vec<Id> = damaged.iter().map(|(id, _)| *id).filter(|id| begins_with(id, name)).collect();
-    match (choose(snapshots, damaged, name, stack), matching.as_slice()) {
+    match (choose(snapshots, damaged, name, stack, cx.clock.now()), matching.as_slice()) {
         (Err(error), [id]) if error.is_damage() => Ok(*id),
         (found, _) => Ok(found?.0),
     }
@@ -169,9 +202,10 @@ fn choose(
     damaged: Vec<(Id, Error)>,
     name: &str,
     stack: Option<&str>,
+    now: Timestamp,
 ) -> Result<(Id, Snapshot), Error> {
     if name == LATEST {
-        return latest(snapshots, stack);
+        return latest(snapshots, stack, now);
     }
     check_digits(name)?;
     let mut matching = snapshots.into_iter().filter(|(id, _)| begins_with(id, name));
@@ -193,10 +227,23 @@ fn choose(
 /// The word for the newest snapshot.
 pub const LATEST: &str = "latest";
 
-/// The newest of `snapshots`, which come oldest first. One of some sources only stands for its stack where there is no
-/// other.
-pub fn newest(snapshots: &[(Id, Snapshot)]) -> Option<&(Id, Snapshot)> {
-    snapshots.iter().rfind(|(_, snapshot)| !is_selection(snapshot)).or(snapshots.last())
+/// The newest of `snapshots`, as [`rank`] has it.
+pub fn newest(snapshots: &[(Id, Snapshot)], now: Timestamp) -> Option<&(Id, Snapshot)> {
+    snapshots.iter().max_by_key(|(_, snapshot)| rank(snapshot.time.into(), is_selection(snapshot), now))
+}
+
+/// What the newest snapshot has the greatest of. One that a wrong clock dated into the future would be the newest for as long
+/// as that, and hide that no backup comes any more; one of some sources only stands for its stack where there is no other.
+pub fn rank(at: Timestamp, is_selection: bool, now: Timestamp) -> (bool, bool, Timestamp) {
+    (!is_ahead(at, now), !is_selection, at)
+}
+
+/// How far the clocks of hosts that write one repository may be apart.
+const AHEAD_MAX: Duration = Duration::from_secs(15 * 60);
+
+/// Whether a snapshot is dated so far in the future that a clock was, or is, wrong.
+pub fn is_ahead(at: Timestamp, now: Timestamp) -> bool {
+    at > now && at.duration_since(now).unsigned_abs() > AHEAD_MAX
 }
 
 /// Digits of an id that name something. An empty variable in a script would otherwise name whatever there is.
@@ -231,13 +278,6 @@ pub fn is_partial(snapshot: &Snapshot) -> bool {
     has_tag(&snapshot.tags, PARTIAL_TAG)
 }
 
-/// The snapshot, as if nothing had been left out of it or were damaged.
-pub fn without_what_is_wrong(snapshot: &Snapshot) -> Snapshot {
-    let mut snapshot = snapshot.clone();
-    snapshot.tags.retain(|tag| tag != PARTIAL_TAG && !tag.starts_with(GOOD_IN_TAG));
-    snapshot
-}
-
 pub(crate) fn has_tag(tags: &[String], tag: &str) -> bool {
     tags.iter().any(|own| own == tag)
 }
@@ -270,8 +310,8 @@ mod tests {
     #[test]
     fn a_damaged_snapshot_is_never_passed_over_in_silence() {
         let memory = Memory::new();
-        let older = memory.snapshot("cht", "2026-03-01T00:00:00Z", &[]);
-        let newer = memory.snapshot("cht", "2026-03-02T00:00:00Z", &[]);
+        let older = memory.snapshot("cht", "2026-02-01T00:00:00Z", &[]);
+        let newer = memory.snapshot("cht", "2026-02-02T00:00:00Z", &[]);
         let events = Recorded::default();
         let cx = RunCx { events: &events, ..memory.cx() };
         let resolve = |name: &str| resolve(&cx, &memory.repository, name, Some("cht"));
@@ -289,25 +329,51 @@ mod tests {
     fn a_snapshot_of_some_sources_stands_for_the_stack_only_where_there_is_no_other() {
         let memory = Memory::new();
         let snapshots = || memory.repository.snapshots(&memory.cancel).unwrap();
-        let newest = || newest(&snapshots()).map(|(id, _)| *id);
+        let newest = || newest(&snapshots(), "2026-02-03T00:00:00Z".parse().unwrap()).map(|(id, _)| *id);
         assert_eq!(newest(), None);
-        let some = memory.snapshot("cht", "2026-03-02T00:00:00Z", &[SELECTION_TAG]);
+        let some = memory.snapshot("cht", "2026-02-02T00:00:00Z", &[SELECTION_TAG]);
         assert_eq!(newest(), Some(some));
-        let whole = memory.snapshot("cht", "2026-03-01T00:00:00Z", &[]);
+        let whole = memory.snapshot("cht", "2026-02-01T00:00:00Z", &[]);
         assert_eq!(newest(), Some(whole));
+    }
+
+    #[test]
+    fn a_snapshot_of_the_future_is_the_latest_only_where_there_is_no_other_and_is_named() {
+        // By the clock of `Memory` it is noon of the first of March.
+        let memory = Memory::new();
+        let (repository, cx) = (&*memory.repository, memory.cx());
+        let latest = || {
+            let one = resolve_noting_doubts(&cx, repository, LATEST, Some("cht")).unwrap();
+            let (_, of_all) = latest_among(&cx, &[repository], Some("cht")).unwrap();
+            assert_eq!((one.id, &one.doubts), (of_all.id, &of_all.doubts));
+            assert_eq!(resolve_to_remove(&cx, repository, LATEST, Some("cht")).unwrap(), one.id);
+            (one.id, one.doubts.iter().map(ToString::to_string).collect::<Vec<_>>())
+        };
+        let ahead = memory.snapshot("cht", "2026-09-17T12:00:00Z", &[]);
+        let (id, doubts) = latest();
+        assert_eq!((id, doubts.len()), (ahead, 1));
+        assert!(doubts[0].contains("taken all the same"), "{doubts:?}");
+        memory.snapshot("other", "2026-09-18T12:00:00Z", &[]);
+        let good = memory.snapshot("cht", "2026-03-01T11:00:00Z", &[]);
+        let (id, doubts) = latest();
+        assert_eq!((id, doubts.len()), (good, 1), "of another stack is no doubt");
+        assert!(doubts[0].contains("dated 2026-09-17T12:00:00Z") && doubts[0].contains("passed over"), "{doubts:?}");
+        assert!(doubts[0].contains(&format!("lifeboat forget {} --force", ahead.short())), "{doubts:?}");
+        let near = memory.snapshot("cht", "2026-03-01T12:10:00Z", &[]);
+        assert_eq!(latest().0, near, "the clock of another host runs a little ahead");
     }
 
     #[test]
     fn latest_of_several_stacks_is_refused_until_one_is_named() {
         let memory = Memory::new();
-        let foreign = memory.snapshot("", "2026-03-03T00:00:00Z", &[]);
+        let foreign = memory.snapshot("", "2026-02-03T00:00:00Z", &[]);
         let latest = |stack| resolve(&memory.cx(), &memory.repository, "latest", stack);
         let told = |stack| latest(stack).unwrap_err().to_string();
         assert_eq!(latest(None).unwrap().0, foreign);
-        let ours = memory.snapshot("cht", "2026-03-01T00:00:00Z", &[]);
+        let ours = memory.snapshot("cht", "2026-02-01T00:00:00Z", &[]);
         assert_eq!(latest(None).unwrap().0, ours, "what no stack owns does not pass for the stack's");
         assert!(told(Some("cth")).contains("of a stack cth, but of cht"));
-        let other = memory.snapshot("other", "2026-03-02T00:00:00Z", &[]);
+        let other = memory.snapshot("other", "2026-02-02T00:00:00Z", &[]);
         assert!(told(None).contains("cht, other; say which with --stack"));
         assert_eq!(latest(Some("other")).unwrap().0, other);
     }
@@ -315,8 +381,8 @@ mod tests {
     #[test]
     fn an_id_names_its_snapshot_whatever_its_stack() {
         let memory = Memory::new();
-        let ours = memory.snapshot("cht", "2026-03-01T00:00:00Z", &[]);
-        let other = memory.snapshot("other", "2026-03-02T00:00:00Z", &[]);
+        let ours = memory.snapshot("cht", "2026-02-01T00:00:00Z", &[]);
+        let other = memory.snapshot("other", "2026-02-02T00:00:00Z", &[]);
         let resolve = |name: &str| resolve(&memory.cx(), &memory.repository, name, Some("cht"));
         assert_eq!(resolve(&other.to_hex()[..12].to_uppercase()).unwrap().0, other);
         assert_eq!(resolve("latest").unwrap().0, ours);
@@ -326,10 +392,10 @@ mod tests {
     #[test]
     fn the_latest_of_several_copies_is_the_newest_of_all_from_the_first_that_has_it() {
         let memory = Memory::new();
-        memory.snapshot("cht", "2026-03-01T00:00:00Z", &[]);
+        memory.snapshot("cht", "2026-02-01T00:00:00Z", &[]);
         // `nas` lags behind by one, `usb` is in step.
         let nas = memory.copied();
-        let newer = memory.snapshot("cht", "2026-03-02T00:00:00Z", &[]);
+        let newer = memory.snapshot("cht", "2026-02-02T00:00:00Z", &[]);
         let usb = memory.copied();
         let latest = |copies: &[&Memory]| {
             let repositories: Vec<&Repository> = copies.iter().map(|copy| &*copy.repository).collect();

@@ -34,13 +34,16 @@ pub struct LastCheck {
     /// When every byte was last read and right, in this check or an earlier one.
     #[serde(default)]
     pub proven: Option<Timestamp>,
+    /// What helps, where it is something else than to heal the copy.
+    #[serde(default)]
+    pub fix: Option<String>,
 }
 
 impl LastCheck {
     /// A check of every byte, or of less, and what was wrong.
     pub fn new(at: Timestamp, read_data: bool, failure: Option<String>) -> Self {
         let proven = (read_data && failure.is_none()).then_some(at);
-        Self { at, read_data, failure, proven }
+        Self { at, read_data, failure, proven, fix: None }
     }
 }
 
@@ -113,6 +116,11 @@ impl State {
     /// When `copy` was last at its place. `None` where it is not known ever to have been.
     pub fn last_seen(&self, copy: &CopySettings) -> Option<Seen> {
         self.load("last-seen", &in_place(copy))
+    }
+
+    /// The repository that `copy` was when it was last seen. `None` where that is not known, and of archives.
+    pub fn repository_seen(&self, copy: &CopySettings) -> Option<Id> {
+        self.last_seen(copy).map(|seen| seen.repository).filter(|id| *id != Id::ZERO)
     }
 
     /// Remembers how bringing `copy` into step ended for `stack`, and why not, where it did not.

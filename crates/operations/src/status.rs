@@ -1,6 +1,8 @@
 //! "Are we safe?": one pure function from what is known to what is wrong and how to mend it. Everything that shows health
 //! reads it.
 
+mod of_copy;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -11,10 +13,12 @@ use repository::format::receipt::{Receipt, Verdict};
 use repository::source::{CERTIFICATES_FACT, NOT_AFTER_FACT};
 use serde::Serialize;
 
-use crate::manifest::{Manifest, SourceRecord, SourceStatus};
+use self::of_copy::{archives_proof, copy_problems, step_problems};
+use crate::in_place::host_paths;
+use crate::manifest::{Manifest, SourceRecord, SourceStatus, is_volume_folder};
 use crate::score::{self, Assessment, CopyFacts, Holds, Live, Loss, Password, Place, Proof, RuleVerdict, Score};
 use crate::state::{LastCheck, LastRun, LastStep};
-use crate::{Fault, FaultKind, drill};
+use crate::{Fault, FaultKind, drill, snapshots};
 
 /// What is known about one stack.
 pub struct Known<'a> {
@@ -90,13 +94,16 @@ impl From<&Manifest> for Content {
         let name = |volume: &serde_json::Value| Some(volume.get("name")?.as_str()?.to_owned());
         let read: BTreeSet<String> =
             manifest.sources.values().flat_map(SourceRecord::volumes).filter_map(name).collect();
+        // Without a container engine, a volume is read by its folder.
+        let folders: Vec<_> = manifest.sources.values().flat_map(host_paths).collect();
+        let is_read = |name: &String| read.contains(name) || folders.iter().any(|path| is_volume_folder(path, name));
         Self {
             status: manifest.status(),
             empty: empty.map(|(name, _)| name.clone()).collect(),
             volumes: volumes
                 .flat_map(|volumes| volumes.values())
                 .filter_map(name)
-                .filter(|name| !read.contains(name))
+                .filter(|name| !is_read(name))
                 .collect(),
             certificates: certificates(manifest),
         }
@@ -143,6 +150,8 @@ pub struct CopyKnown {
     pub fault: Option<CopyFault>,
     /// It is not a copy of the repository that the first copy in reach is of, but another repository.
     pub is_other: bool,
+    /// Another copy that lies in the same folder, by another path.
+    pub twin: Option<String>,
     /// The stack's newest snapshot in it.
     pub newest: Option<Newest>,
     /// Snapshots in it, of whatever stack, that are damaged.
@@ -153,6 +162,8 @@ pub struct CopyKnown {
     pub snapshots: BTreeSet<Id>,
     /// Snapshots that were drilled in it and are gone, though nobody forgot them.
     pub lost: Vec<Id>,
+    /// Receipts of drills in it that could not be read. Each may be the proof of any snapshot.
+    pub receipts_unread: usize,
     /// The last check of it that tells something.
     pub check: Option<LastCheck>,
     /// It keeps archives. No drill restores them, since the key is better kept elsewhere: what is asked of them is that every
@@ -164,6 +175,8 @@ pub struct CopyKnown {
     pub last_step: Option<LastStep>,
     /// Snapshots that belong into it, are in another copy, and are not in it.
     pub lacking: Vec<Id>,
+    /// The stack's snapshots in it that are dated in the future; see [`snapshots::is_ahead`].
+    pub ahead: BTreeMap<Id, Timestamp>,
 }
 
 /// Why a copy cannot be looked into.
@@ -256,8 +269,6 @@ pub struct LastDrill {
 
 /// A drill older than this proves little about today's copy.
 const DRILL_AGE_MAX: Duration = Duration::from_secs(35 * 24 * 60 * 60);
-/// A removable copy that was not seen for longer holds little that helps.
-const REMOVABLE_AGE_MAX: Duration = Duration::from_secs(35 * 24 * 60 * 60);
 /// A snapshot older than this is said to be old where no `rpo` is set: a weekly one that failed to come.
 const BACKUP_AGE_MAX: Duration = Duration::from_secs(8 * 24 * 60 * 60);
 
@@ -266,23 +277,29 @@ const CERTIFICATE_LEFT_MIN: Duration = Duration::from_secs(21 * 24 * 60 * 60);
 
 /// Works out a stack's health.
 pub fn health(known: &Known<'_>, now: Timestamp) -> Health {
-    let newest = newest(known.copies);
+    let newest = newest(known.copies, now);
     let last_backup = newest.map(|newest| newest.time);
     let is_known = known.copies.iter().any(|copy| copy.fault.is_none());
     let last_drill = last_drills(known);
-    let rpo_ok = known.rpo.map(|rpo| last_backup.is_some_and(|at| age(at, now) <= rpo));
+    // How old one is that is dated in the future, nobody knows.
+    let last_dated = last_backup.filter(|at| !snapshots::is_ahead(*at, now));
+    let rpo_ok = known.rpo.map(|rpo| last_dated.is_some_and(|at| age(at, now) <= rpo));
     let passed = last_drill.values().filter(|drill| drill.status == Verdict::Passed);
     let slowest = passed.map(|drill| drill.rto_s).max_by(f64::total_cmp);
     let rto_ok = known.rto.and_then(|rto| slowest.map(|seconds| seconds <= rto.as_secs_f64()));
     let facts: Vec<CopyFacts> =
         known.copies.iter().map(|copy| facts(copy, newest, last_drill.get(&copy.name), now)).collect();
-    let Assessment { score, rules, losses } = score::assess(known.stack, known.live, &facts);
+    // Two names of one folder are one copy.
+    let apart = known.copies.iter().zip(&facts).filter(|(copy, _)| copy.twin.is_none());
+    let apart: Vec<CopyFacts> = apart.map(|(_, facts)| facts.clone()).collect();
+    let Assessment { score, rules, losses } = score::assess(known.stack, known.live, &apart);
     let mut problems = Vec::new();
     // Where no copy could be looked into, nothing is known of snapshots: that there are none would be a guess.
     if is_known {
         backup_problems(known.stack, newest, now, rpo_ok, &mut problems);
     }
-    problems.extend(known.last_run.and_then(|run| run_problem(known.stack, run, last_backup)));
+    problems.extend(ahead_problem(known.copies, now));
+    problems.extend(known.last_run.and_then(|run| run_problem(known.stack, run, last_dated)));
     for (copy, facts) in known.copies.iter().zip(&facts) {
         copy_problems(known.stack, copy, last_drill.get(&copy.name), now, &mut problems);
         if let Some(newest) = newest.filter(|_| facts.in_reach) {
@@ -307,9 +324,9 @@ pub fn health(known: &Known<'_>, now: Timestamp) -> Health {
 }
 
 /// The newest snapshot of all copies.
-fn newest(copies: &[CopyKnown]) -> Option<&Newest> {
+fn newest(copies: &[CopyKnown], now: Timestamp) -> Option<&Newest> {
     let newest = copies.iter().rev().filter(|copy| copy.fault.is_none()).filter_map(|copy| copy.newest.as_ref());
-    newest.max_by_key(|newest| (!newest.selection, newest.time))
+    newest.max_by_key(|newest| snapshots::rank(newest.time, newest.selection, now))
 }
 
 /// What the score is worked out from.
@@ -368,6 +385,27 @@ fn still_tells(known: &Known<'_>, receipt: &Receipt) -> bool {
     receipt.verdict != Verdict::Passed || copy.is_none_or(|copy| copy.snapshots.contains(&receipt.snapshot))
 }
 
+/// That snapshots are dated in the future. Rules keep them, prune does not run, and until that day they would be the newest to
+/// every other program, restic among them.
+fn ahead_problem(copies: &[CopyKnown], now: Timestamp) -> Option<HealthProblem> {
+    let ahead: BTreeMap<Id, Timestamp> = copies.iter().flat_map(|copy| copy.ahead.clone()).collect();
+    let (id, at) = ahead.iter().max_by_key(|(_, at)| **at)?;
+    let short = id.short();
+    let text = match ahead.len() {
+        1 => format!("snapshot {short} is from the future ({at}); it is {now}"),
+        many => format!("{many} snapshots are from the future, {short} is of {at}; it is {now}"),
+    };
+    Some(HealthProblem {
+        copy: None,
+        severity: Severity::Critical,
+        text,
+        fix: format!(
+            "set the clock of this machine if it is wrong; else of the one that made it, and remove what it made: \
+             `lifeboat forget {short} --force`"
+        ),
+    })
+}
+
 /// That the last backup which this host tried failed, where none was taken since.
 fn run_problem(stack: &str, run: &LastRun, last_backup: Option<Timestamp>) -> Option<HealthProblem> {
     let failure = run.failure.as_ref().filter(|_| last_backup.is_none_or(|backup| backup < run.at))?;
@@ -413,14 +451,6 @@ fn backup_problems(
             fix: fix.clone(),
         });
     }
-    if newest > now {
-        problems.push(HealthProblem {
-            copy: None,
-            severity: Severity::Warning,
-            text: format!("the newest snapshot is from the future ({newest})"),
-            fix: "set the clock of this machine, or of the one that made it".to_owned(),
-        });
-    }
     let told = match content {
         Told::Content(content) => Some(content),
         Told::Unreadable | Told::Sealed => None,
@@ -463,6 +493,9 @@ fn backup_problems(
             fix: "run `lifeboat check --read-data`".to_owned(),
         }),
     }
+    if snapshots::is_ahead(newest, now) {
+        return;
+    }
     let old = hours(age(newest, now));
     if rpo_ok == Some(false) {
         let text = format!("the newest snapshot is {old} old, older than the target");
@@ -488,180 +521,6 @@ fn certificate_problem(stack: &str, certificate: &CertificateKnown, now: Timesta
     };
     let fix = format!("renew it, or see why that did not happen by itself; then run `lifeboat backup {stack}`");
     Some(HealthProblem { copy: None, severity: Severity::Warning, text, fix })
-}
-
-fn copy_problems(
-    stack: &str,
-    copy: &CopyKnown,
-    drill: Option<&LastDrill>,
-    now: Timestamp,
-    problems: &mut Vec<HealthProblem>,
-) {
-    let name = &copy.name;
-    let fix = format!("run `lifeboat drill {stack} --copy {name}`");
-    let mut add = |severity, text: String, fix: &str| {
-        problems.push(HealthProblem { copy: Some(name.clone()), severity, text, fix: fix.to_owned() });
-    };
-    if let Some(fault) = copy.fault.as_ref().filter(|fault| copy.removable && fault.is_absence()) {
-        let (severity, text) = absence(copy, fault, now);
-        add(severity, text, "bring it back, then run `lifeboat sync`");
-        return;
-    }
-    if let Some(CopyFault { kind, what, fix }) = &copy.fault {
-        let (verb, otherwise) = match kind {
-            FaultKind::Storage | FaultKind::Denied => ("cannot be reached", "make it reachable, then look again"),
-            FaultKind::Damaged => ("is damaged", "run `lifeboat check --read-data`"),
-            FaultKind::NoRepository => ("holds no repository", "mount its disk, or name the right place"),
-            _ => ("cannot be opened", "mend this, then look again"),
-        };
-        // Making a new repository would not bring the old one back.
-        let fix = fix.as_deref().filter(|_| *kind != FaultKind::NoRepository).unwrap_or(otherwise);
-        add(Severity::Critical, format!("copy {name} {verb}: {what}"), fix);
-        return;
-    }
-    if !copy.damaged.is_empty() {
-        let ids: Vec<String> = copy.damaged.iter().map(|id| id.short()).collect();
-        let text =
-            format!("copy {name} holds damaged snapshots, which may be newer than those seen: {}", ids.join(", "));
-        add(Severity::Critical, text, &format!("run `lifeboat check --copy {name} --read-data`, then back up again"));
-    }
-    if !copy.lost.is_empty() {
-        let ids: Vec<String> = copy.lost.iter().map(|id| id.short()).collect();
-        let text = format!("copy {name} lost snapshots that were drilled in it: {}", ids.join(", "));
-        add(
-            Severity::Critical,
-            text,
-            &format!("run `lifeboat heal --copy {name}`, which brings back what another copy has"),
-        );
-    }
-    if let Some(LastCheck { at, failure: Some(failure), .. }) = &copy.check {
-        let text = format!("the check of copy {name} on {} found damage: {failure}", at.strftime("%Y-%m-%d"));
-        add(
-            Severity::Critical,
-            text,
-            &format!("run `lifeboat heal --copy {name} --read-data`, then `lifeboat check --copy {name} --read-data`"),
-        );
-    }
-    let Glance { packs_lost, packs_unknown } = copy.glance;
-    if packs_lost > 0 {
-        let text = format!("copy {name} lost packs, or parts of them: {packs_lost}");
-        add(Severity::Critical, text, &format!("run `lifeboat check --copy {name}`, which names what suffers"));
-    }
-    if packs_unknown > 0 {
-        let text = format!(
-            "copy {name} has packs that no index names, {packs_unknown} of them: a run was killed, or their index is lost"
-        );
-        let fix = format!("run `lifeboat check --copy {name}`; where it finds nothing, `lifeboat prune` removes them");
-        add(Severity::Warning, text, &fix);
-    }
-    if copy.keeps_archives {
-        let text = match archives_proof(copy, now) {
-            // That damage was found is said above.
-            Proof::Passed | Proof::Failed => return,
-            Proof::Old(days) => format!("the archives of copy {name} were last read back {days} days ago"),
-            Proof::Never => {
-                format!("the archives of copy {name} were never read back: nothing proves that they are good")
-            }
-        };
-        add(Severity::Warning, text, &format!("run `lifeboat check --copy {name} --read-data`"));
-        return;
-    }
-    match drill {
-        None => add(
-            Severity::Warning,
-            format!("copy {name} was never drilled at level 2 or more: nothing proves that it restores"),
-            &fix,
-        ),
-        Some(drill) => match drill.status {
-            Verdict::Failed => {
-                let text = format!("the drill of copy {name} on {} failed", drill.at.strftime("%Y-%m-%d"));
-                add(Severity::Critical, text, &format!("{fix}; then `lifeboat check --read-data`"));
-            }
-            Verdict::Unknown => {
-                add(Severity::Warning, format!("the last drill of copy {name} could not run to its end"), &fix);
-            }
-            Verdict::Passed if age(drill.at, now) > DRILL_AGE_MAX => {
-                let text = format!("the last drill of copy {name} is {} old", hours(age(drill.at, now)));
-                add(Severity::Warning, text, &fix);
-            }
-            Verdict::Passed => {}
-        },
-    }
-}
-
-/// What is to be said of a removable copy that is not here. How long it may be away counts from when it was last in step:
-/// that it was plugged in and looked at brought nothing to it.
-fn absence(copy: &CopyKnown, fault: &CopyFault, now: Timestamp) -> (Severity, String) {
-    let name = &copy.name;
-    let days = |at: Timestamp| age(at, now).as_secs() / (24 * 60 * 60);
-    let Some(seen) = copy.last_seen else {
-        let text = format!("removable copy {name} is not here and was never seen by this host: {}", fault.what);
-        return (Severity::Warning, text);
-    };
-    let mut text = format!("removable copy {name} is not here; it was last seen {} days ago", days(seen));
-    let Some(step) = &copy.last_step else { return overdue(seen, text, now) };
-    match step.in_step {
-        Some(at) if days(at) != days(seen) => text.push_str(&format!(", and last in step {} days ago", days(at))),
-        Some(_) => {}
-        None => text.push_str(", and never in step"),
-    }
-    if let Some(failure) = &step.failure {
-        let text = format!("{text}; it could not be filled on {}: {failure}", step.at.strftime("%Y-%m-%d"));
-        return (Severity::Warning, text);
-    }
-    overdue(step.in_step.map_or(seen, |at| at.min(seen)), text, now)
-}
-
-fn overdue(since: Timestamp, text: String, now: Timestamp) -> (Severity, String) {
-    if age(since, now) > REMOVABLE_AGE_MAX {
-        return (Severity::Warning, format!("{text}, OVERDUE"));
-    }
-    (Severity::Notice, text)
-}
-
-/// What proves archives: that every byte was read back and is what was written.
-fn archives_proof(copy: &CopyKnown, now: Timestamp) -> Proof {
-    match &copy.check {
-        Some(LastCheck { failure: Some(_), .. }) => Proof::Failed,
-        Some(LastCheck { proven: Some(at), .. }) if age(*at, now) <= DRILL_AGE_MAX => Proof::Passed,
-        Some(LastCheck { proven: Some(at), .. }) => Proof::Old(age(*at, now).as_secs() / (24 * 60 * 60)),
-        _ => Proof::Never,
-    }
-}
-
-/// What keeps a copy from being in step with the others.
-fn step_problems(stack: &str, copy: &CopyKnown, holds: Holds, newest: &Newest, problems: &mut Vec<HealthProblem>) {
-    let (name, copy_is_other) = (&copy.name, copy.is_other);
-    let mut add = |text: String, fix: &str| {
-        let copy = Some(name.clone());
-        // Nothing that is backed up ever comes to another repository.
-        let severity = if copy_is_other { Severity::Critical } else { Severity::Warning };
-        problems.push(HealthProblem { copy, severity, text, fix: fix.to_owned() });
-    };
-    match (holds, &copy.newest) {
-        _ if copy.is_other => add(
-            format!(
-                "copy {name} is a repository of its own, not a copy of the others, and cannot be brought into step"
-            ),
-            "name another place for the copy, or give this repository a configuration of its own",
-        ),
-        (Holds::Older, Some(own)) => add(
-            format!(
-                "copy {name} lags behind: its newest snapshot is of {}, the newest is of {}",
-                own.time, newest.time
-            ),
-            "run `lifeboat sync`",
-        ),
-        (Holds::Nothing, _) => {
-            add(format!("copy {name} holds no snapshot of {stack}, others do"), "run `lifeboat sync`");
-        }
-        (Holds::Newest, _) if !copy.lacking.is_empty() => {
-            let ids: Vec<String> = copy.lacking.iter().map(|id| id.short()).collect();
-            let text = format!("copy {name} lacks snapshots that belong into it and others have: {}", ids.join(", "));
-            add(text, "run `lifeboat sync`; where nobody removed them, ask what lost them");
-        }
-        _ => {}
-    }
 }
 
 /// A duration for people.

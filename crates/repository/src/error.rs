@@ -49,6 +49,12 @@ pub enum Error {
         /// Who holds the lock, since when.
         holder: String,
     },
+    /// A lock that nobody can read may be anybody's. No run removes it.
+    #[error("the repository is locked by {file}, which is damaged")]
+    LockDamaged {
+        /// The lock file.
+        file: File,
+    },
     /// The lock could not be renewed in time, so the run must stop.
     #[error("the lock could not be renewed and may be considered dead by others")]
     LockLost,

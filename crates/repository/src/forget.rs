@@ -11,7 +11,8 @@ use crate::{Error, File, FileKind, Id, Repository, RunCx, receipt};
 pub enum Why {
     /// Somebody named them.
     Named,
-    /// Rules about their age chose them: not while the clock cannot be right.
+    /// Rules about their age chose them: not while the clock cannot be right, nor while the receipt of a drill could not be
+    /// read, which may be the proof of one of them.
     Rules,
 }
 
@@ -20,9 +21,10 @@ pub fn forget(cx: &RunCx<'_>, repository: &Arc<Repository>, ids: &[Id], why: Why
     with_held_lock(cx, repository, Access::Exclusive, |cx, lock| {
         if why == Why::Rules {
             check_clock(cx, repository, lock)?;
+            receipt::load(repository)?.check_all_read()?;
         }
         // Receipts first: one that stays behind would tell of a snapshot that was lost.
-        receipt::remove_of(repository, &ids.iter().copied().collect())?;
+        receipt::remove_of(cx, repository, &ids.iter().copied().collect())?;
         for id in ids {
             cx.cancel.check()?;
             lock.check()?;

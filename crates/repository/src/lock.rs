@@ -68,7 +68,8 @@ impl State {
 }
 
 impl<'a> Lock<'a> {
-    /// Takes a lock, removing provably dead ones first. Fails with [`Error::Locked`] where a living one conflicts.
+    /// Takes a lock, removing provably dead ones first. Fails with [`Error::Locked`] where a living one conflicts,
+    /// and with [`Error::LockDamaged`] where one might.
     ///
     /// Sets `cx.cancel` if the lock can later not be renewed, so that the run ends before others may think it dead.
     pub fn acquire(cx: &RunCx<'a>, repository: &Arc<Repository>, access: Access) -> Result<Self, Error> {
@@ -155,8 +156,10 @@ pub(crate) fn with_held_lock<T>(
     let cx = RunCx { cancel: &cancel, ..*cx };
     let lock = Lock::acquire(&cx, repository, access)?;
     let held = RunCx { lock: Some(&lock), ..cx };
+    repository.storage().give_up_with(Some(&cancel));
     // In a server that outlives a panic, the lock would be renewed for ever.
     let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| body(&held, &lock)));
+    repository.storage().give_up_with(None);
     let lost = lock.check();
     let released = lock.release();
     let result = result.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
@@ -183,10 +186,21 @@ pub(crate) fn with_held_lock<T>(
 pub struct Held {
     /// The lock file.
     pub id: Id,
-    /// What it says; `None` where it cannot be read.
-    pub file: Option<LockFile>,
+    /// What it says.
+    pub said: Said,
     /// What is known of its holder.
     pub holder: Holder,
+}
+
+/// What a lock file says.
+#[derive(Clone, Debug)]
+pub enum Said {
+    /// Whose it is.
+    Lock(LockFile),
+    /// Nothing: it is damaged.
+    Damaged,
+    /// Nothing that could be read, and why. It may be whole.
+    Unread(String),
 }
 
 /// What a lock tells of its holder.
@@ -211,18 +225,18 @@ impl Held {
 pub fn held(repository: &Repository, now: Timestamp) -> Result<Vec<Held>, Error> {
     let mut held = Vec::new();
     for listed in repository.storage().list(FileKind::Lock)? {
-        let json = match repository.load_json(FileKind::Lock, listed.id) {
+        let said = match repository.load_json(FileKind::Lock, listed.id) {
             // Released since it was listed.
             Err(Error::Storage(StorageError::NotFound { .. })) => continue,
-            Err(error) if error.is_damage() => {
-                held.push(Held { id: listed.id, file: None, holder: Holder::Alive });
-                continue;
-            }
-            json => json?,
+            Err(Error::Unreadable { what, .. }) => Said::Unread(what),
+            Err(error) if error.is_damage() => Said::Damaged,
+            json => LockFile::parse(&json?).map_or(Said::Damaged, Said::Lock),
         };
-        let file = LockFile::parse(&json).ok();
-        let holder = file.as_ref().map_or(Holder::Alive, |file| holder_of(file, now));
-        held.push(Held { id: listed.id, file, holder });
+        let holder = match &said {
+            Said::Lock(file) => holder_of(file, now),
+            Said::Damaged | Said::Unread(_) => Holder::Alive,
+        };
+        held.push(Held { id: listed.id, said, holder });
     }
     Ok(held)
 }
@@ -247,9 +261,9 @@ fn check_others(cx: &RunCx<'_>, repository: &Repository, access: Access, own: Op
             }
             continue;
         }
-        let conflicts = access == Access::Exclusive || other.file.as_ref().is_none_or(|file| file.exclusive);
-        if conflicts {
-            return Err(Error::Locked { holder: describe(&other) });
+        let is_shared = matches!(&other.said, Said::Lock(file) if !file.exclusive);
+        if access == Access::Exclusive || !is_shared {
+            return Err(refused(&other));
         }
     }
     Ok(())
@@ -269,17 +283,21 @@ fn is_silent_there(repository: &Repository, own: Id, other: Id) -> Result<bool, 
     })
 }
 
-fn describe(lock: &Held) -> String {
-    match &lock.file {
-        None => {
-            let file = File::new(FileKind::Lock, lock.id);
-            format!("{file}, which is damaged; remove that file if nothing is running")
+fn refused(lock: &Held) -> Error {
+    let name = File::new(FileKind::Lock, lock.id);
+    let holder = match &lock.said {
+        Said::Damaged => return Error::LockDamaged { file: name },
+        Said::Unread(what) => {
+            format!(
+                "{name}, which may be anybody's, as it could not be read: {what}; mend the disk or the line, and try again"
+            )
         }
-        Some(file) => {
+        Said::Lock(file) => {
             let how = if file.exclusive { "exclusively " } else { "" };
             format!("process {} of {} on {}, {how}since {}", file.pid, file.username, file.hostname, file.time)
         }
-    }
+    };
+    Error::Locked { holder }
 }
 
 fn remove(repository: &Repository, id: Id) -> Result<(), Error> {
@@ -400,42 +418,30 @@ fn wait_to_stop(state: &State) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::ops::Range;
-
     use super::*;
     use crate::clock::SimulatedClock;
     use crate::format::key_file::KdfCost;
+    use crate::storage::Storage;
     use crate::storage::memory::MemoryStorage;
-    use crate::storage::{Listed, Storage};
+    use crate::storage::watched::{Asked, Watched};
 
     /// A place to which a lock is on its way for so many minutes.
-    struct Far(MemoryStorage, Arc<SimulatedClock>, Arc<Mutex<u64>>);
-
-    impl Storage for Far {
-        fn location(&self) -> String {
-            self.0.location()
-        }
-        fn put(&self, file: File, bytes: &[u8]) -> Result<(), StorageError> {
-            self.1.advance(Duration::from_secs(*self.2.lock().unwrap() * 60));
-            self.0.put(file, bytes)
-        }
-        fn get(&self, file: File, range: Option<Range<u64>>) -> Result<Vec<u8>, StorageError> {
-            self.0.get(file, range)
-        }
-        fn list(&self, kind: FileKind) -> Result<Vec<Listed>, StorageError> {
-            self.0.list(kind)
-        }
-        fn delete(&self, file: File) -> Result<(), StorageError> {
-            self.0.delete(file)
-        }
+    fn far(clock: Arc<SimulatedClock>, minutes: Arc<Mutex<u64>>) -> Arc<dyn Storage> {
+        let watch = move |_: &MemoryStorage, asked: Asked<'_>| -> Result<(), StorageError> {
+            if let Asked::Put(..) = asked {
+                clock.advance(Duration::from_secs(*minutes.lock().unwrap() * 60));
+            }
+            Ok(())
+        };
+        Arc::new(Watched { inner: MemoryStorage::new(), watch })
     }
 
     #[test]
     fn a_renewal_counts_from_the_time_in_the_file_and_one_that_came_too_late_is_a_lost_lock() {
         let clock = Arc::new(SimulatedClock::new("2026-03-01T12:00:00Z".parse().unwrap()));
         let minutes = Arc::new(Mutex::new(0));
-        let far = Far(MemoryStorage::new(), clock.clone(), minutes.clone());
-        let repository = Repository::init(Arc::new(far), "p", KdfCost::FAST, 256 << 10, clock.now()).unwrap();
+        let far = far(clock.clone(), minutes.clone());
+        let repository = Repository::init(far, "p", KdfCost::FAST, 256 << 10, clock.now()).unwrap();
         let mut file = describe_self(Access::Shared, clock.now());
         let id = repository.save_json(FileKind::Lock, &file).unwrap();
         let state = State {

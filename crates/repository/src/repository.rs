@@ -40,6 +40,19 @@ impl std::fmt::Debug for Repository {
 /// The snapshots that can be read, oldest first, and the damaged ones.
 pub type ReadableSnapshots = (Vec<(Id, Snapshot)>, Vec<(Id, Error)>);
 
+/// What lies at a place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Found {
+    /// Nothing of a repository.
+    Nothing,
+    /// Key files alone, as an interrupted `init` leaves them.
+    Keys,
+    /// What was backed up, without the config that opens it.
+    Remains,
+    /// A config: a repository, whole or not.
+    Repository,
+}
+
 /// Key files by id, and those that are damaged.
 pub type ReadableKeys = (Vec<(Id, KeyFile)>, Vec<(Id, Error)>);
 
@@ -87,7 +100,7 @@ impl Repository {
         let key = Key::generate()?;
         let config = Config::generate(chunk_bytes_average)?;
         let location = storage.location();
-        if exists(storage.as_ref(), File::CONFIG)? || !storage.list(FileKind::Key)?.is_empty() {
+        if Self::found_at(storage.as_ref())? != Found::Nothing {
             return Err(Error::AlreadyInitialised { location });
         }
         let key_id = add_key_file(storage.as_ref(), &key, password, cost, now)?;
@@ -124,16 +137,27 @@ impl Repository {
         Self { storage, key: self.key.clone(), key_id: self.key_id, config: self.config.clone() }
     }
 
+    /// What lies at a place: the one answer to whether a repository is there.
+    pub fn found_at(storage: &dyn Storage) -> Result<Found, Error> {
+        match config_at(storage) {
+            Ok(_) | Err(Error::Unreadable { .. }) => Ok(Found::Repository),
+            Err(Error::Storage(StorageError::NotFound { .. })) => left_at(storage),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Opens a repository of version 1 or 2. Takes as long as scrypt does for each key file until one opens.
     pub fn open(storage: Arc<dyn Storage>, password: &str) -> Result<Self, Error> {
-        let location = storage.location();
-        let mut stored = match storage.get(File::CONFIG, None) {
-            Err(StorageError::NotFound { .. }) if storage.list(FileKind::Key)?.is_empty() => {
-                return Err(Error::NoRepository { location });
-            }
-            Err(StorageError::NotFound { .. }) => {
-                let what = format!("it is missing in {location}, while key files are there");
-                return Err(Error::Damaged { file: File::CONFIG, what });
+        let mut stored = match config_at(storage.as_ref()) {
+            Err(Error::Storage(StorageError::NotFound { .. })) => {
+                let location = storage.location();
+                return Err(match left_at(storage.as_ref())? {
+                    Found::Nothing => Error::NoRepository { location },
+                    _ => {
+                        let what = format!("it is missing in {location}, while other files are there");
+                        Error::Damaged { file: File::CONFIG, what }
+                    }
+                });
             }
             config => config?,
         };
@@ -345,7 +369,7 @@ impl Repository {
         Err(failure)
     }
 
-    /// Reads and verifies the blob at one place.
+    /// Reads and verifies the blob at one place. What was not read is [`Error::Unreadable`], and may be whole.
     pub fn blob_at(&self, location: &Location) -> Result<Vec<u8>, Error> {
         let blob = &location.blob;
         let damaged = |what| Error::BlobDamaged { id: blob.id, kind: blob.kind.name(), pack: location.pack, what };
@@ -353,11 +377,7 @@ impl Repository {
         if blob.kind == BlobKind::Tree {
             self.storage.keep_near(File::pack(location.pack), None);
         }
-        let mut stored = match self.storage.get(File::pack(location.pack), Some(range)) {
-            // The pack is shorter than the index says, or lies on a dead sector.
-            Err(StorageError::Permanent { what, .. }) => return Err(damaged(what)),
-            stored => stored?,
-        };
+        let mut stored = read(self.storage(), File::pack(location.pack), Some(range))?;
         pack::open_blob(&self.key, blob, &mut stored).map_err(damaged)
     }
 
@@ -385,13 +405,23 @@ fn read(storage: &dyn Storage, file: File, range: Option<Range<u64>>) -> Result<
     }
 }
 
-/// Whether a file is there. Only used for the config; everything else is listed.
-fn exists(storage: &dyn Storage, file: File) -> Result<bool, Error> {
-    match storage.get(file, None) {
-        Ok(_) => Ok(true),
-        Err(StorageError::NotFound { .. }) => Ok(false),
-        Err(error) => Err(error.into()),
+/// The config as it is stored. Where nothing else is answered for either, it is not that file: the place is away.
+fn config_at(storage: &dyn Storage) -> Result<Vec<u8>, Error> {
+    let config = read(storage, File::CONFIG, None);
+    if let Err(Error::Unreadable { .. }) = config {
+        storage.list(FileKind::Key)?;
     }
+    config
+}
+
+/// What lies at a place that has no config.
+fn left_at(storage: &dyn Storage) -> Result<Found, Error> {
+    let any = |kind| Ok::<_, Error>(!storage.list(kind)?.is_empty());
+    // What was backed up says more than keys, which may be all that an interrupted `init` came to.
+    if any(FileKind::Snapshot)? || any(FileKind::Index)? {
+        return Ok(Found::Remains);
+    }
+    Ok(if any(FileKind::Key)? { Found::Keys } else { Found::Nothing })
 }
 
 fn add_key_file(storage: &dyn Storage, key: &Key, password: &str, cost: KdfCost, now: Timestamp) -> Result<Id, Error> {

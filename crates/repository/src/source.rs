@@ -26,6 +26,8 @@ pub const VOLUME_FACT: &str = "volume";
 /// The fact that lists snapshots, by id, which hold whole what is damaged or missing in this one. They are not removed by
 /// rules while the newest snapshot of the source names them.
 pub const GOOD_IN_FACT: &str = "good_in";
+/// In a part of a fact that was counted again: what is wrong with what was stored, in words.
+pub const TOLD_FACT: &str = "told";
 
 /// Until when a certificate is valid, in RFC 3339.
 pub const NOT_AFTER_FACT: &str = "not_after";
@@ -226,6 +228,10 @@ pub trait Capture {
     /// Told that the entry which came last was left out of the snapshot, since it could not be read: the facts must not say that
     /// it is there.
     fn left_out(&mut self) {}
+
+    /// Told that the [`Data::Prefix`] which came last was read from its beginning. Where it was said to be append-only, the part
+    /// that the parent snapshot has could not be relied on: it is another one now, or the repository lost it.
+    fn read_whole(&mut self) {}
 
     /// Ends the capture: checks that it was whole and gives the facts. A snapshot is only written once every capture
     /// has finished.

@@ -9,6 +9,7 @@ pub mod memory;
 pub mod record;
 pub mod retry;
 pub mod spool;
+pub mod watched;
 
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
@@ -18,7 +19,7 @@ use std::ops::Range;
 
 use jiff::Timestamp;
 
-use crate::Id;
+use crate::{Cancel, Id};
 
 /// The kinds of file a repository consists of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -196,6 +197,10 @@ pub trait Storage: Send + Sync {
     /// Says that parts of a file will be read again and again, so that a place that is far may be asked for it once.
     /// `bytes` is its content where the caller has it. A hint: it may do nothing, and it cannot fail.
     fn keep_near(&self, _file: File, _bytes: Option<&[u8]>) {}
+
+    /// Says that what is put from now on is of no use once `part` of the run is cancelled, as where the lock is lost under
+    /// which it was to be named; `None` takes that back. A hint: what waits for its turn there need not be put then.
+    fn give_up_with(&self, _part: Option<&Cancel>) {}
 
     /// Removes a file. Removing what is not there is an error, so that a caller learns that somebody else was at work.
     fn delete(&self, file: File) -> Result<(), StorageError>;

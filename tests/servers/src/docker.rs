@@ -1,33 +1,46 @@
-//! A Docker engine of its own, with an image made of busybox.
+//! A container engine of its own, with an image made of busybox: Docker, or Podman with Docker's API.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::{Script, program, unique};
 
-/// A running Docker engine. Its containers end with it.
+/// A running engine. Its containers end with it.
 pub struct DockerServer {
     /// Where it listens.
     pub socket: PathBuf,
+    /// Whether it is Podman.
+    pub is_podman: bool,
     _script: Script,
 }
 
 impl DockerServer {
     /// The one image: `sh`, `cat`, `sleep`, `ln`, `mkdir`, `echo`, `touch`.
-    pub const IMAGE: &str = "busybox";
+    pub const IMAGE: &str = "localhost/busybox:latest";
 
+    /// Docker itself.
     pub(super) fn start() -> Result<Self, String> {
+        Self::start_with(&["dockerd", "docker"], "dockerd.sh")
+    }
+
+    /// Podman, which Docker's client works with as well.
+    pub(super) fn start_podman() -> Result<Self, String> {
+        let podman = Self::start_with(&["podman", "docker", "curl"], "podman.sh")?;
+        Ok(Self { is_podman: true, ..podman })
+    }
+
+    fn start_with(programs: &[&str], script: &str) -> Result<Self, String> {
         if !rustix::process::geteuid().is_root() {
             return Err("not run as root".to_owned());
         }
-        for name in ["dockerd", "docker"] {
+        for name in programs {
             program(name)?;
         }
         if !Path::new("/bin/busybox").exists() {
             return Err("busybox-static is not installed".to_owned());
         }
-        let (script, socket) = Script::start("dockerd.sh", &[])?;
-        Ok(Self { socket: socket.into(), _script: script })
+        let (script, socket) = Script::start(script, &[])?;
+        Ok(Self { socket: socket.into(), is_podman: false, _script: script })
     }
 
     /// What `DOCKER_HOST` must be.

@@ -93,6 +93,17 @@ pub fn docker() -> Option<&'static DockerServer> {
     there(SERVER.get_or_init(DockerServer::start))
 }
 
+/// Podman, which speaks Docker's language. `None` as for [`rgw`].
+pub fn podman() -> Option<&'static DockerServer> {
+    static SERVER: OnceLock<Result<DockerServer, String>> = OnceLock::new();
+    there(SERVER.get_or_init(DockerServer::start_podman))
+}
+
+/// The container engines, for a test that has to hold on each. Those that cannot be started are left out as for [`rgw`].
+pub fn engines() -> impl Iterator<Item = &'static DockerServer> {
+    [docker, podman].into_iter().filter_map(|engine| engine())
+}
+
 /// A running WebDAV server.
 pub struct WebdavServer {
     /// Its port on this machine.

@@ -50,7 +50,9 @@ struct Shared {
     cut_after: AtomicU64,
     connections: AtomicUsize,
     received: AtomicU64,
-    requests: AtomicU64,
+    requests: Mutex<Vec<String>>,
+    /// Requests that could have gone wrong.
+    turns: AtomicU64,
     ended: AtomicBool,
 }
 
@@ -68,7 +70,8 @@ impl Proxy {
             cut_after: AtomicU64::new(u64::MAX),
             connections: AtomicUsize::new(0),
             received: AtomicU64::new(0),
-            requests: AtomicU64::new(0),
+            requests: Mutex::default(),
+            turns: AtomicU64::new(0),
             ended: AtomicBool::new(false),
         });
         let for_acceptor = shared.clone();
@@ -115,6 +118,11 @@ impl Proxy {
         self.shared.received.load(Ordering::SeqCst)
     }
 
+    /// The requests of HTTP that clients sent since this was last asked, each as `METHOD /PATH?QUERY`.
+    pub fn take_requests(&self) -> Vec<String> {
+        std::mem::take(&mut self.shared.requests.lock().unwrap())
+    }
+
     /// Connections that were made so far.
     pub fn connections(&self) -> usize {
         self.shared.connections.load(Ordering::SeqCst)
@@ -135,14 +143,10 @@ impl Shared {
         if self.ended.load(Ordering::SeqCst) { Line::Cut } else { *self.line.lock().unwrap() }
     }
 
-    /// The hiccup of a request that begins with these bytes, if it is its turn. The body of another may begin alike; then
-    /// one more goes wrong.
-    fn hiccup(&self, bytes: &[u8]) -> Option<Hiccup> {
+    /// The hiccup of a request, if it is its turn.
+    fn hiccup(&self) -> Option<Hiccup> {
         let Line::EveryNth(n, hiccup) = self.line() else { return None };
-        let is_request =
-            ["GET /", "PUT /", "HEAD /", "POST /", "DELETE /"].iter().any(|verb| bytes.starts_with(verb.as_bytes()));
-        let is_its_turn = is_request && (self.requests.fetch_add(1, Ordering::SeqCst) + 1).is_multiple_of(n);
-        is_its_turn.then_some(hiccup)
+        (self.turns.fetch_add(1, Ordering::SeqCst) + 1).is_multiple_of(n).then_some(hiccup)
     }
 
     fn carry(&self, mut from: TcpStream, mut to: TcpStream, counts: bool, cut_answer: &AtomicBool) {
@@ -168,7 +172,8 @@ impl Shared {
                 Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => continue,
                 Err(_) => break,
             };
-            match self.hiccup(&buffer[..length]).filter(|_| counts) {
+            let request = request_line(&buffer[..length]).filter(|_| counts);
+            match request.and_then(|_| self.hiccup()) {
                 None => {}
                 Some(Hiccup::Cut) => break,
                 Some(Hiccup::Answer(status, body)) => {
@@ -178,6 +183,9 @@ impl Shared {
                     break;
                 }
                 Some(Hiccup::CutAnswer) => cut_answer.store(true, Ordering::SeqCst),
+            }
+            if let Some(request) = request {
+                self.requests.lock().unwrap().push(request.to_owned());
             }
             if !counts && cut_answer.load(Ordering::SeqCst) {
                 let _ = to.write_all(&buffer[..length.min(ANSWER_BYTES_CUT)]);
@@ -194,4 +202,12 @@ impl Shared {
         let _ = from.shutdown(Shutdown::Both);
         let _ = to.shutdown(Shutdown::Both);
     }
+}
+
+/// The first line, without the protocol, of a request of HTTP that begins with these bytes. Clients wait for an answer
+/// before they send the next one, so no request begins anywhere else.
+fn request_line(bytes: &[u8]) -> Option<&str> {
+    let line = bytes.split(|byte| *byte == b'\r').next()?;
+    let line = std::str::from_utf8(line).ok()?.strip_suffix(" HTTP/1.1")?;
+    ["GET /", "PUT /", "HEAD /", "POST /", "DELETE /"].iter().any(|verb| line.starts_with(verb)).then_some(line)
 }

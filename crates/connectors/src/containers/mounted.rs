@@ -17,6 +17,8 @@ pub struct User {
     pub container: Container,
     /// The first of the paths that it works with.
     pub path: PathBuf,
+    /// What of this host is mounted into it, links resolved, but for the whole of it.
+    places: Vec<PathBuf>,
 }
 
 impl User {
@@ -29,6 +31,11 @@ impl User {
             }
             _ => format!("container {}", container.name),
         }
+    }
+
+    /// Whether it works with `path` as well, a part of it, or a folder around it.
+    pub fn works_with(&self, path: &Path) -> bool {
+        is_used(&self.places, path)
     }
 
     /// Whether it could write to the path now, or as soon as somebody lets it go on.
@@ -55,15 +62,16 @@ fn user(container: Container, paths: &[PathBuf], volumes: &BTreeMap<String, Path
         Mount::Volume { name } => volumes.get(name),
     });
     // A link may lead to what is mounted, or be what is.
-    let places: Vec<_> = places.map(|place| place.canonicalize().unwrap_or_else(|_| place.clone())).collect();
-    let is_used = |path: &&PathBuf| {
-        let path = path.canonicalize().unwrap_or_else(|_| path.to_path_buf());
-        // Who watches over the host has all of it, and works with none of it.
-        let mut places = places.iter().filter(|place| *place != Path::new("/"));
-        places.any(|place| place.starts_with(&path) || path.starts_with(place))
-    };
-    let path = paths.iter().find(is_used)?.clone();
-    Some(User { container, path })
+    let places = places.map(|place| place.canonicalize().unwrap_or_else(|_| place.clone()));
+    // Who watches over the host has all of it, and works with none of it.
+    let places: Vec<_> = places.filter(|place| place != Path::new("/")).collect();
+    let path = paths.iter().find(|path| is_used(&places, path))?.clone();
+    Some(User { container, path, places })
+}
+
+fn is_used(places: &[PathBuf], path: &Path) -> bool {
+    let path = path.canonicalize().unwrap_or_else(|_| path.to_path_buf());
+    places.iter().any(|place| place.starts_with(&path) || path.starts_with(place))
 }
 
 /// Whether this process runs in the container, by the kernel's list of its mounts (proc_pid_mountinfo(5)): the fourth
@@ -107,6 +115,15 @@ mod tests {
         assert!(works_with(&volume, "/volumes/data/_data/a") && !works_with(&volume, "/data"));
         assert!(!works_with(&Mount::Volume { name: "other".into() }, "/volumes/data/_data"));
         assert!(!works_with(&Mount::Bind { host: "/".into() }, "/srv/couch"), "it watches over the host");
+    }
+
+    #[test]
+    fn a_container_works_with_each_path_that_it_has_mounted_not_the_first_alone() {
+        let mut two = container(Mount::Bind { host: "/etc/couch".into() });
+        two.mounts.insert("/more".into(), Mount::Bind { host: "/srv/couch".into() });
+        let found = user(two, &["/etc/couch".into(), "/srv/couch/data".into()], &BTreeMap::new()).unwrap();
+        assert_eq!(found.path, Path::new("/etc/couch"));
+        assert!(found.works_with(Path::new("/srv/couch/data")) && !found.works_with(Path::new("/srv/other")));
     }
 
     #[test]

@@ -42,14 +42,14 @@ pub struct StoredDatabase<'f> {
     pub name: String,
     /// Its files, by range.
     pub shards: Vec<StoredShard<'f>>,
-    /// Files that the shard map names and the snapshot does not have.
+    /// Files that the shard map names and neither the data folder nor those of other nodes have.
     pub missing: Vec<String>,
     pub(super) partitioned: bool,
 }
 
 /// A file of a database. It is opened only when it is needed.
 pub struct StoredShard<'f> {
-    /// Its path below the data folder.
+    /// Its path below the data folder; in the snapshot, where it is in the folder of another node.
     pub path: String,
     pub(super) range: Option<ShardRange>,
     pub(super) node: Node,

@@ -46,13 +46,10 @@ pub fn find_data_folders(
                 }
                 return Ok(Go::Past);
             }
-            // Without its maps, it is known by a shard's folder.
-            NodeKind::Dir if is_range(&node.name) && folder.file_name() == Some(SHARDS.as_ref()) => {
-                let data = folder.parent().unwrap_or(Path::new("")).to_owned();
-                if found.last() != Some(&data) {
-                    found.push(data);
-                }
-                return Ok(Go::Past);
+            // Without its maps, it is known by a shard's file. Nouveau has folders of the same names, and no such file in them.
+            NodeKind::File => {
+                let data = around_shard(path).map(Path::to_owned).filter(|data| !found.contains(data));
+                found.extend(data);
             }
             NodeKind::Dir if OTHERS.contains(&node.name.as_slice()) => return Ok(Go::Past),
             _ => {}
@@ -62,8 +59,13 @@ pub fn find_data_folders(
     Ok(found)
 }
 
-fn is_range(name: &[u8]) -> bool {
-    std::str::from_utf8(name).is_ok_and(|name| ShardRange::parse(name).is_some())
+/// The data folder of a shard's file, which is below `shards/RANGE/` in it: names of databases may have slashes.
+fn around_shard(path: &Path) -> Option<&Path> {
+    let is_file = |file: &str| file.ends_with(".couch") || file.ends_with(COMPACTED);
+    path.ancestors().skip(3).find(|data| {
+        let file = path.strip_prefix(data).ok().and_then(Path::to_str);
+        file.is_some_and(|file| is_file(file) && ShardName::parse(file).is_some())
+    })
 }
 
 fn is_shard_maps(name: &[u8]) -> bool {
@@ -83,6 +85,8 @@ pub struct DataFolder<'r> {
     unsharded: BTreeMap<String, Node>,
     shards: Option<Id>,
     maps: BTreeMap<String, Map>,
+    /// What other nodes of the cluster may hold, with the paths of their data folders.
+    others: Vec<(PathBuf, Self)>,
 }
 
 /// A file of a database, by the database's name and the suffix of its shards.
@@ -101,11 +105,13 @@ struct Headers {
     failed: Option<Error>,
 }
 
-/// What the shard map says of a database.
+/// What the shard map says of a database. Two that are equal are of the same cluster.
+#[derive(PartialEq, Eq)]
 struct Map {
     suffix: String,
     ranges: Vec<ShardRange>,
     partitioned: bool,
+    nodes: BTreeSet<String>,
 }
 
 impl<'r> DataFolder<'r> {
@@ -135,7 +141,8 @@ impl<'r> DataFolder<'r> {
             }
             Ok(Go::Past)
         })?;
-        let mut folder = Self { cx, files, repository, index, unsharded, shards, maps: BTreeMap::new() };
+        let mut folder =
+            Self { cx, files, repository, index, unsharded, shards, maps: BTreeMap::new(), others: Vec::new() };
         folder.read_maps(lost)?;
         Ok(folder)
     }
@@ -163,9 +170,48 @@ impl<'r> DataFolder<'r> {
                     let properties = map.properties.as_deref().and_then(|json| serde_json::from_str(json).ok());
                     let properties: serde_json::Value = properties.unwrap_or_default();
                     let (ranges, partitioned) = (map.ranges(), properties["partitioned"] == true);
-                    self.maps.insert(map.database, Map { suffix: map.suffix, ranges, partitioned });
+                    let nodes = map.by_node.into_iter().map(|(node, _)| node).collect();
+                    self.maps.insert(map.database, Map { suffix: map.suffix, ranges, partitioned, nodes });
                 }
                 Err(error) => lost(SHARD_MAPS, passable(error)?),
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether a part of its databases may lie on other nodes.
+    pub fn is_of_several_nodes(&self) -> bool {
+        self.maps.values().any(|map| map.nodes.len() > 1)
+    }
+
+    /// Takes what it lacks from `other`, the data folder at `path` in the same snapshot, as far as that is of the same
+    /// cluster.
+    pub fn add_other(&mut self, path: PathBuf, other: Self) {
+        self.others.push((path, other));
+    }
+
+    /// Visits the file of every shard of a database that this node lacks and another of the cluster has, each once and with
+    /// its path in the snapshot. `there` are all that this node has; those that were found come to them.
+    fn each_shard_elsewhere(
+        &self,
+        there: &mut BTreeSet<ShardName>,
+        visit: &mut dyn FnMut(String, ShardName, &Node) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        for (folder, other) in &self.others {
+            if self.maps.iter().all(|(database, map)| map.missing(database, there).is_empty()) {
+                break;
+            }
+            let visited = other.each_shard(&mut |name, node| {
+                let map = self.maps.get(&name.database).filter(|map| map.nodes.len() > 1 && map.has(&name));
+                if map.is_none() || map != other.maps.get(&name.database) || !there.insert(name.clone()) {
+                    return Ok(());
+                }
+                visit(folder.join(name.file()).display().to_string(), name, node)
+            });
+            match visited {
+                // What is still lacking is named as that.
+                Err(error) if error.is_damage() => {}
+                visited => visited?,
             }
         }
         Ok(())
@@ -215,8 +261,7 @@ impl<'r> DataFolder<'r> {
         }
         for (database, map) in &self.maps {
             headers.sums.entry((database.clone(), map.suffix.clone())).or_default();
-            let there = there.get(database);
-            for missing in map.missing(database, |range| there.is_some_and(|there| there.contains(range))) {
+            for missing in map.missing(database, &there) {
                 lost(&missing, MISSING_SHARD.to_owned());
             }
         }
@@ -228,21 +273,25 @@ impl<'r> DataFolder<'r> {
         Ok(summaries.into_values().collect())
     }
 
-    /// Hands the files of all databases to the threads that read their headers. Gives the ranges that are there.
-    fn feed(&self, send: &SyncSender<DatabaseFile>) -> Result<BTreeMap<String, BTreeSet<ShardRange>>, Error> {
+    /// Hands the files of all databases to the threads that read their headers. Gives the shards that are there.
+    fn feed(&self, send: &SyncSender<DatabaseFile>) -> Result<BTreeSet<ShardName>, Error> {
         let panicked = |_| Error::Internal("a thread that reads headers panicked".to_owned());
         for (database, node) in &self.unsharded {
             let key = (self.name_of_unsharded(database), String::new());
             let file = DatabaseFile { key, path: format!("{database}.couch"), node: node.clone() };
             send.send(file).map_err(panicked)?;
         }
-        let mut there: BTreeMap<String, BTreeSet<ShardRange>> = BTreeMap::new();
-        self.each_shard(&mut |name, node| {
+        let hand_over = |path: String, name: &ShardName, node: &Node| {
             let key = (name.database.clone(), name.suffix.clone());
-            let file = DatabaseFile { key, path: name.file(), node: node.clone() };
-            there.entry(name.database).or_default().insert(name.range);
-            send.send(file).map_err(panicked)
+            send.send(DatabaseFile { key, path, node: node.clone() }).map_err(panicked)
+        };
+        let mut there = BTreeSet::new();
+        self.each_shard(&mut |name, node| {
+            hand_over(name.file(), &name, node)?;
+            there.insert(name);
+            Ok(())
         })?;
+        self.each_shard_elsewhere(&mut there, &mut |path, name, node| hand_over(path, &name, node))?;
         Ok(there)
     }
 
@@ -287,17 +336,30 @@ impl<'r> DataFolder<'r> {
             return Ok(Some(StoredDatabase { name: name.to_owned(), shards, missing, partitioned: false }));
         }
         let mut found: BTreeMap<String, Vec<StoredShard<'r>>> = BTreeMap::new();
+        let mut take = |path: String, shard: ShardName, node: &Node| {
+            let stored = StoredShard { path, range: Some(shard.range), node: node.clone(), files };
+            found.entry(shard.suffix).or_default().push(stored);
+        };
+        let mut there = BTreeSet::new();
         self.each_shard(&mut |shard, node| {
+            there.insert(shard.clone());
             if shard.database == name {
-                let stored = StoredShard { path: shard.file(), range: Some(shard.range), node: node.clone(), files };
-                found.entry(shard.suffix).or_default().push(stored);
+                take(shard.file(), shard, node);
+            }
+            Ok(())
+        })?;
+        self.each_shard_elsewhere(&mut there, &mut |path, shard, node| {
+            if shard.database == name {
+                take(path, shard, node);
             }
             Ok(())
         })?;
         let map = self.maps.get(name);
-        let Some((_, shards)) = found.pop_last().or_else(|| map.map(|_| Default::default())) else { return Ok(None) };
-        let is_there = |range: &ShardRange| shards.iter().any(|shard| shard.range == Some(*range));
-        let missing = map.map(|map| map.missing(name, is_there)).unwrap_or_default();
+        let Some((_, mut shards)) = found.pop_last().or_else(|| map.map(|_| Default::default())) else {
+            return Ok(None);
+        };
+        shards.sort_by_key(|shard| shard.range);
+        let missing = map.map(|map| map.missing(name, &there)).unwrap_or_default();
         let partitioned = map.is_some_and(|map| map.partitioned);
         Ok(Some(StoredDatabase { name: name.to_owned(), shards, missing, partitioned }))
     }
@@ -316,10 +378,31 @@ impl Map {
     }
 
     /// The files of shards that are not there.
-    fn missing(&self, database: &str, is_there: impl Fn(&ShardRange) -> bool) -> Vec<String> {
-        let name = |range: &ShardRange| {
-            ShardName { range: *range, database: database.to_owned(), suffix: self.suffix.clone() }.file()
+    fn missing(&self, database: &str, there: &BTreeSet<ShardName>) -> Vec<String> {
+        let name = |range: &ShardRange| ShardName {
+            range: *range,
+            database: database.to_owned(),
+            suffix: self.suffix.clone(),
         };
-        self.ranges.iter().filter(|range| !is_there(range)).map(name).collect()
+        self.ranges.iter().map(name).filter(|shard| !there.contains(shard)).map(|shard| shard.file()).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_index_of_nouveau_is_no_data_folder() {
+        let data = |path: &str| around_shard(Path::new(path)).map(|data| data.display().to_string());
+        let range = "shards/00000000-7fffffff";
+        assert_eq!(data(&format!("records/srv/{range}/medic.1700000000.couch")).as_deref(), Some("records/srv"));
+        assert_eq!(data(&format!("srv/{range}/odd/name.1700000000.couch")).as_deref(), Some("srv"));
+        assert_eq!(data(&format!("{range}/medic.1700000000.couch.compact")).as_deref(), Some(""));
+        for path in ["shards/all/medic.1700000000.couch", "00000000-7fffffff/medic.1.couch", "medic.couch"] {
+            assert_eq!(data(path), None, "{path}");
+        }
+        assert_eq!(data(&format!("records/nouveau/n@h/{range}/medic.1700000000/sig/_0.cfs")), None);
+        assert_eq!(data(&format!("records/nouveau/n@h/{range}/write.lock")), None);
     }
 }

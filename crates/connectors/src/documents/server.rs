@@ -17,8 +17,8 @@ use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 use zeroize::Zeroizing;
 
-pub use self::info::DatabaseInfo;
-use crate::storage::object::{choose_cryptography, without_answer};
+pub use self::info::{DatabaseInfo, DatabaseInfos};
+use crate::storage::object::{Somebody, choose_cryptography, who_is_there, without_answer};
 
 /// Patience until the server is connected.
 const CONNECT: Duration = Duration::from_secs(20);
@@ -38,9 +38,15 @@ pub enum CouchError {
     /// The password cannot be had.
     #[error("{0}")]
     Password(String),
-    /// There was no answer.
+    /// Nobody listens at the address.
+    #[error("{0}")]
+    Absent(String),
+    /// There is no way to the address, or it has a name that is not known here.
     #[error("{0}")]
     Unreachable(String),
+    /// Somebody listens there, and gave no whole answer: silence, or a certificate that is not trusted.
+    #[error("{0}")]
+    Mute(String),
     /// The user may not do this, or is unknown.
     #[error("CouchDB refuses: {0}")]
     Denied(String),
@@ -55,15 +61,27 @@ pub enum CouchError {
         /// What it says.
         reason: String,
     },
-    /// It cannot tell what it was asked.
-    #[error("CouchDB fails: {0}")]
-    Failed(String),
     /// The answer is not one of CouchDB's.
     #[error("what answers is no CouchDB: {0}")]
     Strange(String),
     /// The run was asked to stop.
     #[error("cancelled")]
     Cancelled,
+}
+
+impl CouchError {
+    /// Whether it was answered, with something else than what was asked for.
+    fn is_answer(&self) -> bool {
+        matches!(self, Self::Denied(_) | Self::NotFound(_) | Self::Refused { .. } | Self::Strange(_))
+    }
+
+    fn of(error: reqwest::Error) -> Self {
+        match who_is_there(&error) {
+            Somebody::No => Self::Absent(without_answer(error)),
+            Somebody::Yes => Self::Mute(without_answer(error)),
+            Somebody::Unknown => Self::Unreachable(without_answer(error)),
+        }
+    }
 }
 
 /// A user of CouchDB.
@@ -221,10 +239,9 @@ impl CouchServer {
 }
 
 async fn exchange(request: reqwest::RequestBuilder) -> Result<(StatusCode, Vec<u8>), CouchError> {
-    let failed = |error| CouchError::Unreachable(without_answer(error));
-    let mut response = request.send().await.map_err(failed)?;
+    let mut response = request.send().await.map_err(CouchError::of)?;
     let mut answer = Vec::new();
-    while let Some(piece) = response.chunk().await.map_err(failed)? {
+    while let Some(piece) = response.chunk().await.map_err(CouchError::of)? {
         if answer.len() + piece.len() > ANSWER_BYTES_MAX {
             return Err(CouchError::Strange(format!("its answer is longer than {ANSWER_BYTES_MAX} bytes")));
         }

@@ -50,7 +50,7 @@ impl Upload {
         let mut json = format!("{{\"_id\":{}", string(&document.id));
         if write == Write::AsItWas {
             add(&mut json, format_args!(",\"_rev\":{}", string(&document.revision.to_string())));
-            let ids: Vec<_> = document.history.iter().map(Revision::id_text).collect();
+            let ids: Vec<_> = document.history().map(Revision::id_text).collect();
             let position = document.revision.position;
             add(&mut json, format_args!(",\"_revisions\":{{\"start\":{position},\"ids\":{}}}", Value::from(ids)));
         }

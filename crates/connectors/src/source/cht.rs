@@ -10,7 +10,9 @@ use std::path::{Component, Path, PathBuf};
 
 use repository::{Cancel, SourceError};
 
-use super::compose::{ComposeOptions, ComposeProject, ComposeService, parse_env_file, read_compose_project};
+use super::compose::{
+    ComposeOptions, ComposeProject, ComposeService, history_folder, parse_env_file, read_compose_project,
+};
 use super::couchdb::has_database;
 use super::discover::{Discovery, Uncovered, uncovered_of};
 use super::place::Place;
@@ -27,8 +29,6 @@ const PROJECT: &str = "cht";
 const DATA: &str = "/opt/couchdb/data";
 const CREDENTIALS: &str = "/opt/couchdb/etc/local.d";
 const CERTIFICATES: &str = "/etc/nginx/private";
-/// Where the upgrade service keeps compose files that it wrote over, below the folder of the others.
-const HISTORY: &str = "data/backup";
 /// What the guide puts beside the folders of the projects.
 const BESIDE: [&str; 2] = ["certs", "certbot"];
 /// An env file larger than this is none.
@@ -136,8 +136,7 @@ impl ChtHost {
         }
         let home = upgrade.and_then(folder_of).or(folder).and_then(Path::parent);
         let beside = home.into_iter().flat_map(|home| BESIDE.map(|name| home.join(name)));
-        host.folders = folder.map(|folder| folder.join(HISTORY)).into_iter().chain(beside).collect();
-        host.folders.retain(|folder| folder.is_dir());
+        host.folders = beside.filter(|folder| folder.is_dir()).collect();
         host.uncovered = host.not_of_it(found, [own, upgrade]);
         Ok(Some(host))
     }
@@ -194,8 +193,8 @@ impl ChtHost {
     fn not_of_it(&self, found: &Discovery, own: [Option<&ComposeProject>; 2]) -> Vec<Uncovered> {
         let is_own = |project: &&ComposeProject| {
             let is_history = || {
-                let folder = folder_of(project);
-                folder.is_some_and(|folder| self.folders.iter().any(|own| folder.starts_with(own)))
+                let histories = own.iter().flatten().filter_map(|own| history_folder(own));
+                folder_of(project).is_some_and(|folder| histories.into_iter().any(|kept| folder.starts_with(kept)))
             };
             own.iter().flatten().any(|own| own.files == project.files) || is_history()
         };

@@ -4,6 +4,8 @@
 //! running, or not there. Where an engine answers, what it knows of the project's containers is captured besides.
 
 mod engine;
+mod gone;
+mod history;
 mod interpolate;
 mod project;
 mod scope;
@@ -21,12 +23,14 @@ use repository::{
 };
 use serde_json::{Map, Value, json};
 
+pub(super) use self::history::folder as history_folder;
 pub(super) use self::interpolate::parse_env_file;
 pub(super) use self::project::FILE_NAMES;
 pub use self::project::{ComposeProject, read_compose_project};
 pub use self::service::{BindMount, ComposeService, NamedVolume};
 
 use self::engine::Answer;
+use self::gone::Gone;
 use self::project::{READ_BYTES_MAX, read_bounded};
 use super::file_hash::file_hash;
 use super::layout::{self, Placed, Step};
@@ -39,6 +43,8 @@ pub const KIND: &str = "compose";
 const UP: &str = "up";
 /// The fact that holds the hash of each file, by path.
 const FILES: &str = "files";
+/// The fact that holds the image of each service, by name.
+const SERVICES: &str = "services";
 
 /// What the snapshot is without when no engine answers.
 const LACKS_CONTAINERS: &str = "image digests and the definitions of the containers are not in the snapshot";
@@ -110,6 +116,13 @@ impl Source for ComposeSource {
         }
         let mut known = layout::paths_fact(leaves.keys().map(PathBuf::as_path))?;
         let asked = self.0.engine.as_ref().filter(|_| !cx.look_only);
+        // Once is enough where it is so each time.
+        let name = project.name.clone();
+        let note = |what: String| {
+            if cx.previous.is_none() {
+                cx.events.emit(Event::Note(format!("project {name}: {what}")));
+            }
+        };
         match asked.map(|address| engine::ask(address, &project.name, cx.cancel)).transpose()? {
             Some(Answer::Known(of_engine)) => {
                 let path = Path::new("/").join(engine::DEFINITIONS);
@@ -123,16 +136,25 @@ impl Source for ComposeSource {
                 // Where it answered before, something is wrong with it now, or with the way to it.
                 if cx.previous.is_some_and(|previous| engine::answered(previous.facts)) {
                     known.extend([engine::unanswered()]);
-                    project.problems.push(Problem::new(Path::new(&project.name), what));
+                    project.problems.push(Problem::new(Path::new(&name), what));
                 } else {
-                    cx.events.emit(Event::Note(format!("project {}: {what}", project.name)));
+                    note(what);
                 }
             }
             Some(Answer::NoContainers) => {
-                let what = "the container engine knows no container of it, so the snapshot tells no image digests";
-                cx.events.emit(Event::Note(format!("project {}: {what}", project.name)));
+                note(
+                    "the container engine knows no container of it, so the snapshot tells no image digests".to_owned(),
+                );
             }
             None => {}
+        }
+        if let Some(previous) = cx.previous.filter(|_| !cx.look_only) {
+            let gone = Gone::of(&project, previous.facts);
+            for what in &gone.notes {
+                cx.events.emit(Event::Note(format!("project {name}: {what}")));
+            }
+            known.extend(gone.fact());
+            project.problems.extend(gone.problems);
         }
         known.extend(facts(&project, files));
         Ok(Box::new(ComposeCapture {
@@ -192,7 +214,7 @@ fn facts(project: &ComposeProject, files: Facts) -> Facts {
         (UP, json!({ "files": keys(&project.given_files), "env": keys(&project.given_env) })),
         ("project", Value::from(project.name.as_str())),
         (FILES, Value::Object(files)),
-        ("services", Value::Object(services.collect())),
+        (SERVICES, Value::Object(services.collect())),
         ("volumes", Value::Object(volumes.collect())),
         ("binds", Value::from_iter(binds)),
     ];

@@ -208,17 +208,12 @@ impl Found<'_> {
         let broken = |error: io::Error| SourceError::Invalid {
             what: format!("{}: what the container engine gave is no whole tar: {error}", path.display()),
         };
-        let above = path.parent().unwrap_or(path);
         let bytes = tar.metadata().map_err(broken)?.len();
         let whole = Section { end: bytes, file: Arc::clone(&tar), at: 0 };
         let mut archive = tar::Archive::new(io::BufReader::new(whole));
         for entry in archive.entries().map_err(broken)? {
             let mut entry = entry.map_err(broken)?;
-            let inside = below(&entry.path_bytes()).map_err(broken)?;
-            if inside.as_os_str().is_empty() {
-                continue;
-            }
-            let host = above.join(inside);
+            let Some(host) = place(path, &entry.path_bytes()).map_err(broken)? else { continue };
             if self.leaves.len() >= ENTRIES_MAX {
                 let what = format!("{}: more than {ENTRIES_MAX} files; use the source `volume`", path.display());
                 return Err(SourceError::Unavailable { what });
@@ -228,7 +223,7 @@ impl Found<'_> {
             }
             let kind = entry.header().entry_type();
             if kind == EntryType::Link {
-                self.take_link(above, &host, entry.link_name_bytes().as_deref()).map_err(broken)?;
+                self.take_link(path, &host, entry.link_name_bytes().as_deref()).map_err(broken)?;
                 continue;
             }
             let Some(kind) = kind_of(kind) else {
@@ -251,8 +246,8 @@ impl Found<'_> {
     }
 
     /// A second name of a file: it gets bytes of its own.
-    fn take_link(&mut self, above: &Path, host: &Path, target: Option<&[u8]>) -> io::Result<()> {
-        let target = above.join(below(target.unwrap_or_default())?);
+    fn take_link(&mut self, path: &Path, host: &Path, target: Option<&[u8]>) -> io::Result<()> {
+        let target = place(path, target.unwrap_or_default())?.unwrap_or_else(|| path.to_owned());
         match self.leaves.get(&target).cloned() {
             Some(mut leaf) => {
                 leaf.node.name = name_of(host);
@@ -302,6 +297,20 @@ fn spool(mut tar: impl Read, cx: &CaptureCx<'_>, path: &Path) -> Result<Arc<File
         return Err(SourceError::Invalid { what });
     }
     Ok(Arc::new(file))
+}
+
+/// Where a member of the tar of `path` lies in the container; `None` for what is above it. Names begin with the last part of
+/// `path`. Those that Podman gives for a volume of a container that does not run begin with a slash, in place of the volume.
+fn place(path: &Path, member: &[u8]) -> io::Result<Option<PathBuf>> {
+    let (base, inside) = match member.strip_prefix(b"/") {
+        Some(inside) => (path, below(inside)?),
+        None => (path.parent().unwrap_or(path), below(member)?),
+    };
+    Ok(match (inside.as_os_str().is_empty(), member.starts_with(b"/")) {
+        (true, false) => None,
+        (true, true) => Some(path.to_owned()),
+        (false, _) => Some(base.join(inside)),
+    })
 }
 
 /// A member's path, which stays below where it is put. Empty for the folder itself.
@@ -481,5 +490,18 @@ mod tests {
         assert_eq!(found.leaves.into_keys().collect::<Vec<_>>(), [PathBuf::from("/b"), PathBuf::from("/b/a")]);
         let cut = spooled(&whole[..whole.len() - END_BYTES]).unwrap_err().to_string();
         assert!(cut.contains("stopped in the middle"), "{cut}");
+    }
+
+    #[test]
+    fn members_are_named_from_the_folder_or_from_its_parent() {
+        let at = |member: &str| place(Path::new("/srv/data"), member.as_bytes()).ok().flatten();
+        for (member, host) in
+            [("data/", "/srv/data"), ("data/a", "/srv/data/a"), ("/", "/srv/data"), ("/a/b", "/srv/data/a/b")]
+        {
+            assert_eq!(at(member).as_deref(), Some(Path::new(host)), "{member}");
+        }
+        for member in ["", "../a", "/../a", "//a", "data/../../a"] {
+            assert_eq!(at(member), None, "{member}");
+        }
     }
 }

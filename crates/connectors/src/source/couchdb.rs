@@ -14,7 +14,9 @@ mod data_folder;
 mod examine;
 mod facts;
 mod live;
+mod misplaced;
 mod opener;
+mod part;
 mod prefix;
 mod previous;
 mod rename;
@@ -33,11 +35,16 @@ use std::time::Duration;
 
 use repository::{Cancel, Capture, CaptureCx, Facts, Source, SourceError};
 
-pub use self::cluster::{ClusterPlan, NodeFiles, plan_cluster, write_cluster};
-pub use self::complete::{NODES as NODES_FILE, SHARD_MAP};
+pub use self::cluster::{
+    COPIES_NOT_TAKEN, ClusterPlan, Contest, NodeFiles, Settled, plan_cluster, settle, tidy, write_cluster,
+};
+pub use self::complete::SHARD_MAP;
 pub(super) use self::data_folder::is_rebuilt;
-pub use self::examine::{check_files, check_part, examine};
-pub use self::live::{name_again, named_otherwise, search_indexes};
+pub use self::examine::{check_files, check_part, examine, recount_data};
+pub use self::live::{
+    NamedOtherwise, NodesThere, cluster_files, is_shard_map, name_again, named_otherwise, nodes_there, search_indexes,
+};
+pub use self::part::{FilesAt, PartAt, part_at};
 pub use self::rename::{RenamedNodes, rename_nodes};
 pub use self::select::{Selected, files_of, known_damage, missing_shards, no_shard_map};
 pub use self::server::{Answer, Password, ServerOptions, ask};
@@ -82,6 +89,15 @@ pub fn damaged(facts: &Facts) -> Vec<(PathBuf, String)> {
     listed.map(|(file, record)| (PathBuf::from(file), text(record))).collect()
 }
 
+/// Another source of the stack.
+#[derive(Clone, Debug)]
+pub struct Peer {
+    /// Its data folder.
+    pub data: Place,
+    /// The configuration that it captures.
+    pub config: Place,
+}
+
 /// What a [`CouchDbSource`] captures.
 #[derive(Clone, Debug)]
 pub struct CouchDbOptions {
@@ -95,6 +111,8 @@ pub struct CouchDbOptions {
     pub full_read: Duration,
     /// Nouveau's indexes are captured too.
     pub nouveau: bool,
+    /// Sources of the same stack that may be other nodes of this cluster, and have CouchDB's configuration.
+    pub peers: Vec<Peer>,
     /// The CouchDB whose folder it is, where what it says is to be compared.
     pub server: Option<ServerOptions>,
 }

@@ -6,14 +6,17 @@ use std::path::{Path, PathBuf};
 use ignore::gitignore::Gitignore;
 use repository::{Cancel, Problem, SourceError};
 
-use super::compose::ComposeProject;
+use super::compose::{ComposeProject, history_folder};
 use super::discover::{discover, is_of_machine};
 use super::layout;
 use super::walk::{Seen, compile_patterns, is_matched, walk};
-use crate::containers::{Containers, Mount, Volume};
+use crate::containers::{Container, Containers, Mount, PROJECT, Volume};
 
 /// Where version 1 of Compose, from 1.25 on, and version 2 say which files made a container.
 const CONFIG_FILES: &str = "com.docker.compose.project.config_files";
+
+/// The folder in a volume's folder that holds its files, with every engine that keeps volumes as folders.
+const VOLUME_FOLDER: &str = "_data";
 
 /// What a thing is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -57,14 +60,27 @@ pub struct Thing {
     pub place: Option<PathBuf>,
     /// Containers and services that use it.
     pub used_by: BTreeSet<String>,
+    /// A volume that the engine which answers does not know, and neither its project: it was never made, or is another
+    /// engine's. Nothing can be captured of it.
+    pub is_unknown: bool,
 }
 
-/// Kind, name, and who uses it.
+/// Kind, name, who uses it, and whether nobody knows it.
 impl std::fmt::Display for Thing {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{} {}", self.kind.name(), self.name)?;
         let users: Vec<&str> = self.used_by.iter().map(String::as_str).collect();
-        if users.is_empty() { Ok(()) } else { write!(f, " (used by {})", users.join(", ")) }
+        if !users.is_empty() {
+            write!(f, " (used by {})", users.join(", "))?;
+        }
+        if self.is_unknown {
+            write!(
+                f,
+                ", not known to the container engine that answers: it was never made, or is another engine's (name its \
+                 socket with DOCKER_HOST)"
+            )?;
+        }
+        Ok(())
     }
 }
 
@@ -75,10 +91,36 @@ pub struct Sight {
     things: BTreeMap<(ThingKind, String), Thing>,
     /// Compose files of projects that are known by their names. A folder alone would name them otherwise.
     named_files: BTreeSet<PathBuf>,
-    /// The volumes that there are, where an engine answers: not each that a compose file speaks of was ever made.
-    volumes: Option<BTreeSet<String>>,
+    /// Folders with earlier versions of compose files. They describe what runs no more.
+    histories: BTreeSet<PathBuf>,
+    /// What the engine knows, where one answers.
+    engine: Option<KnownToEngine>,
     /// What could not be looked at.
     pub problems: Vec<Problem>,
+}
+
+/// Volumes and Compose projects that the engine knows. Not each volume that a compose file speaks of was ever made.
+#[derive(Debug)]
+struct KnownToEngine {
+    volumes: BTreeSet<String>,
+    projects: BTreeSet<String>,
+}
+
+impl KnownToEngine {
+    fn new(containers: &[Container], volumes: &[Volume]) -> Self {
+        let of_containers = containers.iter().filter_map(Container::project);
+        let of_volumes = volumes.iter().filter_map(|volume| volume.labels.get(PROJECT).map(String::as_str));
+        Self {
+            volumes: volumes.iter().map(|volume| volume.name.clone()).collect(),
+            projects: of_containers.chain(of_volumes).map(str::to_owned).collect(),
+        }
+    }
+
+    /// Whether it may be the engine that the project is to run in.
+    fn has(&self, project: &ComposeProject) -> bool {
+        self.projects.contains(&project.name)
+            || project.volumes.values().any(|volume| self.volumes.contains(&volume.name))
+    }
 }
 
 impl Sight {
@@ -95,11 +137,13 @@ impl Sight {
         if let Some(containers) = containers {
             let volumes = containers.volumes()?;
             folders.extend(volumes.iter().filter_map(|volume| volume.folder().ok()));
-            sight.volumes = Some(volumes.iter().map(|volume| volume.name.clone()).collect());
-            sight.see_engine(containers, &volumes)?;
+            let containers = containers.containers()?;
+            sight.see_engine(&containers, &volumes);
+            sight.engine = Some(KnownToEngine::new(&containers, &volumes));
         }
         for project in projects {
             sight.named_files.extend(project.files.iter().map(|file| real(file)));
+            sight.histories.extend(history_folder(project).map(|folder| real(&folder)));
             sight.see_project(project);
             folders.extend(project.files.iter().filter_map(|file| file.parent()).map(real));
         }
@@ -123,7 +167,7 @@ impl Sight {
     }
 
     fn add(&mut self, kind: ThingKind, name: String, place: Option<PathBuf>, used_by: Option<&str>) {
-        let empty = || Thing { kind, name: name.clone(), place: None, used_by: BTreeSet::new() };
+        let empty = || Thing { kind, name: name.clone(), place: None, used_by: BTreeSet::new(), is_unknown: false };
         let thing = self.things.entry((kind, name.clone())).or_insert_with(empty);
         thing.place = thing.place.take().or(place);
         thing.used_by.extend(used_by.map(str::to_owned));
@@ -133,11 +177,11 @@ impl Sight {
         self.add(kind, path.display().to_string(), Some(path.to_owned()), used_by);
     }
 
-    fn see_engine(&mut self, containers: &Containers, volumes: &[Volume]) -> Result<(), SourceError> {
+    fn see_engine(&mut self, containers: &[Container], volumes: &[Volume]) {
         for volume in volumes {
             self.add(ThingKind::Volume, volume.name.clone(), Some(volume.place().to_owned()), None);
         }
-        for container in containers.containers()? {
+        for container in containers {
             for mount in container.mounts.values() {
                 match mount {
                     Mount::Volume { name } => self.add(ThingKind::Volume, name.clone(), None, Some(&container.name)),
@@ -152,7 +196,6 @@ impl Sight {
                 self.add_path(ThingKind::ComposeFile, file, container.project());
             }
         }
-        Ok(())
     }
 
     fn see_project(&mut self, project: &ComposeProject) {
@@ -163,9 +206,14 @@ impl Sight {
             let user = format!("service {service} of {}", project.name);
             for key in &described.volumes {
                 let name = project.volumes.get(key).map_or(key, |volume| &volume.name);
-                if self.volumes.as_ref().is_none_or(|volumes| volumes.contains(name)) {
-                    self.add(ThingKind::Volume, name.clone(), None, Some(&user));
+                let engine = self.engine.as_ref();
+                let is_unknown = engine.is_some_and(|engine| !engine.volumes.contains(name));
+                // In an engine that has the project, it was never made.
+                if is_unknown && engine.is_some_and(|engine| engine.has(project)) {
+                    continue;
                 }
+                self.add(ThingKind::Volume, name.clone(), None, Some(&user));
+                self.things.entry((ThingKind::Volume, name.clone())).and_modify(|thing| thing.is_unknown = is_unknown);
             }
             // What may not be looked at is there for all that is known.
             let is_there = |host: &Path| !matches!(host.try_exists(), Ok(false));
@@ -202,8 +250,13 @@ impl Sight {
                 self.add(ThingKind::CouchDb, name, Some(folder.clone()), None);
             }
         }
+        self.histories.extend(found.projects.iter().filter_map(history_folder).map(|folder| real(&folder)));
         for project in &found.projects {
-            if !project.files.iter().any(|file| self.named_files.contains(&real(file))) {
+            let is_seen = |file: &PathBuf| {
+                let file = real(file);
+                self.named_files.contains(&file) || self.histories.iter().any(|folder| file.starts_with(folder))
+            };
+            if !project.files.iter().any(is_seen) {
                 self.see_project(project);
             }
         }
@@ -295,13 +348,21 @@ impl Reach {
 
     /// Whether it captures a thing, as the configuration says.
     pub fn covers(&self, thing: &Thing) -> bool {
-        if self.only.is_some_and(|only| only != thing.kind) {
+        if thing.is_unknown || self.only.is_some_and(|only| only != thing.kind) {
             return false;
         }
         if thing.kind == ThingKind::Volume && self.volumes.contains(&thing.name) {
             return true;
         }
-        thing.place.as_deref().is_some_and(|place| self.takes(&real(place)))
+        match thing.place.as_deref() {
+            Some(place) => self.takes(&real(place)),
+            // Without an engine, the name of its folder tells a volume.
+            None if thing.kind == ThingKind::Volume => {
+                let folder = Path::new(&thing.name).join(VOLUME_FOLDER);
+                self.paths.iter().any(|path| path.ends_with(&folder) && self.takes(path))
+            }
+            None => false,
+        }
     }
 
     /// Whether it takes something in a thing, which is a folder.
@@ -349,6 +410,7 @@ mod tests {
             name: place.display().to_string(),
             place: Some(place),
             used_by: BTreeSet::new(),
+            is_unknown: false,
         };
         let reach = |nouveau| Reach::paths(std::slice::from_ref(&data), &[]).unwrap().of_couchdb(nouveau);
         let cover = |nouveau, place| Reach::cover(&[reach(nouveau)], &thing(place));
@@ -357,6 +419,44 @@ mod tests {
         assert_eq!(cover(true, data.join("search_indexes/a")), Covered::Rebuilt);
         assert_eq!(cover(false, data.join("shards")), Covered::Yes);
         assert_eq!(cover(false, dir.path().join("other")), Covered::No);
+    }
+
+    #[test]
+    fn volumes_of_a_project_that_the_engine_does_not_know_are_shown_as_unknown_and_not_as_covered() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("compose.yml");
+        std::fs::write(
+            &file,
+            "name: shop\nservices: {db: {image: x, volumes: ['a:/a', 'b:/b']}}\nvolumes: {a: {}, b: {}}\n",
+        )
+        .unwrap();
+        let project = read_compose_project(&ComposeOptions { files: vec![file], ..Default::default() }, &Cancel::new());
+        let project = project.unwrap();
+        let seen = |volumes: &[&str], projects: &[&str]| {
+            let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+            let engine = Some(KnownToEngine { volumes: names(volumes), projects: names(projects) });
+            let mut sight = Sight { engine, ..Sight::default() };
+            sight.see_project(&project);
+            let volumes = sight.things.into_values().filter(|thing| thing.kind == ThingKind::Volume);
+            volumes.collect::<Vec<_>>()
+        };
+        let reach = Reach::paths(&[], &[]).unwrap().with_volumes(["shop_a".to_owned()]);
+        let unknown = seen(&["other_data"], &["other"]);
+        assert_eq!(unknown.len(), 2);
+        assert!(unknown.iter().all(|thing| thing.is_unknown && Reach::cover([&reach], thing) == Covered::No));
+        assert!(unknown[0].to_string().contains("not known to the container engine that answers"), "{}", unknown[0]);
+        // Without an engine, the folder's name tells.
+        let unseen = Thing { is_unknown: false, ..unknown[0].clone() };
+        for (folder, is_covered) in [("shop_a/_data", true), ("shop_b/_data", false), ("shop_a", false)] {
+            let reach = Reach::paths(&[dir.path().join("volumes").join(folder)], &[]).unwrap();
+            assert_eq!(reach.covers(&unseen), is_covered, "{folder}");
+        }
+        // Where it knows the project, what it does not have was never made.
+        for (volumes, projects) in [(&["shop_a"][..], &[][..]), (&["shop_a"], &["shop"])] {
+            let known = seen(volumes, projects);
+            assert!(known.len() == 1 && !known[0].is_unknown && reach.covers(&known[0]), "{known:?}");
+        }
+        assert!(seen(&[], &["shop"]).is_empty());
     }
 
     #[test]

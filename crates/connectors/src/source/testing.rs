@@ -24,6 +24,8 @@ pub struct Setup {
     pub has_snapshot: Box<dyn Fn(&Id) -> bool + Send + Sync>,
     /// A file that cannot be read when it is its turn.
     pub unreadable: Option<PathBuf>,
+    /// What is append-only is read from its beginning all the same.
+    pub reads_whole: bool,
     pub look_only: bool,
     pub cancel: Cancel,
     pub clock: SimulatedClock,
@@ -40,6 +42,7 @@ impl Default for Setup {
             parent: Id::of(b"parent"),
             has_snapshot: Box::new(|_| true),
             unreadable: None,
+            reads_whole: false,
             look_only: false,
             cancel: Cancel::new(),
             clock: SimulatedClock::new("2026-01-01T00:00:00Z".parse().unwrap()),
@@ -110,6 +113,9 @@ impl Setup {
                         continue;
                     }
                     open().unwrap().read_exact_at(&mut content, 0).unwrap();
+                    if !append_only || self.reads_whole {
+                        capture.read_whole();
+                    }
                     (append_only, false, content)
                 }
                 Data::File { path, append_only } => (append_only, false, std::fs::read(path).unwrap_or_default()),

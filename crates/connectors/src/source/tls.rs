@@ -19,7 +19,7 @@ use repository::{
 };
 use serde_json::{Value, json};
 
-use self::pem::{Key, Pem};
+use self::pem::{Certificate, Key, Pem};
 use super::container_files::{ContainerFilesOptions, ContainerFilesSource};
 use super::files::{FilesOptions, FilesSource};
 use super::layout;
@@ -32,6 +32,17 @@ pub const KIND: &str = "tls";
 
 /// The fact that holds what is known of the private keys of each file, by path.
 const KEYS: &str = "keys";
+/// The fact that an earlier snapshot had keys, and none is there since.
+const KEYS_LOST: &str = "keys_lost";
+/// What is known of a certificate: whether its key is here, and whether it was in an earlier snapshot and is not since.
+const KEY_MATCHES: &str = "key_matches";
+const KEY_LOST: &str = "key_lost";
+/// What is wrong with a certificate whose key is gone while others are there.
+const LOST_KEY: &str = "the private key of this certificate was in an earlier snapshot and is gone: put it back";
+/// What is wrong with a folder of certificates where no key is, and no key is on purpose.
+const WITHOUT_KEY: &str = "no private key is in the folder, and without it nobody can use this certificate: put it back, \
+                           or where it is kept elsewhere on purpose, name the certificates as a source `files` instead";
+
 /// A file larger than this holds neither; it is captured, and not looked into.
 const READ_BYTES_MAX: u64 = 1 << 20;
 
@@ -106,6 +117,7 @@ impl Source for TlsSource {
             found: BTreeMap::new(),
             waiting: VecDeque::new(),
             facts: None,
+            previous: cx.previous.map(|previous| previous.facts),
             key: match &self.0 {
                 TlsOptions::From { .. } => None,
                 TlsOptions::Pair { key, .. } => Some(key.clone()),
@@ -152,7 +164,9 @@ struct TlsCapture<'a> {
     waiting: VecDeque<Item>,
     /// Once all files were seen.
     facts: Option<Facts>,
-    /// A file that must hold a private key.
+    /// What the parent snapshot says.
+    previous: Option<&'a Facts>,
+    /// A file that must hold a private key; where a folder is captured, that is asked of all its files together.
     key: Option<PathBuf>,
 }
 
@@ -186,7 +200,7 @@ impl TlsCapture<'_> {
 
     /// Holds all that was found together, once the last file was seen.
     fn conclude(&mut self) -> Facts {
-        let summary = Summary::of(&self.found);
+        let mut summary = Summary::of(&self.found, self.previous);
         if self.look_only {
             return summary.facts;
         }
@@ -196,10 +210,8 @@ impl TlsCapture<'_> {
         for (path, what) in summary.notes {
             self.events.emit(Event::Note(format!("{path}: {what}")));
         }
-        if let Some(key) = self.key.take()
-            && self.found.values().all(|pem| pem.keys.is_empty())
-        {
-            self.problem(&key, "holds no private key");
+        if self.found.values().all(|pem| pem.keys.is_empty()) {
+            self.without_keys(&mut summary.facts);
         }
         let expired = self.found.iter().flat_map(|(path, pem)| pem.certificates.iter().map(move |one| (path, one)));
         let expired: Vec<_> = expired
@@ -214,6 +226,37 @@ impl TlsCapture<'_> {
         }
         summary.facts
     }
+
+    /// Certificates of authorities are kept without keys. What serves nobody without its key is told each time.
+    fn without_keys(&mut self, facts: &mut Facts) {
+        let had_keys = self.previous.is_some_and(had_keys);
+        if had_keys {
+            facts.insert(KEYS_LOST.to_owned(), Value::from(true));
+        }
+        if let Some(key) = self.key.take() {
+            self.problem(&key, "holds no private key");
+            return;
+        }
+        let of_server = |(_, pem): &(&String, &Pem)| pem.certificates.iter().any(Certificate::needs_key);
+        let any = self.found.iter().find(|(_, pem)| !pem.certificates.is_empty()).filter(|_| had_keys);
+        let Some((path, _)) = self.found.iter().find(of_server).or(any) else { return };
+        let path = path.clone();
+        self.problem(Path::new(&path), WITHOUT_KEY);
+    }
+}
+
+/// Whether the snapshot with these facts had private keys, or one before it.
+fn had_keys(previous: &Facts) -> bool {
+    previous.get(KEYS).and_then(Value::as_object).is_some_and(|keys| !keys.is_empty())
+        || previous.contains_key(KEYS_LOST)
+}
+
+/// The fingerprints of certificates whose private key was in the snapshot with these facts, or in one before it.
+fn with_key(earlier: &Facts) -> BTreeSet<&str> {
+    let files = earlier.get(CERTIFICATES_FACT).and_then(Value::as_object).into_iter().flatten();
+    let certificates = files.filter_map(|(_, listed)| listed.as_array()).flatten();
+    let had = certificates.filter(|one| one[KEY_MATCHES] == true || one[KEY_LOST] == true);
+    had.filter_map(|one| one["fingerprint"].as_str()).collect()
 }
 
 /// A small regular file; `None` for a larger one.
@@ -267,23 +310,34 @@ struct Summary {
 }
 
 impl Summary {
-    /// Holds keys against certificates.
-    fn of(found: &BTreeMap<String, Pem>) -> Self {
+    /// Holds keys against certificates, and both against what an earlier snapshot, or the one that was restored, says.
+    fn of(found: &BTreeMap<String, Pem>, earlier: Option<&Facts>) -> Self {
         let (mut certificates, mut keys) = (Facts::new(), Facts::new());
         let (mut problems, mut notes) = (Vec::new(), Vec::new());
         let all = || found.values().flat_map(|pem| &pem.certificates);
-        let publics: BTreeSet<&[u8]> = found
-            .values()
-            .flat_map(|pem| &pem.keys)
-            .filter_map(|key| if let Key::Public(public) = key { Some(&public[..]) } else { None })
-            .collect();
+        let all_keys = || found.values().flat_map(|pem| &pem.keys);
+        let publics: BTreeSet<&[u8]> =
+            all_keys().filter_map(|key| if let Key::Public(public) = key { Some(&public[..]) } else { None }).collect();
+        // Without any key, the folder is told of as a whole; with one that cannot be compared, it may be that one.
+        let are_compared = all_keys().next().is_some() && all_keys().all(|key| matches!(key, Key::Public(_)));
+        let had_key = earlier.map(with_key).unwrap_or_default();
+        let is_lost = |one: &Certificate| {
+            are_compared && !publics.contains(&one.public_key[..]) && had_key.contains(one.fingerprint.as_str())
+        };
         for (path, pem) in found {
+            if pem.certificates.iter().any(is_lost) {
+                problems.push((path.clone(), LOST_KEY.to_owned()));
+            }
             let described = pem.certificates.iter().map(|one| {
-                json!({
+                let mut described = json!({
                     "fingerprint": one.fingerprint, "subject": one.subject, "names": one.names, "issuer": one.issuer,
                     "not_before": one.not_before.to_string(), NOT_AFTER_FACT: one.not_after.to_string(),
-                    "key_matches": publics.contains(&one.public_key[..]),
-                })
+                    KEY_MATCHES: publics.contains(&one.public_key[..]),
+                });
+                if is_lost(one) {
+                    described[KEY_LOST] = Value::from(true);
+                }
+                described
             });
             if !pem.certificates.is_empty() {
                 certificates.insert(path.clone(), Value::from_iter(described));
@@ -340,6 +394,6 @@ pub fn examine(dir: &Path, recorded: &Facts, cancel: &Cancel) -> Result<Facts, S
         }
     }
     let mut facts = recorded.clone();
-    facts.extend(Summary::of(&found).facts);
+    facts.extend(Summary::of(&found, Some(recorded)).facts);
     Ok(facts)
 }

@@ -42,7 +42,7 @@ use super::layout::id_of;
 pub use self::azure::{AzureCredentials, AzureOptions};
 #[cfg(feature = "b2")]
 pub use self::b2::B2Options;
-pub(crate) use self::fetch::{choose_cryptography, without_answer};
+pub(crate) use self::fetch::{Somebody, choose_cryptography, who_is_there, without_answer};
 #[cfg(feature = "gcs")]
 pub use self::gcs::GcsOptions;
 pub use self::s3::S3Options;

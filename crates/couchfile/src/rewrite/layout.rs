@@ -9,7 +9,7 @@ use crate::file_name::ShardRange;
 use crate::json;
 use crate::shard_map::ShardMap;
 use crate::term::encode::Encoder;
-use crate::{Database, Error, ReadAt};
+use crate::{Database, Error, ReadAt, is_node_name};
 
 /// On which of `nodes` each range of a database lies, by the node's number: the first range on the first node, the second
 /// on the second, and so on by turns. `ranges` are in order, as [`ShardMap::ranges`] gives them.
@@ -46,22 +46,43 @@ pub fn lay_out_nodes<R: ReadAt, W: Write>(
     check(nodes, owner)?;
     // What else is in it, such as a design document, is no node.
     let id = |info: &DocumentInfo, _: &BTreeSet<String>| {
-        Ok((!info.id.contains('@') || nodes.contains(&info.id)).then(|| info.id.clone()))
+        Ok((!is_node_name(&info.id) || nodes.contains(&info.id)).then(|| info.id.clone()))
     };
     let mut put = Vec::new();
     for node in nodes {
         if database.document(node)?.is_none_or(|info| info.deleted) {
-            let mut empty = Encoder::default();
-            empty.tuple(1).list(0).end_list();
-            put.push((node.clone(), empty.finish()));
+            put.push((node.clone(), empty_object()));
         }
     }
     rewrite(database, out, Changes { id: &id, put, owner: Some(owner), ..Changes::default() })
 }
 
+/// Writes a `_nodes.couch` to `out` where there is none, for the data folder of `owner`: exactly `nodes` are in it. Of
+/// `like`, a `_dbs.couch`, it takes format and security object.
+///
+/// # Errors
+/// As [`lay_out_shard_maps`].
+pub fn new_nodes<R: ReadAt, W: Write>(
+    like: &Database<R>,
+    nodes: &[String],
+    owner: &str,
+    out: W,
+) -> Result<Rewritten, Error> {
+    check(nodes, owner)?;
+    let none = |_: &DocumentInfo, _: &BTreeSet<String>| Ok(None);
+    let put = nodes.iter().map(|node| (node.clone(), empty_object())).collect();
+    rewrite(like, out, Changes { id: &none, put, owner: Some(owner), anew: true, ..Changes::default() })
+}
+
+/// `{}`, as the body of a document.
+fn empty_object() -> Vec<u8> {
+    let mut empty = Encoder::default();
+    empty.tuple(1).list(0).end_list();
+    empty.finish()
+}
+
 fn check(nodes: &[String], owner: &str) -> Result<(), Error> {
-    let is_node = |name: &String| name.contains('@') && name.len() <= usize::from(u8::MAX);
-    if let Some(name) = nodes.iter().find(|name| !is_node(name)) {
+    if let Some(name) = nodes.iter().find(|name| !is_node_name(name)) {
         return Err(Error::Rename(format!("{name:?} is no name of a node, which is NAME@HOST")));
     }
     let mut taken = BTreeSet::new();
@@ -87,6 +108,8 @@ pub(crate) fn laid_out_body(document: &Document, nodes: &[String]) -> Result<Opt
         let name = key.binary().ok_or(wrong("a name of a member is no text"))?;
         match name {
             b"by_node" | b"by_range" => {}
+            // What is there twice counts as it is read: the first.
+            b"changelog" if changes.is_some() => {}
             b"changelog" => changes = Some(value.list().ok_or(wrong("the changelog of a shard map"))?),
             _ => {
                 let mut out = Encoder::default();

@@ -8,7 +8,7 @@ use crate::document::{Document, DocumentInfo};
 use crate::json;
 use crate::term::Term;
 use crate::term::encode::Encoder;
-use crate::{Database, Error, ReadAt};
+use crate::{Database, Error, ReadAt, is_node_name};
 
 /// New names of nodes by their old ones. Names that are not in it stay.
 pub type NodeNames = BTreeMap<String, String>;
@@ -47,8 +47,8 @@ pub fn rename_in_nodes<R: ReadAt, W: Write>(
     rewrite(database, out, Changes { id: &name, ..Changes::default() })
 }
 
-fn check_names(names: &NodeNames) -> Result<(), Error> {
-    match names.values().find(|name| !name.contains('@') || name.len() > usize::from(u8::MAX)) {
+pub(super) fn check_names(names: &NodeNames) -> Result<(), Error> {
+    match names.values().find(|name| !is_node_name(name)) {
         Some(name) => Err(Error::Rename(format!("{name:?} is no name of a node, which is NAME@HOST"))),
         None => Ok(()),
     }

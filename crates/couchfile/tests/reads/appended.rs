@@ -1,6 +1,7 @@
 //! What was appended to a file since it was last checked, held against a check of the whole.
 
-use couchfile::{Database, Level};
+use couchfile::{Checksum, Compression, CouchWriter, Database, Encoding, Format, Level};
+use serde_json::json;
 
 use crate::fixtures::{ALL, Files};
 
@@ -73,4 +74,27 @@ fn damage_in_what_was_appended_is_found_and_all_that_is_lost_named() {
     }
     println!("{found} found, {passed_over} passed over, {old} in what was checked before");
     assert!(found > 5 && old > 0 && passed_over < found, "{found} found, {passed_over} passed over, {old} before");
+}
+
+#[test]
+fn of_a_later_revision_the_attachments_that_were_there_before_are_not_read_again() {
+    let format = Format { checksum: Checksum::Md5, compression: Compression::None };
+    let mut writer = CouchWriter::create(Vec::new(), format, "0123", "couchdb@127.0.0.1").unwrap();
+    let photo = writer.attachment("photo", "image/png", &[b'x'; 500], 1, Encoding::Identity).unwrap();
+    writer.put_with("patient", &json!({"n": 1}), std::slice::from_ref(&photo)).unwrap();
+    let cut = writer.commit().unwrap().end as usize;
+    let scan = writer.attachment("scan", "image/png", &[b'z'; 500], 2, Encoding::Identity).unwrap();
+    writer.put_with("patient", &json!({"n": 2}), &[photo, scan]).unwrap();
+    writer.commit().unwrap();
+    let bytes = writer.into_inner();
+    let earlier = Database::open(&bytes[..cut]).unwrap();
+    let found = |content: u8| {
+        let mut damaged = bytes.clone();
+        let at = damaged.windows(20).position(|part| part == [content; 20]).unwrap();
+        damaged[at + 100] = b'-';
+        let database = Database::open(&damaged).unwrap();
+        let findings = |level| database.check_appended(level, earlier.header()).findings_total;
+        (findings(Level::Documents), findings(Level::Attachments), database.check(Level::Attachments).findings_total)
+    };
+    assert_eq!((found(b'x'), found(b'z')), ((0, 0, 1), (0, 1, 1)));
 }

@@ -1,7 +1,7 @@
 //! Databases laid out for other nodes, and shard maps brought back: read back, all is where it should be, and everything
 //! else as it was.
 
-use couchfile::rewrite::{lay_out_nodes, lay_out_shard_maps, put_shard_maps, spread};
+use couchfile::rewrite::{NodeNames, lay_out_nodes, lay_out_shard_maps, new_nodes, put_shard_maps, spread};
 use couchfile::{
     Checksum, Compression, CouchWriter, Database, Error, Format, JsonOptions, Level, ShardMap, shard_maps,
 };
@@ -101,6 +101,25 @@ fn each_shard_of_each_database_lies_on_one_node_and_all_nodes_agree() {
 }
 
 #[test]
+fn a_list_of_nodes_is_made_where_there_is_none() {
+    let nodes = names(&["b@one", "a@two"]);
+    for fixture in ALL {
+        let files = fixture.files();
+        let maps = open(&files["_dbs.couch"]);
+        let (mut list, mut laid_out) = (Vec::new(), Vec::new());
+        new_nodes(&maps, &nodes, &nodes[0], &mut list).unwrap();
+        lay_out_shard_maps(&maps, &nodes, &nodes[0], &mut laid_out).unwrap();
+        let (list, laid_out) = (checked(&list), checked(&laid_out));
+        let ids: Vec<_> = list.documents().map(|info| info.unwrap().id).collect();
+        assert_eq!(ids, ["a@two", "b@one"], "{}", fixture.name);
+        let header = list.header();
+        assert_eq!((header.update_seq, header.epochs.len(), &header.epochs[0].node), (2, 1, &nodes[0]));
+        assert!(list.local_documents().next().is_none() && list.purge_seq().unwrap() == 0);
+        assert_ne!(header.uuid, laid_out.header().uuid, "it is another database");
+    }
+}
+
+#[test]
 fn a_node_that_stays_keeps_what_is_known_of_it_and_one_that_comes_back_is_there_again() {
     let mut nodes = writer("0123");
     nodes.put("a@host", &json!({"zone": "cellar"})).unwrap();
@@ -147,7 +166,7 @@ fn a_shard_map_comes_back_on_top_of_a_deletion_of_another_one_and_where_nothing_
     let (old, now) = (Database::open(old.as_slice()).unwrap(), Database::open(now.as_slice()).unwrap());
     let mut written = Vec::new();
     let wanted = names(&["deleted", "made-anew", "unknown"]);
-    let rewritten = put_shard_maps(&now, &old, &wanted, &mut written).unwrap();
+    let rewritten = put_shard_maps(&now, &old, &wanted, &NodeNames::new(), &mut written).unwrap();
     assert_eq!(rewritten.changed, wanted);
     let after = checked(&written);
     let of = |database: &Database<&[u8]>, name: &str| maps(database).into_iter().find(|map| map.database == name);
@@ -163,6 +182,16 @@ fn a_shard_map_comes_back_on_top_of_a_deletion_of_another_one_and_where_nothing_
     assert_eq!(header(&after), header(&now), "it is the same file");
     assert_eq!(after.header().update_seq, now.header().update_seq + 3);
     assert_eq!(after.local_documents().count(), 1);
-    let refused = put_shard_maps(&now, &old, &names(&["nothing"]), Vec::new());
+    // A node may be called otherwise by now.
+    let renamed = NodeNames::from([("a@host".to_owned(), "b@host".to_owned())]);
+    let mut written = Vec::new();
+    put_shard_maps(&now, &old, &wanted, &renamed, &mut written).unwrap();
+    let after = checked(&written);
+    for (database, node) in [("deleted", "b@host"), ("unknown", "b@host"), ("same", "a@host"), ("later", "a@host")] {
+        let map = of(&after, database).unwrap();
+        assert!(map.by_node.iter().all(|(name, _)| name == node), "{map:?}");
+        assert!(map.by_range.iter().all(|(_, names)| names == &[node]), "{map:?}");
+    }
+    let refused = put_shard_maps(&now, &old, &names(&["nothing"]), &NodeNames::new(), Vec::new());
     assert!(matches!(&refused, Err(Error::Rename(what)) if what.contains("\"nothing\"")), "{refused:?}");
 }

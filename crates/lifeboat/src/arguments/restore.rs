@@ -65,6 +65,9 @@ pub struct Restore {
     /// In place: stop containers that work with what is restored, and start them after it
     #[arg(long, requires = "in_place", conflicts_with_all = UNLESS_IN_PLACE)]
     pub stop_containers: bool,
+    /// In place, from inside a container where other programs cannot be seen: you stopped all that work with the files
+    #[arg(long, requires = "in_place", conflicts_with_all = UNLESS_IN_PLACE)]
+    pub programs_stopped: bool,
     /// In place and undo: also while programs have the files open
     #[arg(long, conflicts_with_all = ["to", "couch_url", "drop_undo"])]
     pub force: bool,
@@ -109,8 +112,8 @@ pub struct CouchFiles {
     #[arg(long, value_name = "RANGE", requires = "database", conflicts_with = "as_host", conflicts_with_all = NO_FILES)]
     pub shard: Vec<String>,
     /// Give a node another name, which databases are tied to; may be repeated. The CouchDB must then be called so, too, so no
-    /// container is started by itself
-    #[arg(long, value_name = "OLD=NEW", conflicts_with_all = ["database", "stop_containers"], conflicts_with_all = NO_FILES)]
+    /// container is started by itself. With --database in place: the name that the node has by now
+    #[arg(long, value_name = "OLD=NEW", conflicts_with = "stop_containers", conflicts_with_all = NO_FILES)]
     pub rename_node: Vec<NewNodeName>,
     /// With --to: lay the databases out for exactly these nodes, each shard on one; SNAPSHOT alone takes all sources of
     /// kind couchdb together. Of several, each gets a folder of its name in DIR
@@ -132,10 +135,7 @@ impl FromStr for NodeName {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let is_node = text.split_once('@').is_some_and(|(name, host)| !name.is_empty() && !host.is_empty());
-        // As an atom of Erlang and as a folder it is no longer than this.
-        let fits = text.len() <= usize::from(u8::MAX) && !text.contains(['/', '\0']);
-        match is_node && fits {
+        match couchfile::is_node_name(text) {
             true => Ok(Self(text.to_owned())),
             false => Err(format!("`{text}` is no name of a node, such as couchdb@db.example.org")),
         }
@@ -195,11 +195,12 @@ mod tests {
         ["latest --to DIR", "latest --in-place", "latest --couch-url URL", "--undo DIR", "--drop-undo DIR"];
 
     /// Each flag with what it needs beside it, and the modes in which it means something.
-    const FLAGS: [(&str, [bool; 5]); 25] = [
+    const FLAGS: [(&str, [bool; 5]); 26] = [
         ("--as-host", [true, false, false, false, false]),
         ("--yes", [false, true, false, false, false]),
         ("--delete", [false, true, false, false, false]),
         ("--stop-containers", [false, true, false, false, false]),
+        ("--programs-stopped", [false, true, false, false, false]),
         ("--force", [false, true, false, true, false]),
         ("--dry-run", [true, true, true, false, false]),
         ("--keep-damaged", [true, false, false, false, false]),
@@ -220,7 +221,8 @@ mod tests {
         // Without what they need, they mean nothing in any mode.
         ("--shard 00000000-ffffffff", [false; 5]),
         ("--couch-password-file FILE", [false; 5]),
-        ("--rename-node a@b=c@d --database DB", [false; 5]),
+        // To a new place it is refused once it is known what is restored.
+        ("--rename-node a@b=c@d --database DB", [true, true, false, false, false]),
         // It would start the CouchDB under its old name.
         ("--rename-node a@b=c@d --stop-containers", [false; 5]),
     ];

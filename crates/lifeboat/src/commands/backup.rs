@@ -111,8 +111,8 @@ fn take(app: &App, stack: &StackSettings, only: &[String], tags: &[String]) -> R
     Ok(Done { report, outcome, copies: std::iter::once(written_to).chain(others).collect() })
 }
 
-/// Writes the snapshot to the first of the copies. Where that one fails on the way, the next one is written: the death of one
-/// place must not cost the backup. Gives also the name of the copy that has it.
+/// Writes the snapshot to the first of the copies. Where that one fails on the way, or is locked, the next one is written: the
+/// death of one place must not cost the backup, nor a lock that stays there for a day or, being damaged, for ever. Gives also the name of the copy that has it.
 fn write(app: &App, each: &mut Each<'_>, job: &StackBackup<'_>) -> Result<(BackupReport, String, UnderWay), Fault> {
     loop {
         let Some((first, others)) = each.opened.split_first_mut() else {
@@ -129,16 +129,18 @@ fn write(app: &App, each: &mut Each<'_>, job: &StackBackup<'_>) -> Result<(Backu
             }
             Err(error) => {
                 under_way.finish(app);
-                use repository::Error::{LockLost, Storage, Unreadable};
+                use repository::Error::{LockDamaged, LockLost, Locked, Storage, Unreadable};
                 // A lock is lost where its place hangs.
                 let is_place = matches!(error, Storage(_) | Unreadable { .. } | LockLost);
+                let is_locked = matches!(error, Locked { .. } | LockDamaged { .. });
                 let fault = Fault::from(error);
                 // A repository of its own is none of its copies.
                 let next = others.iter().position(|other| other.is_copy_of(&first.repository));
-                let Some(next) = next.filter(|_| is_place) else { return Err(fault) };
+                let Some(next) = next.filter(|_| is_place || is_locked) else { return Err(fault) };
                 let failed = each.opened.remove(0);
                 each.opened[..=next].rotate_right(1);
-                complain(&format!("copy {} failed: {}; the next copy is written", failed.copy.name, fault.text()));
+                let how = if is_locked { "is in use" } else { "failed" };
+                complain(&format!("copy {} {how}: {}; the next copy is written", failed.copy.name, fault.text()));
                 each.failed.push((failed.copy, fault));
             }
         }

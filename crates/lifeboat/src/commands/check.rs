@@ -100,7 +100,10 @@ fn check_one(app: &App, copy: &CopySettings, arguments: &arguments::Check) -> Re
     });
     let first = of_copy.chain(databases.findings.iter().map(databases::told)).next();
     let failure = first.map(|first| if total > 1 { format!("{first}, and {} more", total - 1) } else { first });
-    let check = LastCheck::new(app.run.clock.now(), read_data == ReadData::All, failure);
+    // What a part that was read shows is not taken back by a look at names and sizes; that the rest is fine, it does not show.
+    let has_looked = read_data == ReadData::All || (failure.is_some() && read_data != ReadData::None);
+    let check = LastCheck::new(app.run.clock.now(), has_looked, failure);
+    let check = LastCheck { fix: report.is_ok().then(|| databases::fix(&databases)).flatten(), ..check };
     if let Err(fault) = app.state().save_check(copy, &check) {
         complain(&format!("what it found cannot be kept for `lifeboat status`: {}", fault.text()));
     }
@@ -146,7 +149,7 @@ fn print(app: &App, report: &Report, databases: &StoredReport, read_data: ReadDa
             count(report.affected_total as u64, "file or folder")
         ));
         if report.is_ok() {
-            databases::advise(app);
+            databases::advise(app, databases);
         } else {
             advise(app, report);
         }

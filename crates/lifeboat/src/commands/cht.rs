@@ -43,9 +43,10 @@ pub fn sources(host: &ChtHost) -> Vec<NewSource> {
             project: Some(project.name.clone()),
         };
         let (name, note) = match number {
-            0 => {
-                ("config", "the files that an upgrade writes anew, whose images are CHT's version; and their variables")
-            }
+            0 => (
+                "config",
+                "the files that an upgrade writes anew, whose images are CHT's version, and those it wrote over",
+            ),
             _ => ("upgrade-service", "it starts CHT, and is a project of its own"),
         };
         add(name.to_owned(), SourceKind::Compose(compose), note);
@@ -55,7 +56,7 @@ pub fn sources(host: &ChtHost) -> Vec<NewSource> {
         add("tls".to_owned(), SourceKind::Tls(TlsSettings::From { from: settings(from) }), note);
     }
     if !host.folders.is_empty() {
-        let note = "compose files of earlier versions, and what lies beside";
+        let note = "what lies beside";
         add("files".to_owned(), SourceKind::Files(FilesSettings::new(host.folders.clone())), note);
     }
     sources

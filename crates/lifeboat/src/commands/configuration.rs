@@ -1,10 +1,7 @@
 //! `lifeboat config`: the configuration described, shown and tried.
 
-use std::collections::BTreeMap;
-use std::path::PathBuf;
-
 use operations::config::{CopySettings, Settings, SourceSettings};
-use operations::{Fault, FaultKind, config};
+use operations::{Fault, FaultKind, config, copies};
 use serde_json::json;
 
 use crate::app::{App, Run};
@@ -66,8 +63,7 @@ fn check(app: &App) -> Result<Outcome, Fault> {
         report(&format!("copy {}", copy.name), opened);
     }
     for (copy, other) in at_one_folder(&app.settings) {
-        let what = format!("it lies in the same folder as copy {other}, so they are one");
-        report(&format!("copy {copy}"), Err(Fault::new(FaultKind::Config, what)));
+        report(&format!("copy {}", copy.name), Err(copies::one_with(other)));
     }
     for stack in &app.settings.stacks {
         if let Some(what) = stack.idle_schedules() {
@@ -102,18 +98,11 @@ fn check(app: &App) -> Result<Outcome, Fault> {
     Ok(if faults == 0 { Outcome::Ok } else { Outcome::Bad })
 }
 
-/// Copies that are called by different paths and lie in one folder, as by a symbolic link.
-fn at_one_folder(settings: &Settings) -> Vec<(&str, &str)> {
-    // What is not there lies in no folder yet.
-    let real = |copy: &CopySettings| std::fs::canonicalize(copy.location.local()?).ok();
-    let mut seen: BTreeMap<PathBuf, &str> = BTreeMap::new();
-    let mut same = Vec::new();
-    for copy in &settings.copies {
-        let Some(folder) = real(copy) else { continue };
-        match seen.get(&folder) {
-            Some(other) => same.push((&*copy.name, *other)),
-            None => drop(seen.insert(folder, &copy.name)),
-        }
-    }
-    same
+/// Copies that are called by different paths and lie in one folder.
+fn at_one_folder(settings: &Settings) -> Vec<(&CopySettings, &CopySettings)> {
+    let twin = |(number, copy)| {
+        let other = settings.copies[..number].iter().find(|other| copies::are_one(copy, other))?;
+        Some((copy, other))
+    };
+    settings.copies.iter().enumerate().filter_map(twin).collect()
 }

@@ -94,6 +94,9 @@ fn unused(look: &Look<'_>) -> HealthProblem {
     let name = &look.copy.name;
     let (severity, text) = match &look.seen {
         Ok(_) => (Severity::Notice, format!("no stack goes to copy {name}")),
+        Err(fault) if look.copy.removable && fault.is_absence() => {
+            (Severity::Notice, format!("no stack goes to copy {name}, which is removable and not here"))
+        }
         Err(fault) => {
             (Severity::Warning, format!("no stack goes to copy {name}, and it cannot be opened: {}", fault.what))
         }

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use connectors::containers::{Containers, EngineAddress};
 use connectors::source::{ComposeProject, Covered, Reach, Sight, Thing};
 use operations::Fault;
-use operations::config::{PlaceSettings, SourceKind, SourceSettings, StackSettings, TlsSettings};
+use operations::config::{CouchDbSettings, PlaceSettings, SourceKind, SourceSettings, StackSettings, TlsSettings};
 use operations::drill;
 use repository::SourceError;
 use serde_json::json;
@@ -32,24 +32,13 @@ pub fn run(app: &App, arguments: &arguments::Coverage) -> Result<Outcome, Fault>
     let drilled = drilled(app)?;
     let (mut uncovered, mut undrilled, mut things) = (0, 0, Vec::new());
     for thing in sight.things() {
-        let by = |takes: &dyn Fn(&Reach) -> bool| -> Vec<&SourceName> {
-            reaches.iter().filter(|(_, reach)| takes(reach)).map(|(name, _)| name).collect()
-        };
-        let covered = Reach::cover(reaches.iter().map(|(_, reach)| reach), thing);
-        let whole = by(&|reach| reach.covers(thing));
-        let is_whole = !whole.is_empty() || covered != Covered::Yes;
-        let by = if is_whole { whole } else { by(&|reach| reach.takes_part_of(thing)) };
-        // What several sources take in parts is proven by drills of all.
-        let is_drilled = match is_whole {
-            true => by.iter().any(|name| drilled.contains(*name)),
-            false => by.iter().all(|name| drilled.contains(*name)),
-        };
+        let Protection { covered, by, is_drilled } = protection(thing, &reaches, &drilled);
         uncovered += u64::from(covered == Covered::No);
         undrilled += u64::from(covered == Covered::Yes && !is_drilled);
         show(app, thing, covered, &by, is_drilled);
         things.push(json!({
             "kind": thing.kind.name(), "name": thing.name, "path": thing.place, "used_by": thing.used_by,
-            "covered": covered == Covered::Yes, "rebuilt": covered == Covered::Rebuilt, "drilled": is_drilled,
+            "known": !thing.is_unknown, "covered": covered == Covered::Yes, "rebuilt": covered == Covered::Rebuilt, "drilled": is_drilled,
             "sources": by.iter().map(|(stack, source)| json!({ "stack": stack, "source": source })).collect::<Vec<_>>(),
         }));
     }
@@ -71,6 +60,34 @@ pub fn run(app: &App, arguments: &arguments::Coverage) -> Result<Outcome, Fault>
         "problems": sight.problems,
     }));
     Ok(outcome)
+}
+
+/// What the sources do for a thing.
+struct Protection<'r> {
+    covered: Covered,
+    /// The sources that capture it.
+    by: Vec<&'r SourceName>,
+    is_drilled: bool,
+}
+
+fn protection<'r>(thing: &Thing, reaches: &'r [(SourceName, Reach)], drilled: &BTreeSet<SourceName>) -> Protection<'r> {
+    let covered = Reach::cover(reaches.iter().map(|(_, reach)| reach), thing);
+    if covered != Covered::Yes {
+        return Protection { covered, by: Vec::new(), is_drilled: false };
+    }
+    let sources = |takes: &dyn Fn(&Reach) -> bool| -> Vec<&'r SourceName> {
+        reaches.iter().filter(|(_, reach)| takes(reach)).map(|(name, _)| name).collect()
+    };
+    let by = sources(&|reach| reach.covers(thing));
+    if !by.is_empty() {
+        // Each captures all of it, so the drill of one proves it.
+        let is_drilled = by.iter().any(|name| drilled.contains(*name));
+        return Protection { covered, by, is_drilled };
+    }
+    // Each captures a part of it, so it takes the drills of all.
+    let by = sources(&|reach| reach.takes_part_of(thing));
+    let is_drilled = by.iter().all(|name| drilled.contains(*name));
+    Protection { covered, by, is_drilled }
 }
 
 fn show(app: &App, thing: &Thing, covered: Covered, by: &[&SourceName], is_drilled: bool) {
@@ -108,6 +125,9 @@ fn folders_of_sources(app: &App) -> impl Iterator<Item = PathBuf> {
     sources(app).flat_map(|(_, source)| match &source.kind {
         SourceKind::Files(files) => files.paths.iter().filter(|path| path.is_dir()).cloned().collect(),
         SourceKind::Tls(TlsSettings::From { from: PlaceSettings::Host(path) }) if path.is_dir() => vec![path.clone()],
+        SourceKind::CouchDb(CouchDbSettings { data: PlaceSettings::Host(path), .. }) if path.is_dir() => {
+            vec![path.clone()]
+        }
         _ => Vec::new(),
     })
 }
@@ -131,7 +151,7 @@ fn drilled(app: &App) -> Result<BTreeSet<SourceName>, Fault> {
     }
     let mut drilled = BTreeSet::new();
     for opened in each.opened {
-        let receipts = drill::receipts(&opened.repository)?;
+        let receipts = app.receipts(&opened.repository)?;
         let telling = drill::telling_by_snapshot(&receipts);
         let (snapshots, _) = opened.repository.snapshots_readable(&app.run.cancel)?;
         for (id, snapshot) in snapshots {

@@ -33,7 +33,7 @@ pub fn look(run: &Run, projects: &[ComposeProject], sources: &[NewSource]) -> Re
         }
         things.push(json!({
             "kind": thing.kind.name(), "name": thing.name, "path": thing.place, "used_by": thing.used_by,
-            "covered": covered == Covered::Yes, "rebuilt": covered == Covered::Rebuilt,
+            "known": !thing.is_unknown, "covered": covered == Covered::Yes, "rebuilt": covered == Covered::Rebuilt,
         }));
     }
     for problem in &sight.problems {

@@ -109,6 +109,11 @@ fn print(app: &App, report: &DrillReport, copy: &CopySettings, id: Id, taken: Ti
             "drill passed: snapshot {short} of {taken} in copy {name} was looked through in {took}, level {}",
             report.level
         )),
+        Verdict::Failed if report.is_as_stored => output.text(format!(
+            "drill FAILED: copy {name} gave snapshot {short} back as it was stored, and what was stored is damaged: \
+             `lifeboat restore OLDER:SOURCE/DATABASE/ID --couch-url URL` writes a document back that an older snapshot has \
+             whole; `lifeboat docs OLDER:SOURCE DATABASE ID` looks for it"
+        )),
         Verdict::Failed => output.text(format!(
             "drill FAILED: snapshot {short} does not come back whole from copy {name}; \
              run `lifeboat check --read-data --copy {name}`"

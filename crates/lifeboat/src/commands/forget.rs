@@ -1,10 +1,11 @@
 //! `lifeboat forget`: what stays and why, and what is removed.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use jiff::Timestamp;
 use operations::archives::{self as archiving, Archived};
-use operations::config::CopySettings;
+use operations::config::{CopySettings, StackSettings};
 use operations::retention::{self, Count, Decision, Group, Policy, TagList, Within};
 use operations::{Fault, FaultKind, drill, snapshots};
 use repository::forget::Why;
@@ -31,7 +32,7 @@ pub fn forget(app: &App, arguments: &arguments::Forget) -> Result<Outcome, Fault
                 return archives_by_rules(app, arguments, &archives::open(app, copy, settings)?);
             }
             let repository = app.open(copy)?;
-            let receipts = drill::receipts(&repository)?;
+            let receipts = drill::receipts(&repository)?.all()?;
             let snapshots = snapshots::of_stack(repository.snapshots(&app.run.cancel)?, arguments.stack.as_deref());
             let last_good = retention::last_good(&snapshots, app.run.clock.now());
             let asked = Asked { receipts: &receipts, last_good: &last_good };
@@ -69,7 +70,9 @@ fn by_name(app: &App, arguments: &arguments::Forget) -> Result<Outcome, Fault> {
         .collect::<Result<_, Fault>>()?;
     if !arguments.force {
         chosen.iter().try_for_each(|(opened, remove)| refuse_the_last_ones(app, &opened.repository, remove))?;
-        of_archives.iter().try_for_each(|(open, remove)| refuse_the_last_archives(open, remove))?;
+        of_archives
+            .iter()
+            .try_for_each(|(open, remove)| refuse_the_last_archives(open, remove, app.run.clock.now()))?;
     }
     let name = |(opened, _): &(&Opened<'_>, Vec<Id>)| format!("copy {}", opened.copy.name);
     let outcome = for_each(app.output(), &chosen, name, |(Opened { copy, repository }, remove)| {
@@ -123,11 +126,12 @@ fn named_archives(
     Ok(named.into_iter().collect())
 }
 
-fn refuse_the_last_archives(open: &OpenArchives<'_>, named: &[Id]) -> Result<(), Fault> {
+fn refuse_the_last_archives(open: &OpenArchives<'_>, named: &[Id], now: Timestamp) -> Result<(), Fault> {
     let snapshots = &open.contents.snapshots;
     for held in snapshots.iter().filter(|held| named.contains(&held.id)) {
-        let newest = snapshots.iter().rfind(|other| other.stack == held.stack && other.is_whole());
-        if newest.is_some_and(|newest| newest.id == held.id) {
+        let of_stack = || snapshots.iter().filter(|other| other.stack == held.stack && other.is_whole());
+        let newest = [of_stack().next_back(), of_stack().rfind(|other| !snapshots::is_ahead(other.time, now))];
+        if newest.into_iter().flatten().any(|newest| newest.id == held.id) {
             return Err(refused(held.id, "is the newest of its stack"));
         }
     }
@@ -145,14 +149,16 @@ fn archives_by_rules(app: &App, arguments: &arguments::Forget, open: &OpenArchiv
                 open.copy.name
             )));
     }
-    // Names of archives tell neither of drills nor of damage.
-    let asked = Asked { receipts: &[], last_good: &BTreeSet::new() };
-    let mut remove = by_rules(app, arguments, open.copy, &archiving::groups(&held), &asked)?;
+    let told = Told::by_repositories(app)?;
+    let asked = Asked { receipts: &told.receipts, last_good: &told.last_good };
+    let groups = told.tagged(archiving::groups(&held));
+    let mut remove = by_rules(app, arguments, open.copy, &groups, &asked)?;
     // What is not whole pushes nothing out, and goes where it would not be kept if it were.
     let parts: Vec<Id> = held.iter().filter(|held| !held.is_whole()).map(|held| held.id).collect();
     if !parts.is_empty() {
         app.output().text("not whole; `lifeboat sync` completes what is kept:");
-        let decided = by_rules(app, arguments, open.copy, &archiving::groups_with_parts(&held), &asked)?;
+        let groups = told.tagged(archiving::groups_with_parts(&held));
+        let decided = by_rules(app, arguments, open.copy, &groups, &asked)?;
         remove.extend(decided.into_iter().filter(|id| parts.contains(id)));
     }
     let unsealed = &open.contents.unsealed;
@@ -168,6 +174,42 @@ fn archives_by_rules(app: &App, arguments: &arguments::Forget, open: &OpenArchiv
         archiving::check_clock(&app.cx(), &*open.place, &open.settings.prefix, &held)?;
     }
     remove_archives(app, arguments, open, &remove)
+}
+
+/// What repositories tell of the snapshots in archive copies: the names of archives say neither what was left out nor what passed
+/// a drill. `sync` goes by the same, else one would bring back what the other removes.
+struct Told {
+    tags: BTreeMap<Id, Vec<String>>,
+    receipts: Vec<Receipt>,
+    last_good: BTreeSet<Id>,
+}
+
+impl Told {
+    /// Asks all repositories in reach. It is a fault where none is: the last good version of what was lost might go.
+    fn by_repositories(app: &App) -> Result<Self, Fault> {
+        let opened = app.open_all(&app.repositories(None, None)?).map_err(|mut fault| {
+            fault.message = format!("rules remove no archives while no repository can be asked: {}", fault.message);
+            fault
+        })?;
+        let (mut all, mut receipts) = (BTreeMap::new(), Vec::new());
+        for Opened { repository, .. } in &opened {
+            all.extend(repository.snapshots_readable(&app.run.cancel)?.0);
+            receipts.extend(drill::receipts(repository)?.all()?);
+        }
+        receipts.sort_by_key(|receipt| receipt.at);
+        let all: Vec<(Id, Snapshot)> = all.into_iter().collect();
+        let last_good = retention::last_good(&all, app.run.clock.now());
+        Ok(Self { tags: all.into_iter().map(|(id, snapshot)| (id, snapshot.tags)).collect(), receipts, last_good })
+    }
+
+    fn tagged(&self, mut groups: Vec<Group>) -> Vec<Group> {
+        for (id, snapshot) in groups.iter_mut().flat_map(|group| &mut group.snapshots) {
+            if let Some(tags) = self.tags.get(id) {
+                snapshot.tags.clone_from(tags);
+            }
+        }
+        groups
+    }
 }
 
 fn remove_archives(
@@ -247,18 +289,20 @@ fn remove_from(
 /// The newest snapshot of a stack, the newest that a drill proved, the newest whole one and those with the last good version of
 /// something are what a restore would begin with. A name that was mistyped, or `latest`, must not remove them.
 fn refuse_the_last_ones(app: &App, repository: &Repository, named: &[Id]) -> Result<(), Fault> {
-    let receipts = drill::receipts(repository)?;
+    let receipts = drill::receipts(repository)?.all()?;
     let telling = drill::telling_by_snapshot(&receipts);
     let is_proven = |id: &Id| telling.get(id).is_some_and(|receipt| drill::is_proof(receipt));
     // Those that cannot be read protect nothing, and may all be removed.
     let (snapshots, _) = repository.snapshots_readable(&app.run.cancel)?;
-    let last_good = retention::last_good(&snapshots, app.run.clock.now());
+    let now = app.run.clock.now();
+    let last_good = retention::last_good(&snapshots, now);
     for (id, snapshot) in snapshots.iter().filter(|(id, _)| named.contains(id)) {
         let of_stack = snapshots.iter().filter(|(_, other)| other.stack() == snapshot.stack());
         let is_newest = |among: &dyn Fn(&Id, &Snapshot) -> bool| {
             of_stack.clone().rfind(|(id, snapshot)| among(id, snapshot)).is_some_and(|(newest, _)| newest == id)
         };
-        if is_newest(&|_, _| true) {
+        // Beside one that is dated in the future.
+        if is_newest(&|_, _| true) || is_newest(&|_, other| !snapshots::is_ahead(other.time.into(), now)) {
             return Err(refused(*id, "is the newest of its stack"));
         }
         if is_newest(&|id, _| is_proven(id)) {
@@ -316,9 +360,36 @@ fn by_rules(
             retention::calendar(&decisions, zone).iter().for_each(|line| app.output().text(format!("  {line}")));
             app.output().text(format!("  {}", retention::LEGEND));
         }
-        remove.extend(decisions.iter().filter(|decision| !decision.is_kept()).map(|decision| decision.id));
+        let gone: Vec<Id> =
+            decisions.iter().filter(|decision| !decision.is_kept()).map(|decision| decision.id).collect();
+        if let (Some(_), Some(settings)) = (&given, settings.filter(|settings| is_filled(settings, copy))) {
+            let own = app.settings.retention(settings, copy);
+            let own = group.decide(asked.receipts, asked.last_good, own, now, zone);
+            let back = own.iter().filter(|decision| decision.is_kept() && gone.contains(&decision.id)).count();
+            say_undone(app, copy, stack, back, policy);
+        }
+        remove.extend(gone);
     }
     Ok(remove)
+}
+
+/// Whether other copies bring to this one what the configuration keeps there.
+fn is_filled(stack: &StackSettings, copy: &CopySettings) -> bool {
+    stack.copies.len() > 1 && stack.copies.contains(&copy.name)
+}
+
+/// Says that what the flags remove comes back, as the copy's own rules keep it.
+fn say_undone(app: &App, copy: &CopySettings, stack: &str, back: usize, given: &Policy) {
+    if back == 0 {
+        return;
+    }
+    let (name, rules) = (&copy.name, given.to_flow());
+    app.output().json("comes_back", json!({ "copy": name, "stack": stack, "snapshots": back, "retention": given }));
+    app.output().text(format!(
+        "  {} of these: lifeboat.yaml keeps them in copy {name}, so the next `lifeboat backup` or `lifeboat sync` brings back what \
+         another copy has; for these rules to last, write `retention: {rules}` below {name} in `copies:`",
+        count(back as u64, "snapshot")
+    ));
 }
 
 fn show(app: &App, copy: &CopySettings, stack: &str, decision: &Decision) {

@@ -6,14 +6,14 @@ use std::sync::Arc;
 use operations::archives::{self as archiving, Archived, Damaged};
 use operations::config::CopySettings;
 use operations::state::LastCheck;
-use operations::{Fault, FaultKind};
+use operations::{Fault, FaultKind, copies};
 use repository::format::key_file::KdfCost;
 use repository::heal::{self, FromCopies, How};
 use repository::{Clock as _, File, Repository};
 use serde_json::json;
 
 use super::for_each;
-use crate::app::{App, Opened};
+use crate::app::{App, Opened, not_a_copy_of};
 use crate::archives::{self, OpenArchives};
 use crate::arguments;
 use crate::output::{Outcome, bytes, complain, count};
@@ -28,7 +28,9 @@ pub fn run(app: &App, arguments: &arguments::Heal) -> Result<Outcome, Fault> {
         if let Some(settings) = copy.archives() {
             return heal_archives(app, &archives::open(app, copy, settings)?, arguments.read_data);
         }
-        let others: Vec<_> = all.iter().copied().filter(|other| other.name != copy.name).collect();
+        // One that lies in the same folder is this copy by another name: it cannot help, and its lock would be ours.
+        let is_other = |other: &&CopySettings| other.name != copy.name && !copies::are_one(other, copy);
+        let others: Vec<_> = all.iter().copied().filter(is_other).collect();
         let mut others = app.open_each(&others)?;
         let repository = open(app, copy, &others.opened)?;
         check_is_copy(&all, copy, &repository, &others.opened)?;
@@ -44,9 +46,7 @@ pub fn run(app: &App, arguments: &arguments::Heal) -> Result<Outcome, Fault> {
         }
         let away: Vec<&str> = others.faults.iter().map(|(other, _)| other.name.as_str()).collect();
         say(app, copy, &healed, !givers.is_empty(), &away);
-        if arguments.read_data && healed.is_whole() {
-            remember(app, copy, true, None);
-        }
+        remember(app, copy, arguments.read_data, failure(&healed));
         Ok(if healed.is_whole() { Outcome::Ok } else { Outcome::Partial })
     })
 }
@@ -99,6 +99,23 @@ fn heal_archives(app: &App, open: &OpenArchives<'_>, read_data: bool) -> Result<
     Ok(if is_whole { Outcome::Ok } else { Outcome::Partial })
 }
 
+/// What could not be mended, in short; `None` where the copy is whole.
+fn failure(healed: &FromCopies) -> Option<String> {
+    let unhealed = healed.unhealed.iter().map(|finding| {
+        let file = finding.file.map_or_else(String::new, |file| format!("{file}: "));
+        format!("{file}{}", finding.what)
+    });
+    let unread = healed.index.packs_unread.iter().map(|(id, what)| format!("{} was not read: {what}", File::pack(*id)));
+    let lacking =
+        healed.incomplete.iter().map(|lacking| format!("snapshot {}: {}", lacking.snapshot.short(), lacking.what));
+    let mut all = unhealed.chain(unread).chain(lacking);
+    let first = all.next()?;
+    Some(match all.count() {
+        0 => format!("not mended: {first}"),
+        more => format!("not mended: {first}, and {more} more"),
+    })
+}
+
 /// Keeps what was found for `lifeboat status`.
 fn remember(app: &App, copy: &CopySettings, read_data: bool, failure: Option<String>) {
     let check = LastCheck::new(app.run.clock.now(), read_data, failure);
@@ -124,9 +141,7 @@ fn check_is_copy(
     let place = |name: &str| all.iter().position(|each| each.name == name);
     match others.first() {
         Some(first) if place(&first.copy.name) < place(&copy.name) && !first.repository.is_copy_of(repository) => {
-            let what = format!("it is a repository of its own, not a copy of copy {}", first.copy.name);
-            Err(Fault::new(FaultKind::Config, what)
-                .with_hint("name another place for the copy, or give this repository a configuration of its own"))
+            Err(not_a_copy_of(&first.copy.name))
         }
         _ => Ok(()),
     }
@@ -158,7 +173,8 @@ fn open(app: &App, copy: &CopySettings, others: &[Opened<'_>]) -> Result<Arc<Rep
     }
     Err(fault.with_hint(
         "no other copy in reach could give it back: bring one of the same repository into reach, or name one below \
-         `copies:`, and run this again",
+         `copies:`, and run this again; where config and key files are gone, and another copy is in reach, `lifeboat init --anew` \
+         with the name of this one makes both anew and keeps the rest",
     ))
 }
 
@@ -196,6 +212,12 @@ fn say(app: &App, copy: &CopySettings, healed: &FromCopies, had_help: bool, away
     for finding in &healed.unhealed {
         let file = finding.file.map_or_else(String::new, |file| format!("{file}: "));
         output.text(format!("NOT MENDED: {file}{}", finding.what));
+    }
+    if healed.unhealed.iter().any(|finding| finding.file.is_some_and(|file| file.kind == repository::FileKind::Key)) {
+        output.text(format!(
+            "  a damaged key file keeps restic from opening the copy: `lifeboat key remove ID --copy {name}` removes it; who used \
+             its password gets another by `lifeboat key add --copy {name}`"
+        ));
     }
     for incomplete in &healed.incomplete {
         output.text(format!("snapshot {} still LACKS something: {}", incomplete.snapshot.short(), incomplete.what));

@@ -104,13 +104,13 @@ fn change(app: &App, arguments: &KeyAdd) -> Result<Outcome, Fault> {
     let old = repository.key_id();
     repository.check_writable()?;
     let password = new_password(app, arguments.new_password_file.as_deref())?;
-    let id = repository.add_key(password.expose(), KdfCost::for_password(password.expose()), app.run.clock.now())?;
-    let reopened = crate::wiring::open(copy, &password, &app.run)?;
-    if reopened.key_id() == old {
-        let what = "the new password is the old one; nothing was changed";
-        reopened.remove_key(id)?;
-        return Err(Fault::new(FaultKind::Usage, what));
+    if password.expose() == copy.password()?.read()?.expose() {
+        return Err(Fault::new(FaultKind::Usage, "the new password is the old one; nothing was changed")
+            .with_hint("give another password; who knows the old one could still open the copy"));
     }
+    let id = repository.add_key(password.expose(), KdfCost::for_password(password.expose()), app.run.clock.now())?;
+    // Proves that the new one opens it before the old one goes.
+    let reopened = crate::wiring::open(copy, &password, &app.run)?;
     reopened.remove_key(old)?;
     app.output().summary(json!({ "status": "ok", "added": id, "removed": old }));
     app.output().text(format!("the password was changed: key {} instead of {}", id.short(), old.short()));

@@ -7,10 +7,11 @@ use operations::config::{CopySettings, Secret, SecretSource, Settings, SourceKin
 use operations::state::{Seen, State};
 use operations::{Fault, FaultKind, backup};
 use repository::format::key_file::KdfCost;
-use repository::{Clock as _, File, FileKind, Repository, Storage};
+use repository::repository::Found;
+use repository::{Clock as _, File, FileKind, Id, Repository, Storage};
 
 use super::init::write_password;
-use crate::app::Run;
+use crate::app::{Run, gone, not_a_copy_of, stranger};
 use crate::output::Outcome;
 use crate::wiring;
 
@@ -30,6 +31,8 @@ enum Standing {
     Open(Arc<Repository>),
     /// Nothing, and nothing that is known to have been there.
     Free(Arc<dyn Storage>),
+    /// Key files alone, as an `init` leaves them that was interrupted. A copy can be made there; a new repository cannot.
+    Half(Arc<dyn Storage>),
     /// Nothing, where this host has seen a repository.
     Gone(Fault),
     /// What keeps it from being looked into.
@@ -62,7 +65,7 @@ pub fn run(run: &Run, settings: &Settings, anew: &[String]) -> Result<Made, Faul
         }
     };
     remember(run, &state, first, &from);
-    let others = make_others(run, &state, &from, standings)?;
+    let others = make_others(run, &state, (&first.name, &from), standings)?;
     Ok(Made { repository: first.location.to_string(), is_new, outcome: outcome.and(others) })
 }
 
@@ -76,25 +79,23 @@ fn standing(run: &Run, copy: &CopySettings, state: &State, is_meant: bool) -> Re
 
 fn look(run: &Run, copy: &CopySettings, state: &State, is_meant: bool) -> Result<Standing, Fault> {
     let storage = wiring::storage(copy, run)?;
-    let is_there = wiring::holds_repository(storage.as_ref())?;
-    if is_there {
-        let password = password(copy)?.ok_or_else(|| password_is_missing(copy))?;
-        match Repository::open(storage.clone(), password.expose()) {
-            Err(repository::Error::NoRepository { .. }) => refuse_half(storage.as_ref())?,
-            opened => return Ok(Standing::Open(Arc::new(opened?))),
+    let seen = state.last_seen(copy).filter(|_| !is_meant);
+    match (Repository::found_at(storage.as_ref())?, seen) {
+        // A copy that is made over what is left of it has that again.
+        (Found::Remains, _) if is_meant => Ok(Standing::Free(storage)),
+        (Found::Remains | Found::Repository, seen) => {
+            let password = password(copy)?.ok_or_else(|| password_is_missing(copy))?;
+            let repository = Repository::open(storage, password.expose())?;
+            let is_other = |seen: &Seen| ![Id::ZERO, repository.config().id].contains(&seen.repository);
+            match seen.filter(is_other) {
+                Some(seen) => Err(stranger(copy, &seen)),
+                None => Ok(Standing::Open(Arc::new(repository))),
+            }
         }
-    }
-    match state.last_seen(copy).filter(|_| !is_meant) {
-        None => Ok(Standing::Free(storage)),
-        Some(seen) => {
-            let name = &copy.name;
-            let what =
-                format!("{} held it on {}, and nothing is there now", copy.location, seen.at.strftime("%Y-%m-%d"));
-            Ok(Standing::Gone(Fault::new(FaultKind::NoRepository, what).with_hint(format!(
-                "mount its disk; where it is gone for good, `lifeboat init --anew {name}` makes it anew out of the other \
-                 copies"
-            ))))
-        }
+        (Found::Keys, None) => Ok(Standing::Half(storage)),
+        (Found::Keys, Some(_)) => Err(half(storage.as_ref())),
+        (Found::Nothing, None) => Ok(Standing::Free(storage)),
+        (Found::Nothing, Some(seen)) => Ok(Standing::Gone(gone(copy, &seen))),
     }
 }
 
@@ -109,7 +110,7 @@ fn create<'a>(
     // A place that does not answer and never did is named, and keeps nobody from beginning.
     let is_away = |fault: &Fault| matches!(fault.kind, FaultKind::Storage | FaultKind::Denied);
     let forbids = |(copy, standing): &(&CopySettings, Standing)| match standing {
-        Standing::Gone(_) => true,
+        Standing::Gone(_) | Standing::Half(_) => true,
         Standing::Closed(fault) => !is_away(fault) || state.last_seen(copy).is_some(),
         Standing::Open(_) | Standing::Free(_) => false,
     };
@@ -129,10 +130,10 @@ fn create<'a>(
 /// What keeps the copy at `position` from being used, with its name where there are several.
 fn fault_of(standings: &mut Vec<(&CopySettings, Standing)>, position: Option<usize>) -> Fault {
     let is_alone = standings.len() == 1;
-    let Some((copy, Standing::Gone(mut fault) | Standing::Closed(mut fault))) =
-        position.map(|position| standings.remove(position))
-    else {
-        return none_found();
+    let (copy, mut fault) = match position.map(|position| standings.remove(position)) {
+        Some((copy, Standing::Gone(fault) | Standing::Closed(fault))) => (copy, fault),
+        Some((copy, Standing::Half(storage))) => (copy, half(storage.as_ref())),
+        Some((_, Standing::Open(_) | Standing::Free(_))) | None => return none_found(),
     };
     if !is_alone {
         fault.message = format!("copy {}: {}", copy.name, fault.message);
@@ -148,18 +149,20 @@ fn none_found() -> Fault {
 fn make_others(
     run: &Run,
     state: &State,
-    from: &Repository,
+    (first, from): (&str, &Repository),
     standings: Vec<(&CopySettings, Standing)>,
 ) -> Result<Outcome, Fault> {
     let mut outcome = Outcome::Ok;
     for (copy, standing) in standings {
         let fault = match standing {
+            // By its name it would be healed and filled with the others, and it never can be.
+            Standing::Open(repository) if !repository.is_copy_of(from) => not_a_copy_of(first),
             Standing::Open(repository) => {
                 remember(run, state, copy, &repository);
                 run.output.text(format!("copy {}: there is a repository in {}; it opens", copy.name, copy.location));
                 continue;
             }
-            Standing::Free(storage) => match make_copy(run, copy, from, storage) {
+            Standing::Free(storage) | Standing::Half(storage) => match make_copy(run, copy, from, storage) {
                 Ok(repository) => {
                     remember(run, state, copy, &repository);
                     run.output.text(format!("created copy {} in {}; backups fill it", copy.name, copy.location));
@@ -200,11 +203,8 @@ fn begin_archives(run: &Run, settings: &Settings, state: &State, anew: &[String]
     let mut outcome = Outcome::Ok;
     for copy in &settings.copies {
         let Some(archives) = copy.archives() else { continue };
-        let begun = match state.last_seen(copy) {
-            Some(_) if !anew.contains(&copy.name) => Ok(false),
-            _ => crate::archives::begin(run, copy, archives),
-        };
-        match begun {
+        let seen = state.last_seen(copy).filter(|_| !anew.contains(&copy.name));
+        match crate::archives::begin(run, copy, archives, seen.as_ref()) {
             Ok(true) => run.output.text(format!("began copy {} in {}; backups fill it", copy.name, copy.location)),
             Ok(false) => {}
             Err(fault) if fault.kind == FaultKind::Cancelled => return Err(fault),
@@ -243,15 +243,17 @@ fn password_is_missing(copy: &CopySettings) -> Fault {
 }
 
 /// Key files without a `config` are what an interrupted `init` leaves, or what is left of a repository that was cut down.
-fn refuse_half(storage: &dyn Storage) -> Result<(), Fault> {
-    let keys = storage.list(FileKind::Key)?;
-    let Some(first) = keys.first() else { return Ok(()) };
-    let what =
-        format!("{} holds a key file, {}, but no `config`", storage.location(), File::new(FileKind::Key, first.id));
-    Err(Fault::new(FaultKind::AlreadyExists, what).with_hint(
-        "if no backup was made there yet, an `init` was interrupted: delete the key file and run it again; \
-         else bring `config` back, or name another place",
-    ))
+fn half(storage: &dyn Storage) -> Fault {
+    let keys = match storage.list(FileKind::Key) {
+        Ok(keys) => keys,
+        Err(error) => return error.into(),
+    };
+    let files: Vec<String> = keys.iter().map(|listed| File::new(FileKind::Key, listed.id).path()).collect();
+    let what = format!("{} holds key files, {}, but no `config`", storage.location(), files.join(", "));
+    Fault::new(FaultKind::AlreadyExists, what).with_hint(
+        "if no backup was made there yet, an `init` was interrupted: delete them and run it again; else bring `config` back, or \
+         name another place",
+    )
 }
 
 /// Larger chunks for very large sources: the index grows with their number (`docs/design/chunking.md`).
@@ -288,7 +290,6 @@ mod tests {
     use std::path::Path;
 
     use operations::config::{self, Environment};
-    use repository::Id;
     use repository::storage::memory::MemoryStorage;
 
     use super::*;
@@ -306,10 +307,9 @@ mod tests {
     #[test]
     fn what_an_interrupted_init_left_is_named() {
         let storage = MemoryStorage::new();
-        assert!(refuse_half(&storage).is_ok());
         let key = File::new(FileKind::Key, Id::of(b"key"));
         storage.put(key, b"key").unwrap();
-        let fault = refuse_half(&storage).unwrap_err();
+        let fault = half(&storage);
         assert_eq!(fault.kind, FaultKind::AlreadyExists);
         assert!(fault.message.contains(&key.to_string()), "{fault:?}");
     }

@@ -57,7 +57,7 @@ pub fn run(run: Run, arguments: &arguments::Restore) -> Result<Outcome, Fault> {
         Err(error) if error.is_damage() => None,
         manifest => manifest?,
     };
-    let couchdb = CouchDbRestore::of(manifest.as_ref(), &place.path, &arguments.couch_files, arguments.as_host)?;
+    let couchdb = CouchDbRestore::of(manifest.as_ref(), &place.path, arguments)?;
     let (repository, index, manifest) = (&*repository, &index, manifest.as_ref());
     let job = Chosen { app: &app, repository, index, id, snapshot, manifest, is_doubtful, place, couchdb, arguments };
     for doubt in found.doubts {
@@ -94,14 +94,10 @@ pub(super) struct Chosen<'a> {
 impl Chosen<'_> {
     fn to(&self, target: &Path, copy: &str) -> Result<Outcome, Fault> {
         let app = self.app;
-        let preview = self.preview()?;
-        let what = format!("{}, {}", count(preview.files, "file"), bytes(preview.bytes));
         if self.arguments.dry_run {
-            restore::check_target(target)?;
-            app.output().summary(json!({ "status": "ok", "dry_run": true, "snapshot_id": self.id, "copy": copy,
-                "files": preview.files, "dirs": preview.dirs, "others": preview.others, "bytes": preview.bytes }));
-            app.output().text(format!("would restore {what} to {}", target.display()));
-            return Ok(Outcome::Ok);
+            // A restore does not begin with this: it would read all trees once more, a request each in a far copy.
+            let preview = self.preview()?;
+            return self.would_restore(target, copy, preview, &format!("to {}", target.display()), &[]);
         }
         let started = app.run.clock.now();
         let options = Options { keep_damaged: self.arguments.keep_damaged, ..Options::for_this_process() };
@@ -115,6 +111,29 @@ impl Chosen<'_> {
         app.run.progress.finish();
         let restored = result.map_err(|error| incomplete(error, target))?;
         self.conclude(target, copy, started, restored, None)
+    }
+
+    /// What `--dry-run` says of a restore to a new place; `to` says where to, in words. What is known to be wrong with it is
+    /// told as it would be by the restore.
+    pub(super) fn would_restore(
+        &self,
+        target: &Path,
+        copy: &str,
+        preview: restore::Preview,
+        to: &str,
+        problems: &[String],
+    ) -> Result<Outcome, Fault> {
+        restore::check_target(target)?;
+        let restore::Preview { files, dirs, others, bytes: of_files, .. } = preview;
+        let (output, is_partial) = (self.app.output(), !problems.is_empty());
+        problems.iter().for_each(|what| output.text(format!("problem: {what}")));
+        let problems: Vec<_> = problems.iter().map(|what| Problem::new(target, what.clone())).collect();
+        output.summary(json!({
+            "status": if is_partial { "partial" } else { "ok" }, "dry_run": true, "snapshot_id": self.id, "copy": copy,
+            "files": files, "dirs": dirs, "others": others, "bytes": of_files, "problems": problems,
+        }));
+        output.text(format!("would restore {}, {} {to}", count(files, "file"), bytes(of_files)));
+        Ok(if is_partial { Outcome::Partial } else { Outcome::Ok })
     }
 
     /// Reads back what a CouchDB would be started on, and reports a restore to a new place. `next` is what to do then.
@@ -214,7 +233,7 @@ impl Chosen<'_> {
         let selected = parts.selected.unwrap_or_else(|| vec![self.place.path.clone()]);
         let job = Job { snapshot: self.id, tree, manifest, selected: &selected, options: &options };
         let mut preview = in_place::preview(&app.cx(), self.repository, self.index, &job).map_err(to_fault)?;
-        let users = Users::of(app, &preview, self.arguments.stop_containers)?;
+        let users = Users::of(app, &preview, self.arguments)?;
         preview.findings.extend(users.findings());
         preview.findings.extend(parts.findings);
         preview.findings.extend(self.couchdb.of_servers(app, manifest, &users));
@@ -259,9 +278,20 @@ impl Chosen<'_> {
     fn restore_below(&self, users: &Users, job: &Job<'_>) -> Result<in_place::Done, Fault> {
         let app = self.app;
         let stopped = users.stop(app)?;
+        let stand_still = |source: Option<&str>| match self.arguments.force {
+            true => Ok(()),
+            false => self.couchdb.stand_still(app, job.manifest, source),
+        };
         let check = |record: &SourceRecord, folder: &Path, is_whole: bool| self.check(record, folder, is_whole);
-        let rewrite = |source: &str, staging: &Path| self.couchdb.rewrite(app, source, staging);
-        let result = in_place::restore(&app.cx(), self.repository, self.index, job, &check, &rewrite);
+        // This comes right before the swap, and staging may have taken hours.
+        let rewrite = |source: &str, staging: &Path| {
+            stand_still(Some(source))?;
+            self.couchdb.rewrite(app, source, staging)
+        };
+        let result = match stand_still(None) {
+            Ok(()) => in_place::restore(&app.cx(), self.repository, self.index, job, &check, &rewrite),
+            Err(error) => Err(repository::Error::Source(error).into()),
+        };
         app.run.progress.finish();
         if let Err(error @ InPlaceError::HalfWay { undo, .. }) = &result {
             let left = stopped.leave();

@@ -4,20 +4,21 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use connectors::source::couchdb::{self, ClusterPlan};
+use connectors::source::couchdb::{self, ClusterPlan, Contest};
 use operations::in_place::host_paths;
 use operations::manifest::SourceRecord;
 use operations::{Fault, FaultKind, restore};
 use repository::restore::Options;
 use repository::{Clock as _, walk};
-use serde_json::json;
 
 use super::restore::{Chosen, incomplete};
-use crate::output::{Outcome, bytes, count};
+use crate::output::{Outcome, count};
 
 /// What is restored, and where to.
 struct Layout<'a> {
     sources: Vec<(&'a str, &'a SourceRecord)>,
+    /// The sources' names.
+    names: Vec<&'a str>,
     plan: ClusterPlan,
     /// The data folder of the source whose shard map counts, below the root of a host.
     data: PathBuf,
@@ -36,29 +37,25 @@ impl Chosen<'_> {
         let plan = couchdb::plan_cluster(&facts, &nodes)?;
         let data = couchdb::data_folder(facts[plan.first].1, Path::new(""));
         let data = data.ok_or_else(|| Fault::new(FaultKind::Unsupported, "the snapshot names no data folder"))?;
-        let layout = Layout { sources, plan, data };
+        let names = sources.iter().map(|(name, _)| *name).collect();
+        let layout = Layout { sources, names, plan, data };
         let wanted = self.wanted(&layout)?;
         let (cx, tree) = (app.cx(), &self.snapshot.tree);
         if self.arguments.dry_run {
-            restore::check_target(target)?;
             let mut preview = restore::Preview::default();
             for (path, _) in &wanted {
                 preview.add(restore::preview(&cx, self.repository, self.index, tree, path)?);
             }
-            app.output().summary(json!({ "status": "ok", "dry_run": true, "snapshot_id": self.id, "copy": copy,
-                "files": preview.files, "dirs": preview.dirs, "others": preview.others, "bytes": preview.bytes }));
-            let what = format!("{}, {}", count(preview.files, "file"), bytes(preview.bytes));
-            let of_nodes = count(nodes.len() as u64, "node");
-            app.output().text(format!("would restore {what} to {}, for {of_nodes}", target.display()));
-            return Ok(Outcome::Ok);
+            let to = format!("to {}, for {}", target.display(), count(nodes.len() as u64, "node"));
+            return self.would_restore(target, copy, preview, &to, &layout.plan.problems(&layout.names));
         }
         let started = app.run.clock.now();
         let options = Options { keep_damaged: self.arguments.keep_damaged, ..Options::for_this_process() };
         let restored = restore::several_to_new_place(&cx, self.repository, self.index, tree, &wanted, target, options);
         app.run.progress.finish();
         let restored = restored.map_err(|error| incomplete(error, target))?;
-        let wrong = self.lay_out(&layout, target)?;
-        self.report(target, copy, started, restored, wrong, None)
+        let problems = self.lay_out(&layout, target)?;
+        self.report(target, copy, started, restored, problems, None)
     }
 
     /// The paths in the snapshot, each with its path below the target.
@@ -71,6 +68,11 @@ impl Chosen<'_> {
                 let from = couchdb::data_folder(&record.facts, Path::new(name)).unwrap_or_default();
                 wanted.push((from.join(file), data.join(file)));
             }
+        }
+        for (source, file) in layout.plan.contests.iter().flat_map(|contest| &contest.copies) {
+            let (name, record) = layout.sources[*source];
+            let from = couchdb::data_folder(&record.facts, Path::new(name)).unwrap_or_default();
+            wanted.push((from.join(file), Contest::place(name, file)));
         }
         // CouchDB's own configuration, each file of the host once: it stays with the first.
         let mut taken = BTreeSet::new();
@@ -90,10 +92,24 @@ impl Chosen<'_> {
         Ok(wanted)
     }
 
-    /// Reads everything back, and writes the shard maps for the nodes. Gives what is wrong.
+    /// Takes the best of the copies that had to be read, reads everything back, and writes the shard maps for the nodes.
+    /// Gives what is wrong, and what was decided.
     fn lay_out(&self, layout: &Layout<'_>, target: &Path) -> Result<Vec<String>, Fault> {
         let (app, plan) = (self.app, &layout.plan);
-        let mut wrong = plan.problems();
+        let mut wrong = plan.missing();
+        let mut decided = plan.left_out.clone();
+        for contest in &plan.contests {
+            let data = target.join(layout.data_below(contest.node));
+            let settled = couchdb::settle(contest, &layout.names, target, &data, &app.run.cancel)?;
+            if settled.is_usable { &mut decided } else { &mut wrong }.push(settled.told);
+        }
+        couchdb::tidy(target);
+        if plan.differing > 0 {
+            app.output().chat(format!(
+                "of {} the copies differ: the one with the most documents was taken, and what only another had is not in it",
+                count(plan.differing as u64, "shard")
+            ));
+        }
         let mut folders = Vec::new();
         for (number, node) in plan.nodes.iter().enumerate() {
             let folder = target.join(layout.data_below(number));
@@ -121,8 +137,13 @@ impl Chosen<'_> {
         if wrong.is_empty() {
             let of_nodes = count(folders.len() as u64, "node");
             let of_databases = count(databases as u64, "database");
-            app.output()
-                .text(format!("{of_databases} laid out for {of_nodes}: every document and attachment was read back"));
+            let read_back = match decided.is_empty() {
+                true => "every document and attachment was read back",
+                false => {
+                    "what is told as a problem is not in them, or was decided for you: look at it before you start them"
+                }
+            };
+            app.output().text(format!("{of_databases} laid out for {of_nodes}: {read_back}"));
             for (name, record) in &layout.sources {
                 let (needed, why) = couchdb::needed_version(&record.facts);
                 app.output().chat(format!("{name}: start CouchDB {needed} or newer on it: {why}"));
@@ -130,6 +151,7 @@ impl Chosen<'_> {
         } else {
             app.output().text(super::restore_couchdb::START_NONE);
         }
+        wrong.append(&mut decided);
         Ok(wrong)
     }
 }

@@ -8,11 +8,12 @@
 use std::path::{Path, PathBuf};
 
 use connectors::containers::{ContainerState, Containers, EngineAddress, Halted, Halts, Replaced, User};
-use operations::in_place::{self, Effect, Finding, Preview};
+use operations::in_place::{self, Effect, Finding, Preview, ProcessesSeen};
 use operations::{Fault, FaultKind};
 use repository::{Event, Events as _, Problem, SourceError};
 
 use crate::app::{App, Run};
+use crate::arguments;
 
 /// The containers of this machine that work with what is restored.
 pub struct Users {
@@ -22,13 +23,16 @@ pub struct Users {
     replaced: Replaced,
     /// They are to be stopped.
     stop: bool,
+    /// The user stopped all that works with it.
+    programs_stopped: bool,
     /// Why they could not be looked for, where there seems to be an engine.
     unknown: Option<String>,
 }
 
 impl Users {
-    /// Looks for them. With `stop`, an engine that does not answer is a fault.
-    pub fn of(app: &App, preview: &Preview, stop: bool) -> Result<Self, Fault> {
+    /// Looks for them. With `--stop-containers`, an engine that does not answer is a fault.
+    pub fn of(app: &App, preview: &Preview, arguments: &arguments::Restore) -> Result<Self, Fault> {
+        let (stop, programs_stopped) = (arguments.stop_containers, arguments.programs_stopped);
         let paths: Vec<_> = preview.targets.iter().map(|target| target.live.clone()).collect();
         let engine = EngineAddress::of(app.run.environment.variables());
         let found = engine.open(&app.run.cancel).and_then(|containers| {
@@ -43,7 +47,7 @@ impl Users {
         };
         let halts = Halts::below(&app.settings.state_dir);
         let replaced = Replaced { paths, places: preview.places.clone() };
-        Ok(Self { containers, users, halts, replaced, stop, unknown })
+        Ok(Self { containers, users, halts, replaced, stop, programs_stopped, unknown })
     }
 
     /// What bears on the restore.
@@ -74,10 +78,10 @@ impl Users {
             let what = format!("whether a container works with it is unknown: {error}");
             Finding::new(Effect::Warns, self.replaced.paths.first().map_or(Path::new("/"), PathBuf::as_path), what)
         });
-        let hidden = (self.containers.is_none() && in_place::are_processes_hidden()).then(|| {
-            let what = "whether a program works with it cannot be seen from inside this container: stop what does, and use \
-                        --force, or give the container the engine's socket";
-            Finding::new(Effect::BlocksUnlessForced, Path::new("/proc"), what)
+        let seen = if self.containers.is_none() { in_place::processes_seen() } else { ProcessesSeen::All };
+        let hidden = hidden(seen, self.programs_stopped).map(|(effect, what)| {
+            let path = self.replaced.paths.first().map_or(Path::new("/"), PathBuf::as_path);
+            Finding::new(effect, path, what)
         });
         self.users.iter().filter_map(of_user).chain(unknown).chain(hidden).collect()
     }
@@ -115,6 +119,26 @@ impl Users {
     }
 }
 
+/// What is to be said where programs may work with the files that cannot be seen.
+fn hidden(seen: ProcessesSeen, programs_stopped: bool) -> Option<(Effect, &'static str)> {
+    match (seen, programs_stopped) {
+        (ProcessesSeen::All, _) => None,
+        (ProcessesSeen::OwnMachine, _) => Some((
+            Effect::Warns,
+            "only programs of this machine were looked at: where a folder is shared with others, stop what works with it there",
+        )),
+        (ProcessesSeen::Container, true) => Some((
+            Effect::Warns,
+            "whether a program works with it cannot be seen from inside this container; you said that none does",
+        )),
+        (ProcessesSeen::Container, false) => Some((
+            Effect::BlocksUnlessForced,
+            "whether a program works with it cannot be seen from inside this container: give the container the engine's \
+             socket, or stop all programs that do and say so with --programs-stopped",
+        )),
+    }
+}
+
 /// Containers that were stopped. What drops them leaves them stopped, and their notes where they are.
 pub struct Stopped(Vec<Halted>);
 
@@ -144,4 +168,18 @@ pub fn refuse_undo(run: &Run, targets: &[PathBuf]) -> Result<(), Fault> {
     }
     let what = format!("nothing was changed: {} works with what would be put back", up.join(", "));
     Err(Fault::new(FaultKind::Denied, what).with_hint("stop it first, or use --force"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_container_around_a_program_keeps_a_restore_from_beginning() {
+        let effect = |seen, stopped| hidden(seen, stopped).map(|(effect, _)| effect);
+        assert_eq!(effect(ProcessesSeen::All, false), None);
+        assert_eq!(effect(ProcessesSeen::OwnMachine, false), Some(Effect::Warns));
+        assert_eq!(effect(ProcessesSeen::Container, true), Some(Effect::Warns));
+        assert_eq!(effect(ProcessesSeen::Container, false), Some(Effect::BlocksUnlessForced));
+    }
 }

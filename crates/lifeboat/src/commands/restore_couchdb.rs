@@ -4,13 +4,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use connectors::source::couchdb::{self, Selected, needed_version};
+use connectors::source::couchdb::{self, PartAt, Selected, needed_version};
 use operations::manifest::{Manifest, SourceRecord};
 use operations::{Fault, FaultKind, drill};
+use repository::source::{PATHS_FACT, VOLUME_FACT};
 use repository::{Facts, SourceError};
 
 use crate::app::App;
-use crate::arguments::{CouchFiles, NewNodeName};
+use crate::arguments::{CouchFiles, NewNodeName, Restore};
 use crate::output::count;
 
 /// Said where a CouchDB would lose data that could still be saved.
@@ -39,16 +40,12 @@ pub(super) enum Wanted {
 }
 
 impl<'a> CouchDbRestore<'a> {
-    /// Looks at what was asked for. `selected` is the path in the snapshot: empty, `SOURCE`, or `SOURCE/PATH`. `as_host`:
-    /// all sources share one root.
+    /// Looks at what was asked for. `selected` is the path in the snapshot: empty, `SOURCE`, or `SOURCE/PATH`.
     ///
     /// Fails where databases, nodes or a version are named and there is no source for them, or they do not fit it.
-    pub fn of(
-        manifest: Option<&'a Manifest>,
-        selected: &Path,
-        asked: &'a CouchFiles,
-        as_host: bool,
-    ) -> Result<Self, Fault> {
+    pub fn of(manifest: Option<&'a Manifest>, selected: &Path, arguments: &'a Restore) -> Result<Self, Fault> {
+        let Restore { couch_files: asked, as_host, in_place, .. } = arguments;
+        let (as_host, in_place) = (*as_host, *in_place);
         let mut parts = Vec::new();
         for (name, record) in manifest.iter().flat_map(|manifest| &manifest.sources) {
             let mut below = selected.iter();
@@ -68,11 +65,11 @@ impl<'a> CouchDbRestore<'a> {
             parts.push(Part { name, record, wanted });
         }
         let restore = Self { asked, parts };
-        restore.check_arguments(as_host)?;
+        restore.check_arguments(as_host, in_place)?;
         Ok(restore)
     }
 
-    fn check_arguments(&self, as_host: bool) -> Result<(), Fault> {
+    fn check_arguments(&self, as_host: bool, in_place: bool) -> Result<(), Fault> {
         let CouchFiles { database, rename_node, nodes, couchdb_version, .. } = self.asked;
         let needs_one = !database.is_empty() || !rename_node.is_empty();
         if (needs_one || !nodes.is_empty() || couchdb_version.is_some()) && self.parts.is_empty() {
@@ -83,8 +80,17 @@ impl<'a> CouchDbRestore<'a> {
             let names: Vec<&str> = self.parts.iter().map(|part| part.name).collect();
             return Err(usage(&format!("say which source: SNAPSHOT:SOURCE with one of {}", names.join(", "))));
         }
-        if !rename_node.is_empty() && !self.parts.iter().all(|part| matches!(part.wanted, Wanted::Whole(_))) {
-            return Err(usage("--rename-node needs the whole source: its shard map and its list of nodes"));
+        let can_rename = |part: &Part<'_>| match &part.wanted {
+            Wanted::Whole(_) => true,
+            // Entries of the shard map that come back with their databases.
+            Wanted::Files(_) => in_place && !database.iter().any(|name| ["_dbs", "_nodes"].contains(&&**name)),
+            Wanted::Path(_) => false,
+        };
+        if !rename_node.is_empty() && !self.parts.iter().all(can_rename) {
+            return Err(usage(
+                "--rename-node needs the whole source, with its shard map and its list of nodes; or, with --in-place, \
+                 databases whose entries come back into the shard map",
+            ));
         }
         if !nodes.is_empty() && !self.parts.iter().all(|part| matches!(part.wanted, Wanted::Whole(_))) {
             return Err(usage("--nodes needs whole sources: name SNAPSHOT or SNAPSHOT:SOURCE"));
@@ -127,7 +133,18 @@ impl<'a> CouchDbRestore<'a> {
         for Part { name, record, wanted } in &self.parts {
             let cancel = &app.run.cancel;
             let (found, known) = match wanted {
-                Wanted::Path(_) => continue,
+                Wanted::Path(path) => match couchdb::part_at(&record.facts, path) {
+                    PartAt::Whole(below) => {
+                        let mut found = couchdb::recount_data(&target.join(below), &record.facts, cancel)?;
+                        // Where things came from cannot be seen in a restored folder.
+                        for fact in [PATHS_FACT, VOLUME_FACT] {
+                            found.extend(record.facts.get(fact).map(|recorded| (fact.to_owned(), recorded.clone())));
+                        }
+                        (drill::differences(&record.facts, &found), couchdb::known_damage(&record.facts))
+                    }
+                    PartAt::Files(files) => (files.check(target, &record.facts, cancel)?, files.lacking),
+                    PartAt::Nothing => continue,
+                },
                 Wanted::Files(Selected { files, lacking, .. }) => {
                     (couchdb::check_files(target, files, &record.facts, cancel)?, lacking.clone())
                 }
@@ -160,10 +177,14 @@ impl<'a> CouchDbRestore<'a> {
         Ok(wrong)
     }
 
+    /// New names of nodes by their old ones.
+    pub(super) fn new_names(&self) -> BTreeMap<String, String> {
+        self.asked.rename_node.iter().map(|node| (node.old.clone(), node.new.clone())).collect()
+    }
+
     /// Gives nodes their new names in a data folder.
     pub(super) fn rename(&self, app: &App, data: &Path) -> Result<(), SourceError> {
-        let names = self.asked.rename_node.iter().map(|node| (node.old.clone(), node.new.clone())).collect();
-        let renamed = couchdb::rename_nodes(data, &names)?;
+        let renamed = couchdb::rename_nodes(data, &self.new_names())?;
         let (nodes, databases) = (count(renamed.nodes as u64, "node"), count(renamed.databases as u64, "database"));
         app.output().text(format!("renamed {nodes} in the shard maps of {databases}"));
         Ok(())

@@ -4,7 +4,8 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use connectors::source::couchdb::{self, Answer, Selected, Version, needed_version};
+use connectors::containers::ContainerState;
+use connectors::source::couchdb::{self, Answer, NamedOtherwise, NodesThere, Selected, Version, needed_version};
 use operations::in_place::{Effect, Finding};
 use operations::manifest::Manifest;
 use repository::{Facts, SourceError};
@@ -41,17 +42,30 @@ impl CouchDbRestore<'_> {
             let Some(data) = couchdb::data_folder(&record.facts, Path::new("/")) else { continue };
             match wanted {
                 Wanted::Whole(_) if !self.asked.rename_node.is_empty() => {
-                    parts.rewritten.extend([couchdb::SHARD_MAP, couchdb::NODES_FILE].map(|file| data.join(file)));
-                    let what = "its nodes get their new names: CouchDB has to be called so, too, before you start it";
-                    parts.findings.push(Finding::new(Effect::Warns, &data, what));
+                    let files = couchdb::cluster_files(&record.facts);
+                    parts.rewritten.extend(files.iter().map(|file| data.join(file)));
+                    let has_map = files.iter().any(|file| couchdb::is_shard_map(Path::new(file)));
+                    parts.findings.push(match has_map {
+                        true => {
+                            let what =
+                                "its nodes get their new names: CouchDB has to be called so, too, before you start it";
+                            Finding::new(Effect::Warns, &data, what)
+                        }
+                        false => {
+                            let what = "the snapshot has no shard map, so its nodes cannot get other names: leave out \
+                                        --rename-node";
+                            Finding::new(Effect::Blocks, &data, what)
+                        }
+                    });
                 }
                 Wanted::Files(selected) => {
                     let mut files = selected.databases_and_index_folders();
                     let named_again = self.named_again(&record.facts, &data, &mut parts.findings);
-                    let shard_map = PathBuf::from(couchdb::SHARD_MAP);
-                    if !named_again.is_empty() && !files.contains(&shard_map) {
-                        parts.rewritten.push(data.join(&shard_map));
-                        files.push(shard_map);
+                    if named_again && !files.iter().any(|file| couchdb::is_shard_map(file)) {
+                        let map = couchdb::cluster_files(&record.facts).into_iter().map(PathBuf::from);
+                        let map: Vec<_> = map.filter(|file| couchdb::is_shard_map(file)).collect();
+                        parts.rewritten.extend(map.iter().map(|file| data.join(file)));
+                        files.extend(map);
                     }
                     let below = Path::new(name).join(selected.data.strip_prefix("/").unwrap_or(&selected.data));
                     parts.selected = Some(files.into_iter().map(|path| below.join(path)).collect());
@@ -68,8 +82,8 @@ impl CouchDbRestore<'_> {
         parts
     }
 
-    /// The databases whose shard maps come back with their files. What keeps one from coming back is a finding.
-    fn named_again(&self, facts: &Facts, data: &Path, findings: &mut Vec<Finding>) -> BTreeMap<String, &'static str> {
+    /// Whether entries of the shard map come back with the files of databases. What keeps one from coming back is a finding.
+    fn named_again(&self, facts: &Facts, data: &Path, findings: &mut Vec<Finding>) -> bool {
         let map = data.join(couchdb::SHARD_MAP);
         let blocks = |what: String| Finding::new(Effect::BlocksUnlessForced, &map, what);
         let otherwise = match couchdb::named_otherwise(facts, data, &self.asked.database) {
@@ -77,15 +91,16 @@ impl CouchDbRestore<'_> {
             Err(error) => {
                 let what = "so CouchDB may not find what comes back: restore the whole source, or use --force";
                 findings.push(blocks(format!("{error}, {what}")));
-                return BTreeMap::new();
+                return false;
             }
         };
-        for (database, why) in &otherwise {
+        for (database, NamedOtherwise { why, can_come_back }) in &otherwise {
             findings.push(if !self.asked.shard.is_empty() {
                 blocks(format!("database {database}: {why}, and a shard alone is not all of it: leave out --shard"))
-            } else if couchdb::no_shard_map(facts).is_some() {
+            } else if !can_come_back {
                 blocks(format!(
-                    "database {database}: {why}, and the snapshot has no shard map: CouchDB would not find it"
+                    "database {database}: {why}, and the snapshot has no shard map that can be read and names it: CouchDB \
+                     would not find it. Restore another snapshot, or use --force"
                 ))
             } else {
                 let what =
@@ -93,8 +108,37 @@ impl CouchDbRestore<'_> {
                 Finding::new(Effect::Warns, &map, format!("database {database}: {why}; {what}"))
             });
         }
-        let comes_back = self.asked.shard.is_empty() && couchdb::no_shard_map(facts).is_none();
-        if comes_back { otherwise } else { BTreeMap::new() }
+        let comes_back = !self.coming_back(&otherwise).is_empty();
+        if comes_back {
+            findings.extend(self.unknown_nodes(facts, data));
+        } else if !self.asked.rename_node.is_empty() {
+            let what = "no entry of it comes back, so there is no node to be renamed: leave out --rename-node";
+            findings.push(Finding::new(Effect::Blocks, &map, what));
+        }
+        comes_back
+    }
+
+    /// The databases of which the shard map's entry comes back with their files.
+    fn coming_back(&self, otherwise: &BTreeMap<String, NamedOtherwise>) -> Vec<String> {
+        let coming = otherwise.iter().filter(|(_, it)| it.can_come_back && self.asked.shard.is_empty());
+        coming.map(|(database, _)| database.clone()).collect()
+    }
+
+    /// An entry that names a node which is not there would make a database that CouchDB cannot open.
+    fn unknown_nodes(&self, facts: &Facts, data: &Path) -> Option<Finding> {
+        let NodesThere { unknown, there } = couchdb::nodes_there(facts, data, &self.new_names());
+        let first = unknown.first()?;
+        // One that was given a name which is not there either.
+        let renamed = self.asked.rename_node.iter().find(|node| node.new == *first);
+        let old = renamed.map_or(first, |node| &node.old);
+        let new = there.first().map_or("NAME", String::as_str);
+        let what = format!(
+            "what comes back would lie on {}, and the CouchDB that is there knows {} alone as nodes, so it could not open it. \
+             Say its name of now, such as with --rename-node {old}={new}, or use --force where it is another node's",
+            unknown.join(", "),
+            there.join(", ")
+        );
+        Some(Finding::new(Effect::BlocksUnlessForced, &data.join(couchdb::SHARD_MAP), what))
     }
 
     /// Sentinel goes on from where it came to, which is ahead of older data.
@@ -118,14 +162,15 @@ impl CouchDbRestore<'_> {
         let folder = |dir: &Path| couchdb::data_folder(&record.facts, dir);
         let (Some(staged), Some(live)) = (folder(staging), folder(Path::new("/"))) else { return Ok(()) };
         // What lies elsewhere, such as CouchDB's configuration, may be staged elsewhere.
-        if !staged.join(couchdb::SHARD_MAP).exists() {
+        let files = couchdb::cluster_files(&record.facts);
+        if !files.iter().any(|file| couchdb::is_shard_map(Path::new(file)) && staged.join(file).exists()) {
             return Ok(());
         }
         match wanted {
             Wanted::Whole(_) if !self.asked.rename_node.is_empty() => self.rename(app, &staged),
-            Wanted::Files(selected) if !selected.files.iter().any(|file| file == Path::new(couchdb::SHARD_MAP)) => {
+            Wanted::Files(selected) if !selected.files.iter().any(|file| couchdb::is_shard_map(file)) => {
                 let otherwise = couchdb::named_otherwise(&record.facts, &live, &self.asked.database)?;
-                couchdb::name_again(&staged, &live, &otherwise.into_keys().collect::<Vec<_>>())
+                couchdb::name_again(&staged, &live, &self.coming_back(&otherwise), &self.new_names())
             }
             _ => Ok(()),
         }
@@ -136,35 +181,49 @@ impl CouchDbRestore<'_> {
         let mut findings = Vec::new();
         for Part { name, record, .. } in &self.parts {
             let Some(data) = couchdb::data_folder(&record.facts, Path::new("/")) else { continue };
-            let real = data.canonicalize().unwrap_or_else(|_| data.clone());
-            for user in users.all().iter().filter(|user| real.starts_with(&user.path) || user.path.starts_with(&real)) {
+            let of_data: Vec<_> = users.all().iter().filter(|user| user.works_with(&data)).collect();
+            for user in &of_data {
                 let version = couchdb::version_of_image(&user.container.image);
                 let what = version.and_then(|version| too_old(&record.facts, version));
                 let shown = |what| format!("{}, of {}: {what}", user.shown(), user.container.image);
                 findings.extend(what.map(|what| Finding::new(Effect::BlocksUnlessForced, &data, shown(what))));
             }
             let Some(server) = wiring::couch_server(&app.settings, &manifest.stack, name) else { continue };
-            let url = server.url.clone();
-            match couchdb::ask(&server, &app.run.cancel) {
-                Answer::Nothing => {}
-                Answer::Unknown(why) => {
-                    let what = format!("whether the CouchDB at {url} runs is unknown: {why}");
-                    findings.push(Finding::new(Effect::Warns, &data, what));
-                }
-                Answer::Runs(version) => {
-                    let version = version.and_then(|version| version.parse().ok());
-                    let what = version.and_then(|version| too_old(&record.facts, version));
-                    findings.extend(what.map(|what| {
-                        Finding::new(Effect::BlocksUnlessForced, &data, format!("the CouchDB at {url}: {what}"))
-                    }));
-                    if !users.are_stopped() {
-                        let what = format!("the CouchDB at {url} answers, and works with it: stop it first");
-                        findings.push(Finding::new(Effect::BlocksUnlessForced, &data, what));
-                    }
-                }
+            let answer = couchdb::ask(&server, &app.run.cancel);
+            if let Answer::Runs(Some(version)) = &answer {
+                let what = version.parse().ok().and_then(|version| too_old(&record.facts, version));
+                findings.extend(what.map(|what| {
+                    Finding::new(Effect::BlocksUnlessForced, &data, format!("the CouchDB at {}: {what}", server.url))
+                }));
             }
+            if let Answer::Unknown(why) = &answer {
+                let what = format!("whether the CouchDB at {} runs is unknown: {why}", server.url);
+                findings.push(Finding::new(Effect::Warns, &data, what));
+            }
+            // One whose container is stopped for the restore is asked again then.
+            let is_stopped =
+                users.are_stopped() && of_data.iter().any(|user| user.container.state == ContainerState::Running);
+            let what = in_the_way(&answer, &server.url).filter(|_| !is_stopped);
+            findings.extend(what.map(|what| Finding::new(Effect::BlocksUnlessForced, &data, what)));
         }
         findings
+    }
+
+    /// Asks once more, of `source` or of all, since a container that was stopped need not have been the CouchDB that
+    /// answered, and another may have been started since.
+    ///
+    /// # Errors
+    /// One answers, or something in its place.
+    pub fn stand_still(&self, app: &App, manifest: &Manifest, source: Option<&str>) -> Result<(), SourceError> {
+        for Part { name, .. } in self.parts.iter().filter(|part| source.is_none_or(|source| source == part.name)) {
+            let Some(server) = wiring::couch_server(&app.settings, &manifest.stack, name) else { continue };
+            let answer = couchdb::ask(&server, &app.run.cancel);
+            app.run.cancel.check()?;
+            if let Some(what) = in_the_way(&answer, &server.url) {
+                return Err(SourceError::Unavailable { what: format!("nothing was changed: {what}") });
+            }
+        }
+        Ok(())
     }
 
     /// Files that were damaged when they were captured, shards that the snapshot does not have, and indexes that would not
@@ -219,6 +278,18 @@ impl CouchDbRestore<'_> {
             }));
         }
         findings
+    }
+}
+
+/// Why nothing may be put below the CouchDB that gave this answer.
+fn in_the_way(answer: &Answer, url: &str) -> Option<String> {
+    match answer {
+        Answer::Runs(_) => Some(format!("the CouchDB at {url} answers, and works with it: stop it first")),
+        Answer::Mute(why) => Some(format!(
+            "something listens at {url} and gives no answer, so whether CouchDB works with it is unknown ({why}): stop it \
+             first, mend `url` in the configuration, or use --force"
+        )),
+        Answer::Nothing | Answer::Unknown(_) => None,
     }
 }
 

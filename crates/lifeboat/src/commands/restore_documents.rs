@@ -377,7 +377,7 @@ fn fault(error: CouchError) -> Fault {
             FaultKind::Usage,
             Some("name the user with --couch-user, and give the password in COUCHDB_PASSWORD or --couch-password-file"),
         ),
-        CouchError::Unreachable(_) => (
+        CouchError::Absent(_) | CouchError::Unreachable(_) | CouchError::Mute(_) => (
             FaultKind::Failed,
             Some("nothing is half written: run it again once CouchDB answers; what was written stays as it is"),
         ),
@@ -386,7 +386,7 @@ fn fault(error: CouchError) -> Fault {
             Some("name the user with --couch-user, and give the password in COUCHDB_PASSWORD or --couch-password-file"),
         ),
         CouchError::NotFound(_) => (FaultKind::NotFound, None),
-        CouchError::Refused { .. } | CouchError::Failed(_) | CouchError::Strange(_) => {
+        CouchError::Refused { .. } | CouchError::Strange(_) => {
             (FaultKind::Failed, Some("look whether --couch-url is CouchDB's own address"))
         }
         CouchError::Cancelled => (FaultKind::Cancelled, None),

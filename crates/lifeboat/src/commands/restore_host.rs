@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 
 use operations::host_root::{self, BESIDE};
 use operations::in_place::host_paths;
-use operations::manifest::{Manifest, SourceRecord};
+use operations::manifest::{Manifest, SourceRecord, is_volume_folder};
 use operations::shell::quote;
-use operations::{Fault, FaultKind, restore};
+use operations::{Fault, FaultKind};
 use repository::Clock as _;
 use repository::format::go;
 use repository::restore::Options;
@@ -17,10 +17,12 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::restore::{Chosen, incomplete};
-use crate::output::{Outcome, bytes, count};
+use crate::output::Outcome;
 
 /// The kind whose facts say how what it describes is started.
 const COMPOSE: &str = "compose";
+/// Kinds whose files are one state: what is there already must not be mixed with them.
+const ONE_STATE: [&str; 2] = ["couchdb", "sqlite"];
 
 impl Chosen<'_> {
     /// Restores all sources, or one, each path at its place below `target`.
@@ -43,13 +45,9 @@ impl Chosen<'_> {
         let (cx, tree) = (app.cx(), &self.snapshot.tree);
         let parts = host_root::parts(self.repository, self.index, tree, manifest, only.as_deref())?;
         if self.arguments.dry_run {
-            restore::check_target(target)?;
             let preview = parts.preview(&cx, self.repository, self.index)?;
-            app.output().summary(json!({ "status": "ok", "dry_run": true, "snapshot_id": self.id, "copy": copy,
-                "files": preview.files, "dirs": preview.dirs, "others": preview.others, "bytes": preview.bytes }));
-            let what = format!("{}, {}", count(preview.files, "file"), bytes(preview.bytes));
-            app.output().text(format!("would restore {what} as a host into {}", target.display()));
-            return Ok(Outcome::Ok);
+            let to = format!("as a host into {}", target.display());
+            return self.would_restore(target, copy, preview, &to, &[]);
         }
         let started = app.run.clock.now();
         let options = Options { keep_damaged: self.arguments.keep_damaged, ..Options::for_this_process() };
@@ -110,8 +108,9 @@ impl Next<'_> {
                 }
             }
             if !places.is_empty() {
-                let target = quote(&self.target.display().to_string());
-                steps.push(step(name, vec![format!("(cd {target} && cp -a --parents {} /)", places.join(" "))]));
+                let (target, places) = (quote(&self.target.display().to_string()), places.join(" "));
+                let test = if ONE_STATE.contains(&record.kind.as_str()) { are_free(&places) } else { String::new() };
+                steps.push(step(name, vec![format!("(cd {target} && {test}cp -a --parents {places} /)")]));
             } else if host_paths(record).is_empty() {
                 let place = self.target.join(BESIDE).join(name);
                 steps.push(step(name, vec![format!("ls {}", quote(&place.display().to_string()))]));
@@ -137,16 +136,17 @@ impl Next<'_> {
     /// The volumes that were captured: as the engine knew them, or by their folders and what compose files call them.
     fn volumes(&self) -> Vec<Volume<'_>> {
         let mut volumes: Vec<Volume<'_>> = Vec::new();
+        let of_compose = self.compose_volumes();
         for (source, record) in self.sources() {
             let hosts = host_paths(record);
             for facts in record.volumes() {
                 let folder = facts["folder"].as_str().and_then(path_of).or_else(|| hosts.first().cloned());
-                volumes.extend(folder.map(|folder| Volume { source, facts: facts.clone(), folder }));
+                let facts = labelled(facts, &of_compose);
+                volumes.extend(folder.map(|folder| Volume { source, facts, folder }));
             }
-            for (name, facts) in self.compose_volumes() {
-                let is_its = |host: &&PathBuf| host.ends_with(Path::new(&name).join("_data"));
-                let folder = hosts.iter().find(is_its).filter(|_| record.volumes().is_empty());
-                volumes.extend(folder.map(|folder| Volume { source, facts, folder: folder.clone() }));
+            for (name, facts) in &of_compose {
+                let folder = hosts.iter().find(|host| is_volume_folder(host, name));
+                volumes.extend(folder.map(|folder| Volume { source, facts: facts.clone(), folder: folder.clone() }));
             }
         }
         let mut seen = BTreeSet::new();
@@ -186,9 +186,34 @@ impl Next<'_> {
         if facts["options"].to_string().contains("***") {
             commands.push("# what is shown as *** is a secret: fill it in above".to_owned());
         }
-        commands.push(format!("cp -a {from} \"$(docker volume inspect --format '{{{{.Mountpoint}}}}' {name})\""));
+        // One that was there already is not made anew, and CouchDB's files must not be mixed with others.
+        commands.push(format!(
+            "(place=\"$(docker volume inspect --format '{{{{.Mountpoint}}}}' {name})\" && if [ -n \"$(ls -A \"$place\")\" ]; \
+             then echo \"$place is not empty: move what is in it away first\" >&2; exit 1; fi && cp -a {from} \"$place\")"
+        ));
         commands
     }
+}
+
+/// What is known of a volume, with Compose's labels where the engine was not there to tell them: without those, Compose says
+/// that the volume is not its own.
+fn labelled(facts: &Value, of_compose: &BTreeMap<String, Value>) -> Value {
+    let mut facts = facts.clone();
+    let has_labels = facts["labels"].as_object().is_some_and(|labels| !labels.is_empty());
+    let known = facts["name"].as_str().and_then(|name| of_compose.get(name)).filter(|_| !has_labels);
+    if let (Some(known), Some(fields)) = (known, facts.as_object_mut()) {
+        fields.insert("labels".to_owned(), known["labels"].clone());
+    }
+    facts
+}
+
+/// The part of a command that ends it where something lies at one of `places`, as the shell reads them: a copy would be
+/// mixed with that.
+fn are_free(places: &str) -> String {
+    format!(
+        "for place in {places}; do if [ -n \"$(ls -A \"/$place\" 2>/dev/null)\" ]; then \
+         echo \"/$place is not empty: move it away first\" >&2; exit 1; fi; done && "
+    )
 }
 
 /// How a project is started; `None` where the snapshot does not say.
@@ -215,4 +240,19 @@ fn path_of(key: &str) -> Option<PathBuf> {
 
 fn below_root(host: &Path) -> &Path {
     host.strip_prefix("/").unwrap_or(host)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn labels_that_no_engine_told_are_those_of_compose() {
+        let of_compose = BTreeMap::from([("cht_ssl".to_owned(), json!({ "labels": { "of": "compose" } }))]);
+        let labels = |facts: Value| labelled(&facts, &of_compose)["labels"].clone();
+        assert_eq!(labels(json!({ "name": "cht_ssl" })), json!({ "of": "compose" }));
+        assert_eq!(labels(json!({ "name": "cht_ssl", "labels": {} })), json!({ "of": "compose" }));
+        assert_eq!(labels(json!({ "name": "cht_ssl", "labels": { "of": "engine" } })), json!({ "of": "engine" }));
+        assert_eq!(labels(json!({ "name": "other" })), Value::Null);
+    }
 }

@@ -132,7 +132,7 @@ fn collect(
     for Opened { copy, repository } in opened {
         let (found, damaged) = repository.snapshots_readable(&app.run.cancel)?;
         all.damaged.extend(damaged.into_iter().map(|(id, error)| (id, copy.name.clone(), error)));
-        let mut receipts = drill::receipts(repository)?;
+        let mut receipts = app.receipts(repository)?;
         // A folder that was copied as files brings the receipts of the other copy with it.
         receipts.retain(|receipt| opened.len() == 1 || receipt.copy == copy.name);
         let drills = drill::telling_by_snapshot(&receipts);

@@ -144,7 +144,7 @@ pub struct CopyDocument {
     #[schemars(schema_with = "rate")]
     pub download_limit: Option<Text>,
     /// How the backups are kept: `repository`, which is the default, or `archive`: one object for each source of each
-    /// snapshot, which this version reads the settings of and cannot write yet.
+    /// snapshot, which `age`, `zstd` and `tar` open without Lifeboat.
     #[schemars(schema_with = "layout")]
     pub layout: Option<Text>,
     /// With `layout: archive`: the folder of each object, with `${stack}`, `${source}`, `${host}`, `${iso_date()}` and

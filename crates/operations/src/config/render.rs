@@ -136,7 +136,7 @@ pub fn render(config: &NewConfig) -> Result<String, Fault> {
     page.line(2, "# `lifeboat status` warns where the newest backup is older than this.");
     page.line(2, &format!("rpo: {rpo}"));
     page.line(2, "# The newest snapshot, and the newest that passed a drill, stay in any case.");
-    page.line(2, &format!("retention: {}", retention(&Policy::preset())));
+    page.line(2, &format!("retention: {}", Policy::preset().to_flow()));
     page.line(2, "sources:");
     for NewSource { source, note } in &config.sources {
         if let Some(note) = note {
@@ -149,13 +149,6 @@ pub fn render(config: &NewConfig) -> Result<String, Fault> {
         page.source(source)?;
     }
     Ok(page.text)
-}
-
-fn retention(policy: &Policy) -> String {
-    let rules = serde_json::to_value(policy).unwrap_or_default();
-    let order = ["last", "hourly", "daily", "weekly", "monthly", "yearly"];
-    let rules: Vec<String> = order.iter().map(|rule| format!("{rule}: {}", rules[rule])).collect();
-    format!("{{ {} }}", rules.join(", "))
 }
 
 /// The text as far as it is written.

@@ -157,7 +157,7 @@ impl Resolver<'_> {
 
     fn retention(&self, retention: &RetentionDocument) -> Result<Policy> {
         let r = retention;
-        Ok(Policy {
+        let policy = Policy {
             last: self.count(&r.last)?,
             hourly: self.count(&r.hourly)?,
             daily: self.count(&r.daily)?,
@@ -175,7 +175,14 @@ impl Resolver<'_> {
                 .iter()
                 .map(|list| TagList(list.split(',').map(|tag| tag.trim().to_owned()).collect()))
                 .collect(),
-        })
+        };
+        // Without a rule everything is kept, which nobody means who writes `last: 0`.
+        let counts = [&r.last, &r.hourly, &r.daily, &r.weekly, &r.monthly, &r.yearly];
+        match counts.into_iter().flatten().next().filter(|_| policy.is_empty()) {
+            Some(named) => Err(Mistake::at(named.place, "these rules keep nothing")
+                .with_hint("keep at least one; `retention: {}` keeps everything")),
+            None => Ok(policy),
+        }
     }
 
     fn drill(&self, drill: &DrillDocument) -> Result<DrillSettings> {

@@ -10,13 +10,43 @@ use std::path::{Path, PathBuf};
 /// Linux).
 const FIRST_NAMESPACE: &str = "pid:[4026531836]";
 
-/// Whether processes of this machine are hidden from us: in a container only those of the container can be seen.
-pub fn are_processes_hidden() -> bool {
-    fs::read_link("/proc/self/ns/pid").is_ok_and(|link| is_own_namespace(&link))
+/// What the first process is called on a machine, be it one that shares its kernel with others, as in LXC and WSL.
+const INITS: [&str; 3] = ["systemd", "init", "runit"];
+/// What Docker, Podman and Kubernetes put into each container.
+const MARKS_OF_CONTAINERS: [&str; 3] = ["/.dockerenv", "/run/.containerenv", "/var/run/secrets/kubernetes.io"];
+/// How the control groups of containers are called that no mark tells of: those of Kubernetes, containerd and CRI-O.
+const GROUPS_OF_PODS: [&str; 4] = ["kubepods", "cri-containerd", "crio-", "/containerd/"];
+
+/// Which processes can be seen from here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProcessesSeen {
+    /// All of this machine.
+    All,
+    /// Those of a machine that shares its kernel with others: of LXC, of WSL. Its files are its own, but for folders that it
+    /// was given.
+    OwnMachine,
+    /// Those of a container around a program. The files that it was given are there for others to work with.
+    Container,
 }
 
-fn is_own_namespace(link: &Path) -> bool {
-    link != Path::new(FIRST_NAMESPACE)
+/// Looks which processes can be seen.
+pub fn processes_seen() -> ProcessesSeen {
+    let Ok(namespace) = fs::read_link("/proc/self/ns/pid") else { return ProcessesSeen::All };
+    let first = fs::read_to_string("/proc/1/comm").unwrap_or_default();
+    let groups = fs::read_to_string("/proc/1/cgroup").unwrap_or_default();
+    let is_marked = MARKS_OF_CONTAINERS.iter().any(|mark| Path::new(mark).exists())
+        || GROUPS_OF_PODS.iter().any(|word| groups.contains(word));
+    seen_from(&namespace, first.trim_end(), is_marked)
+}
+
+fn seen_from(namespace: &Path, first: &str, is_marked: bool) -> ProcessesSeen {
+    // That of WSL is called `init(NAME)`.
+    let first = first.split('(').next().unwrap_or_default();
+    match namespace == Path::new(FIRST_NAMESPACE) {
+        true => ProcessesSeen::All,
+        false if INITS.contains(&first) && !is_marked => ProcessesSeen::OwnMachine,
+        false => ProcessesSeen::Container,
+    }
 }
 
 /// A file below a target that a process has open.
@@ -113,8 +143,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_container_has_another_namespace_of_processes_than_the_machine() {
-        assert!(!is_own_namespace(Path::new("pid:[4026531836]")));
-        assert!(is_own_namespace(Path::new("pid:[4026532441]")));
+    fn a_machine_that_shares_its_kernel_is_told_from_a_container_around_a_program() {
+        let seen = |namespace: &str, first: &str, is_marked| seen_from(Path::new(namespace), first, is_marked);
+        let (first, other) = ("pid:[4026531836]", "pid:[4026532441]");
+        assert_eq!(seen(first, "lifeboat", false), ProcessesSeen::All);
+        for init in ["systemd", "init", "init(Debian)"] {
+            assert_eq!(seen(other, init, false), ProcessesSeen::OwnMachine, "{init}");
+            assert_eq!(seen(other, init, true), ProcessesSeen::Container, "an image may hold one, too");
+        }
+        for program in ["lifeboat", "docker-init", "sh", ""] {
+            assert_eq!(seen(other, program, false), ProcessesSeen::Container, "{program}");
+        }
     }
 }

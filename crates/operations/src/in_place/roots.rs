@@ -1,17 +1,14 @@
 //! What is restored in place: the paths of the snapshot that were selected, and the paths of this host they came from.
 
 use std::collections::BTreeSet;
-use std::ffi::OsString;
-use std::os::unix::ffi::OsStringExt as _;
 use std::path::{Component, Path, PathBuf};
 
-use repository::format::go;
 use repository::source::{PATHS_FACT, SQLITE_SIDE_FILES};
 use repository::{Error, Id, Index, Node, NodeKind, Repository, walk};
 use serde_json::Value;
 
 use super::InPlaceError;
-use crate::manifest::{Manifest, SourceRecord};
+use crate::manifest::{self, Manifest, SourceRecord};
 
 /// The kind whose databases have files beside them that belong to one state of the database.
 const SQLITE: &str = "sqlite";
@@ -216,11 +213,7 @@ fn settle(selection: &mut Selection) {
 /// The absolute paths of a source on the host; a path that could not have come from there is passed over.
 pub fn host_paths(record: &SourceRecord) -> Vec<PathBuf> {
     let listed = record.facts.get(PATHS_FACT).and_then(Value::as_array).into_iter().flatten();
-    let paths = listed.filter_map(Value::as_str).map(|text| {
-        // Facts quote paths as names in trees are quoted, so that any bytes survive.
-        let bytes = go::unquote(text).unwrap_or_else(|| text.as_bytes().to_vec());
-        PathBuf::from(OsString::from_vec(bytes))
-    });
+    let paths = listed.filter_map(Value::as_str).map(manifest::path);
     let normal = |path: &PathBuf| {
         path.is_absolute() && path.components().skip(1).all(|part| matches!(part, Component::Normal(_)))
     };

@@ -178,7 +178,7 @@ fn settle_folders(plan: &SwapPlan) -> Vec<Problem> {
         match action {
             Action::Metadata { after, differs, .. } => drop(wanted.insert(path, (after, *differs))),
             Action::MakeFolder { after: Some(after) } => drop(wanted.insert(path, (after, true))),
-            Action::ReplaceKind { .. } | Action::MoveAway => drop(moved.insert(path.as_path())),
+            Action::ReplaceKind { .. } | Action::MoveAway | Action::MoveSideFile => drop(moved.insert(path.as_path())),
             _ => {}
         }
     }

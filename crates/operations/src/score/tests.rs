@@ -61,6 +61,7 @@ fn arrangements_are_counted_by_what_they_are_lost_with() {
             vec![in_bucket("a", "aws", None, Some("eu")), in_bucket("b", "aws", None, Some("us"))],
             [3, 2, 2, 0, 2],
         ),
+        ("in memory", vec![CopyFacts { place: Place::Memory, immutable: true, ..disk() }], [1, 1, 0, 0, 0]),
         ("out of reach", vec![CopyFacts { in_reach: false, immutable: true, ..s3("s3") }], [1, 1, 0, 0, 0]),
         ("empty", vec![CopyFacts { holds: Holds::Nothing, ..s3("s3") }], [1, 1, 0, 0, 0]),
         ("behind", vec![CopyFacts { holds: Holds::Older, ..s3("s3") }], [2, 2, 1, 0, 0]),

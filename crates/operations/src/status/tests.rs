@@ -1,6 +1,14 @@
+use std::sync::Arc;
+
 use repository::format::time::Time;
+use repository::repository::Found;
+use repository::storage::fault::{self, Effect, Failure, When};
+use repository::storage::memory::MemoryStorage;
+use repository::storage::watched::{Asked, Watched};
+use repository::{Error, FileKind, Index, Repository, Storage, StorageError};
 
 use super::*;
+use crate::memory::{FixedFiles, Memory};
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
@@ -37,6 +45,8 @@ fn copy() -> CopyKnown {
         password: Password { whence: "the file /pw".to_owned(), is_here: true },
         fault: None,
         is_other: false,
+        receipts_unread: 0,
+        twin: None,
         newest: None,
         damaged: Vec::new(),
         glance: Glance::default(),
@@ -46,6 +56,7 @@ fn copy() -> CopyKnown {
         last_seen: None,
         last_step: None,
         lacking: Vec::new(),
+        ahead: BTreeMap::new(),
     }
 }
 
@@ -136,9 +147,13 @@ fn volumes_that_a_source_reads_are_not_missed() {
         problems_total: 0,
         notes: Vec::new(),
     };
-    let named = serde_json::json!({ "volumes": { "a": { "name": "shop_a" }, "b": { "name": "shop_b" } } });
+    let volumes = ["shop_a", "shop_b", "shop_c"].map(|name| (name.to_owned(), serde_json::json!({ "name": name })));
+    let named = serde_json::json!({ "volumes": serde_json::Map::from_iter(volumes) });
     let read = serde_json::json!({ "volume": { "name": "shop_b" } });
-    let sources = [("compose".to_owned(), record("compose", named)), ("b".to_owned(), record("volume", read))].into();
+    // Where no engine answers.
+    let by_path = serde_json::json!({ "paths": ["/var/lib/docker/volumes/shop_c/_data", "/srv/shop_a"] });
+    let sources = [("compose", named), ("volume", read), ("tls", by_path)];
+    let sources = sources.map(|(kind, facts)| (kind.to_owned(), record(kind, facts))).into();
     let content = Content::from(&Manifest { version: Manifest::VERSION, stack: "app".to_owned(), sources });
     assert_eq!(content.volumes, ["shop_a"]);
 }
@@ -201,6 +216,32 @@ fn a_failed_run_is_told_until_a_snapshot_is_taken() {
     assert!(run(1, Some("no space")));
     assert!(!run(1, None));
     assert!(!run(3, Some("no space")), "a newer snapshot was taken");
+}
+
+#[test]
+fn a_snapshot_of_the_future_is_critical_and_hides_nothing() {
+    let of_days = |days: u32| Newest { id: Id::of(b"ahead"), time: now() + DAY * days, ..taken(0) };
+    let ahead = |copy: CopyKnown| CopyKnown { ahead: [(of_days(200).id, of_days(200).time)].into(), ..copy };
+    let run = LastRun { at: now() - DAY, failure: Some("the data is gone".to_owned()) };
+    let live = Live { disks: ["sda".to_owned()].into() };
+    let health = |copies: &[CopyKnown]| {
+        let (last_run, rpo) = (Some(&run), Some(DAY / 4));
+        health(&Known { stack: "cht", live: &live, receipts: &[], copies, last_run, rpo, rto: None }, now())
+    };
+    let id = of_days(200).id.short();
+    let both = health(&[
+        ahead(CopyKnown { newest: Some(of_days(200)), ..named("nas", None) }),
+        CopyKnown { newest: Some(taken(3)), ..copy() },
+    ]);
+    let only = health(&[ahead(CopyKnown { newest: Some(of_days(200)), ..copy() })]);
+    for health in [&both, &only] {
+        let future = format!("snapshot {id} is from the future (2026-09-17T12:00:00Z)");
+        assert!(says(health, Severity::Critical, &future), "{:?}", texts(health));
+        assert!(says(health, Severity::Critical, "the last backup failed"), "{:?}", texts(health));
+        assert_eq!(health.rpo_ok, Some(false));
+    }
+    assert_eq!(both.last_backup, Some(taken(3).time), "the newest that has been");
+    assert!(says(&both, Severity::Critical, "the newest snapshot is 72 h old"), "{:?}", texts(&both));
 }
 
 fn says(health: &Health, severity: Severity, text: &str) -> bool {
@@ -328,6 +369,69 @@ fn a_removable_copy_may_be_absent_and_no_other() {
     assert_eq!(absent_since(true, FaultKind::NoRepository, None), Severity::Warning, "nobody knows of it");
     assert_eq!(absent(false, FaultKind::NoRepository), Severity::Critical);
     assert_eq!(absent(true, FaultKind::Damaged), Severity::Critical, "it is here, and bad");
+}
+
+/// All that a look into a copy reads; see `lifeboat/src/look.rs`.
+fn look(memory: &Memory, storage: Arc<dyn Storage>) -> Result<(), Error> {
+    assert_eq!(Repository::found_at(&*storage)?, Found::Repository, "what cannot be read is there");
+    let repository = Repository::open(storage, "secret")?;
+    repository.snapshots_readable(&memory.cancel)?;
+    let index = Index::load(&memory.cx(), &repository)?;
+    repository::receipt::orphans(&repository)?;
+    repository::check::at_a_glance(&memory.cx(), &repository, &index)?;
+    drill::receipts(&repository).map(drop)
+}
+
+#[test]
+fn a_file_that_cannot_be_read_is_no_absence_of_its_copy() {
+    let memory = Memory::new();
+    memory.back_up(&[FixedFiles::new(&[("a", "1")]).named("one")], &[]).unwrap();
+    for kind in [FileKind::Condemned, FileKind::Receipt, FileKind::Lock] {
+        memory.repository.save_json(kind, &serde_json::json!({})).unwrap();
+    }
+    for kind in FileKind::ALL {
+        let watch = move |_: &MemoryStorage, asked: Asked<'_>| match asked {
+            Asked::Get(file) if file.kind == kind => {
+                Err(StorageError::Permanent { location: "usb".to_owned(), what: "input/output error".to_owned() })
+            }
+            _ => Ok(()),
+        };
+        let looked = look(&memory, Arc::new(Watched { inner: memory.storage.clone(), watch }));
+        if [FileKind::Config, FileKind::Key, FileKind::Index, FileKind::Condemned].contains(&kind) {
+            let fault = CopyFault::from(Fault::from(looked.unwrap_err()));
+            assert!(!fault.is_absence(), "{kind:?}: {fault:?}");
+            assert!(fault.what.contains("input/output error"), "{kind:?}: {fault:?}");
+        } else {
+            looked.unwrap();
+        }
+    }
+    // Where nothing is answered for, it is the place.
+    let place =
+        fault::Fault::new(Arc::new(memory.storage.clone()), 1).with(When::After(0), Effect::Fail(Failure::Permanent));
+    let away = look(&memory, Arc::new(place)).unwrap_err();
+    assert!(CopyFault::from(Fault::from(away)).is_absence());
+}
+
+#[test]
+fn receipts_that_could_not_be_read_are_told_and_so_is_a_copy_that_is_another_one() {
+    let drilled = [receipt(1, Verdict::Passed, 3)];
+    let unread = with(&[CopyKnown { receipts_unread: 2, ..named("disk", Some(0)) }], &drilled, None);
+    assert!(says(&unread, Severity::Warning, "receipts of drills that could not be read, 2 of them"));
+    let twin = CopyKnown { twin: Some("disk".to_owned()), ..named("nas", Some(0)) };
+    let twins = with(&[named("disk", Some(0)), twin], &drilled, None);
+    assert!(says(&twins, Severity::Warning, "copy nas lies in the same folder as copy disk"), "{:?}", texts(&twins));
+}
+
+#[test]
+fn of_many_snapshots_the_first_are_named_and_the_rest_counted() {
+    let lacking: Vec<Id> = (0..224_u32).map(|number| Id::of(&number.to_le_bytes())).collect();
+    let copies = [named("disk", Some(0)), CopyKnown { lacking: lacking.clone(), ..named("nas", Some(0)) }];
+    let text = texts(&with(&copies, &[], None)).into_iter().find(|text| text.contains("lacks")).unwrap();
+    assert!(text.contains(&lacking[9].short()) && !text.contains(&lacking[10].short()), "{text}");
+    assert!(text.ends_with(" and 214 more"), "{text}");
+    let copies = [named("disk", Some(0)), CopyKnown { lacking: lacking[..10].to_vec(), ..named("nas", Some(0)) }];
+    let text = texts(&with(&copies, &[], None)).into_iter().find(|text| text.contains("lacks")).unwrap();
+    assert!(text.ends_with(&lacking[9].short()), "{text}");
 }
 
 #[test]

@@ -178,6 +178,14 @@ impl Written {
     }
 }
 
+/// What became of an entry.
+struct Taken {
+    is_stored: bool,
+    is_whole_prefix: bool,
+    /// What kept it, or a part of it, out.
+    problem: Option<Problem>,
+}
+
 impl SnapshotWriter<'_> {
     /// Compares the source `name` with what it was in `snapshot`, where that is not the parent of the others. Asked before the
     /// source is written.
@@ -195,9 +203,12 @@ impl SnapshotWriter<'_> {
             self.cx.cancel.check()?;
             match item {
                 Item::Entry(entry) => {
-                    let (is_stored, problem) = self.entry(&mut builder, *entry)?;
+                    let Taken { is_stored, is_whole_prefix, problem } = self.entry(&mut builder, *entry)?;
                     if !is_stored {
                         capture.left_out();
+                    }
+                    if is_whole_prefix {
+                        capture.read_whole();
                     }
                     if let Some(problem) = problem {
                         self.report(problem, name, &mut written.problems);
@@ -278,14 +289,14 @@ impl SnapshotWriter<'_> {
         node
     }
 
-    /// Takes one entry; gives whether it is in the snapshot, and the problem that kept it, or a part of it, out.
-    fn entry(&mut self, builder: &mut TreeBuilder, entry: Entry) -> Result<(bool, Option<Problem>), Error> {
+    /// Takes one entry.
+    fn entry(&mut self, builder: &mut TreeBuilder, entry: Entry) -> Result<Taken, Error> {
         let Entry { path, node, data } = entry;
         self.move_to(builder, path.parent().unwrap_or(Path::new("")))?;
         if node.kind == NodeKind::Dir {
             self.parent.enter(&node.name)?;
             builder.enter(&path, node)?;
-            return Ok((true, None));
+            return Ok(Taken { is_stored: true, is_whole_prefix: false, problem: None });
         }
         let parent = self.parent.find(&node.name);
         let mut reader = FileReader {
@@ -302,18 +313,19 @@ impl SnapshotWriter<'_> {
             }
             Data::Stream(stream) => reader.stream(stream, node)?,
         };
-        let Some(leaf) = read.leaf else { return Ok((false, read.problem)) };
+        let read_file::Read { leaf, problem, reused, is_whole_prefix } = read;
+        let Some(leaf) = leaf else { return Ok(Taken { is_stored: false, is_whole_prefix, problem }) };
         if leaf.node.kind == NodeKind::File {
             match &parent {
                 None => self.stats.files_new += 1,
-                Some(_) if read.reused => self.stats.files_unmodified += 1,
+                Some(_) if reused => self.stats.files_unmodified += 1,
                 Some(_) => self.stats.files_changed += 1,
             }
         }
         self.cx.events.emit(Event::FileDone(path));
         builder.push(leaf)?;
         builder.settle(self.blobs, false)?;
-        Ok((true, read.problem))
+        Ok(Taken { is_stored: true, is_whole_prefix, problem })
     }
 
     /// Leaves folders until the open one is `folder`, which must have been entered.

@@ -22,6 +22,8 @@ pub(super) struct Read {
     pub problem: Option<Problem>,
     /// The content was taken over from the parent, unread.
     pub reused: bool,
+    /// A prefix was read from its beginning, since nothing of it could be relied on.
+    pub is_whole_prefix: bool,
 }
 
 impl Read {
@@ -30,11 +32,11 @@ impl Read {
     }
 
     fn of(node: Node, content: Vec<Content>) -> Self {
-        Self { leaf: Some(Leaf { node, content }), problem: None, reused: false }
+        Self { leaf: Some(Leaf { node, content }), problem: None, reused: false, is_whole_prefix: false }
     }
 
     fn failed(path: &Path, what: impl Into<String>) -> Self {
-        Self { leaf: None, problem: Some(Problem::new(path, what)), reused: false }
+        Self { leaf: None, problem: Some(Problem::new(path, what)), reused: false, is_whole_prefix: false }
     }
 }
 
@@ -88,7 +90,7 @@ impl FileReader<'_> {
             Ok(_) => return Ok(Read::failed(path, "it was replaced by something that is not a file")),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 self.cx.events.emit(Event::Note(format!("{} vanished before it was read", path.display())));
-                return Ok(Read { leaf: None, problem: None, reused: false });
+                return Ok(Read { leaf: None, problem: None, reused: false, is_whole_prefix: false });
             }
             Err(error) => return Ok(Read::failed(path, format!("cannot be read: {error}"))),
         };
@@ -141,6 +143,7 @@ impl FileReader<'_> {
             Some(parent) => self.known_head(&mut file, &version, parent)?,
             None => None,
         };
+        let is_whole_prefix = tail.is_none();
         let (start, head) = tail.map_or((0, Vec::new()), |tail| (tail.start, tail.head));
         let mut content = head.into_iter().map(Content::Known).collect();
         let read = file
@@ -148,7 +151,7 @@ impl FileReader<'_> {
             .map_err(Error::local(path))
             .and_then(|_| self.chunks(&mut file, bytes - start, &mut content));
         match read {
-            Ok(read) if start + read == bytes => Ok(Read::of(node, content)),
+            Ok(read) if start + read == bytes => Ok(Read { is_whole_prefix, ..Read::of(node, content) }),
             // What only grows never shrinks: somebody cut it while it was read, and what is left is no state it had.
             Ok(read) => Ok(Read::failed(path, format!("it ends after {} bytes, and had {bytes}", start + read))),
             Err(Error::Local { error, .. }) => Ok(failed(error)),

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use crate::format::index_file::IndexedPack;
 use crate::format::pack::BlobKind;
 use crate::format::receipt::Receipt;
-use crate::lock::{self, Held};
+use crate::lock::{self, Held, Said};
 use crate::walk::{self, Go, Step};
 use crate::{Error, File, FileKind, Id, Index, NodeKind, Repository, RunCx, StorageError, prune, receipt};
 
@@ -86,6 +86,7 @@ impl Report {
     fn find_error(&mut self, file: File, error: &Error) {
         let what = match error {
             Error::Damaged { what, .. } => what.clone(),
+            Error::Unreadable { what, .. } => format!("it cannot be read: {what}"),
             other => other.to_string(),
         };
         self.find(Some(file), what);
@@ -182,8 +183,11 @@ fn check_small_files(cx: &RunCx<'_>, repository: &Repository, report: &mut Repor
         report.find_error(File::new(FileKind::Key, id), &error);
     }
     for lock in lock::held(repository, cx.clock.now())? {
-        if lock.file.is_none() {
-            report.find(Some(File::new(FileKind::Lock, lock.id)), "it cannot be read; remove it if nothing is running");
+        let file = Some(File::new(FileKind::Lock, lock.id));
+        match lock.said {
+            Said::Lock(_) => {}
+            Said::Damaged => report.find(file, "it is damaged; remove it if nothing is running"),
+            Said::Unread(what) => report.find(file, format!("it cannot be read: {what}")),
         }
     }
     let own = [
@@ -265,6 +269,7 @@ fn check_trees(
     for (id, error) in damaged {
         let pack = match &error {
             Error::BlobDamaged { pack, .. } => Some(File::pack(*pack)),
+            Error::Unreadable { file, .. } => Some(*file),
             Error::Storage(StorageError::NotFound { file, .. }) => Some(*file),
             _ => None,
         };

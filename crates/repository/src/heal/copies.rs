@@ -192,8 +192,11 @@ impl Heal<'_> {
         loop {
             let mut found = BTreeSet::new();
             let note = |_, error| {
-                if let Error::BlobDamaged { pack, .. } = error {
-                    found.insert(pack);
+                match error {
+                    Error::BlobDamaged { pack, .. } => drop(found.insert(pack)),
+                    // Reading all of it says whether it can be read.
+                    Error::Unreadable { file, .. } if file.kind == FileKind::Pack => drop(found.insert(file.id)),
+                    _ => {}
                 }
                 Ok(())
             };
@@ -268,6 +271,9 @@ impl Heal<'_> {
                 done.packs_removed.push(id);
             }
         }
+        // All that is needed of them lies elsewhere by now, read or not.
+        let FromCopies { index, packs_removed, .. } = done;
+        index.packs_unread.retain(|(id, _)| !packs_removed.contains(id));
         Ok(())
     }
 }

@@ -124,7 +124,7 @@ fn mend_index(cx: &RunCx<'_>, repository: &Repository, damaged: &BTreeSet<Id>) -
     for (id, blobs) in index.packs() {
         let pack = IndexedPack { id, blobs };
         match listed.get(&id) {
-            Some(_) if damaged.contains(&id) => drop_lost(cx, repository, pack, &mut packs, &mut healed)?,
+            Some(bytes) if damaged.contains(&id) => drop_lost(cx, repository, pack, *bytes, &mut packs, &mut healed)?,
             Some(bytes) if *bytes == pack.pack_bytes() => drop(packs.insert(id, pack)),
             Some(_) => drop(doubtful.insert(id, pack)),
             None => healed.packs_missing.push(id),
@@ -149,7 +149,7 @@ fn mend_index(cx: &RunCx<'_>, repository: &Repository, damaged: &BTreeSet<Id>) -
             Err(error) if error.is_damage() => {
                 healed.packs_unreadable.push((*id, error.to_string()));
                 if let Some(pack) = doubtful.remove(id) {
-                    drop_lost(cx, repository, pack, &mut packs, &mut healed)?;
+                    drop_lost(cx, repository, pack, *bytes, &mut packs, &mut healed)?;
                 }
             }
             Err(error) => return Err(error),
@@ -222,16 +222,20 @@ fn damaged_packs(
     Ok(found.into_inner().unwrap_or_else(PoisonError::into_inner))
 }
 
-/// Keeps those blobs of a damaged pack that can still be read.
+/// Keeps those blobs of a damaged pack that can still be read, and those that could not be read and may be whole. `bytes`:
+/// its length as it lies there.
 fn drop_lost(
     cx: &RunCx<'_>,
     repository: &Repository,
     mut pack: IndexedPack,
+    bytes: u64,
     packs: &mut BTreeMap<Id, IndexedPack>,
     healed: &mut Healed,
 ) -> Result<(), Error> {
     let before = pack.blobs.len();
-    pack.blobs = whole_blobs(cx, repository, &pack)?;
+    let mut unread = BTreeMap::new();
+    pack.blobs = not_lost(cx, repository, &pack, bytes, &mut unread)?;
+    healed.note_unread(unread);
     healed.blobs_dropped += before - pack.blobs.len();
     if !pack.blobs.is_empty() {
         packs.insert(pack.id, pack);
@@ -239,16 +243,30 @@ fn drop_lost(
     Ok(())
 }
 
-/// The blobs of a damaged pack that can still be read.
-fn whole_blobs(cx: &RunCx<'_>, repository: &Repository, pack: &IndexedPack) -> Result<Vec<PackedBlob>, Error> {
-    let mut whole = Vec::new();
+/// The blobs of a damaged pack that are whole, and those of which nobody knows, which are noted.
+fn not_lost(
+    cx: &RunCx<'_>,
+    repository: &Repository,
+    pack: &IndexedPack,
+    bytes: u64,
+    unread: &mut BTreeMap<Id, String>,
+) -> Result<Vec<PackedBlob>, Error> {
+    let mut kept = Vec::new();
     for blob in &pack.blobs {
         cx.cancel.check()?;
+        // What lies past its end need not be asked for.
+        if u64::from(blob.offset) + u64::from(blob.length) > bytes {
+            continue;
+        }
         match repository.blob_at(&Location { pack: pack.id, blob: *blob }) {
-            Ok(_) => whole.push(*blob),
+            Ok(_) => kept.push(*blob),
+            Err(Error::Unreadable { what, .. }) => {
+                unread.insert(pack.id, what);
+                kept.push(*blob);
+            }
             Err(error) if error.is_damage() => {}
             Err(error) => return Err(error),
         }
     }
-    Ok(whole)
+    Ok(kept)
 }

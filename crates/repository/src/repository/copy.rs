@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use super::{Repository, add_key_file, exists, find_key, load_key_file, read};
+use super::{Found, Repository, add_key_file, find_key, load_key_file, read};
 use crate::format::config::Config;
 use crate::format::crypto::Key;
 use crate::format::key_file::{KdfCost, KeyFileError};
@@ -24,7 +24,7 @@ impl Repository {
         from.check_writable()?;
         let stored = from.config_file()?;
         let location = storage.location();
-        if exists(storage.as_ref(), File::CONFIG)? {
+        if Self::found_at(storage.as_ref())? == Found::Repository {
             return Err(Error::AlreadyInitialised { location });
         }
         let left_over = from.left_over_key(storage.as_ref(), password)?;

@@ -16,9 +16,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use jiff::Timestamp;
 
 use super::{File, FileKind, Listed, Storage, StorageError};
-use crate::Id;
 use crate::fs::free_bytes;
 use crate::limits::SPOOL_BYTES_LEFT_MIN;
+use crate::{Cancel, Id};
 
 /// What is kept whenever it comes by. Packs are kept where somebody says that they are read often.
 const KINDS: [FileKind; 2] = [FileKind::Index, FileKind::Snapshot];
@@ -191,6 +191,10 @@ impl Storage for Cache {
 
     fn modified(&self, file: File) -> Result<Option<Timestamp>, StorageError> {
         self.inner.modified(file)
+    }
+
+    fn give_up_with(&self, part: Option<&Cancel>) {
+        self.inner.give_up_with(part);
     }
 
     fn delete(&self, file: File) -> Result<(), StorageError> {

@@ -7,6 +7,7 @@ use jiff::Timestamp;
 
 use super::record::Verb;
 use super::{File, FileKind, Listed, Storage, StorageError};
+use crate::Cancel;
 
 /// Which calls a rule is about. Calls are counted from 1, over all verbs, failed ones included.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -201,6 +202,10 @@ impl Storage for Fault {
 
     fn modified(&self, file: File) -> Result<Option<Timestamp>, StorageError> {
         self.inner.modified(file)
+    }
+
+    fn give_up_with(&self, part: Option<&Cancel>) {
+        self.inner.give_up_with(part);
     }
 
     fn delete(&self, file: File) -> Result<(), StorageError> {

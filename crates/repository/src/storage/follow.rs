@@ -48,6 +48,7 @@ pub struct Followed {
 }
 
 struct Lane {
+    copy: Arc<dyn Storage>,
     /// `None` once the copy follows no longer.
     queue: Mutex<Option<Sender<Pack>>>,
     dropped: AtomicUsize,
@@ -73,7 +74,8 @@ impl Follow {
             .into_iter()
             .map(|copy| {
                 let (send, packs) = bounded(PACKS_FOLLOWING);
-                let lane = Arc::new(Lane { queue: Mutex::new(Some(send)), dropped: AtomicUsize::new(0) });
+                let queue = Mutex::new(Some(send));
+                let lane = Arc::new(Lane { copy: copy.clone(), queue, dropped: AtomicUsize::new(0) });
                 // Weak: a queue that its own worker held open would never end.
                 let (cancel, own) = (cancel.clone(), Arc::downgrade(&lane));
                 let worker = std::thread::spawn(move || follow(&*copy, &packs, &cancel, &own));
@@ -177,6 +179,17 @@ impl Storage for Follow {
         self.inner.keep_near(file, bytes);
     }
 
+    fn give_up_with(&self, part: Option<&Cancel>) {
+        self.inner.give_up_with(part);
+        for lane in &self.lanes {
+            // A pack that no index of this place will name helps no copy. One that follows no longer has a lock of its own.
+            let queue = lane.queue();
+            if queue.is_some() {
+                lane.copy.give_up_with(part);
+            }
+        }
+    }
+
     fn delete(&self, file: File) -> Result<(), StorageError> {
         self.inner.delete(file)
     }
@@ -184,11 +197,16 @@ impl Storage for Follow {
 
 #[cfg(test)]
 mod tests {
+    use std::num::NonZeroU64;
+
     use super::*;
+    use crate::clock::SimulatedClock;
     use crate::storage::conformance;
     use crate::storage::fault::{Effect, Failure, Fault, When};
+    use crate::storage::limit::Limit;
     use crate::storage::memory::MemoryStorage;
     use crate::storage::record::Verb;
+    use crate::storage::watched::{Asked, Watched};
 
     fn pack(name: u32) -> File {
         File::pack(Id::of(&name.to_le_bytes()))
@@ -225,35 +243,24 @@ mod tests {
         assert!(copies.iter().all(|copy| copy.files().len() == 1), "what is finished follows no longer");
     }
 
-    /// A place whose puts wait for a signal each, and then fail or not.
-    struct Slow(MemoryStorage, Receiver<()>, Sender<File>);
-
-    impl Storage for Slow {
-        fn location(&self) -> String {
-            self.0.location()
-        }
-        fn put(&self, file: File, bytes: &[u8]) -> Result<(), StorageError> {
-            let _ = self.2.send(file);
-            let _ = self.1.recv();
-            self.0.put(file, bytes)
-        }
-        fn get(&self, file: File, range: Option<Range<u64>>) -> Result<Vec<u8>, StorageError> {
-            self.0.get(file, range)
-        }
-        fn list(&self, kind: FileKind) -> Result<Vec<Listed>, StorageError> {
-            self.0.list(kind)
-        }
-        fn delete(&self, file: File) -> Result<(), StorageError> {
-            self.0.delete(file)
-        }
+    /// A place that says which file is put, and waits for a signal before each.
+    fn slow(inner: MemoryStorage, signal: Receiver<()>, begun: Sender<File>) -> Arc<dyn Storage> {
+        let watch = move |_: &MemoryStorage, asked: Asked<'_>| -> Result<(), StorageError> {
+            if let Asked::Put(file, _) = asked {
+                let _ = begun.send(file);
+                let _ = signal.recv();
+            }
+            Ok(())
+        };
+        Arc::new(Watched { inner, watch })
     }
 
     #[test]
     fn a_copy_that_stands_still_holds_up_nobody_and_keeps_few_packs_in_memory() {
-        let (slow, quick) = (MemoryStorage::new(), MemoryStorage::new());
+        let (held_up, quick) = (MemoryStorage::new(), MemoryStorage::new());
         let (go, signal) = crossbeam_channel::unbounded();
         let (begun, began) = crossbeam_channel::unbounded();
-        let copies: Vec<Arc<dyn Storage>> = vec![Arc::new(Slow(slow.clone(), signal, begun)), Arc::new(quick.clone())];
+        let copies: Vec<Arc<dyn Storage>> = vec![slow(held_up.clone(), signal, begun), Arc::new(quick.clone())];
         let (first, follow, followers) = start(copies, &Cancel::new());
         follow.put(pack(0), &[0; 1000]).unwrap();
         assert_eq!(began.recv().unwrap(), pack(0));
@@ -261,7 +268,7 @@ mod tests {
         for name in 1..50 {
             follow.put(pack(name), &[0; 1000]).unwrap();
         }
-        assert_eq!((first.files().len(), slow.files().len()), (50, 0));
+        assert_eq!((first.files().len(), held_up.files().len()), (50, 0));
         let dropped = followers[0].lane.dropped.load(Ordering::SeqCst);
         assert_eq!(dropped, 50 - 1 - PACKS_FOLLOWING, "one is under way, few wait");
         drop(go);
@@ -303,5 +310,20 @@ mod tests {
         let followed = followers.into_iter().next().unwrap().finish();
         assert_eq!((followed.packs, followed.dropped), (vec![], 1));
         assert_eq!((first.files().len(), memory.files().len()), (1, 0));
+    }
+
+    #[test]
+    fn what_is_given_up_in_the_first_copy_does_not_go_out_to_the_others() {
+        let (memory, run) = (MemoryStorage::new(), Cancel::new());
+        let clock = Arc::new(SimulatedClock::new(Timestamp::UNIX_EPOCH));
+        let limit = Limit::new(Arc::new(memory.clone()), NonZeroU64::new(1), None, clock, run.clone());
+        let (_, follow, followers) = start(vec![Arc::new(limit)], &run);
+        let part = run.child();
+        follow.give_up_with(Some(&part));
+        part.cancel();
+        follow.put(pack(1), b"abc").unwrap();
+        let followed = followers.into_iter().next().unwrap().finish();
+        assert!(matches!(followed.failure, Some(StorageError::Permanent { .. })), "{followed:?}");
+        assert_eq!(memory.files(), []);
     }
 }

@@ -4,7 +4,7 @@
 
 use std::num::NonZeroU64;
 use std::ops::Range;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -18,10 +18,13 @@ use crate::{Cancel, Clock};
 /// packs would be renewed too late, and others would take it for dead.
 ///
 /// Files are handed over whole, so the rate holds on average over files, not within one. A cancelled run no longer
-/// waits: what it still has to do, such as removing its lock, goes through at once.
+/// waits: what it still has to do, such as removing its lock, goes through at once. Where only a part of the run is
+/// ([`Storage::give_up_with`]), packs of that part that wait are not put.
 pub struct Limit {
     inner: Arc<dyn Storage>,
     lanes: Lanes,
+    /// What the packs are of.
+    part: Mutex<Option<Cancel>>,
 }
 
 impl Limit {
@@ -33,7 +36,7 @@ impl Limit {
         clock: Arc<dyn Clock>,
         cancel: Cancel,
     ) -> Self {
-        Self { inner, lanes: Lanes::new(up, down, clock, cancel) }
+        Self { inner, lanes: Lanes::new(up, down, clock, cancel), part: Mutex::default() }
     }
 }
 
@@ -54,12 +57,18 @@ impl Lanes {
 
     /// Waits until so many bytes may be sent.
     pub fn wait_up(&self, bytes: u64) {
-        self.wait(&self.up, bytes);
+        self.wait(&self.up, bytes, &self.cancel);
+    }
+
+    /// The same for bytes that are of no use once `part` of the run is cancelled: false then, unless all of it is.
+    fn wait_up_for(&self, bytes: u64, part: &Cancel) -> bool {
+        self.wait(&self.up, bytes, part);
+        !part.is_cancelled() || self.cancel.is_cancelled()
     }
 
     /// Waits until so many bytes may be fetched.
     pub fn wait_down(&self, bytes: u64) {
-        self.wait(&self.down, bytes);
+        self.wait(&self.down, bytes, &self.cancel);
     }
 
     /// Counts bytes that are sent without waiting.
@@ -78,10 +87,10 @@ impl Lanes {
         }
     }
 
-    fn wait(&self, bucket: &Option<Bucket>, bytes: u64) {
+    fn wait(&self, bucket: &Option<Bucket>, bytes: u64, cancel: &Cancel) {
         if let Some(bucket) = bucket {
             let pause = bucket.take(bytes, self.clock.now());
-            self.cancel.pause(&*self.clock, pause);
+            cancel.pause(&*self.clock, pause);
         }
     }
 }
@@ -118,9 +127,17 @@ impl Storage for Limit {
     }
 
     fn put(&self, file: File, bytes: &[u8]) -> Result<(), StorageError> {
-        match file.kind {
-            FileKind::Pack => self.lanes.wait_up(bytes.len() as u64),
-            _ => self.lanes.charge_up(bytes.len() as u64),
+        let length = bytes.len() as u64;
+        // As it is when the pack comes: by its turn, another part may have begun.
+        let part = self.part.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        match part.filter(|_| file.kind == FileKind::Pack) {
+            Some(part) if !self.lanes.wait_up_for(length, &part) => {
+                let what = format!("write {file}: given up while it waited for the line");
+                return Err(StorageError::Permanent { location: self.location(), what });
+            }
+            Some(_) => {}
+            None if file.kind == FileKind::Pack => self.lanes.wait_up(length),
+            None => self.lanes.charge_up(length),
         }
         self.inner.put(file, bytes)
     }
@@ -143,6 +160,11 @@ impl Storage for Limit {
         self.inner.modified(file)
     }
 
+    fn give_up_with(&self, part: Option<&Cancel>) {
+        *self.part.lock().unwrap_or_else(PoisonError::into_inner) = part.cloned();
+        self.inner.give_up_with(part);
+    }
+
     fn delete(&self, file: File) -> Result<(), StorageError> {
         self.inner.delete(file)
     }
@@ -150,6 +172,8 @@ impl Storage for Limit {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Weak;
+
     use super::*;
     use crate::Id;
     use crate::clock::SimulatedClock;
@@ -222,6 +246,49 @@ mod tests {
             storage.put(pack(name), &[7; 1000]).unwrap();
         }
         assert_eq!(clock.now().as_second() - 3600, 2);
+    }
+
+    #[test]
+    fn packs_of_a_part_of_the_run_that_is_given_up_do_not_go_out() {
+        let (storage, clock, run) = limited(1, 1);
+        let part = run.child();
+        storage.give_up_with(Some(&part));
+        storage.put(pack(1), &[7; 1 << 20]).unwrap();
+        part.cancel();
+        assert!(matches!(storage.put(pack(2), &[7; 1 << 20]), Err(StorageError::Permanent { .. })));
+        storage.put(File::new(FileKind::Lock, Id::of(b"lock")), b"lock").unwrap();
+        assert_eq!(storage.list(FileKind::Pack).unwrap().len(), 1);
+        assert_eq!(clock.now(), Timestamp::UNIX_EPOCH, "nor does anybody wait for them");
+        storage.give_up_with(None);
+        storage.put(pack(3), &[7; 1]).unwrap();
+        assert!(clock.now().as_second() > 1 << 20, "what comes next keeps to the rate");
+    }
+
+    /// A clock at whose first tick what was under way is given up, and something else begins.
+    struct Interrupting(Weak<Limit>, Cancel);
+
+    impl Clock for Interrupting {
+        fn now(&self) -> Timestamp {
+            Timestamp::UNIX_EPOCH
+        }
+        fn sleep(&self, _: Duration) {
+            self.0.upgrade().unwrap().give_up_with(None);
+            self.1.cancel();
+        }
+    }
+
+    #[test]
+    fn a_pack_that_waits_is_given_up_with_what_was_under_way_when_it_came() {
+        let run = Cancel::new();
+        let part = run.child();
+        let storage = Arc::new_cyclic(|storage: &Weak<Limit>| {
+            let clock = Arc::new(Interrupting(storage.clone(), part.clone()));
+            Limit::new(Arc::new(MemoryStorage::new()), NonZeroU64::new(1), None, clock, run.clone())
+        });
+        storage.give_up_with(Some(&part));
+        storage.put(pack(1), &[7; 1000]).unwrap();
+        assert!(matches!(storage.put(pack(2), b"abc"), Err(StorageError::Permanent { .. })));
+        assert_eq!(storage.list(FileKind::Pack).unwrap().len(), 1);
     }
 
     #[test]

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use jiff::Timestamp;
 
 use super::{File, FileKind, Listed, Storage, StorageError};
+use crate::Cancel;
 
 /// What a storage can be asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -104,6 +105,10 @@ impl Storage for Record {
 
     fn keep_near(&self, file: File, bytes: Option<&[u8]>) {
         self.inner.keep_near(file, bytes);
+    }
+
+    fn give_up_with(&self, part: Option<&Cancel>) {
+        self.inner.give_up_with(part);
     }
 
     fn delete(&self, file: File) -> Result<(), StorageError> {

@@ -140,6 +140,10 @@ impl Storage for Retry {
         self.attempts.until_answered(|_| self.inner.modified(file))
     }
 
+    fn give_up_with(&self, part: Option<&Cancel>) {
+        self.inner.give_up_with(part);
+    }
+
     fn delete(&self, file: File) -> Result<(), StorageError> {
         self.attempts.until_answered(|again| match self.inner.delete(file) {
             Err(StorageError::NotFound { .. }) if again => Ok(()),

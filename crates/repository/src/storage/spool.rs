@@ -14,6 +14,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::{File, FileKind, Listed, Storage, StorageError};
+use crate::Cancel;
 use crate::fs::free_bytes;
 use crate::limits::SPOOL_BYTES_LEFT_MIN;
 
@@ -112,6 +113,10 @@ impl Storage for Spool {
 
     fn keep_near(&self, file: File, bytes: Option<&[u8]>) {
         self.inner.keep_near(file, bytes);
+    }
+
+    fn give_up_with(&self, part: Option<&Cancel>) {
+        self.inner.give_up_with(part);
     }
 
     fn delete(&self, file: File) -> Result<(), StorageError> {

@@ -180,6 +180,9 @@ impl<'a> Sources<'a> {
             Error::BlobDamaged { pack, .. } if !std::ptr::eq(repository, last.0) => {
                 self.note_damage(cx, repository, File::pack(*pack), error);
             }
+            Error::Unreadable { file, .. } if !std::ptr::eq(repository, last.0) => {
+                self.note_damage(cx, repository, *file, error);
+            }
             error if !error.is_damage() => self.note_away(repository, error),
             _ => {}
         });

@@ -5,13 +5,13 @@ use std::sync::Arc;
 
 use super::Left;
 use crate::lock::{Access, Lock, with_held_lock};
-use crate::{Error, Event, Repository, RunCx, StorageError};
+use crate::{Error, Event, FileKind, Repository, RunCx, StorageError};
 
 /// Runs `body` under a lock on `target`, and a shared one on each of `others`, so that none of them is pruned meanwhile.
 ///
 /// One that may not be written, or is full, is read without a lock: its packs are held against their names, and what a
-/// prune takes away it keeps for a day. One that cannot be locked for another reason is left out. `body` is given the
-/// others that are left; where there were some and none is, the first failure is returned.
+/// prune takes away it keeps for a day. One that cannot be locked for another reason is left out, and so is one that is the
+/// target by another name. `body` is given the others that are left; where none is, and one failed, its failure is returned.
 pub(crate) fn with_locks<T>(
     cx: &RunCx<'_>,
     target: &Arc<Repository>,
@@ -30,6 +30,11 @@ pub(crate) fn with_locks<T>(
                 }
                 Err(Error::Storage(StorageError::Denied { .. } | StorageError::Full { .. })) => {
                     usable.push(other.clone());
+                }
+                // The lock that keeps us out is our own: it is the target by another name.
+                Err(Error::Locked { .. }) if holds(other, lock) => {
+                    let what = "it is the same place, by another name".to_owned();
+                    left.push(Left { location: other.storage().location(), what });
                 }
                 Err(error) => {
                     cancelled |= cx.cancel.is_cancelled();
@@ -52,9 +57,15 @@ pub(crate) fn with_locks<T>(
             }
         }
         match (result.unwrap_or_else(|panic| resume_unwind(panic)), lost) {
-            // A lost lock shows as a cancelled run; say why.
-            (Err(Error::Cancelled), Err(lost)) => Err(lost),
+            // A lost lock shows as a cancelled run, in whatever guise; say why.
+            (Err(_), Err(lost)) if cx.cancel.is_cancelled() => Err(lost),
             (result, _) => result,
         }
     })
+}
+
+/// Whether the file of this lock lies in a copy.
+fn holds(copy: &Repository, lock: &Lock<'_>) -> bool {
+    let own = lock.file().id;
+    copy.storage().list(FileKind::Lock).is_ok_and(|locks| locks.iter().any(|listed| listed.id == own))
 }

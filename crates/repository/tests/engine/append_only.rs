@@ -212,11 +212,18 @@ struct PrefixCapture {
     path: PathBuf,
     /// How often it was told that a file was left out.
     left_out: Arc<AtomicUsize>,
+    /// How often it was told that a file was read from its beginning.
+    read_whole: Arc<AtomicUsize>,
 }
 
 impl PrefixCapture {
     fn of(path: &std::path::Path, bytes: u64) -> Self {
-        Self { opened: Some((File::open(path).unwrap(), bytes)), path: path.to_owned(), left_out: Arc::default() }
+        Self {
+            opened: Some((File::open(path).unwrap(), bytes)),
+            path: path.to_owned(),
+            left_out: Arc::default(),
+            read_whole: Arc::default(),
+        }
     }
 }
 
@@ -233,6 +240,10 @@ impl Capture for PrefixCapture {
 
     fn left_out(&mut self) {
         self.left_out.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn read_whole(&mut self) {
+        self.read_whole.fetch_add(1, Ordering::Relaxed);
     }
 
     fn finish(self: Box<Self>) -> Result<Facts, SourceError> {
@@ -277,4 +288,27 @@ fn of_a_file_that_grows_or_is_replaced_the_part_that_was_opened_is_stored() {
     assert_eq!(backup.problems.len(), 1);
     assert!(backup.problems[0].what.contains("it ends after 9 bytes"), "{:?}", backup.problems);
     assert_eq!(left_out.load(Ordering::Relaxed), 1);
+}
+
+#[test]
+fn the_source_is_told_where_the_part_from_before_is_another_one() {
+    let world = World::new();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("db.couch");
+    let mut bytes = noise(SIZE, 1);
+    let told = |bytes: &[u8]| {
+        std::fs::write(&path, bytes).unwrap();
+        let capture = PrefixCapture::of(&path, bytes.len() as u64);
+        let read_whole = Arc::clone(&capture.read_whole);
+        back_up(&world.cx(), &world.open(), capture).unwrap();
+        let_file_times_move_on();
+        read_whole.load(Ordering::Relaxed)
+    };
+    assert_eq!(told(&bytes), 1, "there was nothing before");
+    bytes.extend(noise(5000, 2));
+    assert_eq!(told(&bytes), 0);
+    // In the last part, which is always looked at.
+    let at = bytes.len() - 10;
+    bytes[at] ^= 1;
+    assert_eq!(told(&bytes), 1);
 }

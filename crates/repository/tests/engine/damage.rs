@@ -6,11 +6,13 @@ use std::time::Duration;
 
 use repository::check::{self, ReadData, Report};
 use repository::clock::SimulatedClock;
+use repository::format::key_file::KdfCost;
 use repository::format::pack::BlobKind;
 use repository::format::receipt::{Receipt, Verdict};
 use repository::format::time::Time;
 use repository::limits::RETRY_PAUSES_TOTAL_MAX;
 use repository::prune::{self, Options};
+use repository::repository::Found;
 use repository::storage::retry::Retry;
 use repository::{Clock, Error, File, FileKind, Id, Index, Repository, StorageError, forget};
 
@@ -150,7 +152,7 @@ fn damage_to_config_or_key_is_named_when_the_repository_is_opened() {
 #[test]
 fn a_damaged_key_file_does_not_keep_another_password_from_opening() {
     let world = World::new();
-    let cost = repository::format::key_file::KdfCost::FAST;
+    let cost = KdfCost::FAST;
     let other = world.open().add_key("other", cost, start()).unwrap();
     assert!(world.memory.flip(File::new(FileKind::Key, other), 30));
     let repository = world.open();
@@ -212,11 +214,8 @@ fn a_damaged_lock_is_named_by_check_and_keeps_others_out_with_clear_words() {
     let report = check_all(&world).unwrap();
     assert_eq!(report.findings[0].file, Some(lock));
     let error = back_up(&world.cx(), &world.open(), FolderCapture::of(scene.folder.path())).unwrap_err();
-    assert!(matches!(&error, Error::Locked { .. }), "{error}");
-    assert_eq!(
-        error.to_string(),
-        format!("the repository is locked by {lock}, which is damaged; remove that file if nothing is running")
-    );
+    assert!(matches!(&error, Error::LockDamaged { file } if *file == lock), "{error}");
+    assert_eq!(error.to_string(), format!("the repository is locked by {lock}, which is damaged"));
 }
 
 #[test]
@@ -398,4 +397,30 @@ fn a_dead_sector_under_one_pack_ends_neither_check_nor_restore() {
     assert_eq!(restored.problems.len(), 1, "{:?}", restored.problems);
     let waited = Duration::try_from(clock.now().duration_since(start())).unwrap();
     assert!(waited <= RETRY_PAUSES_TOTAL_MAX * dead.len() as u32, "{waited:?}");
+}
+
+#[test]
+fn what_is_left_of_a_repository_is_found_and_nothing_new_is_made_there() {
+    let world = scene().world;
+    let found = || Repository::found_at(&world.memory).unwrap();
+    let remove = |kind| world.files(kind).into_iter().for_each(|file| assert!(world.memory.remove(file)));
+    let opened = || Repository::open(Arc::new(world.memory.clone()), PASSWORD).map(drop).unwrap_err();
+    assert_eq!(found(), Found::Repository);
+    let config = world.memory.read(File::CONFIG).unwrap();
+    remove(FileKind::Config);
+    assert_eq!(found(), Found::Remains);
+    assert!(matches!(opened(), Error::Damaged { file: File::CONFIG, .. }));
+    remove(FileKind::Key);
+    assert_eq!(found(), Found::Remains);
+    assert!(matches!(opened(), Error::Damaged { file: File::CONFIG, .. }));
+    let storage = Arc::new(world.memory.clone());
+    let made = Repository::init(storage, PASSWORD, KdfCost::FAST, CHUNK_AVERAGE as u32, start());
+    assert!(matches!(made, Err(Error::AlreadyInitialised { .. })), "it would be unrelated");
+    world.memory.plant(File::CONFIG, config);
+    assert_eq!(found(), Found::Repository);
+    [FileKind::Config, FileKind::Snapshot, FileKind::Index].into_iter().for_each(remove);
+    assert_eq!(found(), Found::Nothing, "packs alone are of no use to anybody");
+    assert!(matches!(opened(), Error::NoRepository { .. }));
+    world.memory.plant(File::new(FileKind::Key, Id::of(b"key")), b"key".to_vec());
+    assert_eq!(found(), Found::Keys);
 }

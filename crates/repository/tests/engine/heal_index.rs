@@ -246,3 +246,30 @@ fn an_index_file_that_stays_listed_and_is_never_found_is_damaged() {
     assert_eq!(damaged.iter().map(|(id, _)| *id).collect::<Vec<_>>(), [lost.id]);
     assert!(Index::load(&world.cx(), &repository).is_err());
 }
+
+#[test]
+fn blobs_of_a_damaged_pack_that_could_not_be_read_stay_in_the_index() {
+    let (world, _, backups) = scene();
+    let hurt = world.files(FileKind::Pack)[0];
+    assert!(world.memory.flip(hurt, 10));
+    let before = world.memory.files();
+    let reads = std::sync::atomic::AtomicUsize::new(0);
+    // It is read as a whole, and once more as it seems damaged; then the disk gives nothing of it any more.
+    let watch = move |_: &MemoryStorage, asked: Asked<'_>| match asked {
+        Asked::Get(file) if file == hurt && reads.fetch_add(1, std::sync::atomic::Ordering::SeqCst) >= 2 => {
+            Err(StorageError::Permanent { location: "memory".to_owned(), what: "input/output error".to_owned() })
+        }
+        _ => Ok(()),
+    };
+    let failing = open(Arc::new(Watched { inner: world.memory.clone(), watch })).unwrap();
+    let healed = heal::index(&world.cx(), &failing, true).unwrap();
+    assert_eq!((&healed.packs_damaged[..], healed.blobs_dropped), (&[hurt.id][..], 0), "{healed:?}");
+    assert!(matches!(&healed.packs_unread[..], [(id, what)] if *id == hurt.id && what.contains("input/output error")));
+    assert_eq!(world.memory.files(), before, "nothing was touched");
+    let index = Index::load(&world.cx(), &world.open()).unwrap();
+    let blob = index.packs().remove(&hurt.id).unwrap()[0];
+    let unread = failing.blob_at(&repository::index::Location { pack: hurt.id, blob }).unwrap_err();
+    assert!(matches!(unread, repository::Error::Unreadable { file, .. } if file == hurt), "{unread}");
+    assert!(world.memory.flip(hurt, 10));
+    assert_whole(&world, &backups);
+}

@@ -1,6 +1,7 @@
 //! Who may work beside whom, and whose lock is no longer anybody's.
 
 use std::collections::BTreeMap;
+use std::num::NonZeroU64;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Barrier, Mutex};
 use std::time::Duration;
@@ -9,14 +10,17 @@ use jiff::Timestamp;
 use repository::clock::SimulatedClock;
 use repository::format::key_file::KdfCost;
 use repository::format::lock_file::{LockFile, Process};
+use repository::format::receipt::{Receipt, Verdict};
 use repository::lock::{Access, Lock, held, with_lock};
 use repository::prune::{self, Options};
 use repository::storage::Listed;
 use repository::storage::fault::{Effect, Failure, Fault, When};
+use repository::storage::limit::Limit;
 use repository::storage::memory::MemoryStorage;
 use repository::storage::record::Verb;
 use repository::{
-    Cancel, Clock as _, Error, File, FileKind, Id, Identity, Repository, RunCx, Storage, StorageError, forget, sync,
+    Cancel, Clock as _, Error, File, FileKind, Id, Identity, Repository, RunCx, Storage, StorageError, check, forget,
+    heal, sync,
 };
 
 use crate::support::*;
@@ -338,4 +342,102 @@ fn a_clock_that_runs_ahead_takes_no_living_lock_for_dead() {
     there.advance(Duration::from_secs(31 * 60));
     Lock::acquire(&cx, &repository, Access::Exclusive).unwrap().release().unwrap();
     assert_eq!(world.files(FileKind::Lock), []);
+}
+
+/// A repository on a disk that cannot read this file.
+fn cannot_read(world: &World, bad: File) -> Arc<Repository> {
+    let watch = move |_: &MemoryStorage, asked: Asked<'_>| match asked {
+        Asked::Get(file) if file == bad => {
+            Err(StorageError::Permanent { location: "memory".to_owned(), what: "input/output error".to_owned() })
+        }
+        _ => Ok(()),
+    };
+    open(Arc::new(Watched { inner: world.memory.clone(), watch })).unwrap()
+}
+
+#[test]
+fn a_lock_that_could_not_be_read_keeps_others_out_and_is_not_called_damaged() {
+    let world = World::new();
+    let id = world.open().save_json(FileKind::Lock, &own_lock(&world)).unwrap();
+    let lock = File::new(FileKind::Lock, id);
+    let repository = cannot_read(&world, lock);
+    let Err(Error::Locked { holder }) = Lock::acquire(&world.cx(), &repository, Access::Shared) else {
+        panic!("it may be an exclusive one");
+    };
+    assert!(
+        holder.starts_with(&lock.to_string()) && holder.contains("could not be read: input/output error"),
+        "{holder}"
+    );
+    assert!(!holder.contains("damaged") && !holder.contains("remove"), "{holder}");
+    let report = check::check(&world.cx(), &repository, check::ReadData::None).unwrap();
+    assert_eq!(report.findings[0].file, Some(lock));
+    assert_eq!(report.findings[0].what, "it cannot be read: input/output error");
+    assert_eq!(world.files(FileKind::Lock), [lock]);
+}
+
+#[test]
+fn packs_that_wait_for_the_line_do_not_go_out_once_the_lock_is_lost() {
+    let world = World::new();
+    let clock = Arc::new(SimulatedClock::new(start()));
+    let limit = Limit::new(Arc::new(world.memory.clone()), NonZeroU64::new(1), None, clock, world.cancel.clone());
+    let repository = open(Arc::new(limit)).unwrap();
+    let pack = |name: &[u8]| File::pack(Id::of(name));
+    let put = |name: &[u8]| repository.storage().put(pack(name), &[7; 1000]).map_err(Error::from);
+    let ended = with_lock(&world.cx(), &repository, Access::Shared, |cx| {
+        put(b"in time")?;
+        // As the refresher does it.
+        cx.cancel.cancel();
+        world.clock.advance(Duration::from_secs(21 * 60));
+        put(b"too late")
+    });
+    assert!(matches!(ended, Err(Error::LockLost)), "{ended:?}");
+    assert_eq!(world.files(FileKind::Pack), [pack(b"in time")]);
+    assert_eq!(world.files(FileKind::Lock), []);
+    with_lock(&world.cx(), &repository, Access::Shared, |_| put(b"under the next one")).unwrap();
+    assert_eq!(world.files(FileKind::Pack).len(), 2);
+}
+
+#[test]
+fn a_copy_by_another_name_does_not_lock_itself_out() {
+    let world = World::new();
+    let capture = StreamCapture::default().with("a", std::io::Cursor::new(noise(50_000, 1)));
+    back_up(&world.cx(), &world.open(), capture).unwrap();
+    let how = heal::How { read_data: true, some_away: false };
+    let healed = heal::from_copies(&world.cx(), &world.open(), &[world.open()], how).unwrap();
+    assert!(healed.is_whole(), "{healed:?}");
+    assert_eq!(healed.left[0].what, "it is the same place, by another name");
+    assert_eq!(world.files(FileKind::Lock), []);
+}
+
+#[test]
+fn rules_remove_nothing_while_a_receipt_could_not_be_read() {
+    let world = World::new();
+    let capture = |seed| StreamCapture::default().with("a", std::io::Cursor::new(noise(50_000, seed)));
+    let [old, new] = [1, 2].map(|seed| back_up(&world.cx(), &world.open(), capture(seed)).unwrap().id);
+    let receipt = Receipt {
+        snapshot: old,
+        stack: "app".to_owned(),
+        copy: "disk".to_owned(),
+        level: 3,
+        verdict: Verdict::Passed,
+        partial: false,
+        at: start().into(),
+        rto_s: 1.0,
+        rpo_s: 1.0,
+        program_version: "test".to_owned(),
+    };
+    let receipt = File::new(FileKind::Receipt, world.open().save_json(FileKind::Receipt, &receipt).unwrap());
+    let repository = cannot_read(&world, receipt);
+    let refused = forget::forget(&world.cx(), &repository, &[old], forget::Why::Rules);
+    assert!(matches!(refused, Err(Error::Unreadable { file, .. }) if file == receipt), "{refused:?}");
+    assert_eq!((world.files(FileKind::Snapshot).len(), world.files(FileKind::Lock)), (2, vec![]));
+    let report = check::check(&world.cx(), &repository, check::ReadData::None).unwrap();
+    assert_eq!(report.findings.iter().map(|finding| finding.file).collect::<Vec<_>>(), [Some(receipt)]);
+    // Nor is it taken for one that is of no use.
+    assert_eq!(heal::index(&world.cx(), &repository, false).unwrap().receipts_removed, 0);
+    // What somebody names may go, and so may all once it can be read.
+    forget::forget(&world.cx(), &repository, &[new], forget::Why::Named).unwrap();
+    assert_eq!(world.files(FileKind::Receipt), [receipt]);
+    forget::forget(&world.cx(), &world.open(), &[old], forget::Why::Rules).unwrap();
+    assert_eq!((world.files(FileKind::Snapshot), world.files(FileKind::Receipt)), (vec![], vec![]));
 }

@@ -19,6 +19,7 @@ use repository::fs::NodeReader;
 use repository::lock::{Access, with_lock};
 use repository::restore;
 use repository::storage::memory::MemoryStorage;
+pub use repository::storage::watched::{Asked, Watched};
 use repository::{
     Cancel, Capture, Clock, Data, Entry, Error, Event, Facts, File, FileKind, Id, Identity, Index, Item, Node,
     NodeKind, Problem, Repository, RunCx, SourceError, Storage,
@@ -339,40 +340,4 @@ pub fn bury_lock_holders(repository: &Repository) {
 /// Waits until a file that is changed now gets another time than one that was changed just before.
 pub fn let_file_times_move_on() {
     std::thread::sleep(std::time::Duration::from_millis(12));
-}
-
-/// A storage that passes everything on after a look at it.
-pub struct Watched<F> {
-    pub inner: MemoryStorage,
-    pub watch: F,
-}
-
-/// What a call is about to do.
-pub enum Asked<'a> {
-    Put(File, &'a [u8]),
-    Get(File),
-}
-
-impl<F: Fn(&MemoryStorage, Asked<'_>) -> Result<(), repository::StorageError> + Send + Sync> Storage for Watched<F> {
-    fn location(&self) -> String {
-        self.inner.location()
-    }
-
-    fn put(&self, file: File, bytes: &[u8]) -> Result<(), repository::StorageError> {
-        (self.watch)(&self.inner, Asked::Put(file, bytes))?;
-        self.inner.put(file, bytes)
-    }
-
-    fn get(&self, file: File, range: Option<std::ops::Range<u64>>) -> Result<Vec<u8>, repository::StorageError> {
-        (self.watch)(&self.inner, Asked::Get(file))?;
-        self.inner.get(file, range)
-    }
-
-    fn list(&self, kind: FileKind) -> Result<Vec<repository::storage::Listed>, repository::StorageError> {
-        self.inner.list(kind)
-    }
-
-    fn delete(&self, file: File) -> Result<(), repository::StorageError> {
-        self.inner.delete(file)
-    }
 }

@@ -21,6 +21,15 @@ pub struct DatabaseInfo {
     pub deleted: u64,
 }
 
+/// What a server says of databases.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DatabaseInfos {
+    /// Of each that it can tell of.
+    pub told: Vec<DatabaseInfo>,
+    /// The names of those that are there and of which it cannot tell, each with what it says instead.
+    pub untold: Vec<(String, String)>,
+}
+
 impl CouchServer {
     /// The version that it says it has.
     pub fn version(&self) -> Result<String, CouchError> {
@@ -35,19 +44,20 @@ impl CouchServer {
     }
 
     /// What it says of these databases. One that is not there any more is left out.
-    pub fn infos(&self, names: &[String]) -> Result<Vec<DatabaseInfo>, CouchError> {
-        let mut infos = Vec::new();
+    ///
+    /// # Errors
+    /// It does not answer. That it cannot tell of one database is none.
+    pub fn infos(&self, names: &[String]) -> Result<DatabaseInfos, CouchError> {
+        let mut infos = DatabaseInfos::default();
         for names in names.chunks(DATABASES_PER_REQUEST) {
             let body = json!({ "keys": names }).to_string();
             match self.ask(Method::POST, "_dbs_info", "", Some(body)) {
                 Ok(Value::Array(rows)) => {
-                    for row in &rows {
-                        infos.extend(info_of_row(row)?);
-                    }
+                    rows.iter().for_each(|row| infos.add_row(row));
                 }
                 // Older ones are asked about each database.
                 Ok(_) | Err(CouchError::NotFound(_) | CouchError::Refused { .. } | CouchError::Strange(_)) => {
-                    infos.extend(self.infos_one_by_one(names)?);
+                    self.ask_one_by_one(names, &mut infos)?;
                 }
                 Err(error) => return Err(error),
             }
@@ -55,16 +65,16 @@ impl CouchServer {
         Ok(infos)
     }
 
-    fn infos_one_by_one(&self, names: &[String]) -> Result<Vec<DatabaseInfo>, CouchError> {
-        let mut infos = Vec::new();
+    fn ask_one_by_one(&self, names: &[String], infos: &mut DatabaseInfos) -> Result<(), CouchError> {
         for name in names {
             match self.ask(Method::GET, name, "", None) {
-                Ok(answer) => infos.extend(info(&answer)),
+                Ok(answer) => infos.add(name, &answer),
                 Err(CouchError::NotFound(_)) => {}
+                Err(error) if error.is_answer() => infos.untold.push((name.clone(), error.to_string())),
                 Err(error) => return Err(error),
             }
         }
-        Ok(infos)
+        Ok(())
     }
 
     /// What it compacts now, in words.
@@ -76,14 +86,21 @@ impl CouchServer {
     }
 }
 
-/// What a row of `_dbs_info` says. Of a database that is there and broken, CouchDB tells an error alone.
-fn info_of_row(row: &Value) -> Result<Option<DatabaseInfo>, CouchError> {
-    match row["error"].as_str() {
-        None => Ok(info(&row["info"])),
-        Some("not_found") => Ok(None),
-        Some(error) => {
-            let name = shown(row["key"].as_str().unwrap_or_default());
-            Err(CouchError::Failed(format!("database {name}: {}", shown(error))))
+impl DatabaseInfos {
+    /// What a row of `_dbs_info` says. Of a database that is there and broken, CouchDB tells an error alone.
+    fn add_row(&mut self, row: &Value) {
+        let name = shown(row["key"].as_str().unwrap_or_default());
+        match row["error"].as_str() {
+            None => self.add(&name, &row["info"]),
+            Some("not_found") => {}
+            Some(error) => self.untold.push((name, shown(error))),
+        }
+    }
+
+    fn add(&mut self, name: &str, said: &Value) {
+        match info(said) {
+            Some(info) => self.told.push(info),
+            None => self.untold.push((name.to_owned(), "it does not describe the database".to_owned())),
         }
     }
 }
@@ -126,11 +143,15 @@ mod tests {
     }
 
     #[test]
-    fn a_database_that_is_gone_says_nothing() {
-        assert_eq!(info_of_row(&json!({ "key": "gone", "error": "not_found" })).unwrap(), None);
-        let broken = info_of_row(&json!({ "key": "b", "error": "internal_server_error" })).unwrap_err().to_string();
-        assert!(broken.contains("database b") && broken.contains("internal_server_error"), "{broken}");
-        let here = info(&json!({ "db_name": "a", "doc_count": 3, "doc_del_count": 1 }));
-        assert_eq!(here, Some(DatabaseInfo { name: "a".to_owned(), documents: 3, deleted: 1 }));
+    fn a_database_that_is_gone_says_nothing_and_a_broken_one_does_not_keep_others_from_being_told() {
+        let mut infos = DatabaseInfos::default();
+        infos.add_row(&json!({ "key": "gone", "error": "not_found" }));
+        assert_eq!(infos, DatabaseInfos::default());
+        infos.add_row(&json!({ "key": "broken", "error": "internal_server_error" }));
+        infos.add_row(&json!({ "key": "strange", "info": {} }));
+        infos.add_row(&json!({ "key": "a", "info": { "db_name": "a", "doc_count": 3, "doc_del_count": 1 } }));
+        assert_eq!(infos.told, [DatabaseInfo { name: "a".to_owned(), documents: 3, deleted: 1 }]);
+        let untold: Vec<_> = infos.untold.iter().map(|(name, _)| &**name).collect();
+        assert_eq!(untold, ["broken", "strange"], "the others are told all the same");
     }
 }

@@ -9,6 +9,7 @@ use repository::{Cancel, Problem, SourceError};
 use serde_json::Value;
 
 use super::ComposeOptions;
+use super::history;
 use super::interpolate::parse_env_file;
 use super::scope::{Place, Scope, resolve};
 use super::service::{ComposeService, NamedVolume, mounts};
@@ -32,7 +33,7 @@ pub struct ComposeProject {
     pub files: BTreeSet<PathBuf>,
     /// Env files: `.env`, given ones, and those that services name. Absolute paths.
     pub env_files: BTreeSet<PathBuf>,
-    /// Files behind `configs` and `secrets`. Absolute paths.
+    /// Files behind `configs` and `secrets`, and those of CHT's earlier versions. Absolute paths.
     pub attached_files: BTreeSet<PathBuf>,
     /// The compose files that were given, in order, as `docker compose -f` takes them. Absolute paths.
     pub given_files: Vec<PathBuf>,
@@ -70,6 +71,11 @@ pub fn read_compose_project(options: &ComposeOptions, cancel: &Cancel) -> Result
     }
     let scope = reading.scope(&Place::new(&files[0], &project_dir), None);
     reading.project.given_files = files;
+    if let Some(folder) = history::folder(&reading.project) {
+        let (files, problems) = history::files(&folder, cancel)?;
+        reading.project.attached_files.extend(files);
+        reading.project.problems.extend(problems);
+    }
     let named = options.project.clone().or_else(|| scope.value("COMPOSE_PROJECT_NAME")).or(named);
     let folder = project_dir.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
     reading.project.name = project_name(&named.filter(|name| !name.is_empty()).unwrap_or(folder));

@@ -38,7 +38,7 @@ fn files(captured: &Captured, dir: &Path) -> Vec<String> {
 }
 
 #[test]
-fn an_engine_that_does_not_answer_is_noted_and_a_problem_where_it_answered_before() {
+fn an_engine_that_does_not_answer_is_noted_once_and_a_problem_where_it_answered_before() {
     let dir = tempfile::tempdir().unwrap();
     write(dir.path(), &[("compose.yaml", "name: shop\nservices: {web: {image: nginx}}")]);
     let engine = Some(EngineAddress::at(&dir.path().join("no-socket")));
@@ -50,6 +50,8 @@ fn an_engine_that_does_not_answer_is_noted_and_a_problem_where_it_answered_befor
     assert_eq!(first.problems, [""; 0]);
     assert!(first.notes.len() == 1 && first.notes[0].contains(lacks), "{:?}", first.notes);
     let mut previous = first.facts;
+    setup.previous = Some(previous.clone());
+    assert_eq!(setup.capture(&source).unwrap().notes, [""; 0], "it was said");
     previous.insert("containers".to_owned(), json!({ "shop-web-1": {} }));
     setup.previous = Some(previous);
     for _ in 0..2 {
@@ -57,6 +59,55 @@ fn an_engine_that_does_not_answer_is_noted_and_a_problem_where_it_answered_befor
         assert!(captured.problems.len() == 1 && captured.problems[0].contains(lacks), "{:?}", captured.problems);
         setup.previous = Some(captured.facts);
     }
+}
+
+#[test]
+fn a_compose_file_that_vanishes_behind_a_wildcard_is_told_once_and_then_noted() {
+    let dir = tempfile::tempdir().unwrap();
+    let couchdb = "services: {couchdb: {image: cht-couchdb}}";
+    write(dir.path(), &[("a.yml", "name: cht\nservices: {api: {image: cht-api}}"), ("b.yml", couchdb)]);
+    let source = |names: &str| ComposeSource::new(options(dir.path(), &[names])).unwrap();
+    let mut setup = Setup::default();
+    let mut capture = |source: &ComposeSource| {
+        let captured = setup.capture(source).unwrap();
+        setup.previous = Some(captured.facts.clone());
+        captured
+    };
+    assert_eq!(capture(&source("*.yml")).problems, [""; 0]);
+    fs::remove_file(dir.path().join("b.yml")).unwrap();
+    let problems = capture(&source("*.yml")).problems;
+    assert_eq!(problems.len(), 2, "{problems:?}");
+    assert!(problems[0].contains("b.yml: was a compose file of this project in the snapshot before"), "{problems:?}");
+    assert!(problems[1].starts_with("cht: ") && problems[1].ends_with(" has: couchdb"), "{problems:?}");
+    // Maybe it was on purpose.
+    for _ in 0..2 {
+        let captured = capture(&source("*.yml"));
+        assert_eq!((captured.problems.len(), captured.notes.len()), (0, 2), "{:?}", captured.notes);
+        assert!(captured.notes[1].ends_with("are gone: couchdb"), "{:?}", captured.notes);
+    }
+    // Under another name it is there again; in another folder the whole project is.
+    write(dir.path(), &[("c.yml", couchdb)]);
+    assert_eq!(capture(&source("*.yml")).notes.len(), 1);
+    write(dir.path(), &[("b.yml", couchdb)]);
+    fs::remove_file(dir.path().join("c.yml")).unwrap();
+    assert_eq!(capture(&source("*.yml")).problems.len(), 1);
+    write(dir.path(), &[("moved/a.yml", "name: cht\nservices: {api: {image: cht-api}}"), ("moved/b.yml", couchdb)]);
+    let captured = capture(&source("moved/*.yml"));
+    assert_eq!(captured.problems, [""; 0]);
+}
+
+#[test]
+fn earlier_versions_of_the_files_of_cht_are_captured_as_soon_as_there_are_any() {
+    let dir = tempfile::tempdir().unwrap();
+    let kept = "data/backup/1700000000-x/cht-core.yml";
+    write(dir.path(), &[("cht-core.yml", "services: {api: {image: 'public.ecr.aws/medic/cht-api:4.20.0'}}")]);
+    let at = |dir: &Path| files(&capture(options(dir, &["*.yml"])), dir);
+    assert_eq!(at(dir.path()), ["cht-core.yml"]);
+    write(dir.path(), &[(kept, "services: {api: {image: 'cht-api:4.19.0'}}")]);
+    assert_eq!(at(dir.path()), ["cht-core.yml", kept]);
+    let other = tempfile::tempdir().unwrap();
+    write(other.path(), &[("shop.yml", "services: {web: {image: nginx}}"), (kept, "x")]);
+    assert_eq!(at(other.path()), ["shop.yml"]);
 }
 
 #[test]

@@ -1,24 +1,29 @@
 //! The view: everything is opened in order, then yielded by path.
 
+mod check;
+mod lost;
+mod secret;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use couchfile::{Database, Level, ShardMap, ShardName, View};
+use couchfile::{Database, ShardMap, ShardName};
 use repository::source::{OpenFile, VOLUME_FACT};
 use repository::{Capture, CaptureCx, Data, Entry, Event, Events, Facts, Item, NodeKind, Problem, SourceError};
 use serde_json::{Map, Value, json};
 
-use super::complete::{self, Completeness, NODES, SHARD_MAP};
+use self::check::CheckedInPart;
+use super::complete::{self, Completeness, NODES, SHARD_MAP, SHARD_MAP_FILES};
 use super::damage::{self, Damage};
 use super::data_folder::{self, COMPACTED, DataFolder, Found, Kind, Part};
-use super::facts::{self, Counted, DAMAGED, DATA, OLDER_XXH3, SEEN, UNSEEN, VERSION};
+use super::facts::{self, Counted, DAMAGED, DATA, MISSING, OLDER_XXH3, SEEN, UNSEEN, VERSION};
 use super::opener::{Handle, How, Opened, OpenedFile, Opener};
 use super::prefix::Prefix;
-use super::previous::{Before, Checked, Stamp};
+use super::previous::{Before, Stamp};
 use super::server::CrossCheck;
-use super::{CouchDbOptions, config, unseen};
+use super::{CouchDbOptions, config, misplaced, unseen};
 use crate::documents::CouchError;
 use crate::source::full_read::FullRead;
 use crate::source::layout::{self, Placed, Step};
@@ -26,8 +31,6 @@ use crate::source::layout::{self, Placed, Step};
 /// Times that shards are looked for again that the shard map names and that are not there.
 const RESCANS: usize = 3;
 const RESCAN_PAUSE: Duration = Duration::from_millis(200);
-/// Where shards lie.
-const SHARDS: &str = "shards/";
 /// The database that CouchDB's secret decrypts.
 const VAULT: &str = "medic-vault";
 
@@ -52,6 +55,8 @@ pub struct CouchDbCapture<'a> {
     steps: Placed<Leaf>,
     /// What came last, by its name in the facts.
     last: Option<String>,
+    /// What came last, where only a part of it was checked.
+    in_part: Option<CheckedInPart>,
     waiting: VecDeque<Item>,
     is_done: bool,
     counted: Counted,
@@ -83,6 +88,11 @@ pub fn open<'a>(options: &CouchDbOptions, cx: &CaptureCx<'a>, handles: u64) -> R
         let what = format!("data: {} is not a folder; name the one with `_dbs.couch` and `shards`", root.display());
         return Err(SourceError::Unavailable { what });
     }
+    let before = Before::new(cx.previous, &layout::fact_key(&root));
+    // Where the parent snapshot has CouchDB's files right in it, its disk may not be mounted, and what is known goes on.
+    if !before.had_shards_here() {
+        misplaced::refuse(&root, cx.cancel)?;
+    }
     let (config, unavailable) = match options.config_on_host(cx.cancel) {
         Ok(config) => (config, None),
         Err(SourceError::Cancelled) => return Err(SourceError::Cancelled),
@@ -92,7 +102,6 @@ pub fn open<'a>(options: &CouchDbOptions, cx: &CaptureCx<'a>, handles: u64) -> R
     let volumes: Vec<Value> = std::iter::once(&data).chain(&config).filter_map(|place| place.volume.clone()).collect();
     let config = config.map(|config| layout::absolute(&config.path).map_err(SourceError::io(&config.path)));
     let config = config.transpose()?;
-    let before = Before::new(cx.previous, &layout::fact_key(&root));
     let there = config.as_deref().filter(|config| config.exists());
     let paths = layout::paths_fact([Some(root.as_path()), there].into_iter().flatten())?;
     let full_read = FullRead::new(cx, options.full_read);
@@ -104,6 +113,7 @@ pub fn open<'a>(options: &CouchDbOptions, cx: &CaptureCx<'a>, handles: u64) -> R
         failed: BTreeSet::new(),
         steps: Placed::new(BTreeMap::new()),
         last: None,
+        in_part: None,
         waiting: VecDeque::new(),
         is_done: false,
         counted: Counted::default(),
@@ -138,9 +148,13 @@ pub fn open<'a>(options: &CouchDbOptions, cx: &CaptureCx<'a>, handles: u64) -> R
     if let Some(error) = unavailable {
         capture.problem(&root, format!("the configuration cannot be read: {error}"));
     }
-    capture.take_config(config.as_deref(), cx)?;
+    capture.take_config(config.as_deref(), options, cx)?;
     if !capture.has_databases() {
         capture.problem(&root, "there is no file of CouchDB in it; is its disk mounted?");
+    } else if !misplaced::is_data_folder(&root) {
+        let what = "neither `_dbs.couch` nor `shards` is in it, so its files are captured and none of them is known to be all \
+                    of a database; name CouchDB's data folder";
+        capture.problem(&root, what);
     }
     capture.steps = Placed::new(without_folders_on_the_way(std::mem::take(&mut capture.leaves)));
     Ok(capture)
@@ -260,7 +274,12 @@ impl CouchDbCapture<'_> {
         self.older_xxh3.remove(key);
         let damage = match &file.header {
             Err(what) => Some(Damage::of_header(what.clone())),
-            Ok(Some(header)) if file.kind == Kind::Database => Damage::of_loss(&before, key, header),
+            // What the shard map lost is known once it was read.
+            Ok(Some(_)) if SHARD_MAP_FILES.contains(&key) => None,
+            Ok(Some(header)) if file.kind == Kind::Database => {
+                self.note_returned(host, key, header);
+                Damage::of_loss(&before, key, header)
+            }
             Ok(_) => None,
         };
         if let Some(damage) = damage {
@@ -325,7 +344,7 @@ impl CouchDbCapture<'_> {
         let mut attempt = 0;
         while attempt < RESCANS
             && (!self.completeness(&self.counted.maps, &elsewhere, |it| it.missing()).is_empty()
-                || self.unnamed_shards().is_some())
+                || !self.unnamed_shards().is_empty())
         {
             attempt += 1;
             self.opener.pause(RESCAN_PAUSE)?;
@@ -340,13 +359,16 @@ impl CouchDbCapture<'_> {
             let what = "is not there, and without it CouchDB does not know the databases whose shards are";
             self.problem(&root.join(SHARD_MAP), what);
         }
-        if let Some(databases) = self.unnamed_shards() {
+        let unnamed = self.unnamed_shards();
+        if !unnamed.is_empty() {
+            let databases = complete::named(&unnamed);
             let what = format!(
                 "the shard map does not name these databases, and there are shards of them: {databases}; CouchDB does not \
                  know them. Where they were deleted, remove the files of their shards; else the shard map has lost them"
             );
             self.problem(&root.join("shards"), what);
         }
+        self.note_map_loss();
         self.is_map_whole = self.has_map && self.unread_map.is_none();
         if let Some(error) = self.unread_map.take() {
             let what = format!(
@@ -354,68 +376,31 @@ impl CouchDbCapture<'_> {
             );
             self.problem(&root.join(SHARD_MAP), what);
         }
-        let mut maps = self.counted.maps.clone();
-        if !self.completeness(&maps, &elsewhere, |it| it.missing()).is_empty()
-            && let Some(now) = complete::maps_of_folder(&root)
-        {
-            // One that was deleted since the shard map was opened may well lack shards.
-            maps.retain(|map| now.iter().any(|now| (&now.database, &now.suffix) == (&map.database, &map.suffix)));
-        }
+        let maps = match self.completeness(&self.counted.maps, &elsewhere, |it| it.missing()).is_empty() {
+            true => self.counted.maps.clone(),
+            false => self.maps_not_deleted(),
+        };
         let problems = self.completeness(&maps, &elsewhere, |it| it.problems(&root));
         self.waiting.extend(problems.into_iter().map(Item::Problem));
         self.note_missing(&maps, &elsewhere);
         Ok(())
     }
 
-    /// Keeps in the facts that a file is not there which an earlier snapshot had: CouchDB may make it anew, as empty. Where
-    /// there is none at all, one problem says so of all.
-    fn note_missing(&mut self, maps: &[ShardMap], elsewhere: &BTreeSet<String>) {
-        if !self.has_databases() {
-            return;
-        }
-        let before = self.opener.before;
-        let missing: Vec<_> = unseen::database_files(&before).into_iter().filter(|file| !self.has(file)).collect();
-        for file in missing {
-            let is_wanted = match ShardName::parse(file) {
-                Some(shard) => self.completeness(maps, elsewhere, |it| it.places_here(&shard)),
-                None => is_wanted_beside_shards(&before, file),
-            };
-            if is_wanted {
-                let record = Damage::of_missing().record(&before, Kind::Database, file);
-                self.damaged(&self.root.join(file), file, record);
-            }
-        }
-    }
-
     fn has_databases(&self) -> bool {
         self.leaves.keys().any(|path| Kind::of(path) == Kind::Database)
     }
 
-    /// What is known of files that were not seen, and not deleted with their databases.
-    fn unseen(&self) -> Map<String, Value> {
-        // A map that lost updates may have lost databases that were never deleted.
-        let is_map_damaged = [SHARD_MAP.to_owned(), format!("{SHARD_MAP}{COMPACTED}")];
-        let is_map_damaged = is_map_damaged.iter().any(|key| self.damaged.contains_key(key));
-        let is_deleted = |file: &str| match ShardName::parse(file) {
-            Some(shard) => {
-                self.is_map_whole
-                    && !is_map_damaged
-                    && !self.completeness(&self.counted.maps, &BTreeSet::new(), |it| it.places_here(&shard))
-            }
-            // Such as what CouchDB keeps of a deleted database.
-            None => file.starts_with(SHARDS),
-        };
-        unseen::carried(&self.opener.before, &self.counted.files, &self.damaged, is_deleted)
-    }
-
     /// Databases that the shard map does not name, and of which shards are there, and still are.
-    fn unnamed_shards(&self) -> Option<String> {
+    fn unnamed_shards(&self) -> BTreeSet<String> {
         if !self.has_map || self.unread_map.is_some() {
-            return None;
+            return BTreeSet::new();
         }
         let there = self.leaves.keys().filter(|host| host.symlink_metadata().is_ok());
         let files = there.filter_map(|host| host.strip_prefix(&self.root).ok()?.to_str());
         self.completeness(&self.counted.maps, &BTreeSet::new(), |it| it.unnamed(files))
+            .into_iter()
+            .map(|shard| shard.database)
+            .collect()
     }
 
     fn completeness<T>(
@@ -441,13 +426,18 @@ impl CouchDbCapture<'_> {
         is_file(&self.root.join(path)) || is_file(&self.root.join(format!("{path}{COMPACTED}")))
     }
 
-    fn take_config(&mut self, config: Option<&Path>, cx: &CaptureCx<'_>) -> Result<(), SourceError> {
+    fn take_config(
+        &mut self,
+        config: Option<&Path>,
+        options: &CouchDbOptions,
+        cx: &CaptureCx<'_>,
+    ) -> Result<(), SourceError> {
         let found = config.map(|config| config::find(config, cx.cancel)).transpose()?.unwrap_or_default();
         self.waiting.extend(found.problems.into_iter().map(Item::Problem));
         for path in found.paths {
             self.leaves.entry(path).or_insert(Leaf::AsItLies);
         }
-        if found.holds_secret || cx.look_only {
+        if found.holds_secret || cx.look_only || self.is_secret_on_another_node(options)? {
             return Ok(());
         }
         let what = "CouchDB's secret is not in the snapshot; name the folder with CouchDB's own configuration as `config`, \
@@ -470,20 +460,11 @@ impl CouchDbCapture<'_> {
         if let Some(error) = &file.xattr_error {
             self.problem(host, layout::xattrs(error));
         }
-        if let (Handle::Held(held), Ok(Some(_))) = (&file.handle, &file.header) {
-            let found = self.check(&key, held, &file);
-            self.opener.cancel.check()?;
-            if let Some(damage) = found {
-                let damage = match self.damaged.get(&key) {
-                    Some(record) => damage.after(record),
-                    None => damage,
-                };
-                let record = damage.record(&self.opener.before, file.kind, &key);
-                self.damaged(host, &key, record);
-            }
-        }
+        self.check(host, &key, &file)?;
         let OpenedFile { node, stamp, kind, handle, header, .. } = *file;
-        let append_only = kind != Kind::Other && header.is_ok() && !self.full_read.is_due;
+        // What was stored of a damaged file is not relied on: its disk may read it well now.
+        let is_relied_on = header.is_ok() && self.opener.before.damage(&key).is_none();
+        let append_only = kind != Kind::Other && is_relied_on && !self.full_read.is_due;
         let bytes = node.size;
         let open: OpenFile = match handle {
             Handle::Held(held) => Box::new(move || Ok(held)),
@@ -546,30 +527,6 @@ impl CouchDbCapture<'_> {
         }
     }
 
-    /// Holds the trees against what they repeat. Only what was written since the parent snapshot is read, unless a full
-    /// reading is due.
-    fn check(&self, key: &str, held: &File, file: &OpenedFile) -> Option<Damage> {
-        let cancel = self.opener.cancel;
-        let before = self.opener.before.checked(file.kind, key, held, &file.stamp, cancel);
-        let before = before.filter(|_| !self.full_read.is_due);
-        let prefix = Prefix { file: held, bytes: file.node.size, cancel };
-        let report = match file.kind {
-            Kind::Database => Database::open(prefix).map(|database| match before {
-                Some(Checked::Database(header)) => database.check_appended(Level::Trees, &header),
-                _ => database.check(Level::Trees),
-            }),
-            Kind::View => View::open(prefix).map(|view| match before {
-                Some(Checked::View(header)) => view.check_appended(Level::Trees, &header),
-                _ => view.check(Level::Trees),
-            }),
-            Kind::Other => return None,
-        };
-        match report {
-            Ok(report) => Damage::of_report(&report),
-            Err(error) => Some(Damage::of_header(error.to_string())),
-        }
-    }
-
     /// A folder. Links lead to the data folder at most, so below it none are looked for.
     fn folder(&mut self, host: &Path) -> Item {
         let below = host.starts_with(&self.root) && host != self.root;
@@ -604,7 +561,7 @@ impl CouchDbCapture<'_> {
 
 impl Capture for CouchDbCapture<'_> {
     fn next(&mut self) -> Result<Option<Item>, SourceError> {
-        self.last = None;
+        (self.last, self.in_part) = (None, None);
         loop {
             self.opener.cancel.check()?;
             if let Some(item) = self.waiting.pop_front() {
@@ -642,16 +599,23 @@ impl Capture for CouchDbCapture<'_> {
         }
     }
 
+    fn read_whole(&mut self) {
+        self.check_rest();
+    }
+
     fn finish(self: Box<Self>) -> Result<Facts, SourceError> {
         if !self.is_done {
             return Err(SourceError::Invalid { what: "the data folder was not read to its end".to_owned() });
         }
-        let unseen = self.unseen();
+        let (unseen, missing) = (self.unseen(), self.missing());
         let good_in = unseen::good_in(self.damaged.values().chain(unseen.values()));
         let mut facts = self.counted.into_facts();
         facts.extend(good_in);
         if !unseen.is_empty() {
             facts.insert(UNSEEN.to_owned(), unseen.into());
+        }
+        if !missing.is_empty() {
+            facts.insert(MISSING.to_owned(), json!(missing));
         }
         self.full_read.note(&mut facts);
         facts.extend(self.paths);
@@ -667,12 +631,6 @@ impl Capture for CouchDbCapture<'_> {
         facts.extend(self.version.map(|version| (VERSION.to_owned(), Value::from(version))));
         Ok(facts)
     }
-}
-
-/// Whether a database that is in no shard map must be there. CouchDB never works without these two. Another one that is gone
-/// may have been deleted, and nothing tells; so that is told by the first snapshot without it.
-fn is_wanted_beside_shards(before: &Before<'_>, file: &str) -> bool {
-    !file.starts_with(SHARDS) && ([SHARD_MAP, NODES].contains(&file) || before.was_seen(file))
 }
 
 /// A folder that was empty when it was listed may have got files until it was listed again.

@@ -1,36 +1,45 @@
 //! The databases of one or several data folders, laid out for other nodes: each shard of each database once. Which file
-//! goes where is decided from the facts alone; the shard maps are rewritten in what was restored.
+//! goes where is decided from the facts alone, but for shards of which a damaged copy may hold most; the shard maps are
+//! rewritten in what was restored.
+
+mod choose;
+mod left_out;
+mod settle;
+mod write;
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::ErrorKind;
-use std::os::unix::fs::{MetadataExt as _, lchown};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use couchfile::rewrite::{lay_out_nodes, lay_out_shard_maps, spread};
+use couchfile::rewrite::spread;
 use couchfile::{ShardName, ViewName};
-use repository::{Cancel, Facts, SourceError};
+use repository::{Facts, SourceError};
 use serde_json::Value;
 
-use super::complete::{self, NODES, SHARD_MAP};
+use self::choose::{Choice, Copy, choose, had_more};
+pub use self::settle::{COPIES_NOT_TAKEN, Contest, Settled, settle, tidy};
+pub use self::write::write_cluster;
+use super::complete::{NODES, SHARD_MAP};
 use super::damage::without_ending;
-use super::data_folder::{COMPACTED, Kind};
+use super::data_folder::Kind;
 use super::facts::{DAMAGED, DATABASES, FILES, VIEWS};
-use super::rewritten::{Beside, open};
 use super::select::{named, names, not_there, object};
-use crate::source::walk::{Seen, walk};
 
 /// Which files the nodes get.
 #[derive(Debug, PartialEq, Eq)]
 pub struct ClusterPlan {
-    /// The source, by number, whose shard map and list of nodes all nodes get, and the first node what lies beside its shards.
+    /// The source, by number, whose shard map all nodes get, and the first node what lies beside its shards.
     pub first: usize,
     /// In the order that was asked for.
     pub nodes: Vec<NodeFiles>,
+    /// Shards whose copies have to be read before one is taken.
+    pub contests: Vec<Contest>,
     /// Shards that no source has.
     pub lacking: Vec<ShardName>,
-    /// Databases that are left out, in words.
+    /// What sources have or had, and this does not bring, in words.
     pub left_out: Vec<String>,
+    /// Shards of which the copies are whole and do not hold the same: the fullest is taken.
+    pub differing: usize,
 }
 
 /// The files of one node.
@@ -42,183 +51,128 @@ pub struct NodeFiles {
     pub files: Vec<(usize, PathBuf)>,
 }
 
-impl ClusterPlan {
-    /// What it does not bring, in words.
-    pub fn problems(&self) -> Vec<String> {
-        self.lacking.iter().map(not_there).chain(self.left_out.iter().cloned()).collect()
+/// What a source has, by its facts.
+struct Held {
+    /// Database files.
+    files: BTreeSet<String>,
+    /// The views of each, by its path without an ending.
+    views: BTreeMap<String, Vec<PathBuf>>,
+}
+
+impl Held {
+    fn new(facts: &Facts) -> Self {
+        let mut views: BTreeMap<String, Vec<PathBuf>> = BTreeMap::new();
+        for name in names(facts, VIEWS, Kind::View) {
+            if let Some(view) = ViewName::parse(&name) {
+                views.entry(view.database).or_default().push(PathBuf::from(name));
+            }
+        }
+        Self { files: names(facts, FILES, Kind::Database), views }
+    }
+
+    /// A database file and its views.
+    fn with_views<'h>(&'h self, name: &'h str) -> impl Iterator<Item = PathBuf> + 'h {
+        let views = self.views.get(without_ending(name)).into_iter().flatten();
+        [PathBuf::from(name)].into_iter().chain(views.cloned())
     }
 }
 
-/// Lays the databases of `sources`, each with its name and facts, out for `nodes`. Where several have a shard, it is taken
-/// from the one with the most updates of those in which it is not damaged. Views go with their shard.
+impl ClusterPlan {
+    /// What lacks in it, in words: a CouchDB would make it anew, as empty.
+    pub fn missing(&self) -> Vec<String> {
+        self.lacking.iter().map(not_there).collect()
+    }
+
+    /// What it does not bring, or not surely, in words.
+    pub fn problems(&self, sources: &[&str]) -> Vec<String> {
+        let contests = self.contests.iter().map(|contest| contest.told(sources));
+        self.missing().into_iter().chain(contests).chain(self.left_out.iter().cloned()).collect()
+    }
+}
+
+/// Lays the databases of `sources`, each with its name and facts, out for `nodes`. Where several have a shard, the copy that
+/// holds most is taken; views go with it.
 ///
 /// # Errors
-/// No source has a shard map and a list of nodes that can be read.
+/// No source has a shard map that can be read.
 pub fn plan_cluster(sources: &[(&str, &Facts)], nodes: &[String]) -> Result<ClusterPlan, SourceError> {
-    let usable = (0..sources.len()).filter(|number| {
-        let facts = sources[*number].1;
-        [SHARD_MAP, NODES]
-            .iter()
-            .all(|name| record(facts, FILES, name).is_some() && record(facts, DAMAGED, name).is_none())
-    });
+    let is_whole = |source: usize, name: &str| {
+        let facts = sources[source].1;
+        record(facts, FILES, name).is_some() && record(facts, DAMAGED, name).is_none()
+    };
     // Where they differ, a database was made or deleted while the sources were opened one after the other.
     let count = |number: &usize| object(sources[*number].1, DATABASES).count();
-    let first = usable.max_by_key(|number| (count(number), Reverse(*number)));
+    let with_map = (0..sources.len()).filter(|source| is_whole(*source, SHARD_MAP));
+    let first = with_map.max_by_key(|number| (count(number), Reverse(*number)));
     let first = first.ok_or_else(|| SourceError::Unavailable {
-        what: format!(
-            "no source of the snapshot has both {SHARD_MAP} and {NODES} whole, which say what belongs together"
-        ),
+        what: format!("no source of the snapshot has {SHARD_MAP} whole, which says what belongs together"),
     })?;
-    let facts = sources[first].1;
-    let views: Vec<_> = sources.iter().map(|(_, facts)| views_by_database(facts)).collect();
-    let holds: Vec<_> = sources.iter().map(|(_, facts)| names(facts, FILES, Kind::Database)).collect();
-    let top = |name: &str| (first, PathBuf::from(name));
-    let mut plan = ClusterPlan {
-        first,
-        nodes: nodes
-            .iter()
-            .map(|node| NodeFiles { node: node.clone(), files: vec![top(SHARD_MAP), top(NODES)] })
-            .collect(),
-        lacking: Vec::new(),
-        left_out: left_out(sources, first),
-    };
-    for (database, _) in object(facts, DATABASES) {
-        let shards: BTreeMap<_, _> = named(facts, database).into_iter().map(|shard| (shard.range, shard)).collect();
-        let ranges: Vec<_> = shards.keys().copied().collect();
-        for (range, at) in spread(&ranges, nodes.len()) {
-            let (Some(shard), Some(node)) = (shards.get(&range), plan.nodes.get_mut(at)) else { continue };
-            let file = shard.file();
-            let found = (0..sources.len()).flat_map(|source| {
-                let names = [file.clone(), format!("{file}{COMPACTED}")];
-                names
-                    .into_iter()
-                    .filter(|name| holds[source].contains(name))
-                    .map(move |name| (source, name))
-                    .collect::<Vec<_>>()
-            });
-            match found.max_by_key(|(source, name)| (worth(sources[*source].1, name), Reverse(*source))) {
-                None => plan.lacking.push(shard.clone()),
-                Some((source, name)) => {
-                    let views = views[source].get(without_ending(&name)).into_iter().flatten();
-                    let files = [PathBuf::from(name)].into_iter().chain(views.cloned());
-                    node.files.extend(files.map(|file| (source, file)));
-                }
-            }
-        }
-    }
+    // Without one, it is made anew.
+    let with_list = [first].into_iter().chain(0..sources.len()).find(|source| is_whole(*source, NODES));
+    let top = [Some((first, SHARD_MAP)), with_list.map(|source| (source, NODES))];
+    let top: Vec<_> = top.into_iter().flatten().map(|(source, name)| (source, PathBuf::from(name))).collect();
+    let nodes = nodes.iter().map(|node| NodeFiles { node: node.clone(), files: top.clone() }).collect();
+    let (contests, lacking, left_out) = Default::default();
+    let mut plan = ClusterPlan { first, nodes, contests, lacking, left_out, differing: 0 };
+    let held: Vec<_> = sources.iter().map(|(_, facts)| Held::new(facts)).collect();
+    let placed = plan.place_shards(sources, &held);
+    plan.left_out.extend(left_out::databases(sources, &held, first, &placed));
     // What is one file beside the shards belongs to its node alone.
-    let beside = holds[first].iter().filter(|name| ShardName::parse(name).is_none());
-    let beside = beside.filter(|name| ![SHARD_MAP, NODES].map(without_ending).contains(&without_ending(name)));
+    let beside = left_out::beside_shards(sources, &held, first);
+    plan.left_out.extend(beside.left_out);
     if let Some(node) = plan.nodes.first_mut() {
-        for name in beside {
-            let views = views[first].get(without_ending(name)).into_iter().flatten();
-            node.files.extend([PathBuf::from(name)].into_iter().chain(views.cloned()).map(|file| (first, file)));
+        for (source, name) in beside.taken {
+            node.files.extend(held[source].with_views(&name).map(|file| (source, file)));
         }
     }
     Ok(plan)
+}
+
+impl ClusterPlan {
+    /// Gives each shard that the shard map names to its node. Gives all of them.
+    fn place_shards(&mut self, sources: &[(&str, &Facts)], held: &[Held]) -> BTreeSet<ShardName> {
+        let facts = sources[self.first].1;
+        let mut placed = BTreeSet::new();
+        for (database, _) in object(facts, DATABASES) {
+            let shards: BTreeMap<_, _> = named(facts, database).into_iter().map(|shard| (shard.range, shard)).collect();
+            let ranges: Vec<_> = shards.keys().copied().collect();
+            for (range, at) in spread(&ranges, self.nodes.len()) {
+                let Some(shard) = shards.get(&range) else { continue };
+                placed.insert(shard.clone());
+                match choose(Copy::all(sources, held, shard)) {
+                    Choice::None => self.lacking.push(shard.clone()),
+                    Choice::ToBeRead(copies) => {
+                        self.contests.push(Contest { shard: shard.clone(), node: at, copies: choose::files(&copies) });
+                    }
+                    Choice::Copy { copy, differs } => {
+                        self.differing += usize::from(differs);
+                        let had_more = had_more(sources, held, shard, &copy);
+                        self.left_out.extend(had_more.into_iter().map(|(name, had)| {
+                            format!(
+                                "database {database}, shard {range}: {name} had {had} updates of it in an earlier snapshot, and \
+                                 its file is not in this one; taken is that of {}, with {}",
+                                sources[copy.source].0,
+                                copy.updates()
+                            )
+                        }));
+                        let files = held[copy.source].with_views(&copy.name).map(|file| (copy.source, file));
+                        self.nodes[at].files.extend(files);
+                    }
+                }
+            }
+        }
+        placed
+    }
 }
 
 fn record<'a>(facts: &'a Facts, fact: &str, name: &str) -> Option<&'a Value> {
     facts.get(fact)?.get(name)
 }
 
-/// The more, the better: whole before damaged, then by updates.
-fn worth(facts: &Facts, name: &str) -> (bool, u64) {
-    let seq = record(facts, FILES, name).and_then(|file| file.get("update_seq")?.as_u64());
-    (record(facts, DAMAGED, name).is_none(), seq.unwrap_or(0))
-}
-
-fn views_by_database(facts: &Facts) -> BTreeMap<String, Vec<PathBuf>> {
-    let mut views: BTreeMap<String, Vec<PathBuf>> = BTreeMap::new();
-    for name in names(facts, VIEWS, Kind::View) {
-        if let Some(view) = ViewName::parse(&name) {
-            views.entry(view.database).or_default().push(PathBuf::from(name));
-        }
-    }
-    views
-}
-
-fn left_out(sources: &[(&str, &Facts)], first: usize) -> Vec<String> {
-    let mut left_out = BTreeMap::new();
-    for (name, facts) in sources {
-        for (database, _) in object(facts, DATABASES) {
-            if record(sources[first].1, DATABASES, database).is_none() {
-                let main = sources[first].0;
-                left_out.entry(database).or_insert_with(|| {
-                    format!("database {database}: only the shard map of {name} names it, and that of {main} does not; left out")
-                });
-            }
-        }
-    }
-    left_out.into_values().collect()
-}
-
-/// Writes the shard maps and lists of nodes of data folders that were restored by a plan, for their nodes, and reads them
-/// back: all nodes have the same shard maps, and each has the files that these say it has. Gives the number of databases.
-///
-/// # Errors
-/// What is otherwise. No CouchDB may then be started on any of the folders.
-pub fn write_cluster(
-    folders: &[(String, PathBuf)],
-    lacking: &[ShardName],
-    cancel: &Cancel,
-) -> Result<usize, SourceError> {
-    let nodes: Vec<_> = folders.iter().map(|(node, _)| node.clone()).collect();
-    let mut agreed = None;
-    for (node, folder) in folders {
-        let (maps, list) = (folder.join(SHARD_MAP), folder.join(NODES));
-        let (old_maps, old_list) = (open(&maps)?, open(&list)?);
-        let new_maps = Beside::write(&maps, |out| lay_out_shard_maps(&old_maps, &nodes, node, out))?;
-        let new_list = Beside::write(&list, |out| lay_out_nodes(&old_list, &nodes, node, out))?;
-        new_maps.persist()?;
-        new_list.persist()?;
-        let wrong = |what: String| SourceError::Invalid { what: format!("{node}: {what}") };
-        let (read, failed) = complete::maps(&open(&maps)?);
-        if let Some(error) = failed {
-            return Err(wrong(format!("{SHARD_MAP}: {error}")));
-        }
-        let listed: BTreeSet<_> = complete::nodes(&open(&list)?).into_iter().collect();
-        if listed != nodes.iter().cloned().collect() {
-            return Err(wrong(format!("{NODES} names {listed:?}")));
-        }
-        for shard in read.iter().flat_map(|map| map.shards_of(node)).filter(|shard| !lacking.contains(shard)) {
-            let file = shard.file();
-            if ![file.clone(), format!("{file}{COMPACTED}")].iter().any(|file| folder.join(file).is_file()) {
-                return Err(wrong(format!("{file} is not there")));
-            }
-        }
-        if *agreed.get_or_insert_with(|| read.clone()) != read {
-            return Err(wrong(format!("its {SHARD_MAP} is not that of {}", nodes[0])));
-        }
-        own_folders(folder, &maps, cancel)?;
-    }
-    Ok(agreed.map_or(0, |maps| maps.len()))
-}
-
-/// Gives folders that were made on the way to files the owner of the files, since CouchDB makes more files in them.
-fn own_folders(folder: &Path, like: &Path, cancel: &Cancel) -> Result<(), SourceError> {
-    let owner = std::fs::metadata(like).map_err(SourceError::io(like))?;
-    let mut folders = vec![folder.to_owned()];
-    walk(folder, cancel, &mut |seen| {
-        if let Seen::Entry(path, kind) = seen
-            && kind.is_dir()
-        {
-            folders.push(path.to_path_buf());
-        }
-        true
-    })?;
-    for path in folders {
-        match lchown(&path, Some(owner.uid()), Some(owner.gid())) {
-            // A plain user owns all of it already.
-            Err(error) if error.kind() != ErrorKind::PermissionDenied => return Err(SourceError::io(&path)(error)),
-            _ => {}
-        }
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use serde_json::json;
 
     use super::*;
@@ -264,7 +218,7 @@ mod tests {
         let [first, second, third, fourth] =
             [(0, shard(RANGES[0])), (0, shard(RANGES[1])), (1, shard(RANGES[2])), (1, shard(RANGES[3]))];
         assert_eq!(shards_of(&plan), [vec![first.clone(), fourth.clone()], vec![second.clone()], vec![third.clone()]]);
-        assert_eq!((plan.first, plan.problems().len()), (0, 0), "{plan:?}");
+        assert_eq!((plan.first, plan.problems(&["one", "two"]).len()), (0, 0), "{plan:?}");
         let views =
             plan.nodes.iter().map(|node| node.files.iter().filter(|(_, file)| Kind::of(file) == Kind::View).count());
         assert_eq!(
@@ -277,21 +231,106 @@ mod tests {
     }
 
     #[test]
-    fn what_is_damaged_is_taken_only_where_nobody_has_it_whole_and_what_lacks_is_named() {
+    fn copies_are_read_where_a_damaged_one_may_hold_more_than_a_whole_one() {
+        let file = |documents: u64, seq: u64| json!({ "documents": documents, "deleted": 0, "update_seq": seq });
+        let copy = |range: &str, record: Value| {
+            let mut facts = source(&[(range, 0)]);
+            facts["files"][&shard(range)] = record;
+            facts
+        };
+        let damaged = |mut facts: Facts, lost: u64| {
+            let record = json!({ "what": "torn", "lost": { "update_seq": lost } });
+            facts.insert(DAMAGED.to_owned(), json!({ shard(RANGES[0]): record }));
+            facts
+        };
+        let contested = |one: &Facts, two: &Facts| {
+            let plan = plan_cluster(&[("one", one), ("two", two)], &nodes(&["a@x"])).unwrap();
+            let contested = plan.contests.iter().map(|contest| contest.copies.iter().map(|copy| copy.0).collect());
+            (
+                contested.collect::<Vec<Vec<_>>>(),
+                shards_of(&plan).concat().iter().map(|copy| copy.0).collect::<Vec<_>>(),
+            )
+        };
+        let almost_empty = copy(RANGES[0], file(1, 1));
+        let full = damaged(copy(RANGES[0], file(1000, 1500)), 0);
+        assert_eq!(contested(&almost_empty, &full), (vec![vec![0, 1]], vec![]));
+        assert_eq!(contested(&full, &almost_empty), (vec![vec![1, 0]], vec![]), "the whole one comes first");
+        // What it had before counts, too: it may be found in the file.
+        let lost = damaged(copy(RANGES[0], file(0, 0)), 900);
+        assert_eq!(contested(&almost_empty, &lost), (vec![vec![0, 1]], vec![]));
+        // One that surely holds no more is passed over, and where there is no other, it is read.
+        assert_eq!(contested(&copy(RANGES[0], file(2000, 2000)), &full), (vec![], vec![0]));
+        assert_eq!(contested(&copy(RANGES[1], file(1, 1)), &full), (vec![vec![1]], vec![0]));
+        // A whole one is as good with fewer updates, where it was made anew from another; it is the documents that count.
+        let made_anew = copy(RANGES[0], file(1001, 1001));
+        let plan = plan_cluster(&[("one", &copy(RANGES[0], file(1000, 1500))), ("two", &made_anew)], &nodes(&["a@x"]));
+        let plan = plan.unwrap();
+        assert_eq!((shards_of(&plan), plan.differing), (vec![vec![(1, shard(RANGES[0]))]], 1));
+    }
+
+    #[test]
+    fn what_a_source_had_and_is_not_in_the_snapshot_is_told() {
+        let one = source(&[(RANGES[0], 5)]);
+        for fact in [super::super::facts::UNSEEN, DAMAGED] {
+            let mut two = source(&[(RANGES[1], 5)]);
+            let record = json!({ "last": { "update_seq": 9 }, "lost": { "update_seq": 9 } });
+            two.insert(fact.to_owned(), json!({ shard(RANGES[0]): record }));
+            let told = |one: &Facts| {
+                let plan = plan_cluster(&[("one", one), ("two", &two)], &nodes(&["a@x"])).unwrap();
+                plan.left_out
+            };
+            let left_out = told(&one);
+            assert!(left_out.len() == 1 && left_out[0].contains("two had 9 updates of it"), "{left_out:?}");
+            assert!(told(&source(&[(RANGES[0], 9)])).is_empty());
+        }
+    }
+
+    #[test]
+    fn what_is_not_brought_is_named() {
         let mut one = source(&[(RANGES[0], 9), (RANGES[1], 5)]);
-        one.insert(DAMAGED.to_owned(), json!({ shard(RANGES[0]): {}, shard(RANGES[1]): {} }));
         let mut two = source(&[(RANGES[0], 7), (RANGES[2], 1)]);
         let more = json!({ "medic": two["databases"]["medic"], "later": { "suffix": ".2", "ranges": [] } });
         two.insert(DATABASES.to_owned(), more);
-        let plan = plan_cluster(&[("one", &one), ("two", &two)], &nodes(&["a@x"])).unwrap();
-        let expected = [(1, shard(RANGES[0])), (0, shard(RANGES[1])), (1, shard(RANGES[2]))];
-        assert_eq!(shards_of(&plan), [expected]);
-        assert_eq!(plan.first, 1, "it names more databases");
-        assert!(plan.problems()[0].contains("c0000000-ffffffff"), "{plan:?}");
+        let plan = |one: &Facts, two: &Facts| plan_cluster(&[("one", one), ("two", two)], &nodes(&["a@x"])).unwrap();
+        let found = plan(&one, &two);
+        assert_eq!(found.first, 1, "it names more databases");
+        let problems = found.problems(&["one", "two"]);
+        assert!(problems.len() == 1 && problems[0].contains("c0000000-ffffffff"), "{problems:?}");
         one.get_mut(DATABASES).unwrap()["gone"] = json!({ "suffix": ".1", "ranges": [] });
-        let plan = plan_cluster(&[("one", &one), ("two", &two)], &nodes(&["a@x"])).unwrap();
-        assert!(plan.left_out[0].contains("database later: only the shard map of two names it"), "{plan:?}");
-        two["files"].as_object_mut().unwrap().remove(NODES);
-        assert!(plan_cluster(&[("two", &two)], &nodes(&["a@x"])).is_err());
+        let left_out = plan(&one, &two).left_out;
+        assert!(left_out[0].contains("database later: only the shard map of two names it"), "{left_out:?}");
+
+        // The same name, made anew meanwhile; shards that no map names; one file beside the shards.
+        two.get_mut(DATABASES).unwrap()["gone"] = json!({ "suffix": ".7", "ranges": [] });
+        two.get_mut(DATABASES).unwrap().as_object_mut().unwrap().remove("later");
+        let files = two.get_mut(FILES).unwrap();
+        files[&format!("shards/{}/lone.1.couch", RANGES[0])] = json!({});
+        files["_users.couch"] = json!({ "documents": 3, "uuid": "b" });
+        files["own.couch"] = json!({ "documents": 1, "uuid": "c" });
+        one.get_mut(FILES).unwrap()["_users.couch"] = json!({ "documents": 1, "uuid": "a" });
+        let found = plan(&one, &two);
+        let left_out = found.left_out.join("\n");
+        for told in [
+            "database gone: two has another one of that name, of .7, while that of one is of .1",
+            "database lone: two has shards of it, and no shard map names it",
+            "database _users, which is one file beside the shards: that of one is taken, and that of two is left out",
+        ] {
+            assert!(left_out.contains(told), "{left_out}");
+        }
+        assert_eq!(found.left_out.len(), 3, "{left_out}");
+        assert!(found.nodes[0].files.contains(&(1, "own.couch".into())), "nobody else has it: {found:?}");
+        assert!(found.nodes[0].files.contains(&(0, "_users.couch".into())));
+    }
+
+    #[test]
+    fn a_list_of_nodes_is_taken_from_whoever_has_it_and_needed_from_nobody() {
+        let mut one = source(&[(RANGES[0], 9)]);
+        one["files"].as_object_mut().unwrap().remove(NODES);
+        let two = source(&[(RANGES[1], 9)]);
+        let files = |sources: &[(&str, &Facts)]| plan_cluster(sources, &nodes(&["a@x"])).unwrap().nodes.remove(0).files;
+        assert!(files(&[("one", &one), ("two", &two)]).contains(&(1, NODES.into())));
+        assert!(files(&[("one", &one)]).iter().all(|(_, file)| file != Path::new(NODES)));
+        one["files"].as_object_mut().unwrap().remove(SHARD_MAP);
+        assert!(plan_cluster(&[("one", &one)], &nodes(&["a@x"])).is_err());
     }
 }

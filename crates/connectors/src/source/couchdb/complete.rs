@@ -4,15 +4,17 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::path::Path;
 
-use couchfile::{Database, Error, ReadAt, ShardMap, ShardName, ShardRange, shard_maps};
+use couchfile::{Database, Error, ReadAt, ShardMap, ShardName, ShardRange, is_node_name, shard_maps};
 use repository::Problem;
-
-use super::data_folder::COMPACTED;
 
 /// The shard map, below the data folder.
 pub const SHARD_MAP: &str = "_dbs.couch";
 /// The nodes of the cluster.
 pub const NODES: &str = "_nodes.couch";
+/// What the shard map may be called: the second is what a compaction left where there is no other.
+pub const SHARD_MAP_FILES: [&str; 2] = [SHARD_MAP, "_dbs.couch.compact"];
+/// As [`SHARD_MAP_FILES`], for the nodes.
+pub const NODES_FILES: [&str; 2] = [NODES, "_nodes.couch.compact"];
 /// Databases that a problem names one by one.
 const DATABASES_NAMED_MAX: usize = 20;
 
@@ -34,7 +36,7 @@ pub fn maps<R: ReadAt>(database: &Database<R>) -> (Vec<ShardMap>, Option<Error>)
 /// The nodes that `_nodes.couch` names, sorted.
 pub fn nodes<R: ReadAt>(database: &Database<R>) -> Vec<String> {
     let documents = database.documents().flatten();
-    documents.filter(|info| !info.deleted && info.id.contains('@')).map(|info| info.id).collect()
+    documents.filter(|info| !info.deleted && is_node_name(&info.id)).map(|info| info.id).collect()
 }
 
 /// The nodes of the cluster: those that shard maps name where `_nodes.couch` is missing or empty.
@@ -63,6 +65,11 @@ pub fn maps_of_folder(folder: &Path) -> Option<Vec<ShardMap>> {
     Some(maps(&open_shard_map(folder)?).0)
 }
 
+/// Under which of its two names a small database lies in a folder, if it does.
+pub fn name_in(folder: &Path, names: [&'static str; 2]) -> Option<&'static str> {
+    names.into_iter().find(|name| folder.join(name).symlink_metadata().is_ok())
+}
+
 /// Opens a small database as it is now.
 pub fn open(host: &Path) -> Option<Database<File>> {
     Database::open(repository::fs::open(host).ok()?).ok()
@@ -70,7 +77,12 @@ pub fn open(host: &Path) -> Option<Database<File>> {
 
 /// Opens the shard map as it is now, also where only what a compaction left for it is there.
 pub fn open_shard_map(folder: &Path) -> Option<Database<File>> {
-    open(&folder.join(SHARD_MAP)).or_else(|| open(&folder.join(format!("{SHARD_MAP}{COMPACTED}"))))
+    SHARD_MAP_FILES.iter().find_map(|name| open(&folder.join(name)))
+}
+
+/// Opens the list of nodes as it is now, as [`open_shard_map`] does.
+pub fn open_nodes(folder: &Path) -> Option<Database<File>> {
+    NODES_FILES.iter().find_map(|name| open(&folder.join(name)))
 }
 
 /// Whether a map is about the database whose shard this is. Ranges may be more than it names, while CouchDB splits some.
@@ -126,11 +138,18 @@ impl Completeness<'_> {
 
     /// Ranges of this node whose files are not here.
     pub fn missing(&self) -> Lacking {
-        let node = self.this_node();
-        let on_node = |map: &ShardMap, range: &ShardRange| {
-            map.by_node.iter().any(|(name, ranges)| Some(name.as_str()) == node && ranges.contains(range))
-        };
-        self.lacking(|map, range| on_node(map, range))
+        let mut lacking = Lacking::new();
+        for shard in self.missing_shards() {
+            lacking.entry(shard.database).or_default().push(shard.range);
+        }
+        lacking
+    }
+
+    /// The shards of this node whose files are not here.
+    pub fn missing_shards(&self) -> BTreeSet<ShardName> {
+        let Some(node) = self.this_node() else { return BTreeSet::new() };
+        let shards = self.maps.iter().flat_map(|map| map.shards_of(node));
+        shards.filter(|shard| !(self.has)(&shard.file())).collect()
     }
 
     /// Ranges of which no copy is here, by the node that has one.
@@ -150,30 +169,10 @@ impl Completeness<'_> {
         lacking
     }
 
-    /// The databases of the shards `files` that no shard map names, in words.
-    pub fn unnamed<'f>(&self, files: impl Iterator<Item = &'f str>) -> Option<String> {
+    /// Those of the shards `files` that no shard map names.
+    pub fn unnamed<'f>(&self, files: impl Iterator<Item = &'f str>) -> Vec<ShardName> {
         let shards = files.filter_map(ShardName::parse);
-        let unnamed = shards.filter(|shard| !self.maps.iter().any(|map| is_of(map, shard)));
-        let databases: BTreeSet<String> = unnamed.map(|shard| shard.database).collect();
-        (!databases.is_empty()).then(|| named(databases.into_iter().collect()))
-    }
-
-    fn lacking(&self, is_wanted: impl Fn(&ShardMap, &ShardRange) -> bool) -> Lacking {
-        let mut lacking = Lacking::new();
-        for map in self.maps {
-            for (node, _) in &map.by_node {
-                for shard in map.shards_of(node) {
-                    if is_wanted(map, &shard.range) && !(self.has)(&shard.file()) {
-                        lacking.entry(map.database.clone()).or_default().push(shard.range);
-                    }
-                }
-            }
-        }
-        lacking.values_mut().for_each(|ranges| {
-            ranges.sort_unstable();
-            ranges.dedup();
-        });
-        lacking
+        shards.filter(|shard| !self.maps.iter().any(|map| is_of(map, shard))).collect()
     }
 
     /// What the snapshot lacks, in words.
@@ -208,12 +207,15 @@ fn by_ranges(lacking: Lacking) -> Vec<(String, String)> {
         grouped.entry(ranges).or_default().push(database);
     }
     let shown = |ranges: Vec<ShardRange>| ranges.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
-    grouped.into_iter().map(|(ranges, databases)| (shown(ranges), named(databases))).collect()
+    grouped.into_iter().map(|(ranges, databases)| (shown(ranges), named(&databases))).collect()
 }
 
-fn named(databases: Vec<String>) -> String {
+/// Databases in words, the first of them by name.
+pub fn named<'d>(databases: impl IntoIterator<Item = &'d String, IntoIter: ExactSizeIterator>) -> String {
+    let databases = databases.into_iter();
     let more = databases.len().saturating_sub(DATABASES_NAMED_MAX);
-    let mut named = databases.into_iter().take(DATABASES_NAMED_MAX).collect::<Vec<_>>().join(", ");
+    let shown: Vec<&str> = databases.take(DATABASES_NAMED_MAX).map(String::as_str).collect();
+    let mut named = shown.join(", ");
     if more > 0 {
         named.push_str(&format!(" and {more} more databases"));
     }

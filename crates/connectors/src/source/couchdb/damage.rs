@@ -8,6 +8,7 @@ use couchfile::{Report, ShardName, ViewName};
 use repository::Problem;
 use serde_json::{Value, json};
 
+use super::complete::named;
 use super::data_folder::Kind;
 use super::previous::Before;
 
@@ -42,8 +43,35 @@ impl Damage {
     pub fn of_loss(before: &Before<'_>, key: &str, now: &Value) -> Option<Self> {
         let standing = before.lost(key);
         let last = before.last(key).or(standing);
+        if returned(before, key, now).is_some() {
+            return None;
+        }
         let lost = standing.filter(|standing| seq(now) < seq(standing));
         let lost = lost.or(last.filter(|last| seq(now) < seq(last) || (is_other(last, now) && seq(last) > 0)))?;
+        Some(Self::of_less(lost, now))
+    }
+
+    /// As [`Damage::of_loss`], for the shard map. `forgotten` are the databases that it does not name, and of which earlier
+    /// snapshots have shards.
+    ///
+    /// A map that was made anew says nothing of what became of them, however many updates it has had since: this is told
+    /// until it names them again, or the map of before is back.
+    pub fn of_loss_of_map(before: &Before<'_>, key: &str, now: &Value, forgotten: &[ShardName]) -> Option<Self> {
+        let made_anew = || before.lost(key).filter(|lost| is_other(lost, now) && !forgotten.is_empty());
+        let damage = Self::of_loss(before, key, now).or_else(|| Some(Self::of_less(made_anew()?, now)))?;
+        if forgotten.is_empty() || !damage.lost.as_ref().is_some_and(|lost| is_other(lost, now)) {
+            return Some(damage);
+        }
+        let what = format!(
+            "{}; it does not name databases that earlier snapshots have: {}. Bring them back with `lifeboat restore`; where \
+             this is a new CouchDB on purpose, give its source another name in the configuration",
+            damage.what,
+            named(&forgotten.iter().map(|shard| shard.database.clone()).collect::<BTreeSet<_>>())
+        );
+        Some(Self { what, ..damage })
+    }
+
+    fn of_less(lost: &Value, now: &Value) -> Self {
         let (then, ends) = (seq(lost), seq(now));
         let what = match is_other(lost, now) {
             true => format!(
@@ -55,7 +83,7 @@ impl Damage {
                  copy was put in its place"
             ),
         };
-        Some(Self { lost: Some(identity(lost)), ..Self::of_header(what) })
+        Self { lost: Some(identity(lost)), ..Self::of_header(what) }
     }
 
     /// A file that an earlier snapshot had, and that is not there.
@@ -118,6 +146,18 @@ impl Damage {
     }
 }
 
+/// What is told where a file that was lost is there again: nothing is wrong with it, but what took its place meanwhile has to be
+/// looked for elsewhere. `None` where it is not so.
+pub fn returned(before: &Before<'_>, key: &str, now: &Value) -> Option<String> {
+    let standing = before.lost(key).filter(|standing| !is_other(standing, now) && seq(now) >= seq(standing))?;
+    let between = before.last(key).or(Some(standing)).filter(|last| is_other(last, now))?;
+    Some(format!(
+        "the file that was lost is back; what stood in its place meanwhile, and ended with update {}, is in the snapshots since \
+         alone",
+        seq(between)
+    ))
+}
+
 /// A database file's path without what tells that it is one.
 pub fn without_ending(path: &str) -> &str {
     path.strip_suffix(".couch").or(path.strip_suffix(".couch.compact")).unwrap_or(path)
@@ -128,7 +168,7 @@ fn seq(facts: &Value) -> u64 {
 }
 
 /// Old files have no uuid, and are then taken for the same.
-fn is_other(one: &Value, other: &Value) -> bool {
+pub fn is_other(one: &Value, other: &Value) -> bool {
     let uuid = |facts: &Value| facts.get("uuid").and_then(Value::as_str).map(str::to_owned);
     uuid(one).zip(uuid(other)).is_some_and(|(one, other)| one != other)
 }

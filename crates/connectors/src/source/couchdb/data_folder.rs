@@ -7,7 +7,7 @@ use std::fs::FileType;
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::{Path, PathBuf};
 
-use couchfile::ShardName;
+use couchfile::{ShardName, is_node_name};
 use repository::source::KEPT_FOLDER_PREFIXES;
 use repository::{Cancel, CaptureCx, Event, Problem, SourceError};
 
@@ -17,6 +17,8 @@ use crate::source::walk::{Seen, walk};
 
 /// What Sentinel keeps of its work. Ahead of the data, it would pass over documents for ever; behind, it does some twice.
 const FIRST_SHARDS: &str = "medic-sentinel";
+/// Where shards lie.
+pub const SHARDS: &str = "shards/";
 /// Where CouchDB puts files that it is about to remove.
 const DELETED: &str = ".delete";
 /// Clouseau's indexes, which are built anew.
@@ -53,7 +55,7 @@ impl Part {
             Some(".shards") => Some(Self::Views),
             Some(NOUVEAU | SEARCH_INDEXES) => Some(Self::Nouveau),
             // Where both have one folder, Nouveau's is named after the node.
-            _ if is_folder && bytes.contains(&b'@') => Some(Self::Nouveau),
+            Some(name) if is_folder && is_node_name(name) => Some(Self::Nouveau),
             _ if is_folder && bytes.starts_with(b".") && bytes.ends_with(b"_design") => Some(Self::Views),
             _ => Some(Self::Top),
         }
@@ -243,7 +245,7 @@ pub fn note(cx: &CaptureCx<'_>, host: &Path) {
         Some(name) if KEPT_FOLDER_PREFIXES.iter().any(|prefix| name.starts_with(prefix)) => {
             "left out, since a restore in place keeps it for its undo"
         }
-        Some(name) if name == NOUVEAU || name.contains('@') => {
+        Some(name) if name == NOUVEAU || is_node_name(name) => {
             "left out, since Nouveau builds these indexes anew, which can take hours on a large site; `nouveau: true` \
              keeps them, and they must then not be ahead of the data"
         }

@@ -5,22 +5,21 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, OnceLock};
 
 use couchfile::{Database, Level, ReadAt, View};
-use repository::source::GOOD_IN_FACT;
+use repository::source::{GOOD_IN_FACT, TOLD_FACT};
 use repository::{Cancel, Facts, SourceError};
 use serde_json::{Map, Value};
 
 use super::complete::{self, NODES};
 use super::damage::{self, Damage};
 use super::data_folder::Kind;
-use super::facts::{self, Counted, DAMAGED, DATA, FILES, OLDER_XXH3, SEEN, UNSEEN, VERSION, VIEWS};
+use super::facts::{self, Counted, DAMAGED, DATA, FILES, MISSING, OLDER_XXH3, SEEN, UNSEEN, VERSION, VIEWS};
 use super::prefix::Prefix;
 use super::previous::Before;
 use crate::source::full_read::FULL_READ_AT;
-use crate::source::layout;
 use crate::source::walk::{Seen, walk};
 
 /// Facts that cannot be seen in a restored folder.
-const CARRIED: [&str; 7] = [DATA, SEEN, UNSEEN, GOOD_IN_FACT, FULL_READ_AT, VERSION, OLDER_XXH3];
+const CARRIED: [&str; 8] = [DATA, SEEN, UNSEEN, MISSING, GOOD_IN_FACT, FULL_READ_AT, VERSION, OLDER_XXH3];
 
 /// What is wrong with a whole file whose header is not the recorded one.
 pub(super) const OTHER_COMMIT: &str = "it is not as of the commit that was captured";
@@ -30,14 +29,22 @@ pub(super) type FileRead = (Option<Value>, Option<Damage>);
 
 /// Recounts the facts. What is wrong with a file that was not damaged when it was captured is one more record of damage.
 pub fn examine(dir: &Path, recorded: &Facts, cancel: &Cancel) -> Result<Facts, SourceError> {
-    let mut found = Facts::new();
-    if let Some(root) = recorded.get(DATA).and_then(Value::as_str).and_then(|data| layout::restored(dir, data)) {
-        found = recount(&root, recorded, cancel)?;
+    match super::data_folder(recorded, dir) {
+        Some(root) => recount_data(&root, recorded, cancel),
+        None => Ok(with_carried(Facts::new(), recorded)),
     }
+}
+
+/// Recounts the facts as [`examine`] does, with the data folder at `root`.
+pub fn recount_data(root: &Path, recorded: &Facts, cancel: &Cancel) -> Result<Facts, SourceError> {
+    Ok(with_carried(recount(root, recorded, cancel)?, recorded))
+}
+
+fn with_carried(mut found: Facts, recorded: &Facts) -> Facts {
     for name in CARRIED {
         found.extend(recorded.get(name).map(|fact| (name.to_owned(), fact.clone())));
     }
-    Ok(found)
+    found
 }
 
 /// Reads some files of a restored data folder, by their paths below it, and gives what is wrong with each: damage, that it
@@ -48,13 +55,23 @@ pub fn check_files(
     recorded: &Facts,
     cancel: &Cancel,
 ) -> Result<Vec<String>, SourceError> {
+    check_placed(files, |file| root.join(file), recorded, cancel)
+}
+
+/// Reads some files of a data folder as [`check_files`] does, each where `host` says that it was restored to.
+pub(super) fn check_placed(
+    files: &[PathBuf],
+    host: impl Fn(&Path) -> PathBuf,
+    recorded: &Facts,
+    cancel: &Cancel,
+) -> Result<Vec<String>, SourceError> {
     let fact = |name: &str, file: &Path| recorded.get(name)?.as_object()?.get(&facts::key(Path::new(""), file));
     let (damaged, whole): (Vec<_>, Vec<_>) = files.iter().partition(|file| fact(DAMAGED, file).is_some());
     let mut wrong: Vec<_> = damaged
         .into_iter()
-        .filter_map(|file| Some(damage::problem(&root.join(file), &file.to_string_lossy(), fact(DAMAGED, file)?).what))
+        .filter_map(|file| Some(damage::problem(&host(file), &file.to_string_lossy(), fact(DAMAGED, file)?).what))
         .collect();
-    let hosts: Vec<_> = whole.iter().map(|file| (root.join(file), Kind::of(file))).collect();
+    let hosts: Vec<_> = whole.iter().map(|file| (host(file), Kind::of(file))).collect();
     for (file, (header, damage)) in whole.into_iter().zip(read_all(&hosts, |_| true, cancel)?) {
         let expected = fact(if Kind::of(file) == Kind::View { VIEWS } else { FILES }, file);
         match damage {
@@ -88,7 +105,9 @@ fn recount(root: &Path, recorded: &Facts, cancel: &Cancel) -> Result<Facts, Sour
         let noted = if *kind == Kind::View { &mut counted.views } else { &mut counted.files };
         noted.extend(header.map(|header| (key.clone(), header)));
         if let Some(damage) = damage.filter(|_| is_whole(host)) {
-            let record = damage.record(&Before::new(None, ""), *kind, &key);
+            let told = damage.told(&key);
+            let mut record = damage.record(&Before::new(None, ""), *kind, &key);
+            record[TOLD_FACT] = told.into();
             all_damage.insert(key, record);
         }
     }

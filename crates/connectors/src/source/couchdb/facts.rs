@@ -30,6 +30,9 @@ pub const VERSION: &str = "couchdb_version";
 pub const OLDER_XXH3: &str = "older_xxh3";
 /// What is wrong with files, by their paths.
 pub const DAMAGED: &str = "damaged";
+/// Shards that the shard map places on this node and that are not in the snapshot, by the paths of their files. Not there where
+/// none lacks.
+pub const MISSING: &str = "missing";
 /// What is known of database files that were not seen, by their paths; see `unseen`.
 pub const UNSEEN: &str = "unseen";
 /// Each file as `stat` saw it, by which the next capture tells what it need not open.

@@ -11,18 +11,36 @@ use repository::source::Previous;
 use repository::{Cancel, Facts, Id, Node};
 use serde_json::Value;
 
-use super::data_folder::{COMPACTED, Kind};
+use super::complete::SHARD_MAP_FILES;
+use super::data_folder::{COMPACTED, Kind, SHARDS};
 use super::facts::{DAMAGED, DATA, FILES, OLDER_XXH3, SEEN, UNSEEN, VIEWS};
 use super::prefix::Prefix;
 
-/// The parent snapshot's facts, where they are about the same folder.
+/// Stands in the record of a shard map that was made anew: what it does not name and earlier snapshots have.
+pub const FORGOTTEN: &str = "forgotten";
+
+/// The parent snapshot's facts, and whether the folder lay at the same path then.
+///
+/// A folder that moved, such as to a larger disk, has the same databases: what they had, where they are whole and what is
+/// damaged goes on, and the uuid in each file tells whether it is that one. What `stat` said of the files does not.
 #[derive(Clone, Copy)]
-pub struct Before<'a>(Option<Previous<'a>>);
+pub struct Before<'a>(Option<Previous<'a>>, bool);
 
 impl<'a> Before<'a> {
     pub fn new(previous: Option<Previous<'a>>, data: &str) -> Self {
         let is_same = |facts: &Facts| facts.get(DATA).and_then(Value::as_str) == Some(data);
-        Self(previous.filter(|previous| is_same(previous.facts)))
+        Self(previous, previous.is_some_and(|previous| is_same(previous.facts)))
+    }
+
+    /// Whether the parent snapshot is of this very folder, and has a shard map or shards right in it.
+    pub fn had_shards_here(&self) -> bool {
+        let is_here = |key: &str| SHARD_MAP_FILES.contains(&key) || key.starts_with(SHARDS);
+        self.1 && self.database_files().any(is_here)
+    }
+
+    /// What `stat` said of the file, where it lay at the same path.
+    fn seen(&self, key: &str) -> Option<&'a str> {
+        self.fact(SEEN, key)?.as_str().filter(|_| self.1)
     }
 
     fn fact(&self, fact: &str, key: &str) -> Option<&'a Value> {
@@ -51,7 +69,7 @@ impl<'a> Before<'a> {
 
     /// Whether the file is what it was.
     pub fn is_unchanged(&self, key: &str, stamp: &Stamp) -> bool {
-        self.fact(SEEN, key).and_then(Value::as_str).is_some_and(|seen| seen == stamp.to_string())
+        self.seen(key).is_some_and(|seen| seen == stamp.to_string())
     }
 
     pub fn damage(&self, key: &str) -> Option<&'a Value> {
@@ -71,7 +89,7 @@ impl<'a> Before<'a> {
 
     /// Whether it is the file that the parent snapshot saw, and has parts with checksums of XXH3.
     pub fn has_xxh3(&self, key: &str, stamp: &Stamp, header: &Value) -> bool {
-        let is_same = || Stamp::parse(self.fact(SEEN, key)?.as_str()?).map(|seen| seen.is_same_file(stamp));
+        let is_same = || Stamp::parse(self.seen(key)?).map(|seen| seen.is_same_file(stamp));
         let known = self.file(Kind::Database, key);
         let listed = self.0.and_then(|previous| previous.facts.get(OLDER_XXH3)?.as_array()).into_iter().flatten();
         known.is_some_and(|known| known.get("uuid") == header.get("uuid"))
@@ -83,6 +101,12 @@ impl<'a> Before<'a> {
     pub fn lost(&self, key: &str) -> Option<&'a Value> {
         let record = self.damage(key).or_else(|| self.fact_of_file(UNSEEN, key))?;
         record.get("lost").filter(|lost| lost.is_object())
+    }
+
+    /// Of the databases that a shard map which was made anew does not name, one shard each.
+    pub fn forgotten(&self, key: &str) -> Option<Vec<&'a str>> {
+        let files = self.damage(key)?.get(FORGOTTEN)?.as_array()?;
+        Some(files.iter().filter_map(Value::as_str).collect())
     }
 
     /// The database files that the parent snapshot knows, damaged ones and those that it lacks included.
@@ -108,7 +132,7 @@ impl<'a> Before<'a> {
 
     /// Up to where the open file is the one that was captured and found whole then.
     pub fn checked(&self, kind: Kind, key: &str, file: &File, stamp: &Stamp, cancel: &Cancel) -> Option<Checked> {
-        let seen = Stamp::parse(self.fact(SEEN, key)?.as_str()?)?;
+        let seen = Stamp::parse(self.seen(key)?)?;
         self.good(kind, key)?;
         let fact = self.file(kind, key)?;
         if !seen.is_same_file(stamp) || stamp.size < seen.size {

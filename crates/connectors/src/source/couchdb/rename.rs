@@ -6,7 +6,7 @@ use std::path::Path;
 use couchfile::rewrite::{NodeNames, rename_in_nodes, rename_in_shard_maps};
 use repository::SourceError;
 
-use super::complete::{NODES, SHARD_MAP};
+use super::complete::{NODES, NODES_FILES, SHARD_MAP, SHARD_MAP_FILES, name_in};
 use super::rewritten::{Beside, open};
 
 /// What was renamed.
@@ -19,13 +19,14 @@ pub struct RenamedNodes {
 }
 
 /// Gives nodes new names in the data folder `folder`. Each of the two files is written anew beside the old one, read back
-/// and checked, and only then takes its place. Without `_nodes.couch`, which CouchDB then makes anew, the shard maps know the
-/// nodes.
+/// and checked, and only then takes its place. One that a compaction left under its second name keeps that. Without
+/// `_nodes.couch`, which CouchDB then makes anew, the shard maps know the nodes.
 ///
 /// # Errors
 /// A name that no node has; a file that is missing or damaged. What was not yet renamed then stays as it was.
 pub fn rename_nodes(folder: &Path, names: &NodeNames) -> Result<RenamedNodes, SourceError> {
-    let (maps, nodes) = (folder.join(SHARD_MAP), folder.join(NODES));
+    let maps = folder.join(name_in(folder, SHARD_MAP_FILES).unwrap_or(SHARD_MAP));
+    let nodes = folder.join(name_in(folder, NODES_FILES).unwrap_or(NODES));
     let maps_database = open(&maps)?;
     let nodes_database = if nodes.exists() { Some(open(&nodes)?) } else { None };
     let known: Vec<String> = match &nodes_database {

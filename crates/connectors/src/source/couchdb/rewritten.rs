@@ -31,6 +31,15 @@ impl Beside {
         path: &Path,
         write: impl FnOnce(&mut BufWriter<&File>) -> Result<Rewritten, couchfile::Error>,
     ) -> Result<Self, SourceError> {
+        Self::write_like(path, path, write)
+    }
+
+    /// As [`Beside::write`], with the owner and mode of `like`.
+    pub fn write_like(
+        path: &Path,
+        like: &Path,
+        write: impl FnOnce(&mut BufWriter<&File>) -> Result<Rewritten, couchfile::Error>,
+    ) -> Result<Self, SourceError> {
         let io = |error| SourceError::io(path)(error);
         let folder = path.parent().unwrap_or(Path::new("/"));
         let file = tempfile::Builder::new().prefix(".lifeboat-rewritten-").tempfile_in(folder).map_err(io)?;
@@ -44,7 +53,7 @@ impl Beside {
                 what: format!("what was written for {} is wrong: {finding}", path.display()),
             });
         }
-        let old = std::fs::metadata(path).map_err(io)?;
+        let old = std::fs::metadata(like).map_err(SourceError::io(like))?;
         match fchown(file.as_file(), Some(old.uid()), Some(old.gid())) {
             // A plain user owns both files already.
             Err(error) if error.kind() != ErrorKind::PermissionDenied => return Err(io(error)),

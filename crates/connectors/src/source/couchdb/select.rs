@@ -13,7 +13,7 @@ use serde_json::Value;
 use super::complete::SHARD_MAP;
 use super::damage::{self, without_ending};
 use super::data_folder::Kind;
-use super::facts::{DAMAGED, DATA, DATABASES, FILES, SEEN, VIEWS};
+use super::facts::{DAMAGED, DATA, DATABASES, FILES, MISSING, SEEN, VIEWS};
 use crate::source::layout;
 
 /// How the names of folders with indexes end.
@@ -137,16 +137,23 @@ pub fn no_shard_map(facts: &Facts) -> Option<String> {
     })
 }
 
-/// Shards that the shard map names and the snapshot does not have, in words. None where there are several nodes: a shard
-/// may well lie on another.
+/// Shards that the shard map places on this node and the snapshot does not have, in words. Where there are several nodes, a
+/// shard may well lie on another; so the capture, which knew the node, says which lack.
 pub fn missing_shards(facts: &Facts) -> Vec<String> {
-    if super::nodes(facts).len() != 1 {
-        return Vec::new();
+    missing(facts).iter().map(not_there).collect()
+}
+
+/// The shards of [`missing_shards`].
+pub(super) fn missing(facts: &Facts) -> BTreeSet<ShardName> {
+    let noted = facts.get(MISSING).and_then(Value::as_array).into_iter().flatten();
+    let mut missing: BTreeSet<ShardName> = noted.filter_map(|file| ShardName::parse(file.as_str()?)).collect();
+    if super::nodes(facts).len() == 1 {
+        let files = names(facts, FILES, Kind::Database);
+        let there: BTreeSet<ShardName> = files.iter().filter_map(|name| ShardName::parse(name)).collect();
+        let shards = object(facts, DATABASES).flat_map(|(database, _)| named(facts, database));
+        missing.extend(shards.filter(|shard| !there.contains(shard)));
     }
-    let files = names(facts, FILES, Kind::Database);
-    let there: BTreeSet<ShardName> = files.iter().filter_map(|name| ShardName::parse(name)).collect();
-    let shards = object(facts, DATABASES).flat_map(|(database, _)| named(facts, database));
-    shards.filter(|shard| !there.contains(shard)).map(|shard| not_there(&shard)).collect()
+    missing
 }
 
 pub(super) fn object<'a>(facts: &'a Facts, fact: &str) -> impl Iterator<Item = (&'a String, &'a Value)> {

@@ -2,7 +2,8 @@
 //! held against what the manifest says.
 //!
 //! That every byte is the one that was stored, a check of the copy shows. This shows that what was stored are whole
-//! databases: a capture holds only the trees against each other, and believes what was captured before.
+//! databases: a capture checks what it reads, which a disk may give otherwise when it is stored, and believes what was captured
+//! before.
 
 use std::collections::{BTreeSet, HashMap};
 use std::io;

@@ -4,6 +4,7 @@ mod checked;
 mod cut;
 mod examined;
 mod lost;
+mod misplaced;
 mod scene;
 mod shards;
 mod stored;

@@ -8,6 +8,9 @@ use serde_json::Value;
 
 use super::facts::{CHECKSUMS, FILES, OLDER_XXH3};
 
+/// The newest major version of CouchDB.
+const MAJOR_MAX: u32 = 3;
+
 /// A version of CouchDB: major, minor, and what comes after.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Version {
@@ -20,17 +23,30 @@ impl Version {
     const fn new(major: u32, minor: u32) -> Self {
         Self { major, minor, patch: 0 }
     }
+
+    fn parse(text: &str) -> Option<Self> {
+        let mut numbers = text.splitn(3, '.').map(|part| part.parse::<u32>().ok());
+        // A part that is no number is wrong; one that is not there is zero.
+        let mut next = || numbers.next().unwrap_or(Some(0));
+        Some(Self { major: next()?, minor: next()?, patch: next()? })
+    }
 }
 
+/// What a user calls the version of a CouchDB. There is none beyond 3, but a CHT has a version of its own, and an older
+/// CouchDB in it.
 impl FromStr for Version {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let wrong = || format!("`{text}` is no version of CouchDB, such as 3.3.2");
-        let mut numbers = text.splitn(3, '.').map(|part| part.parse::<u32>().map_err(|_| wrong()));
-        let mut next = || numbers.next().transpose();
-        let (major, minor) = (next()?.ok_or_else(wrong)?, next()?.unwrap_or(0));
-        Ok(Self { major, minor, patch: next()?.unwrap_or(0) })
+        let version = Self::parse(text).ok_or_else(|| format!("`{text}` is no version of CouchDB, such as 3.3.2"))?;
+        if version.major <= MAJOR_MAX {
+            return Ok(version);
+        }
+        let told = format!("`{text}` is no version of CouchDB, of which {MAJOR_MAX} is the newest");
+        Err(couchdb_of_cht(version).map_or_else(
+            || told.clone(),
+            |couchdb| format!("{told}: it looks like CHT's; CHT {version} has CouchDB {couchdb}, so write {couchdb}"),
+        ))
     }
 }
 
@@ -61,25 +77,27 @@ pub fn needed_version(facts: &Facts) -> (Version, &'static str) {
 }
 
 /// The CouchDB in releases of CHT, from each of them on (`couchdb/Dockerfile` of medic/cht-core).
-const OF_CHT: [(Version, Version); 6] = [
+const OF_CHT: [(Version, Version); 4] = [
     (Version::new(4, 0), Version::new(2, 3)),
     (Version::new(4, 4), Version::new(3, 3)),
     (Version::new(4, 16), Version::new(3, 4)),
     (Version::new(4, 21), Version::new(3, 5)),
-    (Version::new(5, 0), Version::new(3, 5)),
-    (Version::new(5, 2), Version::new(3, 5)),
 ];
 
+fn couchdb_of_cht(version: Version) -> Option<Version> {
+    OF_CHT.iter().rev().find(|(cht, _)| version >= *cht).map(|(_, couchdb)| *couchdb)
+}
+
 /// The CouchDB in an image, as far as its name and tag tell: CouchDB's own are tagged with its version, CHT's with CHT's.
-/// What is after the minor version of a CHT is not known.
+/// What is after the minor version of a CHT's CouchDB is not known.
 pub fn version_of_image(image: &str) -> Option<Version> {
     let (name, tag) = image.split('@').next()?.rsplit('/').next()?.split_once(':')?;
     // Such as 3.5.0-nouveau. `3` alone is whatever is newest.
     let number = tag.split('-').next().filter(|number| number.contains('.'))?;
-    let version: Version = number.trim_start_matches('v').parse().ok()?;
+    let version = Version::parse(number.trim_start_matches('v'))?;
     match name {
         "couchdb" => Some(version),
-        "cht-couchdb" => OF_CHT.iter().rev().find(|(cht, _)| version >= *cht).map(|(_, couchdb)| *couchdb),
+        "cht-couchdb" => couchdb_of_cht(version),
         _ => None,
     }
 }
@@ -121,8 +139,10 @@ mod tests {
         ] {
             assert_eq!(of(image).as_deref(), expected, "{image}");
         }
-        for bad in ["", "three", "3.x", "3.4.1-rc"] {
+        for bad in ["", "three", "3.x", "3.4.1-rc", "4.15.0", "2024.1"] {
             assert!(version(bad).is_err(), "{bad}");
         }
+        let of_cht = version("4.15.0").unwrap_err();
+        assert!(of_cht.ends_with("CHT 4.15 has CouchDB 3.3, so write 3.3"), "{of_cht}");
     }
 }

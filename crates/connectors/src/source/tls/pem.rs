@@ -10,8 +10,8 @@ use rustls::pki_types::{PrivateKeyDer, PrivatePkcs1KeyDer, PrivatePkcs8KeyDer, P
 use sha2::{Digest as _, Sha256};
 use x509_cert::certificate::{CertificateInner, Raw};
 use x509_cert::der::{Decode as _, oid::AssociatedOid as _};
-use x509_cert::ext::pkix::SubjectAltName;
 use x509_cert::ext::pkix::name::GeneralName;
+use x509_cert::ext::pkix::{BasicConstraints, SubjectAltName};
 use x509_cert::spki::SubjectPublicKeyInfoOwned;
 
 /// How a section of a PEM file begins.
@@ -49,6 +49,8 @@ pub struct Certificate {
     pub not_after: Timestamp,
     /// The bits of its public key.
     pub public_key: Vec<u8>,
+    /// It may sign others. One that a server signed for itself often may, too.
+    pub is_authority: bool,
 }
 
 /// A private key, without what is private of it.
@@ -140,6 +142,10 @@ impl Certificate {
             names.sort();
             Some(names)
         });
+        let constraints = extensions.iter().find(|extension| extension.extn_id == BasicConstraints::OID);
+        let constraints = constraints.map(|extension| BasicConstraints::from_der(extension.extn_value.as_bytes()));
+        // Version 1 has no extensions; nobody but authorities still has such certificates.
+        let is_old_root = extensions.is_empty() && content.subject() == content.issuer();
         Ok(Self {
             fingerprint: Id(Sha256::digest(der).into()).to_hex(),
             subject: content.subject().to_string(),
@@ -148,7 +154,15 @@ impl Certificate {
             not_before: time(content.validity().not_before),
             not_after: time(content.validity().not_after),
             public_key: content.subject_public_key_info().subject_public_key.raw_bytes().to_vec(),
+            is_authority: is_old_root || constraints.is_some_and(|found| found.is_ok_and(|found| found.ca)),
         })
+    }
+
+    /// Whether it is surely for a server or a client, which needs its private key: it may sign no others, or names hosts,
+    /// which authorities do not (some name a mail address or a page).
+    pub fn needs_key(&self) -> bool {
+        let is_host = |name: &String| !name.contains(['@', '/']);
+        !self.is_authority || self.names.iter().flatten().any(is_host)
     }
 }
 

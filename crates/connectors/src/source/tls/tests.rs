@@ -161,6 +161,50 @@ fn a_pair_without_its_key_or_a_folder_without_a_certificate_is_a_problem() {
 }
 
 #[test]
+fn a_folder_without_any_key_is_a_problem_unless_its_certificates_are_those_of_authorities() {
+    // As the servers of CHT make it by themselves: signed for itself, as an authority, for a name.
+    let dir = folder(&[("cert.pem", "ec.crt"), ("root.crt", "authority.crt")]);
+    let found = problems(dir.path());
+    assert_eq!(found, [format!("cert.pem: {WITHOUT_KEY}")]);
+    assert_eq!(problems(folder(&[("root.crt", "authority.crt")]).path()), [""; 0]);
+}
+
+/// A second backup, after `change`, with what it says of the folder.
+fn after(dir: &Path, change: impl FnOnce()) -> Captured {
+    let mut setup = Setup::default();
+    setup.previous = Some(setup.capture(&of_folder(dir)).unwrap().facts);
+    change();
+    // It is told for as long as it is so.
+    setup.previous = Some(setup.capture(&of_folder(dir)).unwrap().facts);
+    setup.capture(&of_folder(dir)).unwrap()
+}
+
+#[test]
+fn a_key_that_was_in_an_earlier_snapshot_and_is_gone_is_told_until_it_is_back() {
+    let dir =
+        folder(&[("cert.pem", "ec.crt"), ("key.pem", "ec.key"), ("other.pem", "rsa.crt"), ("other.key", "rsa.key")]);
+    let remove = |name: &str| fs::remove_file(dir.path().join(name)).unwrap();
+    let captured = after(dir.path(), || remove("key.pem"));
+    assert_eq!(captured.problems, [format!("{}: {LOST_KEY}", dir.path().join("cert.pem").display())]);
+    let target = tempfile::tempdir().unwrap();
+    captured.restore(target.path());
+    assert_eq!(examine(target.path(), &captured.facts, &Cancel::new()).unwrap(), captured.facts);
+    // A key that needs a passphrase may be the one.
+    fs::write(dir.path().join("key.pem"), fixture("ec.key")).unwrap();
+    let captured = after(dir.path(), || fs::write(dir.path().join("key.pem"), fixture("encrypted.key")).unwrap());
+    assert_eq!(captured.problems, [""; 0]);
+
+    let dir = folder(&[("root.pem", "authority.crt"), ("key.pem", "encrypted.key")]);
+    let captured = after(dir.path(), || fs::remove_file(dir.path().join("key.pem")).unwrap());
+    assert_eq!(captured.problems, [format!("{}: {WITHOUT_KEY}", dir.path().join("root.pem").display())]);
+    let mut setup = Setup { previous: Some(captured.facts.clone()), ..Setup::default() };
+    fs::write(dir.path().join("key.pem"), fixture("encrypted.key")).unwrap();
+    setup.previous = Some(setup.capture(&of_folder(dir.path())).unwrap().facts);
+    let whole = setup.capture(&of_folder(dir.path())).unwrap();
+    assert!(whole.problems.is_empty() && !whole.facts.contains_key(KEYS_LOST), "{:?}", whole.facts);
+}
+
+#[test]
 fn nothing_of_a_private_key_is_shown() {
     let dir = folder(&[("cert.pem", "rsa.crt"), ("key.pem", "ec.key"), ("p521.key", "p521.key")]);
     let captured = capture(dir.path());

@@ -276,13 +276,50 @@ pub(crate) fn without_answer(error: reqwest::Error) -> String {
     Failure::of(error).what
 }
 
-/// Whether this is, or wraps, the refusal of a certificate. What an `io::Error` wraps is no source of it.
-fn is_about_certificate(cause: &(dyn StdError + 'static)) -> bool {
-    match (cause.downcast_ref(), cause.downcast_ref::<io::Error>().and_then(io::Error::get_ref)) {
-        (Some(rustls::Error::InvalidCertificate(_)), _) => true,
-        (_, Some(wrapped)) => is_about_certificate(wrapped),
-        _ => false,
+/// Whether somebody listens where a request without a whole answer went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Somebody {
+    /// The connection was refused.
+    No,
+    /// There was a connection, or only silence: a server that hangs, or one whose certificate is not trusted.
+    Yes,
+    /// There is no way there, or its name is not known.
+    Unknown,
+}
+
+/// What a request without a whole answer tells of who is there.
+pub(crate) fn who_is_there(error: &reqwest::Error) -> Somebody {
+    let is_of_kind = |kinds: &[io::ErrorKind]| {
+        causes(error).filter_map(|cause| cause.downcast_ref::<io::Error>()).any(|error| kinds.contains(&error.kind()))
+    };
+    let broken = [
+        io::ErrorKind::UnexpectedEof,
+        io::ErrorKind::ConnectionReset,
+        io::ErrorKind::ConnectionAborted,
+        io::ErrorKind::BrokenPipe,
+    ];
+    match () {
+        () if !error.is_connect() || causes(error).any(is_about_tls) => Somebody::Yes,
+        () if causes(error).any(is_timeout) || is_of_kind(&broken) => Somebody::Yes,
+        () if is_of_kind(&[io::ErrorKind::ConnectionRefused]) => Somebody::No,
+        () => Somebody::Unknown,
     }
+}
+
+/// Whether this is, or wraps, the refusal of a certificate.
+fn is_about_certificate(cause: &(dyn StdError + 'static)) -> bool {
+    matches!(of_tls(cause), Some(rustls::Error::InvalidCertificate(_)))
+}
+
+/// Whether this is, or wraps, what went wrong once both sides began to speak TLS, or one of them.
+fn is_about_tls(cause: &(dyn StdError + 'static)) -> bool {
+    of_tls(cause).is_some()
+}
+
+/// What an `io::Error` wraps is no source of it.
+fn of_tls<'c>(cause: &'c (dyn StdError + 'static)) -> Option<&'c rustls::Error> {
+    let wrapped = || cause.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+    cause.downcast_ref().or_else(|| of_tls(wrapped()?))
 }
 
 fn is_timeout(cause: &(dyn StdError + 'static)) -> bool {

@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use connectors::source::couchdb::{KIND, StoredCheck, StoredFinding, StoredReport, StoredSource};
 use operations::Fault;
 use operations::manifest::Manifest;
+use operations::shell::quote;
 use operations::snapshots;
 use repository::{Index, Repository};
 use serde_json::json;
@@ -22,7 +23,7 @@ pub fn check(app: &App, repository: &Repository) -> Result<StoredReport, Fault> 
     let mut check = StoredCheck::new(cx, repository, &index);
     for stack in stacks {
         let of_stack = snapshots::of_stack(found.clone(), Some(stack));
-        let Some((id, snapshot)) = snapshots::newest(&of_stack) else { continue };
+        let Some((id, snapshot)) = snapshots::newest(&of_stack, cx.clock.now()) else { continue };
         let manifest = match Manifest::load(repository, &index, &snapshot.tree) {
             Ok(Some(manifest)) => manifest,
             Ok(None) => continue,
@@ -60,11 +61,26 @@ pub fn print(app: &App, report: &StoredReport) {
     }
 }
 
-/// Where the bytes are what was stored, no copy can mend them.
-pub fn advise(app: &App) {
-    app.output().text(
-        "  the bytes are those that were stored, so `heal` does not help: `lifeboat docs OLDER:SOURCE DATABASE ID` looks \
-         whether an older snapshot has the documents; look after the files on the host, which may be damaged, too: what is \
-         whole there is stored anew with the next full reading (`full_read`)",
+/// What helps against the first finding. Where the bytes are what was stored, no copy can mend them.
+pub fn fix(report: &StoredReport) -> Option<String> {
+    let StoredFinding { source, database, documents, .. } = report.findings.first()?;
+    let (database, document) =
+        (database.as_deref().unwrap_or("DATABASE"), documents.first().map_or("ID", String::as_str));
+    let (place, path) = (quote(&format!("OLDER:{source}")), quote(&format!("OLDER:{source}/{database}/{document}")));
+    let (database, document) = (quote(database), quote(document));
+    Some(format!(
+        "the bytes are those that were stored, so `heal` does not help: `lifeboat docs {place} {database} {document}` looks \
+         whether an older snapshot has the document, and `lifeboat restore {path} --couch-url URL` writes it back"
+    ))
+}
+
+pub fn advise(app: &App, report: &StoredReport) {
+    let output = app.output();
+    if let Some(fix) = fix(report) {
+        output.text(format!("  {fix}"));
+    }
+    output.text(
+        "  look after the files on the host, which may be damaged, too: what is whole there is stored anew with the next full \
+         reading (`full_read`)",
     );
 }

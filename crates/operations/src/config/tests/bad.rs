@@ -265,6 +265,8 @@ fn bad_files_are_told_what_is_wrong_and_where_and_what_to_do() {
             write a number from 0 on, or `all` to keep all of them
         stack-retention-minus.yaml:7:23: stacks.cht.retention.last: expected a number of snapshots
             write a number from 0 on, or `all` to keep all of them
+        stack-retention-nothing.yaml:7:23: stacks.cht.retention.last: these rules keep nothing
+            keep at least one; `retention: {}` keeps everything
         stack-retention-number.yaml:7:16: stacks.cht.retention: expected keys and values here
             write {key: value}, or one `key: value` a line, indented
         stack-retention-within.yaml:7:25: stacks.cht.retention.within: expected a span of time

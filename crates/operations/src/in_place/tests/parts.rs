@@ -5,16 +5,20 @@ use std::path::{Path, PathBuf};
 
 use repository::SourceError;
 
-use super::world::{World, see};
+use super::world::{World, as_plain_user, see};
 use crate::in_place::{Done, InPlaceError, Options, restore, undo};
 
 /// A CouchDB's folder with two shards, their shard map, and an index of the first.
 fn couch() -> World {
     let world = World::new();
+    write_couch(&world);
+    world
+}
+
+fn write_couch(world: &World) {
     for path in ["data/shards/a/medic.1.couch", "data/shards/b/medic.1.couch", "data/_dbs.couch", "data/other"] {
         world.write(path, "old");
     }
-    world
 }
 
 const SHARDS: [&str; 2] = ["data/shards/a/medic.1.couch", "data/shards/b/medic.1.couch"];
@@ -81,6 +85,26 @@ fn what_was_made_of_the_old_state_goes_with_it_and_all_is_kept_in_one_place() {
     undo(kept, false).unwrap();
     assert_eq!(world.read("data/nouveau/node/shards/a/medic.1/sig/index"), "newer");
     assert!(SHARDS.iter().all(|path| world.read(path) == "new"));
+}
+
+#[test]
+fn an_index_that_is_moved_away_by_a_plain_user_may_be_closed() {
+    let world = World::new();
+    as_plain_user(&[&world.base], || {
+        write_couch(&world);
+        let index = "data/nouveau/medic.1";
+        world.write(&format!("{index}/sig"), "newer");
+        world.mode(index, 0o500);
+        let before = see(&world.path(index));
+        let options = Options { outdated: vec![world.path(index)], ..Options::default() };
+        let done = restore_parts(&world, &SHARDS, &options, &|_, _| Ok(())).unwrap();
+        assert!(done.problems.is_empty(), "it is not there to get its mode back: {:?}", done.problems);
+        assert!(!world.path(index).exists());
+        undo(&done.undo[0], false).unwrap();
+        assert_eq!(see(&world.path(index)), before);
+        // So that the test's own folder can be removed.
+        world.mode(index, 0o700);
+    });
 }
 
 #[test]

@@ -5,11 +5,11 @@ use std::io::Read as _;
 use std::path::Path;
 use std::time::Duration;
 
-use couchfile::{Checksum, Compression, CouchWriter, Database, Format, Level, View};
+use couchfile::{Checksum, Compression, CouchWriter, Database, Encoding, Format, Level, View};
 use repository::Id;
 use serde_json::{Value, json};
 
-use super::scene::{RANGES, Scene, shard};
+use super::scene::{RANGES, Scene, harm, shard};
 use crate::source::couchdb::needed_version;
 use crate::source::couchdb::previous::Stamp;
 
@@ -306,4 +306,65 @@ fn of_a_file_that_grew_only_the_new_part_is_checked_until_a_full_reading_is_due(
     fs::write(&other, &damaged).unwrap();
     fs::rename(&other, &path).unwrap();
     assert_eq!(scene.capture().problems.len(), 1);
+}
+
+/// A scene whose last snapshot has one document more in the first shard of `medic`, and the writer of that file.
+fn with_a_patient() -> (Scene, super::scene::Writer) {
+    let mut scene = Scene::new();
+    let mut writer = super::scene::writer(&scene.path(&shard(RANGES[0], "medic")));
+    let photo = writer.attachment("photo", "image/png", &[b'x'; 500], 1, Encoding::Identity).unwrap();
+    writer.put_with("patient", &json!({"n": 1}), &[photo]).unwrap();
+    writer.commit().unwrap();
+    assert_eq!(scene.capture_next().problems, [""; 0]);
+    (scene, writer)
+}
+
+fn assert_names_the_patient(scene: &Scene) {
+    let file = shard(RANGES[0], "medic");
+    let captured = scene.capture();
+    let [problem] = &captured.problems[..] else { panic!("{:?}", captured.problems) };
+    let good = Id::of(b"parent");
+    assert!(problem.contains("(1): patient; snapshot ") && problem.contains(&*good.short()), "{problem}");
+    assert_eq!(captured.facts["damaged"][&file]["documents"], json!(["patient"]));
+    assert_eq!(captured.facts["good_in"], json!([good.to_hex()]), "retention keeps what is whole");
+}
+
+#[test]
+fn a_document_that_was_damaged_after_it_was_captured_is_named_before_it_replaces_the_whole_one() {
+    let (mut scene, _) = with_a_patient();
+    let file = shard(RANGES[0], "medic");
+    harm(&scene, &file, "patient");
+    let captured = scene.capture();
+    assert!(captured.problems.is_empty() && captured.get(&scene.path(&file)).append_only, "{:?}", captured.problems);
+    // What the parent snapshot has is another one now, so the engine stores all of it.
+    scene.setup.reads_whole = true;
+    assert_names_the_patient(&scene);
+    scene.setup.reads_whole = false;
+    scene.setup.clock.advance(Duration::from_secs(8 * 86_400));
+    assert_names_the_patient(&scene);
+}
+
+#[test]
+fn an_attachment_that_was_damaged_is_named_with_its_document() {
+    let (scene, _) = with_a_patient();
+    let path = scene.path(&shard(RANGES[0], "medic"));
+    let mut bytes = fs::read(&path).unwrap();
+    let at = bytes.windows(20).position(|part| part == [b'x'; 20]).unwrap();
+    bytes[at + 100] = b'y';
+    fs::write(&path, bytes).unwrap();
+    scene.setup.clock.advance(Duration::from_secs(8 * 86_400));
+    assert_names_the_patient(&scene);
+}
+
+#[test]
+fn a_document_that_was_written_since_is_read_though_the_rest_is_not() {
+    let (mut scene, mut writer) = with_a_patient();
+    let file = shard(RANGES[0], "medic");
+    writer.put("late", &json!({"n": 2})).unwrap();
+    writer.commit().unwrap();
+    harm(&scene, &file, "late");
+    let captured = scene.capture_next();
+    assert_eq!(captured.facts["damaged"][&file]["documents"], json!(["late"]), "{:?}", captured.problems);
+    // What is stored of a damaged file is not built on.
+    assert!(!scene.capture().get(&scene.path(&file)).append_only);
 }

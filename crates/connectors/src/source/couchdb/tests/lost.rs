@@ -8,7 +8,8 @@ use repository::Id;
 use serde_json::{Value, json};
 
 use super::scene::{NODE, RANGES, Scene, shard, writer_of};
-use crate::source::couchdb::{missing_shards, rename_nodes};
+use crate::source::Place;
+use crate::source::couchdb::{CouchDbOptions, CouchDbSource, missing_shards, rename_nodes};
 use crate::source::testing::{Captured, as_plain_user};
 
 /// The first capture is of this snapshot.
@@ -148,6 +149,79 @@ fn a_database_that_was_deleted_is_forgotten_unless_the_shard_map_is_damaged() {
     }
 }
 
+/// Begins anew, as a CouchDB does that finds its disk empty: with databases of its own, and more updates of the shard map
+/// than there were.
+fn wipe(scene: &Scene) {
+    fs::remove_dir_all(scene.data()).unwrap();
+    let mut nodes = scene.writer("_nodes.couch");
+    nodes.put(NODE, &json!({})).unwrap();
+    nodes.commit().unwrap();
+    let own = ["_global_changes", "_replicator", "_users"];
+    own.iter().for_each(|database| drop(scene.create(database)));
+    scene.write_maps(&own);
+}
+
+fn told_of_map(captured: &Captured) -> Vec<&String> {
+    captured.problems.iter().filter(|told| told.contains("database _dbs: ")).collect()
+}
+
+#[test]
+fn a_couchdb_that_began_anew_is_told_for_as_long_as_it_does_not_have_what_there_was() {
+    let mut scene = Scene::new();
+    with_updates(&mut scene);
+    wipe(&scene);
+    for _ in 0..3 {
+        let captured = later(&mut scene);
+        let told = told_of_map(&captured);
+        let [told] = &told[..] else { panic!("{:?}", captured.problems) };
+        for part in [
+            "another file stands in its place, which ends with update 3; the one before had 2",
+            "it does not name databases that earlier snapshots have: medic, medic-sentinel",
+            "give its source another name",
+            &format!("snapshot {} holds its newest good version", good().short()),
+        ] {
+            assert!(told.contains(part), "{part}: {told}");
+        }
+        assert_eq!(captured.facts["good_in"], json!([good().to_hex()]), "so it is not removed");
+        assert_eq!(captured.facts["unseen"].as_object().unwrap().len(), 4, "{}", captured.facts["unseen"]);
+    }
+    // A source of another name has no parent.
+    scene.setup.previous = None;
+    let captured = scene.capture_next();
+    assert_eq!((&captured.problems[..], captured.facts.get("good_in")), (&[][..], None));
+    assert_eq!(scene.capture().problems, [""; 0]);
+}
+
+#[test]
+fn a_shard_map_that_was_made_anew_and_names_all_there_was_is_told_once() {
+    let mut scene = Scene::new();
+    with_updates(&mut scene);
+    scene.write_maps(&["medic", "medic-sentinel", "later"]);
+    scene.create("later");
+    let captured = scene.capture_next();
+    assert!(told_of_map(&captured)[0].contains("another file"), "{:?}", captured.problems);
+    assert!(!captured.problems[0].contains("does not name"), "{:?}", captured.problems);
+    assert_eq!(scene.capture_next().problems, [""; 0]);
+}
+
+#[test]
+fn a_couchdb_that_is_back_after_another_stood_in_its_place_is_whole_again() {
+    let mut scene = Scene::new();
+    with_updates(&mut scene);
+    let aside = scene.folder.path().join("aside");
+    fs::rename(scene.data(), &aside).unwrap();
+    fs::create_dir(scene.data()).unwrap();
+    wipe(&scene);
+    scene.capture_next();
+    fs::remove_dir_all(scene.data()).unwrap();
+    fs::rename(&aside, scene.data()).unwrap();
+    let captured = scene.capture_next();
+    let told = told_of_map(&captured);
+    assert!(told.len() == 1 && told[0].contains("the file that was lost is back"), "{:?}", captured.problems);
+    let captured = scene.capture();
+    assert_eq!((&captured.problems[..], captured.facts.get("unseen")), (&[][..], None));
+}
+
 #[test]
 fn a_file_of_the_cluster_that_vanished_is_told_for_as_long_as_it_lasts() {
     let mut scene = Scene::new();
@@ -177,6 +251,51 @@ fn another_database_beside_the_shards_that_vanished_is_told_once_and_stays_known
     assert_eq!(told(scene.capture_next()), 0, "nothing tells that it was not deleted");
     scene.writer("_users.couch").commit().unwrap();
     assert_eq!(told(scene.capture_next()), 1, "it was not");
+}
+
+#[test]
+fn a_loss_is_told_where_the_folder_has_moved() {
+    let mut scene = Scene::new();
+    let (path, older) = with_updates(&mut scene);
+    let whole = fs::read(&path).unwrap();
+    let moved = scene.folder.path().join("larger-disk");
+    fs::rename(scene.data(), &moved).unwrap();
+    let options = CouchDbOptions { data: Place::Host(moved.clone()), ..scene.options() };
+    let capture = |scene: &mut Scene| {
+        let captured = scene.setup.capture(&CouchDbSource::new(options.clone())).unwrap();
+        scene.setup.previous = Some(captured.facts.clone());
+        scene.setup.parent = Id::of(b"later");
+        captured
+    };
+    let path = moved.join(path.strip_prefix(scene.data()).unwrap());
+    fs::write(&path, &older).unwrap();
+    assert_told(&capture(&mut scene));
+    assert_told(&capture(&mut scene));
+    fs::write(&path, whole).unwrap();
+    assert_eq!(capture(&mut scene).problems, [""; 0], "a move alone is no loss");
+    // What is not there at the new place is told, too.
+    fs::rename(&moved, scene.data()).unwrap();
+    fs::remove_file(scene.path(&shard(RANGES[1], "medic"))).unwrap();
+    let problems = scene.capture().problems;
+    let expected = format!("its file is not there; snapshot {} holds", Id::of(b"later").short());
+    assert!(problems.iter().any(|problem| problem.contains(&expected)), "{problems:?}");
+}
+
+#[test]
+fn a_folder_that_moved_is_read_anew() {
+    let mut scene = Scene::new();
+    scene.capture_next();
+    let moved = scene.folder.path().join("larger-disk");
+    fs::rename(scene.data(), &moved).unwrap();
+    // One inode may be another file on another disk.
+    let file = moved.join(shard(RANGES[0], "medic"));
+    let options = CouchDbOptions { data: Place::Host(moved), ..scene.options() };
+    let key = shard(RANGES[0], "medic");
+    scene.setup.previous.as_mut().unwrap()["files"][&key]["documents"] = json!(77);
+    let captured = scene.setup.capture(&CouchDbSource::new(options)).unwrap();
+    assert_eq!(captured.facts["files"][&key]["documents"], 1);
+    assert_eq!(captured.get(&file).bytes, fs::read(&file).unwrap());
+    assert_eq!(captured.problems, [""; 0]);
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use couchfile::{Checksum, Compression, CouchWriter, Format};
+use couchfile::{Checksum, Compression, CouchWriter, Database, Format};
 use jiff::Timestamp;
 use repository::Clock;
 use repository::clock::SimulatedClock;
@@ -71,6 +71,7 @@ impl Scene {
             engine: EngineAddress::at(&self.folder.path().join("no-socket")),
             full_read: Duration::from_secs(7 * 86_400),
             nouveau: false,
+            peers: Vec::new(),
             server: None,
         }
     }
@@ -138,6 +139,18 @@ pub fn writer_of(path: &Path, uuid: &str) -> Writer {
 
 pub fn shard(range: &str, database: &str) -> String {
     format!("shards/{range}/{database}{SUFFIX}.couch")
+}
+
+/// Changes a byte in the body of a document, in place.
+pub fn harm(scene: &Scene, file: &str, id: &str) {
+    let path = scene.path(file);
+    let mut bytes = fs::read(&path).unwrap();
+    let database = Database::open(&bytes[..]).unwrap();
+    let info = database.document(id).unwrap().unwrap();
+    let document = database.read(id, info.leaves()[0]).unwrap().unwrap();
+    let at = document.offset + document.stored_length - 1;
+    bytes[at as usize] ^= 1;
+    fs::write(path, bytes).unwrap();
 }
 
 /// A document of `_dbs.couch`.

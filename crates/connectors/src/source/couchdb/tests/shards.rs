@@ -3,10 +3,11 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 
+use repository::Cancel;
 use serde_json::json;
 
 use super::scene::{Hook, NODE, RANGES, Scene, shard};
-use crate::source::couchdb::capture;
+use crate::source::couchdb::{CouchDbOptions, CouchDbSource, Peer, capture, known_damage, missing_shards};
 use crate::source::testing::as_plain_user;
 
 #[test]
@@ -130,17 +131,80 @@ fn what_lies_on_other_nodes_is_named_with_the_node() {
 }
 
 #[test]
-fn another_source_of_the_stack_may_have_the_other_node() {
+fn what_lacks_on_a_node_of_a_cluster_stays_in_its_facts() {
+    let scene = of_a_cluster();
+    assert_eq!(missing_shards(&scene.capture().facts), [""; 0], "the other range lies on the other node");
+    let file = shard(RANGES[0], "medic");
+    fs::remove_file(scene.path(&file)).unwrap();
+    // In the first snapshot of all, when no earlier one tells that it was there.
+    let captured = scene.capture();
+    assert_eq!(captured.facts["missing"], json!([file]));
+    let lacks = format!("database medic, shard {}: the shard map names it", RANGES[0]);
+    for told in [missing_shards(&captured.facts), known_damage(&captured.facts)] {
+        assert!(told.len() == 1 && told[0].starts_with(&lacks), "{told:?}");
+    }
+    // A restored folder shows nothing else than was captured.
+    let restored = tempfile::tempdir().unwrap();
+    captured.restore(restored.path());
+    let found = crate::source::examine("couchdb", restored.path(), &captured.facts, &Cancel::new()).unwrap();
+    assert_eq!(found, captured.facts);
+}
+
+#[test]
+fn a_shard_of_a_cluster_that_cannot_be_read_lacks_too() {
     let mut scene = of_a_cluster();
+    scene.setup.unreadable = Some(shard(RANGES[0], "medic").into());
+    let captured = scene.capture();
+    assert_eq!(captured.facts["missing"], json!([shard(RANGES[0], "medic")]));
+}
+
+/// Another data folder, whose shard map that node wrote.
+fn of_node(node: &str) -> Scene {
     let other = Scene::empty();
     let mut maps = couchfile::CouchWriter::create(
         fs::File::create(other.path("_dbs.couch")).unwrap(),
         couchfile::Format { checksum: couchfile::Checksum::Md5, compression: couchfile::Compression::None },
         "0123",
-        "couchdb@couchdb-2.local",
+        node,
     )
     .unwrap();
     maps.commit().unwrap();
+    other
+}
+
+#[test]
+fn the_secret_of_a_cluster_may_be_with_another_of_its_nodes() {
+    let mut scene = of_a_cluster();
+    let home = || vec![(NODE, RANGES.to_vec())];
+    scene.create("medic-vault");
+    scene.write_maps_of(vec![("medic-sentinel", home()), ("medic-vault", home())]);
+    let medic = RANGES.map(|range| scene.path(&shard(range, "medic")));
+    fs::remove_file(&medic[0]).unwrap();
+    let mut asks = |node: &str, has_secret: bool| {
+        let other = of_node(node);
+        if !has_secret {
+            fs::write(other.folder.path().join("local.d/cluster-credentials.ini"), "[admins]\n").unwrap();
+        }
+        scene.setup.claimed = [scene.data(), other.data()].into();
+        let (data, config) = (other.options().data, other.options().config.unwrap());
+        let options = CouchDbOptions { config: None, peers: vec![Peer { data, config }], ..scene.options() };
+        let captured = scene.setup.capture(&CouchDbSource::new(options)).unwrap();
+        match &captured.problems[..] {
+            [] => false,
+            [problem] if problem.contains("CouchDB's secret is not in the snapshot") => true,
+            other => panic!("{other:?}"),
+        }
+    };
+    assert!(!asks("couchdb@couchdb-2.local", true));
+    assert!(asks("couchdb@couchdb-2.local", false));
+    assert!(asks("couchdb@elsewhere", true), "of another cluster");
+    assert!(asks(NODE, true), "two that stand alone have one name");
+}
+
+#[test]
+fn another_source_of_the_stack_may_have_the_other_node() {
+    let mut scene = of_a_cluster();
+    let other = of_node("couchdb@couchdb-2.local");
     scene.setup.claimed = [scene.data(), other.data()].into();
     let captured = scene.capture();
     assert_eq!(captured.problems, [""; 0]);

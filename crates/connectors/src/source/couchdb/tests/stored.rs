@@ -3,7 +3,7 @@
 use std::fs;
 use std::sync::Arc;
 
-use couchfile::{Checksum, Compression, CouchWriter, Database, Format};
+use couchfile::{Checksum, Compression, CouchWriter, Format};
 use repository::clock::SimulatedClock;
 use repository::format::key_file::KdfCost;
 use repository::format::pack::BlobKind;
@@ -15,7 +15,7 @@ use repository::{
 };
 use serde_json::{Value, json};
 
-use super::scene::{RANGES, Scene, shard};
+use super::scene::{RANGES, Scene, harm, shard};
 use crate::source::couchdb::{StoredCheck, StoredReport, StoredSource};
 use crate::source::{FilesOptions, FilesSource};
 
@@ -99,18 +99,6 @@ impl Copy {
         });
         of_data.map(|call| call.bytes).sum()
     }
-}
-
-/// Changes a byte in the body of a document.
-fn harm(scene: &Scene, file: &str, id: &str) {
-    let path = scene.path(file);
-    let mut bytes = fs::read(&path).unwrap();
-    let database = Database::open(&bytes[..]).unwrap();
-    let info = database.document(id).unwrap().unwrap();
-    let document = database.read(id, info.leaves()[0]).unwrap().unwrap();
-    let at = document.offset + document.stored_length - 1;
-    bytes[at as usize] ^= 1;
-    fs::write(path, bytes).unwrap();
 }
 
 #[test]
