@@ -1,7 +1,7 @@
 //! A container engine of its own, with an image made of busybox: Docker, or Podman with Docker's API.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Output};
 
 use super::{Script, program, unique};
 
@@ -50,11 +50,16 @@ impl DockerServer {
 
     /// Runs the `docker` client, which must succeed. Gives what it prints.
     pub fn docker(&self, arguments: &[&str]) -> String {
-        let mut command = Command::new("docker");
-        command.args(arguments).env("DOCKER_HOST", self.host()).env("DOCKER_CONFIG", "/nonexistent");
-        let output = command.output().unwrap();
+        let output = self.attempt(arguments);
         assert!(output.status.success(), "docker {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8_lossy(&output.stdout).trim().to_owned()
+    }
+
+    /// Runs the `docker` client, which may fail.
+    pub fn attempt(&self, arguments: &[&str]) -> Output {
+        let mut command = Command::new("docker");
+        command.args(arguments).env("DOCKER_HOST", self.host()).env("DOCKER_CONFIG", "/nonexistent");
+        command.output().unwrap()
     }
 
     /// Makes and starts a container without network that sleeps, with these options of `docker create` before the image.
