@@ -31,12 +31,18 @@ const ROUNDS: usize = 3;
 /// What a run may end with beside another: done, or locked.
 const FINE: [Option<i32>; 2] = [Some(0), Some(11)];
 
-#[test]
-fn a_server_that_ignores_conditions_is_named_and_is_not_relied_on() {
-    let Some(s3) = servers::rgw() else { return };
+/// Two hosts with one bucket that keeps old versions, which the first has initialised.
+fn two_hosts(s3: &S3Server) -> (String, Site, Site) {
     let bucket = s3.versioned_bucket();
     let (one, other) = (host("one", s3, &bucket), host("other", s3, &bucket));
     one.lifeboat(["init"]).ok();
+    (bucket, one, other)
+}
+
+#[test]
+fn a_server_that_ignores_conditions_is_named_and_is_not_relied_on() {
+    let Some(s3) = servers::rgw() else { return };
+    let (_, one, other) = two_hosts(s3);
     let tested = one.lifeboat(["copies", "test", "--json"]).exits(3);
     let found = &tested.of_type("copy_test")[0];
     assert_eq!(found["probe"]["keeps_what_is_there"], false, "{tested}");
@@ -57,9 +63,7 @@ fn a_server_that_ignores_conditions_is_named_and_is_not_relied_on() {
 #[test]
 fn locks_hold_where_conditions_are_ignored() {
     let Some(s3) = servers::rgw() else { return };
-    let bucket = s3.versioned_bucket();
-    let (one, other) = (host("one", s3, &bucket), host("other", s3, &bucket));
-    one.lifeboat(["init"]).ok();
+    let (bucket, one, other) = two_hosts(s3);
     one.lifeboat(["backup"]).ok();
 
     // A backup that waits for a file holds off who deletes, and nobody else.
@@ -87,9 +91,8 @@ fn locks_hold_where_conditions_are_ignored() {
 #[test]
 fn two_hosts_at_once_lose_nothing_where_conditions_are_ignored() {
     let Some(s3) = servers::rgw() else { return };
-    let bucket = s3.versioned_bucket();
-    let hosts = [host("one", s3, &bucket), host("other", s3, &bucket)];
-    hosts[0].lifeboat(["init"]).ok();
+    let (bucket, one, other) = two_hosts(s3);
+    let hosts = [one, other];
     let ended = AtomicBool::new(false);
     let taken = std::thread::scope(|scope| {
         let [one, other] = [0, 1].map(|number| {

@@ -1,9 +1,10 @@
 //! What is said of several copies is true, whatever is away, damaged or lost: nothing is "in step" that nobody could
 //! compare, and no copy is made anew that is only not mounted.
 
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
 
-use crate::support::Site;
+use crate::support::{Site, can, program, start, wait_until};
 
 /// A site with two copies, `disk` and `nas`, and one snapshot in each.
 fn two_copies() -> Site {
@@ -350,6 +351,29 @@ fn a_lock_in_the_first_copy_does_not_cost_the_backup_where_another_is_free() {
 }
 
 #[test]
+fn a_first_copy_that_another_program_holds_does_not_cost_the_backup() {
+    if !can(program("restic")) {
+        return;
+    }
+    let site = two_copies();
+    site.backup();
+    // Stock restic locks it for itself alone, and holds still.
+    let check = start(&mut site.restic_command(["check"]));
+    wait_until("restic has its lock", || !site.stored("locks").is_empty());
+    kill_process(Pid::from_child(&check.0), Signal::STOP).unwrap();
+    assert_eq!(site.stored("locks").len(), 1, "restic ended before it was halted");
+    let ran = site.lifeboat(["backup", "--json"]).exits(3).summary();
+    assert_eq!((&ran["copies"]["disk"]["status"], &ran["copies"]["nas"]["status"]), (&json!("failed"), &json!("ok")));
+    site.lifeboat(["backup"]).exits(3).says(["copy disk is in use: the repository is locked by process"]);
+    drop(check);
+    // The lock of a process that is gone holds nobody off.
+    site.lifeboat(["backup"]).ok();
+    for copy in ["disk", "nas"] {
+        assert_eq!(site.lifeboat(["snapshots", "--copy", copy, "--json"]).ok().summary()["snapshots"], 5, "{copy}");
+    }
+}
+
+#[test]
 fn another_repository_in_the_place_of_the_first_copy_is_named_and_not_written() {
     let site = two_copies();
     site.away("repo");
@@ -361,6 +385,24 @@ fn another_repository_in_the_place_of_the_first_copy_is_named_and_not_written() 
         let copies = &done["copies"];
         assert_eq!((&copies["disk"]["status"], &copies["nas"]["status"]), (&json!("failed"), &json!("ok")), "{done}");
     }
+    // What is asked of the copy alone is not answered of another one.
+    let before = site.stored("");
+    for command in [
+        &["prune", "--copy", "disk"][..],
+        &["forget", "--copy", "disk"],
+        &["forget", "latest", "--copy", "disk", "--force"],
+        &["check", "--copy", "disk"],
+        &["drill", "--copy", "disk"],
+        &["heal", "--copy", "disk"],
+        &["key", "add", "--copy", "disk", "--new-password-file", "password"],
+        &["key", "change", "--copy", "disk", "--new-password-file", "password"],
+        &["copies", "test", "disk"],
+    ] {
+        let refused = site.lifeboat(command.iter().copied());
+        assert_ne!(refused.status.code(), Some(0), "{command:?}: {refused}");
+        refused.says(["a repository of its own", "not the one that was at", "init --anew disk"]);
+    }
+    assert_eq!(site.stored(""), before, "the stranger was written");
     assert!(site.stored("snapshots").is_empty(), "the stranger was written");
     site.lifeboat(["sync"]).exits(3).says(["copy disk FAILED: it is a repository of its own", "init --anew disk"]);
     let status = site.lifeboat(["status"]).exits(1).says(["copy disk is a repository of its own"]);

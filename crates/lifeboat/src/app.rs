@@ -13,7 +13,7 @@ use operations::status::CopyFault;
 use operations::{Fault, FaultKind, copies};
 use repository::format::receipt::Receipt;
 use repository::repository::Found;
-use repository::{Cancel, Clock as _, Event, File, FileKind, Index, Problem, Repository, RunCx, SystemClock};
+use repository::{Cancel, Clock as _, Event, File, FileKind, Id, Index, Problem, Repository, RunCx, SystemClock};
 
 use crate::archives;
 use crate::arguments::Common;
@@ -179,6 +179,22 @@ impl App {
         Ok(repository)
     }
 
+    /// Opens a copy for what goes by it alone. Another repository in its place is refused: it is not changed, and what it shows
+    /// is not said of the copy.
+    pub fn open_own(&self, copy: &CopySettings) -> Result<Arc<Repository>, Fault> {
+        let repository = self.open(copy)?;
+        match self.was_seen_otherwise(copy, &repository) {
+            Some(seen) => Err(stranger(copy, &seen)),
+            None => Ok(repository),
+        }
+    }
+
+    /// What this host remembers of `copy`, where it was another repository than this one.
+    fn was_seen_otherwise(&self, copy: &CopySettings, repository: &Repository) -> Option<Seen> {
+        let is_other = |before: Id| before != repository.config().id;
+        self.state().repository_seen(copy).is_some_and(is_other).then(|| self.state().last_seen(copy)).flatten()
+    }
+
     /// Opens a copy for a backup, which may rely on what this host has read of it before. Nothing that proves a copy, or
     /// says how it is, may do so.
     fn open_cached(&self, copy: &CopySettings) -> Result<Arc<Repository>, Fault> {
@@ -193,11 +209,11 @@ impl App {
     }
 
     fn remember_seen(&self, copy: &CopySettings, repository: &Repository) {
-        let (now, repository) = (self.run.clock.now(), repository.config().id);
-        if self.state().repository_seen(copy).is_some_and(|before| before != repository) {
+        if self.was_seen_otherwise(copy, repository).is_some() {
             // What is known of the copy tells a stranger in its place from it.
             return;
         }
+        let (now, repository) = (self.run.clock.now(), repository.config().id);
         let is_news = self
             .state()
             .last_seen(copy)
@@ -271,8 +287,7 @@ impl App {
         let (away, here): (Vec<_>, Vec<_>) =
             std::mem::take(&mut each.opened).into_iter().partition(|_| strangers.next().unwrap_or(false));
         for Opened { copy, repository } in away {
-            let seen = state.last_seen(copy).filter(|seen| seen.repository != repository.config().id);
-            let fault = match (seen, here.first()) {
+            let fault = match (self.was_seen_otherwise(copy, &repository), here.first()) {
                 (None, Some(first)) => not_a_copy_of(&first.copy.name),
                 (Some(seen), _) => stranger(copy, &seen),
                 (None, None) => no_copies(),

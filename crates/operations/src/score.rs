@@ -193,19 +193,26 @@ impl View<'_> {
         self.copies.iter().copied().filter(|copy| copy.counts())
     }
 
+    /// Those that no disk takes together with the data.
+    fn apart(&self) -> impl Iterator<Item = &CopyFacts> {
+        self.counted().filter(|copy| !self.is_with_data(copy))
+    }
+
+    fn media(&self) -> BTreeSet<&str> {
+        self.apart().map(|copy| copy.media.as_str()).chain([LIVE_MEDIA]).collect()
+    }
+
     fn is_with_data(&self, copy: &CopyFacts) -> bool {
         matches!(&copy.place, Place::Disk(disk) if self.live.disks.contains(disk))
     }
 
     fn score(&self) -> Score {
-        let places: BTreeSet<&Place> =
-            self.counted().filter(|copy| !self.is_with_data(copy)).map(|copy| &copy.place).collect();
-        let media: BTreeSet<&str> = self.counted().map(|copy| copy.media.as_str()).chain([LIVE_MEDIA]).collect();
+        let places: BTreeSet<&Place> = self.apart().map(|copy| &copy.place).collect();
         Score {
             copies: 1 + places.len(),
-            media: media.len(),
-            offsite: self.counted().filter(|copy| copy.offsite).count(),
-            immutable: self.counted().filter(|copy| copy.immutable).count(),
+            media: self.media().len(),
+            offsite: self.apart().filter(|copy| copy.offsite).count(),
+            immutable: self.apart().filter(|copy| copy.immutable).count(),
             verified: self.counted().filter(|copy| copy.is_verified()).count(),
         }
     }
@@ -241,8 +248,7 @@ impl View<'_> {
     }
 
     fn media_rule(&self, score: Score) -> RuleVerdict {
-        let media: BTreeSet<&str> = self.counted().map(|copy| copy.media.as_str()).chain([LIVE_MEDIA]).collect();
-        let listed = media.into_iter().collect::<Vec<_>>().join(", ");
+        let listed = self.media().into_iter().collect::<Vec<_>>().join(", ");
         let text = format!("{} of {MEDIA_MIN} media that are wanted: {listed}", score.media.min(MEDIA_MIN));
         verdict("media", score.media >= MEDIA_MIN, text, || {
             "keep a copy on another medium, such as object storage, and name it with `media`".to_owned()
@@ -250,7 +256,7 @@ impl View<'_> {
     }
 
     fn offsite_rule(&self, score: Score) -> RuleVerdict {
-        let names = names(self.counted().filter(|copy| copy.offsite));
+        let names = names(self.apart().filter(|copy| copy.offsite));
         let text = if score.offsite > 0 {
             format!("off-site: {names}")
         } else {
@@ -262,7 +268,7 @@ impl View<'_> {
     }
 
     fn immutable_rule(&self, score: Score) -> RuleVerdict {
-        let names = names(self.counted().filter(|copy| copy.immutable));
+        let names = names(self.apart().filter(|copy| copy.immutable));
         let text = if score.immutable > 0 {
             format!("immutable: {names}")
         } else {
@@ -407,18 +413,19 @@ fn verdict(rule: &'static str, kept: bool, text: String, fix: impl FnOnce() -> S
     RuleVerdict { rule, kept, text, fix: (!kept).then(fix) }
 }
 
+/// The names of copies; those that lag behind are marked.
 fn names<'a>(copies: impl Iterator<Item = &'a CopyFacts>) -> String {
-    copies.map(|copy| copy.name.as_str()).collect::<Vec<_>>().join(", ")
-}
-
-/// Copies in a sentence; those that lag behind are marked.
-fn words(copies: &[&CopyFacts]) -> String {
-    let name = |copy: &&CopyFacts| {
+    let name = |copy: &CopyFacts| {
         let lag = if copy.holds == Holds::Older { " (behind)" } else { "" };
         format!("{}{lag}", copy.name)
     };
+    copies.map(name).collect::<Vec<_>>().join(", ")
+}
+
+/// Copies in a sentence.
+fn words(copies: &[&CopyFacts]) -> String {
     let noun = if copies.len() == 1 { "copy" } else { "copies" };
-    format!("{noun} {}", copies.iter().map(name).collect::<Vec<_>>().join(", "))
+    format!("{noun} {}", names(copies.iter().copied()))
 }
 
 #[cfg(test)]

@@ -29,21 +29,32 @@ pub struct LastCheck {
     pub at: Timestamp,
     /// Whether every byte was read.
     pub read_data: bool,
-    /// What was wrong, in short; `None` where nothing was.
+    /// What was wrong with the copy, in short; `None` where nothing was.
     pub failure: Option<String>,
     /// When every byte was last read and right, in this check or an earlier one.
     #[serde(default)]
     pub proven: Option<Timestamp>,
-    /// What helps, where it is something else than to heal the copy.
+    /// What the last reading of every byte found in the files of databases.
     #[serde(default)]
-    pub fix: Option<String>,
+    pub stored: Option<StoredDamage>,
+}
+
+/// What is wrong in files of databases that the copy gives back as they were stored: no other copy mends it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StoredDamage {
+    /// When it was found.
+    pub at: Timestamp,
+    /// What it is, in short.
+    pub failure: String,
+    /// What helps.
+    pub fix: String,
 }
 
 impl LastCheck {
     /// A check of every byte, or of less, and what was wrong.
     pub fn new(at: Timestamp, read_data: bool, failure: Option<String>) -> Self {
         let proven = (read_data && failure.is_none()).then_some(at);
-        Self { at, read_data, failure, proven, fix: None }
+        Self { at, read_data, failure, proven, stored: None }
     }
 }
 
@@ -94,13 +105,27 @@ impl State {
         self.save_check_of(&in_place(copy), check)
     }
 
+    /// Remembers that a copy was mended, or what was not. It read no database, so what was found in these stays.
+    pub fn save_heal(&self, copy: &CopySettings, check: &LastCheck) -> Result<(), Fault> {
+        self.save_heal_of(&in_place(copy), check)
+    }
+
+    fn save_heal_of(&self, place: &str, check: &LastCheck) -> Result<(), Fault> {
+        let stored = self.load::<LastCheck>("last-check", place).and_then(|before| before.stored);
+        self.save_check_of(place, &LastCheck { stored, ..check.clone() })
+    }
+
     fn save_check_of(&self, place: &str, check: &LastCheck) -> Result<(), Fault> {
         let before = self.load::<LastCheck>("last-check", place).filter(|_| !check.read_data);
         if before.as_ref().is_some_and(|before| before.failure.is_some() && before.read_data) {
             return Ok(());
         }
-        let proven = check.proven.or(before.and_then(|before| before.proven));
-        self.save("last-check", place, &LastCheck { proven, ..check.clone() })
+        let mut check = check.clone();
+        if let Some(before) = before {
+            check.proven = check.proven.or(before.proven);
+            check.stored = check.stored.or(before.stored);
+        }
+        self.save("last-check", place, &check)
     }
 
     /// The last check of `copy` that tells something. `None` where none is known.
@@ -222,5 +247,22 @@ mod tests {
         assert_eq!((check(false, None), proven()), (None, Some(at)), "it was read the day before");
         assert_eq!((check(false, Some("a pack is gone")).is_some(), proven()), (true, Some(at)));
         assert_eq!((check(true, Some("a bit is wrong")).is_some(), proven()), (true, None));
+    }
+
+    #[test]
+    fn what_was_found_in_databases_stays_until_they_are_read_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let state = State::below(folder.path(), Path::new("/lifeboat.yaml"));
+        let at = "2026-03-01T12:00:00Z".parse().unwrap();
+        let damage = StoredDamage { at, failure: "a document".to_owned(), fix: "look elsewhere".to_owned() };
+        let check = |read_data, stored| LastCheck { stored, ..LastCheck::new(at, read_data, None) };
+        let found = || state.load::<LastCheck>("last-check", "nas").unwrap().stored;
+        state.save_check_of("nas", &check(true, Some(damage.clone()))).unwrap();
+        state.save_check_of("nas", &check(false, None)).unwrap();
+        assert_eq!(found(), Some(damage.clone()), "names and sizes were looked at");
+        state.save_heal_of("nas", &check(true, None)).unwrap();
+        assert_eq!(found(), Some(damage), "the copy was healed");
+        state.save_check_of("nas", &check(true, None)).unwrap();
+        assert_eq!(found(), None);
     }
 }

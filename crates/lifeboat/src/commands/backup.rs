@@ -112,7 +112,8 @@ fn take(app: &App, stack: &StackSettings, only: &[String], tags: &[String]) -> R
 }
 
 /// Writes the snapshot to the first of the copies. Where that one fails on the way, or is locked, the next one is written: the
-/// death of one place must not cost the backup, nor a lock that stays there for a day or, being damaged, for ever. Gives also the name of the copy that has it.
+/// death of one place must not cost the backup, nor a lock that stays there for a day or, being damaged, for ever. Gives also
+/// the name of the copy that has it.
 fn write(app: &App, each: &mut Each<'_>, job: &StackBackup<'_>) -> Result<(BackupReport, String, UnderWay), Fault> {
     loop {
         let Some((first, others)) = each.opened.split_first_mut() else {

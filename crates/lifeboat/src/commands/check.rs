@@ -6,7 +6,7 @@ use connectors::source::couchdb::StoredReport;
 use operations::Fault;
 use operations::archives as archiving;
 use operations::config::CopySettings;
-use operations::state::LastCheck;
+use operations::state::{LastCheck, StoredDamage};
 use repository::check::{self, ReadData, Report};
 use repository::{Clock as _, Event, FileKind};
 use serde_json::json;
@@ -78,7 +78,7 @@ fn check_archives(app: &App, open: &OpenArchives<'_>, read_data: bool) -> Result
 }
 
 fn check_one(app: &App, copy: &CopySettings, arguments: &arguments::Check) -> Result<Outcome, Fault> {
-    let repository = app.open(copy)?;
+    let repository = app.open_own(copy)?;
     let read_data = match arguments.read_data_subset {
         _ if arguments.read_data => ReadData::All,
         Some(percent) => ReadData::Percent(percent),
@@ -93,21 +93,27 @@ fn check_one(app: &App, copy: &CopySettings, arguments: &arguments::Check) -> Re
     let databases = databases?;
     let is_ok = report.is_ok() && databases.findings.is_empty();
     print(app, &report, &databases, read_data, &copy.name);
-    let total = report.findings.len() + databases.findings.len();
-    let of_copy = report.findings.iter().map(|finding| {
+    let failure = in_short(report.findings.iter().map(|finding| {
         let file = finding.file.map_or_else(String::new, |file| format!("{file}: "));
         format!("{file}{}", finding.what)
-    });
-    let first = of_copy.chain(databases.findings.iter().map(databases::told)).next();
-    let failure = first.map(|first| if total > 1 { format!("{first}, and {} more", total - 1) } else { first });
+    }));
     // What a part that was read shows is not taken back by a look at names and sizes; that the rest is fine, it does not show.
     let has_looked = read_data == ReadData::All || (failure.is_some() && read_data != ReadData::None);
-    let check = LastCheck::new(app.run.clock.now(), has_looked, failure);
-    let check = LastCheck { fix: report.is_ok().then(|| databases::fix(&databases)).flatten(), ..check };
+    let now = app.run.clock.now();
+    let stored = in_short(databases.findings.iter().map(databases::told)).zip(databases::fix(&databases));
+    let stored = stored.map(|(failure, fix)| StoredDamage { at: now, failure, fix });
+    let check = LastCheck { stored, ..LastCheck::new(now, has_looked, failure) };
     if let Err(fault) = app.state().save_check(copy, &check) {
         complain(&format!("what it found cannot be kept for `lifeboat status`: {}", fault.text()));
     }
     Ok(if is_ok { Outcome::Ok } else { Outcome::Bad })
+}
+
+/// The first finding, and how many more there are; `None` where there is none.
+fn in_short(mut findings: impl ExactSizeIterator<Item = String>) -> Option<String> {
+    let more = findings.len().checked_sub(1)?;
+    let first = findings.next()?;
+    Some(if more > 0 { format!("{first}, and {more} more") } else { first })
 }
 
 fn print(app: &App, report: &Report, databases: &StoredReport, read_data: ReadData, copy: &str) {

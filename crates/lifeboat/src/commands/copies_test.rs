@@ -57,7 +57,7 @@ impl Probe {
         let storage = wiring::storage(copy, &app.run)?;
         // A list of nothing to be deleted: valid and harmless, should it have to stay.
         let probe = Condemned { time: app.run.clock.now().into(), packs: Vec::new() };
-        let id = app.open(copy)?.save_json(FileKind::Condemned, &probe)?;
+        let id = app.open_own(copy)?.save_json(FileKind::Condemned, &probe)?;
         let file = File::new(FileKind::Condemned, id);
         let bytes = storage.get(file, None)?;
         let broken = |what: &str| {

@@ -46,7 +46,7 @@ pub fn one(app: &App, stack: &StackSettings, copy: &CopySettings, snapshot: &str
         let what = format!("level {level} needs containers or a rehearsal, which this version does not have");
         return Err(Fault::new(FaultKind::Usage, what).with_hint(format!("levels 0 to {LEVEL_MAX} work")));
     }
-    let repository = app.open(copy)?;
+    let repository = app.open_own(copy)?;
     let snapshots::Resolved { id, snapshot: described, doubts } =
         snapshots::resolve_noting_doubts(&app.cx(), &repository, snapshot, Some(&stack.name))?;
     let job = DrillJob {

@@ -31,7 +31,7 @@ pub fn forget(app: &App, arguments: &arguments::Forget) -> Result<Outcome, Fault
             if let Some(settings) = copy.archives() {
                 return archives_by_rules(app, arguments, &archives::open(app, copy, settings)?);
             }
-            let repository = app.open(copy)?;
+            let repository = app.open_own(copy)?;
             let receipts = drill::receipts(&repository)?.all()?;
             let snapshots = snapshots::of_stack(repository.snapshots(&app.run.cancel)?, arguments.stack.as_deref());
             let last_good = retention::last_good(&snapshots, app.run.clock.now());

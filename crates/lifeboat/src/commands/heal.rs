@@ -119,7 +119,7 @@ fn failure(healed: &FromCopies) -> Option<String> {
 /// Keeps what was found for `lifeboat status`.
 fn remember(app: &App, copy: &CopySettings, read_data: bool, failure: Option<String>) {
     let check = LastCheck::new(app.run.clock.now(), read_data, failure);
-    if let Err(fault) = app.state().save_check(copy, &check) {
+    if let Err(fault) = app.state().save_heal(copy, &check) {
         complain(&format!("what it found cannot be kept for `lifeboat status`: {}", fault.text()));
     }
 }
@@ -150,7 +150,7 @@ fn check_is_copy(
 /// Opens the copy. Where its config file is missing or damaged, another copy gives it back first, and where its key files
 /// are, another copy's master key is wrapped anew.
 fn open(app: &App, copy: &CopySettings, others: &[Opened<'_>]) -> Result<Arc<Repository>, Fault> {
-    let fault = match app.open(copy) {
+    let fault = match app.open_own(copy) {
         Err(fault) if fault.kind == FaultKind::Damaged => fault,
         opened => return opened,
     };
@@ -159,7 +159,7 @@ fn open(app: &App, copy: &CopySettings, others: &[Opened<'_>]) -> Result<Arc<Rep
     for other in others {
         if let Ok(true) = heal::config(&other.repository, storage.as_ref(), password.expose()) {
             app.output().text(format!("the config of copy {} was put back from copy {}", copy.name, other.copy.name));
-            return app.open(copy);
+            return app.open_own(copy);
         }
         let cost = KdfCost::for_password(password.expose());
         let (from, now) = (&other.repository, app.run.clock.now());
@@ -168,7 +168,7 @@ fn open(app: &App, copy: &CopySettings, others: &[Opened<'_>]) -> Result<Arc<Rep
                 "copy {} had lost its key files; it opens with the password of lifeboat.yaml again, by the master key of copy {}",
                 copy.name, other.copy.name
             ));
-            return app.open(copy);
+            return app.open_own(copy);
         }
     }
     Err(fault.with_hint(

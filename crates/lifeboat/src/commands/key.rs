@@ -30,14 +30,14 @@ pub fn run(app: &App, arguments: &Key) -> Result<Outcome, Fault> {
             })
         }
         Key::Add(arguments) => {
-            let repository = app.open(the_copy(app, &arguments.of)?)?;
+            let repository = app.open_own(the_copy(app, &arguments.of)?)?;
             let id = add(app, &repository, arguments)?;
             app.output().summary(json!({ "status": "ok", "added": id }));
             app.output().text(format!("key {} added; its password opens this copy from now on", id.short()));
             Ok(Outcome::Ok)
         }
         Key::Remove(arguments) => {
-            let repository = app.open(the_copy(app, &arguments.of)?)?;
+            let repository = app.open_own(the_copy(app, &arguments.of)?)?;
             let id = find(&repository, &arguments.id)?;
             if id == repository.key_id() {
                 let what = format!("key {} is the one in use, so it stays", id.short());
@@ -100,7 +100,7 @@ fn add(app: &App, repository: &Repository, arguments: &KeyAdd) -> Result<Id, Fau
 /// Adds the new password first and removes the old one last, so that one of them always opens the copy.
 fn change(app: &App, arguments: &KeyAdd) -> Result<Outcome, Fault> {
     let copy = the_copy(app, &arguments.of)?;
-    let repository = app.open(copy)?;
+    let repository = app.open_own(copy)?;
     let old = repository.key_id();
     repository.check_writable()?;
     let password = new_password(app, arguments.new_password_file.as_deref())?;

@@ -23,7 +23,7 @@ pub fn run(app: &App, arguments: &arguments::Prune) -> Result<Outcome, Fault> {
     };
     let name = |copy: &&CopySettings| format!("copy {}", copy.name);
     for_each(app.output(), &copies, name, |copy| {
-        let repository = app.open(copy)?;
+        let repository = app.open_own(copy)?;
         if copies.len() > 1 {
             app.output().text(format!("copy {}:", copy.name));
         }

@@ -45,6 +45,11 @@ fn arrangements_are_counted_by_what_they_are_lost_with() {
     for (what, copies, expected) in [
         ("the data alone", vec![], [1, 1, 0, 0, 0]),
         ("a copy beside the data", vec![on_disk("a", "sda")], [1, 1, 0, 0, 1]),
+        (
+            "a copy beside the data that claims much",
+            vec![CopyFacts { offsite: true, immutable: true, media: "tape".to_owned(), ..on_disk("a", "sda") }],
+            [1, 1, 0, 0, 1],
+        ),
         ("a copy on a disk of its own", vec![disk()], [2, 1, 0, 0, 1]),
         ("two copies on one disk", vec![disk(), on_disk("b", "sdb")], [2, 1, 0, 0, 2]),
         ("two disks", vec![disk(), on_disk("b", "sdc")], [3, 1, 0, 0, 2]),

@@ -10,7 +10,7 @@ use repository::format::receipt::Verdict;
 use super::{CopyFault, CopyKnown, DRILL_AGE_MAX, HealthProblem, LastDrill, Newest, Severity, age, hours};
 use crate::FaultKind;
 use crate::score::{Holds, Place, Proof};
-use crate::state::LastCheck;
+use crate::state::{LastCheck, StoredDamage};
 
 /// A removable copy that was not seen for longer holds little that helps.
 const REMOVABLE_AGE_MAX: Duration = Duration::from_secs(35 * 24 * 60 * 60);
@@ -83,9 +83,14 @@ pub(super) fn copy_problems(
             &format!("run `lifeboat check --copy {name}`, which names them; mend its disk or line"),
         );
     }
-    if let Some(LastCheck { at, failure: Some(failure), fix, .. }) = &copy.check {
-        let text = format!("the check of copy {name} on {} found damage: {failure}", at.strftime("%Y-%m-%d"));
-        add(Severity::Critical, text, &fix.clone().unwrap_or_else(|| mending(name, failure)));
+    let found = |at: Timestamp, what: &str| {
+        format!("the check of copy {name} on {} found damage: {what}", at.strftime("%Y-%m-%d"))
+    };
+    if let Some(LastCheck { at, failure: Some(failure), .. }) = &copy.check {
+        add(Severity::Critical, found(*at, failure), &mending(name, failure));
+    }
+    if let Some(StoredDamage { at, failure, fix }) = copy.check.as_ref().and_then(|check| check.stored.as_ref()) {
+        add(Severity::Critical, found(*at, failure), fix);
     }
     let Glance { packs_lost, packs_unknown } = copy.glance;
     if packs_lost > 0 {
