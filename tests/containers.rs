@@ -163,6 +163,11 @@ fn a_compose_project_is_backed_up_with_what_its_containers_really_run() {
     assert_eq!(facts(&again), facts(&backup.summary()), "nothing in it changes by itself");
     lifeboat(&site, server, &["drill"]).ok();
     let file = restored(&site, server).join("compose/lifeboat-containers.json");
+    // Taken down, it lacks them; that is said when it comes to be so.
+    let told = "knows no container of it any more";
+    server.docker(&["rm", "--force", &name, &env]);
+    lifeboat(&site, server, &["backup"]).ok().says([told]);
+    assert!(!lifeboat(&site, server, &["backup"]).ok().to_string().contains(told));
     let definitions: serde_json::Value = serde_json::from_slice(&fs::read(&file).unwrap()).unwrap();
     assert_eq!(definitions[&env]["Config"]["Env"][0], "TOKEN=hunter2");
     assert!(definitions[&name]["State"].is_null(), "it changes by itself");

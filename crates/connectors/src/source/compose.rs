@@ -116,13 +116,9 @@ impl Source for ComposeSource {
         }
         let mut known = layout::paths_fact(leaves.keys().map(PathBuf::as_path))?;
         let asked = self.0.engine.as_ref().filter(|_| !cx.look_only);
-        // Once is enough where it is so each time.
         let name = project.name.clone();
-        let note = |what: String| {
-            if cx.previous.is_none() {
-                cx.events.emit(Event::Note(format!("project {name}: {what}")));
-            }
-        };
+        let note = |what: String| cx.events.emit(Event::Note(format!("project {name}: {what}")));
+        let answered_before = cx.previous.is_some_and(|previous| engine::answered(previous.facts));
         match asked.map(|address| engine::ask(address, &project.name, cx.cancel)).transpose()? {
             Some(Answer::Known(of_engine)) => {
                 let path = Path::new("/").join(engine::DEFINITIONS);
@@ -134,19 +130,21 @@ impl Source for ComposeSource {
             Some(Answer::Silent(error)) => {
                 let what = format!("{LACKS_CONTAINERS}: {error}");
                 // Where it answered before, something is wrong with it now, or with the way to it.
-                if cx.previous.is_some_and(|previous| engine::answered(previous.facts)) {
+                if answered_before {
                     known.extend([engine::unanswered()]);
                     project.problems.push(Problem::new(Path::new(&name), what));
-                } else {
+                } else if cx.previous.is_none() {
                     note(what);
                 }
             }
-            Some(Answer::NoContainers) => {
-                note(
-                    "the container engine knows no container of it, so the snapshot tells no image digests".to_owned(),
-                );
+            // Once is enough where it is so each time.
+            Some(Answer::NoContainers) if answered_before || cx.previous.is_none() => {
+                let any_more = if answered_before { " any more" } else { "" };
+                note(format!(
+                    "the container engine knows no container of it{any_more}, so the snapshot tells no image digests"
+                ));
             }
-            None => {}
+            Some(Answer::NoContainers) | None => {}
         }
         if let Some(previous) = cx.previous.filter(|_| !cx.look_only) {
             let gone = Gone::of(&project, previous.facts);

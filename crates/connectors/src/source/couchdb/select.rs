@@ -113,8 +113,12 @@ pub fn files_of(facts: &Facts, databases: &[String], ranges: &[String]) -> Resul
     if let Some(range) = ranges.iter().find(|range| !is_known(range)) {
         return Err(unavailable(format!("none of these databases has a shard {range}")));
     }
-    let lacking = known.iter().filter(|shard| ranges.is_empty() || ranges.contains(&shard.range));
-    let lacking = lacking.filter(|shard| !shards.contains(shard)).map(not_there).collect();
+    // In a cluster other nodes may hold the rest of a database; a range that was asked for by name is wanted from this one.
+    let wanted: Vec<ShardName> = match ranges.is_empty() {
+        true => missing(facts).into_iter().filter(|shard| databases.contains(&shard.database)).collect(),
+        false => known.into_iter().filter(|shard| ranges.contains(&shard.range)).collect(),
+    };
+    let lacking = wanted.iter().filter(|shard| !shards.contains(shard)).map(not_there).collect();
     let of_files: BTreeSet<String> =
         files.iter().map(|file| without_ending(&file.to_string_lossy()).to_owned()).collect();
     let is_of_files = |name: &String| ViewName::parse(name).is_some_and(|view| of_files.contains(&view.database));
@@ -246,6 +250,19 @@ mod tests {
         assert_eq!(selected.lacking, [missing]);
         let range = |range: &str| files_of(&facts, &["medic".to_owned()], &[range.to_owned()]).unwrap().lacking.len();
         assert_eq!((range("00000000-3fffffff"), range("40000000-7fffffff")), (0, 0));
+        let cluster: Facts = serde_json::from_value(json!({
+            "data": "/srv/couchdb",
+            "nodes": ["couchdb@one", "couchdb@two"],
+            "missing": ["shards/40000000-7fffffff/medic.1.couch"],
+            "databases": facts["databases"],
+            "files": { "shards/00000000-3fffffff/medic.1.couch": {} },
+        }))
+        .unwrap();
+        let lacking = files_of(&cluster, &["medic".to_owned()], &[]).unwrap().lacking;
+        assert!(lacking.len() == 1 && lacking[0].contains("40000000"), "the other node has the last: {lacking:?}");
+        let asked = ["00000000-3fffffff", "80000000-ffffffff"].map(str::to_owned);
+        let lacking = files_of(&cluster, &["medic".to_owned()], &asked).unwrap().lacking;
+        assert!(lacking.len() == 1 && lacking[0].contains("80000000"), "it was asked for by name: {lacking:?}");
         let index = PathBuf::from(".shards/00000000-3fffffff/medic.1_design");
         assert!(selected.indexes_not_in_it().contains(&index), "of what a compaction left, too: {selected:?}");
         let known = known_damage(&facts);
