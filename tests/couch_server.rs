@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use servers::PouchServer;
 
 use crate::couchdb::{COUCHDB, CREDENTIALS, site};
-use crate::support::{Ran, Site, write_secret};
+use crate::support::{Ran, Site, run, write_secret};
 
 const PASSWORD: &str = "hunter2";
 
@@ -183,6 +183,21 @@ fn another_server_that_speaks_the_protocol_is_asked_about_each_database() {
     let ran = site.lifeboat(["backup", "--json"]).exits(3);
     assert!(ran.summary()["sources"]["records"]["facts"]["couchdb_version"].is_string(), "{ran}");
     ran.says(["the snapshot lacks", &*database]);
+}
+
+#[test]
+fn a_server_whose_certificate_is_not_trusted_is_told_as_that_and_may_be_the_couchdb() {
+    let Some(server) = servers::azurite_tls() else { return };
+    let site = site();
+    let url = format!("https://127.0.0.1:{}", server.port);
+    configure(&site, &url, "medic", PASSWORD);
+    backup(&site, PASSWORD).exits(3).says(["the server's certificate is not trusted"]);
+    let restore = ["restore", "latest:records", "--in-place", "--yes"];
+    site.lifeboat(restore).exits(1).says([&*url, "the server's certificate is not trusted"]);
+    // Trusted, it is heard out, and is another server than it should be.
+    let mut trusting = site.lifeboat_command(["backup"]);
+    let ran = run(trusting.env("SSL_CERT_FILE", server.certificate.as_ref().unwrap())).exits(3);
+    ran.says(["what answers is no CouchDB"]);
 }
 
 #[test]
