@@ -186,10 +186,19 @@ impl Site {
         target
     }
 
-    /// Files of a kind in the repository, such as `data` or `locks`, in order.
+    /// Files of a kind in the repository, such as `data` or `locks`, in order; without the [`Site::temporary`] ones.
     pub fn stored(&self, kind: &str) -> Vec<PathBuf> {
+        self.below(kind).into_iter().filter(|file| !is_temporary(file)).collect()
+    }
+
+    /// The temporary files that killed processes left in the repository. No listing shows them.
+    pub fn temporary(&self) -> Vec<PathBuf> {
+        self.below("").into_iter().filter(|file| is_temporary(file)).collect()
+    }
+
+    fn below(&self, folder: &str) -> Vec<PathBuf> {
         let mut found = Vec::new();
-        let mut folders = vec![self.repo().join(kind)];
+        let mut folders = vec![self.repo().join(folder)];
         while let Some(folder) = folders.pop() {
             for entry in std::fs::read_dir(&folder).into_iter().flatten() {
                 let path = entry.unwrap().path();
@@ -211,6 +220,10 @@ impl Site {
 #[expect(clippy::disallowed_methods, reason = "the test decides what the program's environment is")]
 fn command_path() -> std::ffi::OsString {
     std::env::var_os("PATH").unwrap_or_default()
+}
+
+fn is_temporary(file: &Path) -> bool {
+    file.file_name().is_some_and(|name| name.to_string_lossy().contains("-tmp-"))
 }
 
 /// Writes a file that only its owner may read.

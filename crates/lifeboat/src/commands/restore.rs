@@ -97,7 +97,7 @@ impl Chosen<'_> {
         if self.arguments.dry_run {
             // A restore does not begin with this: it would read all trees once more, a request each in a far copy.
             let preview = self.preview()?;
-            return self.would_restore(target, copy, preview, &format!("to {}", target.display()), &[]);
+            return self.would_restore(target, copy, preview, &format!("to {}", target.display()), &self.couchdb.known_damage());
         }
         let started = app.run.clock.now();
         let options = Options { keep_damaged: self.arguments.keep_damaged, ..Options::for_this_process() };

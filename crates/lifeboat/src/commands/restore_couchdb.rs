@@ -126,13 +126,22 @@ impl<'a> CouchDbRestore<'a> {
         self.parts.iter().map(|part| (part.name, part.record))
     }
 
+    /// What of all that was asked for the snapshot is known not to hold whole.
+    pub fn known_damage(&self) -> Vec<String> {
+        let mut known = Vec::new();
+        for part in &self.parts {
+            known.extend(part.known_damage().into_iter().map(|what| format!("{}: {what}", part.name)));
+        }
+        known
+    }
+
     /// Reads every document and attachment that was restored below `target`, and gives nodes their new names. Says what it
     /// found; whatever is wrong is returned.
     pub fn finish(&self, app: &App, target: &Path) -> Result<Vec<String>, Fault> {
         let mut wrong = Vec::new();
-        for Part { name, record, wanted } in &self.parts {
-            let cancel = &app.run.cancel;
-            let (found, known) = match wanted {
+        for part in &self.parts {
+            let (Part { name, record, wanted }, cancel) = (part, &app.run.cancel);
+            let found = match wanted {
                 Wanted::Path(path) => match couchdb::part_at(&record.facts, path) {
                     PartAt::Whole(below) => {
                         let mut found = couchdb::recount_data(&target.join(below), &record.facts, cancel)?;
@@ -140,19 +149,17 @@ impl<'a> CouchDbRestore<'a> {
                         for fact in [PATHS_FACT, VOLUME_FACT] {
                             found.extend(record.facts.get(fact).map(|recorded| (fact.to_owned(), recorded.clone())));
                         }
-                        (drill::differences(&record.facts, &found), couchdb::known_damage(&record.facts))
+                        drill::differences(&record.facts, &found)
                     }
-                    PartAt::Files(files) => (files.check(target, &record.facts, cancel)?, files.lacking),
+                    PartAt::Files(files) => files.check(target, &record.facts, cancel)?,
                     PartAt::Nothing => continue,
                 },
-                Wanted::Files(Selected { files, lacking, .. }) => {
-                    (couchdb::check_files(target, files, &record.facts, cancel)?, lacking.clone())
+                Wanted::Files(Selected { files, .. }) => {
+                    couchdb::check_files(target, files, &record.facts, cancel)?
                 }
-                Wanted::Whole(below) => {
-                    let found = differences(&record.facts, &target.join(below), app)?;
-                    (found, couchdb::known_damage(&record.facts))
-                }
+                Wanted::Whole(below) => differences(&record.facts, &target.join(below), app)?,
             };
+            let known = part.known_damage();
             let is_whole = found.is_empty() && known.is_empty();
             let is_as_captured = found.is_empty();
             wrong.extend(found.into_iter().chain(known).map(|what| format!("{name}: {what}")));
@@ -188,6 +195,22 @@ impl<'a> CouchDbRestore<'a> {
         let (nodes, databases) = (count(renamed.nodes as u64, "node"), count(renamed.databases as u64, "database"));
         app.output().text(format!("renamed {nodes} in the shard maps of {databases}"));
         Ok(())
+    }
+}
+
+impl Part<'_> {
+    /// What of it the snapshot is known not to hold whole, as the backup told.
+    fn known_damage(&self) -> Vec<String> {
+        let facts = &self.record.facts;
+        match &self.wanted {
+            Wanted::Whole(_) => couchdb::known_damage(facts),
+            Wanted::Files(Selected { lacking, .. }) => lacking.clone(),
+            Wanted::Path(path) => match couchdb::part_at(facts, path) {
+                PartAt::Whole(_) => couchdb::known_damage(facts),
+                PartAt::Files(files) => files.lacking,
+                PartAt::Nothing => Vec::new(),
+            },
+        }
     }
 }
 

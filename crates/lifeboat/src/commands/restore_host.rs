@@ -47,7 +47,7 @@ impl Chosen<'_> {
         if self.arguments.dry_run {
             let preview = parts.preview(&cx, self.repository, self.index)?;
             let to = format!("as a host into {}", target.display());
-            return self.would_restore(target, copy, preview, &to, &[]);
+            return self.would_restore(target, copy, preview, &to, &self.couchdb.known_damage());
         }
         let started = app.run.clock.now();
         let options = Options { keep_damaged: self.arguments.keep_damaged, ..Options::for_this_process() };
