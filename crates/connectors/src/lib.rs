@@ -3,10 +3,12 @@
 //! One file or folder each. They implement the seams that `repository` owns and know nothing of schedules, policies or screens.
 
 pub mod containers;
+pub mod couch_server;
 pub mod documents;
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]
 pub mod fuzzing;
+mod http;
 pub mod process;
 pub mod source;
 pub mod storage;

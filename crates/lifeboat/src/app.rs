@@ -15,8 +15,8 @@ use repository::format::receipt::Receipt;
 use repository::repository::Found;
 use repository::{Cancel, Clock as _, Event, File, FileKind, Id, Index, Problem, Repository, RunCx, SystemClock};
 
-use crate::archives;
 use crate::arguments::Common;
+use crate::open_archives;
 use crate::output::Output;
 use crate::progress::Progress;
 use crate::{signals, wiring};
@@ -160,7 +160,7 @@ impl App {
             return Ok(false);
         }
         let found = match copy.archives() {
-            Some(settings) => archives::open(self, copy, settings).map(|_| true),
+            Some(settings) => open_archives::open(self, copy, settings).map(|_| true),
             None => wiring::storage(copy, &self.run)
                 .and_then(|storage| Ok(Repository::found_at(storage.as_ref())? != Found::Nothing)),
         };

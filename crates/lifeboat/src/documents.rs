@@ -5,7 +5,7 @@ use std::cell::Cell;
 use std::path::{Path, PathBuf};
 
 use connectors::documents::{
-    DataFolder, MISSING_SHARD, Stored, StoredDatabase, StoredShard, find_data_folders, passable,
+    MISSING_SHARD, Stored, StoredDataFolder, StoredDatabase, StoredShard, find_data_folders, passable,
 };
 use connectors::source::couchdb;
 use couchfile::{Database, ReadAt};
@@ -87,7 +87,7 @@ pub fn data_folder<'r>(
     files: &'r StoredFiles<'r>,
     tree: &Id,
     path: &Path,
-) -> Result<(DataFolder<'r>, Lost<'r>), Fault> {
+) -> Result<(StoredDataFolder<'r>, Lost<'r>), Fault> {
     if path.as_os_str().is_empty() {
         return Err(Fault::new(FaultKind::Usage, "name the source with the databases: SNAPSHOT:SOURCE")
             .with_hint("`lifeboat ls SNAPSHOT` lists the sources"));
@@ -113,8 +113,9 @@ pub fn data_folder<'r>(
     let folder_tree = walk::find(repository, index, tree, &folder)?.and_then(|node| node.subtree);
     let folder_tree = folder_tree.ok_or_else(|| missing(format!("there is no folder {}", folder.display())))?;
     let mut lost = Lost { app, below: folder, others: Vec::new(), total: Cell::new(0) };
-    let mut opened =
-        DataFolder::open(app.cx(), repository, index, files, &folder_tree, &mut |path, what| lost.name(path, what))?;
+    let mut opened = StoredDataFolder::open(app.cx(), repository, index, files, &folder_tree, &mut |path, what| {
+        lost.name(path, what)
+    })?;
     if opened.is_of_several_nodes() {
         for other in other_data_folders(repository, index, tree, &lost.below)? {
             match open_other(app, repository, index, files, tree, &other) {
@@ -156,16 +157,16 @@ fn open_other<'r>(
     files: &'r StoredFiles<'r>,
     tree: &Id,
     folder: &Path,
-) -> Result<Option<DataFolder<'r>>, repository::Error> {
+) -> Result<Option<StoredDataFolder<'r>>, repository::Error> {
     let Some(tree) = walk::find(repository, index, tree, folder)?.and_then(|node| node.subtree) else {
         return Ok(None);
     };
     // Its own databases are not what was asked for.
-    DataFolder::open(app.cx(), repository, index, files, &tree, &mut |_, _| {}).map(Some)
+    StoredDataFolder::open(app.cx(), repository, index, files, &tree, &mut |_, _| {}).map(Some)
 }
 
 /// The database called `name`.
-pub fn database<'r>(folder: &DataFolder<'r>, name: &str) -> Result<StoredDatabase<'r>, Fault> {
+pub fn database<'r>(folder: &StoredDataFolder<'r>, name: &str) -> Result<StoredDatabase<'r>, Fault> {
     match folder.database(name)? {
         Some(database) => Ok(database),
         None => {

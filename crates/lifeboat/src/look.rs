@@ -17,7 +17,7 @@ use repository::format::snapshot::Snapshot;
 use repository::{Clock as _, Id, Index, receipt};
 
 use crate::app::App;
-use crate::archives::{self, OpenArchives};
+use crate::open_archives::{self, OpenArchives};
 
 /// What a look into one copy found.
 pub struct Look<'a> {
@@ -68,7 +68,7 @@ pub fn into<'a>(app: &App, copies: &[&'a CopySettings], stacks: &[&StackSettings
 
 fn seen(app: &App, copy: &CopySettings, stacks: &[&StackSettings]) -> Result<Seen, Fault> {
     if let Some(settings) = copy.archives() {
-        return Ok(seen_archives(&archives::open(app, copy, settings)?, stacks, app.run.clock.now()));
+        return Ok(seen_archives(&open_archives::open(app, copy, settings)?, stacks, app.run.clock.now()));
     }
     let repository = app.open(copy)?;
     let (mut found, damaged) = repository.snapshots_readable(&app.run.cancel)?;
@@ -107,10 +107,11 @@ fn seen(app: &App, copy: &CopySettings, stacks: &[&StackSettings]) -> Result<See
 /// What an archive copy holds, as far as the names of its objects tell. A snapshot that is not whole counts for nothing.
 fn seen_archives(open: &OpenArchives<'_>, stacks: &[&StackSettings], now: Timestamp) -> Seen {
     let held = |stack: &&StackSettings| {
-        let whole: Vec<&archives::Archived> =
+        let whole: Vec<&open_archives::Archived> =
             open.contents.snapshots.iter().filter(|held| held.stack == stack.name && held.is_whole()).collect();
-        let is_selection =
-            |held: &archives::Archived| stack.sources.iter().any(|source| !held.archives.contains_key(&source.name));
+        let is_selection = |held: &open_archives::Archived| {
+            stack.sources.iter().any(|source| !held.archives.contains_key(&source.name))
+        };
         let newest = whole.iter().max_by_key(|held| snapshots::rank(held.time, is_selection(held), now));
         let newest = newest.map(|held| Newest {
             id: held.id,

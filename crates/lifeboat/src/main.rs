@@ -2,12 +2,12 @@
 
 mod allocator;
 mod app;
-mod archives;
 mod arguments;
 mod commands;
 mod documents;
 mod invocation;
 mod look;
+mod open_archives;
 mod output;
 mod progress;
 mod signals;

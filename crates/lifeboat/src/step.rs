@@ -5,19 +5,19 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, PoisonError};
 
 use archive::ArchiveName;
-use operations::archives::{self as archiving, ArchiveCopy};
+use operations::archives::{self, ArchiveCopy};
 use operations::config::{CopySettings, StackSettings};
 use operations::status::CopyFault;
 use operations::sync::{self, Member, Union};
 use operations::{Fault, FaultKind, copies};
 use repository::format::snapshot::Snapshot;
-use repository::sync::{Incomplete, Left, SourceDamage, Synced};
+use repository::sync::{GiverDamage, Incomplete, Left, Synced};
 use repository::{Clock as _, Error, Id};
 use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::app::{App, Each, not_a_copy_of};
-use crate::archives::{self, OpenArchives};
+use crate::open_archives::{self, OpenArchives};
 use crate::output::{Outcome, bytes, count};
 use crate::wiring;
 
@@ -73,7 +73,7 @@ impl Serialize for CopyReport {
 }
 
 /// Damage that was met in a copy, for programs.
-pub fn damage_json(SourceDamage { location, file, what }: &SourceDamage) -> Value {
+pub fn damage_json(GiverDamage { location, file, what }: &GiverDamage) -> Value {
     json!({ "location": location, "file": file.path(), "what": what })
 }
 
@@ -299,7 +299,7 @@ impl<'a> Step<'a> {
         self.app.run.progress.finish();
         for copy in self.app.settings.copies.iter().filter(|copy| self.goes_to(copy) && is_asked(&copy.name)) {
             let Some(settings) = copy.archives() else { continue };
-            let open = match archives::open(self.app, copy, settings) {
+            let open = match open_archives::open(self.app, copy, settings) {
                 Ok(open) => open,
                 Err(fault) if fault.kind == FaultKind::Cancelled => return Err(fault),
                 Err(fault) => {
@@ -340,7 +340,7 @@ impl<'a> Step<'a> {
         let mut reports = BTreeMap::new();
         for copy in self.app.settings.copies.iter().filter(|copy| self.goes_to(copy) && is_asked(&copy.name)) {
             let Some(settings) = copy.archives() else { continue };
-            let report = match archives::open(self.app, copy, settings) {
+            let report = match open_archives::open(self.app, copy, settings) {
                 Ok(open) => self.write_to(&open, members, all).or_else(unless_cancelled)?,
                 Err(fault) if fault.kind == FaultKind::Cancelled => return Err(fault),
                 Err(fault) => unopened(copy, fault),
@@ -362,12 +362,12 @@ impl<'a> Step<'a> {
             prefix: &open.settings.prefix,
             host: &open.host,
             recipients: &wiring::recipients(&open.settings.key)?,
-            held: &archiving::part_of(&open.contents.snapshots, |path| !self.rewritten.contains(path)),
+            held: &archives::part_of(&open.contents.snapshots, |path| !self.rewritten.contains(path)),
         };
         // All members, those that are near first.
         let from = sync::sources(members, members.len());
-        let archiving::Brought { snapshots, archives, bytes, incomplete } =
-            archiving::bring(&self.app.cx(), &from, &to, &self.wanted_archives(open.copy, all))?;
+        let archives::Brought { snapshots, archives, bytes, incomplete } =
+            archives::bring(&self.app.cx(), &from, &to, &self.wanted_archives(open.copy, all))?;
         let incomplete = incomplete.into_iter().map(|(snapshot, what)| Incomplete { snapshot, what }).collect();
         let synced = Synced { snapshots, bytes_moved: bytes, incomplete, ..Synced::default() };
         Ok(CopyReport::of(synced, Some(archives)))

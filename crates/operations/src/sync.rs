@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use repository::format::snapshot::Snapshot;
-use repository::sync::{self, Plan, SourceDamage, Synced};
+use repository::sync::{self, GiverDamage, Plan, Synced};
 use repository::{Error, File, FileKind, Id, Repository, RunCx};
 
 use crate::config::{CopySettings, Settings};
@@ -25,7 +25,7 @@ pub struct Union {
     /// All snapshots that any copy has and can read, oldest first.
     pub snapshots: Vec<(Id, Snapshot)>,
     /// Snapshots that a member, by its number, has and cannot read.
-    pub damage: Vec<(usize, SourceDamage)>,
+    pub damage: Vec<(usize, GiverDamage)>,
     /// Members, by their numbers, that do not say what they have.
     pub failed: Vec<(usize, Error)>,
 }
@@ -41,7 +41,7 @@ pub fn union(cx: &RunCx<'_>, members: &[Member<'_>]) -> Result<Union, Error> {
                 let location = member.repository.storage().location();
                 union.damage.extend(damaged.into_iter().map(|(id, error)| {
                     let file = File::new(FileKind::Snapshot, id);
-                    (number, SourceDamage { location: location.clone(), file, what: error.to_string() })
+                    (number, GiverDamage { location: location.clone(), file, what: error.to_string() })
                 }));
             }
             Err(Error::Cancelled) => return Err(Error::Cancelled),

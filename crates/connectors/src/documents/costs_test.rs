@@ -13,7 +13,7 @@ use repository::storage::record::{Record, Verb};
 use repository::{Cancel, CaptureCx, Error, FileKind, Id, Index, Repository, RunCx, Silent, Source as _, backup, walk};
 use serde_json::json;
 
-use super::{DataFolder, each_change, find_data_folders};
+use super::{StoredDataFolder, each_change, find_data_folders};
 use crate::source::{FilesOptions, FilesSource};
 
 const DOCUMENTS: usize = 600;
@@ -76,13 +76,13 @@ impl Stored {
         RunCx { events: &Silent, cancel: &self.cancel, clock: &self.clock, lock: None }
     }
 
-    fn open<'r>(&'r self, files: &'r StoredFiles<'r>) -> DataFolder<'r> {
+    fn open<'r>(&'r self, files: &'r StoredFiles<'r>) -> StoredDataFolder<'r> {
         let found = find_data_folders(&self.cx(), &self.repository, &self.index, &self.tree).unwrap();
         assert!(found.len() == 1 && found[0] == self.folder, "{found:?}");
         let node = walk::find(&self.repository, &self.index, &self.tree, &found[0]).unwrap().unwrap();
         let lost = &mut |path: &str, what: String| panic!("{path}: {what}");
         let tree = node.subtree.unwrap();
-        DataFolder::open(self.cx(), &self.repository, &self.index, files, &tree, lost).unwrap()
+        StoredDataFolder::open(self.cx(), &self.repository, &self.index, files, &tree, lost).unwrap()
     }
 
     /// How many parts of packs with data were fetched.

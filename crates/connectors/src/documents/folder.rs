@@ -12,13 +12,12 @@ use repository::{Error, Id, Index, Node, NodeKind, Repository, RunCx};
 
 use super::database::{StoredDatabase, StoredShard, Summary, open};
 use super::stored::passable;
+use crate::source::couchdb::SHARD_MAP;
 
 /// Files whose headers are read at the same time. There may be thousands, and where the copy is far each is a request.
 const FILES_AT_ONCE: usize = 8;
-/// The database with the shard maps.
-const SHARD_MAPS: &str = "_dbs.couch";
 /// What CouchDB calls a database that it compacted, until it takes the other's place. It counts where that is not there.
-const COMPACTED: &str = ".couch.compact";
+const COMPACTED_DATABASE: &str = ".couch.compact";
 /// The folder with the shards.
 const SHARDS: &str = "shards";
 /// Folders of CouchDB that hold no database.
@@ -61,7 +60,7 @@ pub fn find_data_folders(
 
 /// The data folder of a shard's file, which is below `shards/RANGE/` in it: names of databases may have slashes.
 fn around_shard(path: &Path) -> Option<&Path> {
-    let is_file = |file: &str| file.ends_with(".couch") || file.ends_with(COMPACTED);
+    let is_file = |file: &str| file.ends_with(".couch") || file.ends_with(COMPACTED_DATABASE);
     path.ancestors().skip(3).find(|data| {
         let file = path.strip_prefix(data).ok().and_then(Path::to_str);
         file.is_some_and(|file| is_file(file) && ShardName::parse(file).is_some())
@@ -69,14 +68,14 @@ fn around_shard(path: &Path) -> Option<&Path> {
 }
 
 fn is_shard_maps(name: &[u8]) -> bool {
-    name.strip_prefix(SHARD_MAPS.as_bytes()).is_some_and(|end| end.is_empty() || end == b".compact")
+    name.strip_prefix(SHARD_MAP.as_bytes()).is_some_and(|end| end.is_empty() || end == b".compact")
 }
 
 /// What is left out, and why: called with the path of a file below the data folder.
 pub type Lost<'l> = dyn FnMut(&str, String) + 'l;
 
 /// A data folder in a snapshot.
-pub struct DataFolder<'r> {
+pub struct StoredDataFolder<'r> {
     cx: RunCx<'r>,
     files: &'r StoredFiles<'r>,
     repository: &'r Repository,
@@ -114,7 +113,7 @@ struct Map {
     nodes: BTreeSet<String>,
 }
 
-impl<'r> DataFolder<'r> {
+impl<'r> StoredDataFolder<'r> {
     /// Opens the data folder whose tree is `tree`, and reads its shard maps. What of them is damaged is told to `lost`;
     /// their databases are then made up of the files that are there.
     pub fn open(
@@ -130,7 +129,7 @@ impl<'r> DataFolder<'r> {
             if let Step::Reach(path, node) = step
                 && let Some(name) = path.to_str()
             {
-                match (node.kind, name.strip_suffix(".couch").or(name.strip_suffix(COMPACTED))) {
+                match (node.kind, name.strip_suffix(".couch").or(name.strip_suffix(COMPACTED_DATABASE))) {
                     // In the order of names, the compacted one comes second.
                     (NodeKind::File, Some(database)) => {
                         unsharded.entry(database.to_owned()).or_insert_with(|| node.clone());
@@ -151,7 +150,7 @@ impl<'r> DataFolder<'r> {
         let Some(node) = self.unsharded.get("_dbs") else {
             if self.shards.is_some() {
                 lost(
-                    SHARD_MAPS,
+                    SHARD_MAP,
                     "it is not in the snapshot: which shards belong together is told by their names".to_owned(),
                 );
             }
@@ -160,7 +159,7 @@ impl<'r> DataFolder<'r> {
         let database = match open(self.files, node) {
             Ok(database) => database,
             Err(error) => {
-                lost(SHARD_MAPS, passable(error)?);
+                lost(SHARD_MAP, passable(error)?);
                 return Ok(());
             }
         };
@@ -173,7 +172,7 @@ impl<'r> DataFolder<'r> {
                     let nodes = map.by_node.into_iter().map(|(node, _)| node).collect();
                     self.maps.insert(map.database, Map { suffix: map.suffix, ranges, partitioned, nodes });
                 }
-                Err(error) => lost(SHARD_MAPS, passable(error)?),
+                Err(error) => lost(SHARD_MAP, passable(error)?),
             }
         }
         Ok(())
@@ -221,7 +220,7 @@ impl<'r> DataFolder<'r> {
     /// has, is left from an earlier one.
     fn each_shard(&self, visit: &mut dyn FnMut(ShardName, &Node) -> Result<(), Error>) -> Result<(), Error> {
         let Some(shards) = &self.shards else { return Ok(()) };
-        let is_shard = |path: &&str| path.ends_with(".couch") || path.ends_with(COMPACTED);
+        let is_shard = |path: &&str| path.ends_with(".couch") || path.ends_with(COMPACTED_DATABASE);
         let mut last = None;
         walk::walk(&self.cx, self.repository, self.index, shards, &mut |step| {
             if let Step::Reach(path, node) = step

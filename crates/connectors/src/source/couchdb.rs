@@ -4,25 +4,33 @@
 //! in which nothing can be ahead of what it is made from, and cut behind its last header. What comes out is what a CouchDB
 //! finds after a crash at that instant, without the torn end. Nothing of it is written to. A server is asked
 //! only where one is named, and what it says is compared, not captured.
+//!
+//! - Capture: `capture`, from `data_folder` by `opener` and `prefix`; held against the `parent` snapshot (`stamp`, `unseen`), the
+//!   `shard_map` (`complete`), where things should lie (`misplaced`) and a running server (`cross_check`); `config` beside it.
+//! - What is known of it: `facts`, `damage`, `version`; counted again by `examine`, read in the copy by `stored_check`.
+//! - Restore: which files (`select`, `restored_path`), back into a folder that went on (`in_place`), under other names
+//!   (`rename`, `rewritten`), on other nodes (`cluster`).
 
 mod capture;
 mod cluster;
 mod complete;
 mod config;
+mod cross_check;
 mod damage;
 mod data_folder;
 mod examine;
 mod facts;
-mod live;
+mod in_place;
 mod misplaced;
 mod opener;
-mod part;
+mod parent;
 mod prefix;
-mod previous;
 mod rename;
+mod restored_path;
 mod rewritten;
 mod select;
-mod server;
+mod shard_map;
+mod stamp;
 mod stored_check;
 #[cfg(test)]
 mod tests;
@@ -38,16 +46,16 @@ use repository::{Cancel, Capture, CaptureCx, Facts, Source, SourceError};
 pub use self::cluster::{
     COPIES_NOT_TAKEN, ClusterPlan, Contest, NodeFiles, Settled, plan_cluster, settle, tidy, write_cluster,
 };
-pub use self::complete::SHARD_MAP;
+pub use self::cross_check::{Answer, Password, ServerOptions, ask};
 pub(super) use self::data_folder::is_rebuilt;
 pub use self::examine::{check_files, check_part, examine, recount_data};
-pub use self::live::{
+pub use self::in_place::{
     NamedOtherwise, NodesThere, cluster_files, is_shard_map, name_again, named_otherwise, nodes_there, search_indexes,
 };
-pub use self::part::{FilesAt, PartAt, part_at};
 pub use self::rename::{RenamedNodes, rename_nodes};
+pub use self::restored_path::{FilesAt, PartAt, part_at};
 pub use self::select::{Selected, files_of, known_damage, missing_shards, no_shard_map};
-pub use self::server::{Answer, Password, ServerOptions, ask};
+pub use self::shard_map::SHARD_MAP;
 pub use self::stored_check::{StoredCheck, StoredFinding, StoredReport, StoredSource};
 pub use self::version::{Version, needed_version, version_of_image};
 
@@ -60,12 +68,12 @@ pub const KIND: &str = "couchdb";
 
 /// Whether the shard map in a data folder, as it is now, has a database of that name. False where it cannot be read.
 pub fn has_database(folder: &Path, name: &str) -> bool {
-    complete::maps_of_folder(folder).is_some_and(|maps| maps.iter().any(|map| map.database == name))
+    shard_map::maps_of_folder(folder).is_some_and(|maps| maps.iter().any(|map| map.database == name))
 }
 
 /// The databases in the shard map of a data folder, as it is now. Empty where it cannot be read.
 pub fn databases(folder: &Path) -> Vec<String> {
-    let maps = complete::maps_of_folder(folder).unwrap_or_default();
+    let maps = shard_map::maps_of_folder(folder).unwrap_or_default();
     maps.into_iter().map(|map| map.database).collect()
 }
 

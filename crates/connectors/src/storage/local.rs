@@ -10,6 +10,7 @@
 //! under a running backup, the rest must fail, and not quietly fill the empty mount point.
 
 mod archives;
+mod direct;
 #[cfg(test)]
 mod tests;
 mod write_once;

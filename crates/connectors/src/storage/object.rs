@@ -42,7 +42,6 @@ use super::layout::id_of;
 pub use self::azure::{AzureCredentials, AzureOptions};
 #[cfg(feature = "b2")]
 pub use self::b2::B2Options;
-pub(crate) use self::fetch::{Somebody, choose_cryptography, who_is_there, without_answer};
 #[cfg(feature = "gcs")]
 pub use self::gcs::GcsOptions;
 pub use self::s3::S3Options;
@@ -120,7 +119,7 @@ impl ObjectStorage {
         target: impl FnOnce() -> Result<Target, String>,
     ) -> Result<Self, StorageError> {
         let failed = |what| StorageError::Permanent { location: location.clone(), what };
-        choose_cryptography();
+        crate::http::choose_cryptography();
         let Target { operator, in_parts, hosts, manner, no_credentials } = target().map_err(failed)?;
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(RUNTIME_THREADS)

@@ -4,7 +4,7 @@ mod databases;
 
 use connectors::source::couchdb::StoredReport;
 use operations::Fault;
-use operations::archives as archiving;
+use operations::archives;
 use operations::config::CopySettings;
 use operations::state::{LastCheck, StoredDamage};
 use repository::check::{self, ReadData, Report};
@@ -13,8 +13,8 @@ use serde_json::json;
 
 use super::for_each;
 use crate::app::App;
-use crate::archives::{self, Archived, OpenArchives};
 use crate::arguments;
+use crate::open_archives::{self, Archived, OpenArchives};
 use crate::output::{Outcome, bytes, complain, count};
 
 pub fn check(app: &App, arguments: &arguments::Check) -> Result<Outcome, Fault> {
@@ -22,7 +22,7 @@ pub fn check(app: &App, arguments: &arguments::Check) -> Result<Outcome, Fault> 
     let name = |copy: &&CopySettings| format!("copy {}", copy.name);
     for_each(app.output(), &copies, name, |copy| match copy.archives() {
         // A part of the bytes of an archive proves none of it.
-        Some(settings) => check_archives(app, &archives::open(app, copy, settings)?, arguments.read_data),
+        Some(settings) => check_archives(app, &open_archives::open(app, copy, settings)?, arguments.read_data),
         None => check_one(app, copy, arguments),
     })
 }
@@ -35,7 +35,7 @@ fn check_archives(app: &App, open: &OpenArchives<'_>, read_data: bool) -> Result
         let step = Event::StepStarted { name: "reading archives".to_owned(), bytes_total: Some(bytes_total) };
         app.cx().events.emit(step);
     }
-    let result = archiving::check(&app.cx(), &*open.place, snapshots, read_data);
+    let result = archives::check(&app.cx(), &*open.place, snapshots, read_data);
     app.run.progress.finish();
     let damaged = result?;
     let output = app.output();

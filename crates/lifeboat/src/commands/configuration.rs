@@ -5,8 +5,8 @@ use operations::{Fault, FaultKind, config, copies};
 use serde_json::json;
 
 use crate::app::{App, Run};
-use crate::archives;
 use crate::arguments::Config;
+use crate::open_archives;
 use crate::output::{Outcome, bytes, count};
 
 pub fn run(run: Run, arguments: &Config) -> Result<Outcome, Fault> {
@@ -51,7 +51,7 @@ fn check(app: &App) -> Result<Outcome, Fault> {
             continue;
         }
         let opened = match copy.archives() {
-            Some(settings) => archives::open(app, copy, settings).and_then(|open| {
+            Some(settings) => open_archives::open(app, copy, settings).and_then(|open| {
                 crate::wiring::recipients(&settings.key)?;
                 Ok(format!("listed, {}", count(open.contents.snapshots.len() as u64, "archived snapshot")))
             }),

@@ -1,6 +1,8 @@
 //! `lifeboat copies`: every copy, what it holds, how far it lags behind, and what is wrong with it. For monitoring it exits
 //! as `lifeboat status` does.
 
+pub mod probe;
+
 use operations::Fault;
 use operations::config::StackSettings;
 use operations::copies::{Held, Lag, lag};

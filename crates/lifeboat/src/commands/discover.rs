@@ -1,5 +1,7 @@
 //! `lifeboat discover`: what is here that should be backed up, and what is not covered.
 
+mod docker;
+
 use std::collections::BTreeSet;
 use std::path::Path;
 
@@ -11,7 +13,7 @@ use operations::config::{
 };
 use serde_json::json;
 
-use super::{cht, discover_docker};
+use super::cht;
 use crate::app::Run;
 use crate::arguments;
 use crate::output::{Outcome, Output, bytes, count};
@@ -23,7 +25,7 @@ pub fn run(run: &Run, arguments: &arguments::Discover) -> Result<Outcome, Fault>
     let found = look(run, &arguments.dir)?;
     found.show(run.output);
     let docker = match arguments.docker {
-        true => Some(discover_docker::look(run, &found.discovery.projects, &found.sources())?),
+        true => Some(docker::look(run, &found.discovery.projects, &found.sources())?),
         false => None,
     };
     let discovery = &found.discovery;

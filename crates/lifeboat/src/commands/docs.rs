@@ -5,7 +5,7 @@ mod attachments;
 use std::io::{self, ErrorKind, StdoutLock, Write as _};
 
 use connectors::documents::{
-    DataFolder, Since, Stored, StoredDatabase, StoredShard, Summary, each_change, passable, since,
+    Since, Stored, StoredDataFolder, StoredDatabase, StoredShard, Summary, each_change, passable, since,
 };
 use couchfile::{Database, DocumentInfo, JsonOptions, Leaf, ReadAt};
 use operations::{Fault, FaultKind};
@@ -78,7 +78,7 @@ fn print_all(app: &App, arguments: &arguments::Docs, print: &mut Printer) -> Res
     Ok(if lost.total() > 0 { Outcome::Partial } else { Outcome::Ok })
 }
 
-fn databases(folder: &DataFolder<'_>, lost: &Lost<'_>, print: &mut Printer) -> Result<Value, Fault> {
+fn databases(folder: &StoredDataFolder<'_>, lost: &Lost<'_>, print: &mut Printer) -> Result<Value, Fault> {
     let databases = folder.databases(&mut |path, what| lost.name(path, what))?;
     for database in &databases {
         print.database(database)?;

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use operations::archives::{self as archiving, Archived};
+use operations::archives::{self, Archived};
 use operations::config::{CopySettings, StackSettings};
 use operations::retention::{self, Count, Decision, Group, Policy, TagList, Within};
 use operations::{Fault, FaultKind, drill, snapshots};
@@ -16,8 +16,8 @@ use serde_json::json;
 
 use super::for_each;
 use crate::app::{App, Each, Opened};
-use crate::archives::{self, OpenArchives};
 use crate::arguments::{self, Keep};
+use crate::open_archives::{self, OpenArchives};
 use crate::output::{Outcome, bytes, count};
 
 pub fn forget(app: &App, arguments: &arguments::Forget) -> Result<Outcome, Fault> {
@@ -29,7 +29,7 @@ pub fn forget(app: &App, arguments: &arguments::Forget) -> Result<Outcome, Fault
                 app.output().text(format!("copy {}:", copy.name));
             }
             if let Some(settings) = copy.archives() {
-                return archives_by_rules(app, arguments, &archives::open(app, copy, settings)?);
+                return archives_by_rules(app, arguments, &open_archives::open(app, copy, settings)?);
             }
             let repository = app.open_own(copy)?;
             let receipts = drill::receipts(&repository)?.all()?;
@@ -53,7 +53,7 @@ fn by_name(app: &App, arguments: &arguments::Forget) -> Result<Outcome, Fault> {
     let mut archived = Vec::new();
     for copy in of_archives {
         let Some(settings) = copy.archives() else { continue };
-        match archives::open(app, copy, settings) {
+        match open_archives::open(app, copy, settings) {
             Ok(open) => archived.push(open),
             Err(fault) if fault.kind == FaultKind::Cancelled => return Err(fault),
             Err(fault) => missed.push((copy, fault)),
@@ -151,13 +151,13 @@ fn archives_by_rules(app: &App, arguments: &arguments::Forget, open: &OpenArchiv
     }
     let told = Told::by_repositories(app)?;
     let asked = Asked { receipts: &told.receipts, last_good: &told.last_good };
-    let groups = told.tagged(archiving::groups(&held));
+    let groups = told.tagged(archives::groups(&held));
     let mut remove = by_rules(app, arguments, open.copy, &groups, &asked)?;
     // What is not whole pushes nothing out, and goes where it would not be kept if it were.
     let parts: Vec<Id> = held.iter().filter(|held| !held.is_whole()).map(|held| held.id).collect();
     if !parts.is_empty() {
         app.output().text("not whole; `lifeboat sync` completes what is kept:");
-        let groups = told.tagged(archiving::groups_with_parts(&held));
+        let groups = told.tagged(archives::groups_with_parts(&held));
         let decided = by_rules(app, arguments, open.copy, &groups, &asked)?;
         remove.extend(decided.into_iter().filter(|id| parts.contains(id)));
     }
@@ -171,7 +171,7 @@ fn archives_by_rules(app: &App, arguments: &arguments::Forget, open: &OpenArchiv
         ));
     }
     if !arguments.dry_run && !remove.is_empty() {
-        archiving::check_clock(&app.cx(), &*open.place, &open.settings.prefix, &held)?;
+        archives::check_clock(&app.cx(), &*open.place, &open.settings.prefix, &held)?;
     }
     remove_archives(app, arguments, open, &remove)
 }
@@ -221,7 +221,7 @@ fn remove_archives(
     let held = &open.contents.snapshots;
     let freed = held.iter().filter(|held| remove.contains(&held.id)).map(Archived::bytes).sum();
     if !arguments.dry_run {
-        archiving::remove(&app.cx(), &*open.place, held, remove)?;
+        archives::remove(&app.cx(), &*open.place, held, remove)?;
     }
     let output = app.output();
     output.summary(json!({ "status": "ok", "copy": open.copy.name, "dry_run": arguments.dry_run, "removed": remove }));

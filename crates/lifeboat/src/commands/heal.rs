@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use operations::archives::{self as archiving, Archived, Damaged};
+use operations::archives::{self, Archived, Damaged};
 use operations::config::CopySettings;
 use operations::state::LastCheck;
 use operations::{Fault, FaultKind, copies};
@@ -14,8 +14,8 @@ use serde_json::json;
 
 use super::for_each;
 use crate::app::{App, Opened, not_a_copy_of};
-use crate::archives::{self, OpenArchives};
 use crate::arguments;
+use crate::open_archives::{self, OpenArchives};
 use crate::output::{Outcome, bytes, complain, count};
 use crate::step::{self, Brought, Step};
 use crate::wiring;
@@ -26,7 +26,7 @@ pub fn run(app: &App, arguments: &arguments::Heal) -> Result<Outcome, Fault> {
     let name = |copy: &&CopySettings| format!("copy {}", copy.name);
     for_each(app.output(), &asked, name, |copy| {
         if let Some(settings) = copy.archives() {
-            return heal_archives(app, &archives::open(app, copy, settings)?, arguments.read_data);
+            return heal_archives(app, &open_archives::open(app, copy, settings)?, arguments.read_data);
         }
         // One that lies in the same folder is this copy by another name: it cannot help, and its lock would be ours.
         let is_other = |other: &&CopySettings| other.name != copy.name && !copies::are_one(other, copy);
@@ -63,8 +63,8 @@ fn heal_archives(app: &App, open: &OpenArchives<'_>, read_data: bool) -> Result<
     let mut reports = step.take(each, |asked| asked == name, |_| Brought::default())?;
     // A repository that is away matters where something is left.
     reports.retain(|reported, _| reported == name);
-    let held = archives::open(app, open.copy, open.settings)?.contents.snapshots;
-    let suspects = archiving::part_of(&held, |path| paths.contains(path));
+    let held = open_archives::open(app, open.copy, open.settings)?.contents.snapshots;
+    let suspects = archives::part_of(&held, |path| paths.contains(path));
     let still = self::damaged(app, open, &suspects, read_data)?;
     let is_there =
         |path: &str| suspects.iter().flat_map(|held| held.archives.values()).any(|object| object.path == path);
@@ -125,7 +125,7 @@ fn remember(app: &App, copy: &CopySettings, read_data: bool, failure: Option<Str
 }
 
 fn damaged(app: &App, open: &OpenArchives<'_>, held: &[Archived], read_data: bool) -> Result<Vec<Damaged>, Fault> {
-    let result = archiving::check(&app.cx(), &*open.place, held, read_data);
+    let result = archives::check(&app.cx(), &*open.place, held, read_data);
     app.run.progress.finish();
     Ok(result?)
 }

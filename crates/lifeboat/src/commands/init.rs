@@ -1,5 +1,7 @@
 //! `lifeboat init`: looks into a folder, writes `lifeboat.yaml` and a password, makes the copies.
 
+pub mod copies;
+
 use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
@@ -11,8 +13,8 @@ use operations::{Fault, FaultKind};
 use repository::format::crypto;
 use serde_json::json;
 
+use self::copies::Made;
 use super::discover;
-use super::make_copies::{self, Made};
 use crate::app::Run;
 use crate::arguments;
 use crate::invocation;
@@ -51,7 +53,7 @@ pub fn run(run: &Run, arguments: &arguments::Init) -> Result<Outcome, Fault> {
         plan.write(run)?
     };
     arguments.anew.iter().try_for_each(|name| settings.copy(name).map(drop))?;
-    let Made { repository, is_new, outcome } = make_copies::run(run, &settings, &arguments.anew)?;
+    let Made { repository, is_new, outcome } = copies::run(run, &settings, &arguments.anew)?;
     run.output.summary(json!({
         "status": if outcome == Outcome::Ok { "ok" } else { "partial" }, "config": settings.file,
         "repository": repository, "created": is_new, "password": passwords(&settings).join(", "),

@@ -1,4 +1,5 @@
-//! One file a command, one function each: arguments in, outcome out.
+//! One file a command, one function each: arguments in, outcome out; what a large one consists of lies in a folder of its name.
+//! `cht` finds the sources of a CHT for `init`, `protect` and `discover`; `reach` says what of a host these can look at.
 
 mod adopt;
 mod backup;
@@ -7,11 +8,9 @@ mod check;
 mod cht;
 mod configuration;
 mod copies;
-mod copies_test;
 mod coverage;
 mod diff;
 mod discover;
-mod discover_docker;
 mod docs;
 mod drill;
 mod find;
@@ -19,18 +18,10 @@ mod forget;
 mod heal;
 mod init;
 mod key;
-mod make_copies;
 mod protect;
 mod prune;
 mod reach;
 mod restore;
-mod restore_archive;
-mod restore_cluster;
-mod restore_containers;
-mod restore_couchdb;
-mod restore_couchdb_in_place;
-mod restore_documents;
-mod restore_host;
 mod snapshots;
 mod status;
 mod sync;
@@ -69,7 +60,7 @@ pub fn run(arguments: Arguments, output: &Output) -> Result<Outcome, Fault> {
         Command::Key(arguments) => key::run(&run.configured()?, &arguments),
         Command::Copies(arguments::Copies { action: None }) => copies::run(&run.configured()?),
         Command::Copies(arguments::Copies { action: Some(CopiesAction::Test(arguments)) }) => {
-            copies_test::run(&run.configured()?, &arguments)
+            copies::probe::run(&run.configured()?, &arguments)
         }
         Command::Coverage(arguments) => coverage::run(&run.configured()?, &arguments),
         Command::Status(arguments) => status::run(&run.configured()?, &arguments),

@@ -5,8 +5,9 @@ use operations::drill::LEVEL_MAX;
 use operations::{Fault, FaultKind};
 
 use super::backup::Done;
+use super::init::copies;
 use super::init::{self, Plan};
-use super::{backup, discover, drill, make_copies};
+use super::{backup, discover, drill};
 use crate::app::{App, Run};
 use crate::arguments;
 use crate::invocation;
@@ -42,7 +43,7 @@ pub fn run(run: Run, arguments: &arguments::Protect) -> Result<Outcome, Fault> {
     };
     let stack = init::stack_of(&settings, &dir)?.clone();
     if is_new {
-        make_copies::run(&run, &settings, &[])?;
+        copies::run(&run, &settings, &[])?;
     }
     // Where a configuration was there, so must its repository be: a disk that is not mounted must not be taken for a new one.
     let app = App { run, settings };

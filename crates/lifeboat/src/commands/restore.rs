@@ -1,5 +1,13 @@
 //! `lifeboat restore`: to a new place, or to where it came from with an undo.
 
+mod archive;
+mod cluster;
+mod containers;
+mod couch_files;
+mod couch_in_place;
+mod documents;
+mod host;
+
 use std::path::{Path, PathBuf};
 
 use connectors::source::couchdb;
@@ -13,9 +21,9 @@ use repository::restore::{Options, Restored};
 use repository::{Clock as _, Event, Events as _, Id, Index, Problem, Repository, SourceError};
 use serde_json::{Value, json};
 
-use super::restore_containers::{self, Users};
-use super::restore_couchdb::CouchDbRestore;
-use super::restore_couchdb_in_place::InPlaceParts;
+use self::containers::Users;
+use self::couch_files::CouchDbRestore;
+use self::couch_in_place::InPlaceParts;
 use crate::app::{App, Opened, Run};
 use crate::arguments::{self, RestoreFrom};
 use crate::output::{Outcome, bytes, count, seconds};
@@ -31,7 +39,7 @@ pub fn run(run: Run, arguments: &arguments::Restore) -> Result<Outcome, Fault> {
         return drop_undo(&run, folder);
     }
     let place = match &arguments.place {
-        Some(RestoreFrom::Archive(archive)) => return super::restore_archive::run(run, archive, arguments),
+        Some(RestoreFrom::Archive(archive)) => return archive::run(run, archive, arguments),
         Some(RestoreFrom::Snapshot(place)) => place,
         None => return Err(Fault::new(FaultKind::Usage, "name what to restore: SNAPSHOT[:SOURCE[/PATH]]")),
     };
@@ -43,7 +51,7 @@ pub fn run(run: Run, arguments: &arguments::Restore) -> Result<Outcome, Fault> {
     }
     let app = run.configured()?;
     if let Some(url) = &arguments.couch.couch_url {
-        return super::restore_documents::run(&app, place, url, arguments);
+        return documents::run(&app, place, url, arguments);
     }
     let stack = arguments.stack.as_deref();
     let of_stack = stack.and_then(|name| app.settings.stack(name).ok());
@@ -97,7 +105,13 @@ impl Chosen<'_> {
         if self.arguments.dry_run {
             // A restore does not begin with this: it would read all trees once more, a request each in a far copy.
             let preview = self.preview()?;
-            return self.would_restore(target, copy, preview, &format!("to {}", target.display()), &self.couchdb.known_damage());
+            return self.would_restore(
+                target,
+                copy,
+                preview,
+                &format!("to {}", target.display()),
+                &self.couchdb.known_damage(),
+            );
         }
         let started = app.run.clock.now();
         let options = Options { keep_damaged: self.arguments.keep_damaged, ..Options::for_this_process() };
@@ -386,7 +400,7 @@ impl Chosen<'_> {
 
 fn undo(run: &Run, folder: &Path, force: bool) -> Result<Outcome, Fault> {
     if !force {
-        restore_containers::refuse_undo(run, &in_place::undo_targets(folder).map_err(to_fault)?)?;
+        containers::refuse_undo(run, &in_place::undo_targets(folder).map_err(to_fault)?)?;
     }
     let undone = in_place::undo(folder, force).map_err(to_fault)?;
     // A restore that was cut may have left containers stopped, which go on now. That is noted where the configuration

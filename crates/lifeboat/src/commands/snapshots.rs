@@ -11,15 +11,15 @@ use repository::{Error, Id};
 use serde_json::{Value, json};
 
 use crate::app::{App, Opened};
-use crate::archives::{self, Archived, OpenArchives};
 use crate::arguments;
+use crate::open_archives::{self, Archived, OpenArchives};
 use crate::output::{Outcome, bytes, count};
 
 pub fn run(app: &App, arguments: &arguments::Snapshots) -> Result<Outcome, Fault> {
     let copies = app.copies_here(arguments.copy.as_deref())?;
     let (of_archives, repositories): (Vec<_>, Vec<_>) = copies.iter().partition(|copy| copy.archives().is_some());
     let opened = if repositories.is_empty() { Vec::new() } else { app.open_all(&repositories)? };
-    let archived = archives::open_all(app, &of_archives)?;
+    let archived = open_archives::open_all(app, &of_archives)?;
     let is_complete = opened.len() + archived.len() == copies.len();
     let found = collect(app, arguments, &opened, &archived)?;
     let output = app.output();

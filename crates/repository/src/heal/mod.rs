@@ -1,13 +1,13 @@
 //! Mends a copy: its index from the packs' own headers ([`index`]), all else from other copies ([`from_copies`]).
 
-mod copies;
+mod from_copies;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use jiff::Timestamp;
 
-pub use copies::{FromCopies, How, from_copies};
+pub use from_copies::{FromCopies, How, from_copies};
 
 use crate::format::index_file::IndexedPack;
 use crate::format::key_file::KdfCost;

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::collections::HashSet;
 
 use super::Incomplete;
-use super::copies::{Sources, Target, View};
+use super::view::{Givers, Target, View};
 use crate::format::pack::{BlobKind, PackedBlob};
 use crate::walk;
 use crate::{Error, Id, Index, RunCx};
@@ -21,7 +21,7 @@ pub(crate) struct Work {
     pub blobs: Vec<Blob>,
     /// What no copy has whole.
     pub lost: HashSet<Blob>,
-    /// Blobs that are needed, for each source that is to give them.
+    /// Blobs that are needed, for each giver that is to give them.
     marks: Vec<Marks>,
 }
 
@@ -30,14 +30,14 @@ pub(crate) struct Work {
 pub(crate) struct Chosen {
     pub id: Id,
     pub bytes: u64,
-    /// The source whose index names it, and its number there.
-    pub source: usize,
+    /// The giver whose index names it, and its number there.
+    pub giver: usize,
     pub number: usize,
     /// It lies in the target already, and no index names it.
     pub is_there: bool,
 }
 
-/// How the blobs of a pack of a source get into the target.
+/// How the blobs of a pack of a giver get into the target.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Route {
     /// With the whole pack.
@@ -48,16 +48,16 @@ enum Route {
     OneByOne,
 }
 
-fn route(target: &Target<'_>, source: &View, pack: usize) -> Route {
-    let id = source.index.pack_ids()[pack];
+fn route(target: &Target<'_>, giver: &View, pack: usize) -> Route {
+    let id = giver.index.pack_ids()[pack];
     match target.view.listing.get(&id) {
-        None if source.is_whole(pack) => Route::Move,
-        Some(bytes) if *bytes == source.bytes[pack] && target.can_name(&id) => Route::Name,
+        None if giver.is_whole(pack) => Route::Move,
+        Some(bytes) if *bytes == giver.bytes[pack] && target.can_name(&id) => Route::Name,
         _ => Route::OneByOne,
     }
 }
 
-/// One flag byte for each position in a source's index.
+/// One flag byte for each position in a giver's index.
 #[derive(Default)]
 struct Marks {
     data: Vec<u8>,
@@ -83,34 +83,34 @@ impl Marks {
 }
 
 impl Work {
-    /// Finds what `roots` need and the target lacks. Asks as few sources as can give all of it; the first must have been
+    /// Finds what `roots` need and the target lacks. Asks as few givers as can give all of it; the first must have been
     /// asked already.
-    pub fn plan(cx: &RunCx<'_>, sources: &Sources<'_>, target: &Target<'_>, roots: &[Id]) -> Result<Self, Error> {
+    pub fn plan(cx: &RunCx<'_>, givers: &Givers<'_>, target: &Target<'_>, roots: &[Id]) -> Result<Self, Error> {
         loop {
-            let mut needs = Needs::new(sources, target);
+            let mut needs = Needs::new(givers, target);
             match needs.sweep(cx, roots) {
                 Ok(()) => {}
                 Err(Error::Cancelled) => return Err(Error::Cancelled),
-                // Where a source stopped answering, another one may go on.
+                // Where a giver stopped answering, another one may go on.
                 Err(error) => {
-                    if sources.look_further(cx)? {
+                    if givers.look_further(cx)? {
                         continue;
                     }
                     return Err(error);
                 }
             }
-            // What the sources asked so far cannot give easily, another one may.
+            // What the givers asked so far cannot give easily, another one may.
             let hard = needs.blobs.iter().chain(&needs.lost);
-            hard.for_each(|(kind, id)| sources.note_packs_of(cx, *kind, id));
-            if needs.blobs.is_empty() && needs.lost.is_empty() || !sources.look_further(cx)? {
+            hard.for_each(|(kind, id)| givers.note_packs_of(cx, *kind, id));
+            if needs.blobs.is_empty() && needs.lost.is_empty() || !givers.look_further(cx)? {
                 return Ok(needs.choose());
             }
         }
     }
 
     /// The needed blobs of a chosen pack.
-    pub fn needed_of(&self, sources: &Sources<'_>, chosen: &Chosen) -> Vec<PackedBlob> {
-        let (Some(view), Some(marks)) = (sources.all[chosen.source].view(), self.marks.get(chosen.source)) else {
+    pub fn needed_of(&self, givers: &Givers<'_>, chosen: &Chosen) -> Vec<PackedBlob> {
+        let (Some(view), Some(marks)) = (givers.all[chosen.giver].view(), self.marks.get(chosen.giver)) else {
             return Vec::new();
         };
         let positions = view.by_pack().positions(&view.index, chosen.number);
@@ -124,9 +124,9 @@ impl Work {
 }
 
 struct Needs<'a> {
-    sources: &'a Sources<'a>,
+    givers: &'a Givers<'a>,
     target: &'a Target<'a>,
-    /// The sources that give something, by number. Fixed for one planning: one may stop answering in between.
+    /// The givers that give something, by number. Fixed for one planning: one may stop answering in between.
     views: Vec<(usize, &'a View)>,
     routes: Vec<Vec<Route>>,
     marks: Vec<Marks>,
@@ -135,25 +135,25 @@ struct Needs<'a> {
 }
 
 impl<'a> Needs<'a> {
-    fn new(sources: &'a Sources<'a>, target: &'a Target<'a>) -> Self {
-        let count = sources.all.len();
+    fn new(givers: &'a Givers<'a>, target: &'a Target<'a>) -> Self {
+        let count = givers.all.len();
         let mut routes: Vec<Vec<Route>> = (0..count).map(|_| Vec::new()).collect();
         let mut marks: Vec<Marks> = (0..count).map(|_| Marks::default()).collect();
-        let views: Vec<_> = sources.views().collect();
+        let views: Vec<_> = givers.views().collect();
         for (number, view) in &views {
             routes[*number] = (0..view.bytes.len()).map(|pack| route(target, view, pack)).collect();
             marks[*number] = Marks::of(&view.index);
         }
-        Self { sources, target, views, routes, marks, blobs: HashSet::new(), lost: HashSet::new() }
+        Self { givers, target, views, routes, marks, blobs: HashSet::new(), lost: HashSet::new() }
     }
 
     fn sweep(&mut self, cx: &RunCx<'_>, roots: &[Id]) -> Result<(), Error> {
-        let (sources, target) = (self.sources, self.target);
+        let (givers, target) = (self.givers, self.target);
         let lost_trees = RefCell::new(Vec::new());
         let this = RefCell::new(self);
         walk::sweep_with(
             cx,
-            |id| sources.blob(cx, target, BlobKind::Tree, id),
+            |id| givers.blob(cx, target, BlobKind::Tree, id),
             roots,
             |id| this.borrow_mut().note((BlobKind::Data, id)),
             |id| this.borrow_mut().note((BlobKind::Tree, id)),
@@ -191,8 +191,8 @@ impl<'a> Needs<'a> {
     /// something that none before it did.
     fn choose(mut self) -> Work {
         let mut packs = Vec::new();
-        for (source, view) in self.views {
-            let (routes, marks) = (&self.routes[source], &mut self.marks[source]);
+        for (giver, view) in self.views {
+            let (routes, marks) = (&self.routes[giver], &mut self.marks[giver]);
             let brings = |marks: &Marks, number: usize| -> u64 {
                 let positions = view.by_pack().positions(&view.index, number);
                 let new = positions.filter(|(kind, at)| marks.kind(*kind)[*at] == NEEDED);
@@ -215,10 +215,10 @@ impl<'a> Needs<'a> {
                     }
                 }
                 let (id, bytes) = (view.index.pack_ids()[number], view.bytes[number]);
-                packs.push(Chosen { id, bytes, source, number, is_there: routes[number] == Route::Name });
+                packs.push(Chosen { id, bytes, giver, number, is_there: routes[number] == Route::Name });
             }
         }
-        // Two sources may each have chosen the pack for other blobs of it.
+        // Two givers may each have chosen the pack for other blobs of it.
         let mut seen = HashSet::new();
         packs.retain(|pack| seen.insert(pack.id));
         packs.sort_by_key(|pack| !pack.is_there);
@@ -232,7 +232,7 @@ impl<'a> Needs<'a> {
 /// something is.
 pub(crate) fn incomplete(
     cx: &RunCx<'_>,
-    sources: &Sources<'_>,
+    givers: &Givers<'_>,
     target: &Target<'_>,
     lost: &HashSet<Blob>,
     snapshots: impl IntoIterator<Item = (Id, Id)>,
@@ -248,7 +248,7 @@ pub(crate) fn incomplete(
                 found.borrow_mut().get_or_insert((kind, id));
             }
         };
-        let read = |id: &Id| sources.blob(cx, target, BlobKind::Tree, id);
+        let read = |id: &Id| givers.blob(cx, target, BlobKind::Tree, id);
         let (data, tree) = (|id| look(BlobKind::Data, id), |id| look(BlobKind::Tree, id));
         walk::sweep_with(cx, read, &[root], data, tree, |id, _| {
             found.borrow_mut().get_or_insert((BlobKind::Tree, id));

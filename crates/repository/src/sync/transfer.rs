@@ -5,8 +5,8 @@ use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
-use super::copies::{Sources, Target, View, blob_from};
 use super::plan::{Blob, Chosen, Work};
+use super::view::{Givers, Target, View, blob_from};
 use crate::blob_writer::with_blob_writer;
 use crate::format::index_file::{IndexFile, IndexedPack};
 use crate::format::pack;
@@ -31,7 +31,7 @@ pub(crate) struct Transferred {
 /// index files, but for what is lost.
 pub(crate) fn transfer(
     cx: &RunCx<'_>,
-    sources: &Sources<'_>,
+    givers: &Givers<'_>,
     target: &Target<'_>,
     work: &Work,
     bytes_max: u64,
@@ -41,7 +41,7 @@ pub(crate) fn transfer(
     cx.events.emit(Event::StepStarted { name: "copying packs".to_owned(), bytes_total: Some(bytes_total) });
     let transfer = Transfer {
         cx: *cx,
-        sources,
+        givers,
         target,
         work,
         next: AtomicUsize::new(0),
@@ -62,7 +62,7 @@ pub(crate) fn transfer(
     }
     let mut blobs = state.failed;
     blobs.extend(&work.blobs);
-    one_by_one(cx, sources, target, blobs, &mut state.done)?;
+    one_by_one(cx, givers, target, blobs, &mut state.done)?;
     Ok(state.done)
 }
 
@@ -79,7 +79,7 @@ fn renew_condemned(cx: &RunCx<'_>, target: &Target<'_>, work: &Work) -> Result<(
 
 struct Transfer<'a> {
     cx: RunCx<'a>,
-    sources: &'a Sources<'a>,
+    givers: &'a Givers<'a>,
     target: &'a Target<'a>,
     work: &'a Work,
     next: AtomicUsize,
@@ -115,7 +115,7 @@ impl Transfer<'_> {
     /// Sees to it that one pack is in the target, or notes which blobs have to come in another way.
     fn settle(&self, chosen: &Chosen) -> Result<(), Error> {
         let listing = if chosen.is_there { self.name(chosen)? } else { self.fetch_and_put(chosen)? };
-        let mut needed = self.work.needed_of(self.sources, chosen);
+        let mut needed = self.work.needed_of(self.givers, chosen);
         if let Some(listing) = &listing {
             let held: HashSet<Blob> = listing.blobs.iter().map(|blob| (blob.kind, blob.id)).collect();
             needed.retain(|blob| !held.contains(&(blob.kind, blob.id)));
@@ -130,9 +130,9 @@ impl Transfer<'_> {
     }
 
     /// Looks at a pack that lies in the target already: at its header, or at all of it where it is condemned. `None` where
-    /// it is not what the source says.
+    /// it is not what the giver says.
     fn name(&self, chosen: &Chosen) -> Result<Option<IndexedPack>, Error> {
-        let Some(view) = self.sources.all[chosen.source].view() else { return Ok(None) };
+        let Some(view) = self.givers.all[chosen.giver].view() else { return Ok(None) };
         let blobs = view.blobs(chosen.number);
         let (file, repository) = (File::pack(chosen.id), self.target.repository);
         let _room;
@@ -159,13 +159,13 @@ impl Transfer<'_> {
 
     fn fetch_and_put(&self, chosen: &Chosen) -> Result<Option<IndexedPack>, Error> {
         let _room = self.room.take(&self.cx, chosen.bytes)?;
-        let first = &self.sources.all[chosen.source];
-        let Some(bytes) = fetch(&self.cx, self.sources, Some(chosen.source), chosen.id)? else { return Ok(None) };
+        let first = &self.givers.all[chosen.giver];
+        let Some(bytes) = fetch(&self.cx, self.givers, Some(chosen.giver), chosen.id)? else { return Ok(None) };
         let blobs = match pack::header_of(self.target.repository.key(), &bytes, bytes.len() as u64) {
             Ok(blobs) => blobs,
             Err(what) => {
                 let error = Error::Damaged { file: File::pack(chosen.id), what };
-                self.sources.note_damage(&self.cx, first.repository, File::pack(chosen.id), &error);
+                self.givers.note_damage(&self.cx, first.repository, File::pack(chosen.id), &error);
                 return Ok(None);
             }
         };
@@ -183,33 +183,33 @@ impl Transfer<'_> {
     }
 }
 
-/// Fetches a pack from the first source that has it whole, beginning with `first`. `None` where none has; a source that
+/// Fetches a pack from the first giver that has it whole, beginning with `first`. `None` where none has; a giver that
 /// does not answer is an error only where no other helps, since the pack may well be whole in it.
 pub(crate) fn fetch(
     cx: &RunCx<'_>,
-    sources: &Sources<'_>,
+    givers: &Givers<'_>,
     first: Option<usize>,
     id: Id,
 ) -> Result<Option<Vec<u8>>, Error> {
-    for repository in sources.here(first) {
+    for repository in givers.here(first) {
         cx.cancel.check()?;
         match repository.load_stored(File::pack(id)) {
             Ok(bytes) => return Ok(Some(bytes)),
             Err(error) if is_absent(&error) => {
                 // That a copy never had a pack is no damage. One that its index names is.
-                let named = sources.views().any(|(number, view)| {
-                    std::ptr::eq(&**sources.all[number].repository, repository) && view.indexed.contains(&id)
+                let named = givers.views().any(|(number, view)| {
+                    std::ptr::eq(&**givers.all[number].repository, repository) && view.indexed.contains(&id)
                 });
                 if named {
-                    sources.note_damage(cx, repository, File::pack(id), &error);
+                    givers.note_damage(cx, repository, File::pack(id), &error);
                 }
             }
-            Err(error) if is_damage(&error) => sources.note_damage(cx, repository, File::pack(id), &error),
+            Err(error) if is_damage(&error) => givers.note_damage(cx, repository, File::pack(id), &error),
             Err(Error::Cancelled) => return Err(Error::Cancelled),
-            Err(error) => sources.note_away(repository, &error),
+            Err(error) => givers.note_away(repository, &error),
         }
     }
-    sources.check_all_here().map(|()| None)
+    givers.check_all_here().map(|()| None)
 }
 
 fn is_absent(error: &Error) -> bool {
@@ -224,7 +224,7 @@ fn is_damage(error: &Error) -> bool {
 /// Brings single blobs into new packs of the target.
 fn one_by_one(
     cx: &RunCx<'_>,
-    sources: &Sources<'_>,
+    givers: &Givers<'_>,
     target: &Target<'_>,
     blobs: Vec<Blob>,
     done: &mut Transferred,
@@ -232,7 +232,7 @@ fn one_by_one(
     if blobs.is_empty() {
         return Ok(());
     }
-    while sources.look_further(cx)? {}
+    while givers.look_further(cx)? {}
     let mut fresh = Fresh::default();
     // The writer must not find the blobs where they cannot be used, so it starts from an empty index.
     let nothing = Index::default();
@@ -243,9 +243,9 @@ fn one_by_one(
             if writer.is_known(kind, &id) {
                 continue;
             }
-            let mut found = sources.blob(cx, target, kind, &id);
+            let mut found = givers.blob(cx, target, kind, &id);
             if found.as_ref().is_err_and(Error::is_damage) {
-                found = fresh.blob(cx, sources, kind, &id);
+                found = fresh.blob(cx, givers, kind, &id);
             }
             match found {
                 Ok(plain) => writer.store(kind, plain)?,
@@ -260,21 +260,21 @@ fn one_by_one(
     Ok(())
 }
 
-/// The sources looked into once more: where one was read without a lock, a prune may have packed its blobs anew.
+/// The givers looked into once more: where one was read without a lock, a prune may have packed its blobs anew.
 #[derive(Default)]
 struct Fresh(Option<Vec<(usize, View)>>);
 
 impl Fresh {
-    fn blob(&mut self, cx: &RunCx<'_>, sources: &Sources<'_>, kind: pack::BlobKind, id: &Id) -> Result<Vec<u8>, Error> {
+    fn blob(&mut self, cx: &RunCx<'_>, givers: &Givers<'_>, kind: pack::BlobKind, id: &Id) -> Result<Vec<u8>, Error> {
         if self.0.is_none() {
             let mut views = Vec::new();
-            for (number, _) in sources.views() {
-                views.push((number, View::load(cx, sources.all[number].repository)?.0));
+            for (number, _) in givers.views() {
+                views.push((number, View::load(cx, givers.all[number].repository)?.0));
             }
             self.0 = Some(views);
         }
         let views = self.0.iter().flatten();
-        let readers = views.map(|(number, view)| (&**sources.all[*number].repository, &view.index));
+        let readers = views.map(|(number, view)| (&**givers.all[*number].repository, &view.index));
         blob_from(readers, kind, id, |_, _| {})
     }
 }

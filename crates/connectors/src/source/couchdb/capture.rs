@@ -15,16 +15,18 @@ use repository::{Capture, CaptureCx, Data, Entry, Event, Events, Facts, Item, No
 use serde_json::{Map, Value, json};
 
 use self::check::CheckedInPart;
-use super::complete::{self, Completeness, NODES, SHARD_MAP, SHARD_MAP_FILES};
+use super::complete::{Completeness, in_words};
+use super::cross_check::CrossCheck;
 use super::damage::{self, Damage};
 use super::data_folder::{self, COMPACTED, DataFolder, Found, Kind, Part};
 use super::facts::{self, Counted, DAMAGED, DATA, MISSING, OLDER_XXH3, SEEN, UNSEEN, VERSION};
 use super::opener::{Handle, How, Opened, OpenedFile, Opener};
+use super::parent::Before;
 use super::prefix::Prefix;
-use super::previous::{Before, Stamp};
-use super::server::CrossCheck;
+use super::shard_map::{self, NODE_LIST, SHARD_MAP, SHARD_MAP_FILES};
+use super::stamp::Stamp;
 use super::{CouchDbOptions, config, misplaced, unseen};
-use crate::documents::CouchError;
+use crate::couch_server::CouchError;
 use crate::source::full_read::FullRead;
 use crate::source::layout::{self, Placed, Step};
 
@@ -325,9 +327,9 @@ impl CouchDbCapture<'_> {
         };
         let shard_map = opened(SHARD_MAP);
         self.has_map = shard_map.is_some();
-        let owner = shard_map.as_ref().and_then(complete::owner);
-        let (maps, error) = shard_map.as_ref().map(complete::maps).unwrap_or_default();
-        let nodes = complete::nodes_or_named(opened(NODES), &maps);
+        let owner = shard_map.as_ref().and_then(shard_map::owner);
+        let (maps, error) = shard_map.as_ref().map(shard_map::maps).unwrap_or_default();
+        let nodes = shard_map::nodes_or_named(opened(NODE_LIST), &maps);
         (self.counted.nodes, self.counted.maps, self.owner) = (nodes, maps, owner);
         self.unread_map = error.map(|error| error.to_string());
     }
@@ -335,7 +337,7 @@ impl CouchDbCapture<'_> {
     /// Looks again for shards that are not there, since databases come and go meanwhile; says what lacks in the end.
     fn complete(&mut self, folder: &DataFolder<'_>, cx: &CaptureCx<'_>) -> Result<(), SourceError> {
         let others = cx.claimed.iter().filter(|path| **path != self.root);
-        let elsewhere: BTreeSet<String> = others.filter_map(|path| complete::owner_of_folder(path)).collect();
+        let elsewhere: BTreeSet<String> = others.filter_map(|path| shard_map::owner_of_folder(path)).collect();
         if !elsewhere.is_empty() {
             let what = "the nodes of this cluster are opened one after the other, so that what Sentinel keeps of its work may be \
                         ahead of documents on another node";
@@ -361,7 +363,7 @@ impl CouchDbCapture<'_> {
         }
         let unnamed = self.unnamed_shards();
         if !unnamed.is_empty() {
-            let databases = complete::named(&unnamed);
+            let databases = in_words(&unnamed);
             let what = format!(
                 "the shard map does not name these databases, and there are shards of them: {databases}; CouchDB does not \
                  know them. Where they were deleted, remove the files of their shards; else the shard map has lost them"
@@ -516,11 +518,12 @@ impl CouchDbCapture<'_> {
     /// A database that was deleted meanwhile has left the shard map. What else vanished lacks.
     fn tell_vanished(&mut self) {
         let vanished = std::mem::take(&mut self.vanished);
-        let now = if vanished.is_empty() { None } else { complete::maps_of_folder(&self.root) };
+        let now = if vanished.is_empty() { None } else { shard_map::maps_of_folder(&self.root) };
         for host in vanished {
             let shard = host.strip_prefix(&self.root).ok().and_then(Path::to_str).and_then(ShardName::parse);
-            let is_deleted =
-                shard.zip(now.as_ref()).is_some_and(|(shard, now)| !now.iter().any(|map| complete::is_of(map, &shard)));
+            let is_deleted = shard
+                .zip(now.as_ref())
+                .is_some_and(|(shard, now)| !now.iter().any(|map| shard_map::is_of(map, &shard)));
             if !is_deleted {
                 self.problem(&host, "it vanished while it was being captured, and its database was not deleted");
             }

@@ -19,11 +19,11 @@ use serde_json::Value;
 use self::choose::{Choice, Copy, choose, had_more};
 pub use self::settle::{COPIES_NOT_TAKEN, Contest, Settled, settle, tidy};
 pub use self::write::write_cluster;
-use super::complete::{NODES, SHARD_MAP};
 use super::damage::without_ending;
 use super::data_folder::Kind;
 use super::facts::{DAMAGED, DATABASES, FILES, VIEWS};
-use super::select::{named, names, not_there, object};
+use super::select::{names, not_there, object, shards_named};
+use super::shard_map::{NODE_LIST, SHARD_MAP};
 
 /// Which files the nodes get.
 #[derive(Debug, PartialEq, Eq)]
@@ -108,8 +108,8 @@ pub fn plan_cluster(sources: &[(&str, &Facts)], nodes: &[String]) -> Result<Clus
         what: format!("no source of the snapshot has {SHARD_MAP} whole, which says what belongs together"),
     })?;
     // Without one, it is made anew.
-    let with_list = [first].into_iter().chain(0..sources.len()).find(|source| is_whole(*source, NODES));
-    let top = [Some((first, SHARD_MAP)), with_list.map(|source| (source, NODES))];
+    let with_list = [first].into_iter().chain(0..sources.len()).find(|source| is_whole(*source, NODE_LIST));
+    let top = [Some((first, SHARD_MAP)), with_list.map(|source| (source, NODE_LIST))];
     let top: Vec<_> = top.into_iter().flatten().map(|(source, name)| (source, PathBuf::from(name))).collect();
     let nodes = nodes.iter().map(|node| NodeFiles { node: node.clone(), files: top.clone() }).collect();
     let (contests, lacking, left_out) = Default::default();
@@ -134,7 +134,8 @@ impl ClusterPlan {
         let facts = sources[self.first].1;
         let mut placed = BTreeSet::new();
         for (database, _) in object(facts, DATABASES) {
-            let shards: BTreeMap<_, _> = named(facts, database).into_iter().map(|shard| (shard.range, shard)).collect();
+            let shards: BTreeMap<_, _> =
+                shards_named(facts, database).into_iter().map(|shard| (shard.range, shard)).collect();
             let ranges: Vec<_> = shards.keys().copied().collect();
             for (range, at) in spread(&ranges, self.nodes.len()) {
                 let Some(shard) = shards.get(&range) else { continue };
@@ -187,7 +188,7 @@ mod tests {
     fn source(shards: &[(&str, u64)]) -> Facts {
         let mut files: serde_json::Map<_, _> =
             shards.iter().map(|(range, seq)| (shard(range), json!({ "update_seq": seq }))).collect();
-        files.extend([SHARD_MAP, NODES].map(|name| (name.to_owned(), json!({}))));
+        files.extend([SHARD_MAP, NODE_LIST].map(|name| (name.to_owned(), json!({}))));
         let view = format!(".shards/{}/medic.1_design/mrview/2da00b9a4e2604c99e4b65b70817033f.view", shards[0].0);
         let facts = json!({
             "data": "/srv/couchdb", "files": files, "views": { view: {} },
@@ -325,11 +326,11 @@ mod tests {
     #[test]
     fn a_list_of_nodes_is_taken_from_whoever_has_it_and_needed_from_nobody() {
         let mut one = source(&[(RANGES[0], 9)]);
-        one["files"].as_object_mut().unwrap().remove(NODES);
+        one["files"].as_object_mut().unwrap().remove(NODE_LIST);
         let two = source(&[(RANGES[1], 9)]);
         let files = |sources: &[(&str, &Facts)]| plan_cluster(sources, &nodes(&["a@x"])).unwrap().nodes.remove(0).files;
-        assert!(files(&[("one", &one), ("two", &two)]).contains(&(1, NODES.into())));
-        assert!(files(&[("one", &one)]).iter().all(|(_, file)| file != Path::new(NODES)));
+        assert!(files(&[("one", &one), ("two", &two)]).contains(&(1, NODE_LIST.into())));
+        assert!(files(&[("one", &one)]).iter().all(|(_, file)| file != Path::new(NODE_LIST)));
         one["files"].as_object_mut().unwrap().remove(SHARD_MAP);
         assert!(plan_cluster(&[("one", &one)], &nodes(&["a@x"])).is_err());
     }

@@ -8,9 +8,9 @@ use couchfile::{Report, ShardName, ViewName};
 use repository::Problem;
 use serde_json::{Value, json};
 
-use super::complete::named;
+use super::complete::in_words;
 use super::data_folder::Kind;
-use super::previous::Before;
+use super::parent::Before;
 
 /// Documents that are named one by one.
 const DOCUMENTS_NAMED_MAX: usize = 20;
@@ -66,7 +66,7 @@ impl Damage {
             "{}; it does not name databases that earlier snapshots have: {}. Bring them back with `lifeboat restore`; where \
              this is a new CouchDB on purpose, give its source another name in the configuration",
             damage.what,
-            named(&forgotten.iter().map(|shard| shard.database.clone()).collect::<BTreeSet<_>>())
+            in_words(&forgotten.iter().map(|shard| shard.database.clone()).collect::<BTreeSet<_>>())
         );
         Some(Self { what, ..damage })
     }

@@ -11,8 +11,8 @@ use couchfile::{ShardName, is_node_name};
 use repository::source::KEPT_FOLDER_PREFIXES;
 use repository::{Cancel, CaptureCx, Event, Problem, SourceError};
 
-use super::complete::{NODES, SHARD_MAP};
 use super::opener::How;
+use super::shard_map::{NODE_LIST, SHARD_MAP};
 use crate::source::walk::{Seen, walk};
 
 /// What Sentinel keeps of its work. Ahead of the data, it would pass over documents for ever; behind, it does some twice.
@@ -193,7 +193,7 @@ impl<'a> DataFolder<'a> {
 
     /// How a file is opened.
     pub fn how(&self, host: &Path) -> How {
-        let is_read = [SHARD_MAP, NODES].iter().any(|name| host == self.root.join(name));
+        let is_read = [SHARD_MAP, NODE_LIST].iter().any(|name| host == self.root.join(name));
         match is_read {
             true => How::Read,
             false if self.is_first(host) => How::Held,

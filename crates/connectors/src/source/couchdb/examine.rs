@@ -9,12 +9,12 @@ use repository::source::{GOOD_IN_FACT, TOLD_FACT};
 use repository::{Cancel, Facts, SourceError};
 use serde_json::{Map, Value};
 
-use super::complete::{self, NODES};
 use super::damage::{self, Damage};
 use super::data_folder::Kind;
 use super::facts::{self, Counted, DAMAGED, DATA, FILES, MISSING, OLDER_XXH3, SEEN, UNSEEN, VERSION, VIEWS};
+use super::parent::Before;
 use super::prefix::Prefix;
-use super::previous::Before;
+use super::shard_map::{self, NODE_LIST};
 use crate::source::full_read::FULL_READ_AT;
 use crate::source::walk::{Seen, walk};
 
@@ -111,7 +111,7 @@ fn recount(root: &Path, recorded: &Facts, cancel: &Cancel) -> Result<Facts, Sour
             all_damage.insert(key, record);
         }
     }
-    counted.add_maps(complete::open(&root.join(NODES)), complete::open_shard_map(root));
+    counted.add_maps(shard_map::open(&root.join(NODE_LIST)), shard_map::open_shard_map(root));
     let mut found = counted.into_facts();
     found.insert(DAMAGED.to_owned(), all_damage.into());
     Ok(found)

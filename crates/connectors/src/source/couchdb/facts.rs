@@ -8,8 +8,8 @@ use couchfile::{Checksum, Database, Header, ReadAt, ShardMap, View, ViewHeader};
 use repository::Facts;
 use serde_json::{Map, Value, json};
 
-use super::complete;
 use super::data_folder::COMPACTED;
+use super::shard_map;
 use crate::source::layout;
 
 /// The data folder's path, as in the fact about all paths.
@@ -93,8 +93,8 @@ pub struct Counted {
 impl Counted {
     /// Takes in what `_nodes.couch` and `_dbs.couch` say, where they can be opened.
     pub fn add_maps<R: ReadAt>(&mut self, nodes: Option<Database<R>>, maps: Option<Database<R>>) {
-        self.maps = maps.map_or_else(Vec::new, |maps| complete::maps(&maps).0);
-        self.nodes = complete::nodes_or_named(nodes, &self.maps);
+        self.maps = maps.map_or_else(Vec::new, |maps| shard_map::maps(&maps).0);
+        self.nodes = shard_map::nodes_or_named(nodes, &self.maps);
     }
 
     pub fn into_facts(self) -> Facts {

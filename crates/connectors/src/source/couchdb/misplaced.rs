@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use repository::source::KEPT_FOLDER_PREFIXES;
 use repository::{Cancel, SourceError};
 
-use super::complete::{SHARD_MAP_FILES, name_in};
+use super::shard_map::{SHARD_MAP_FILES, name_in};
 
 /// How far below the named folder another is looked for.
 const LEVELS_MAX: usize = 4;

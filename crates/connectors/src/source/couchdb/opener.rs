@@ -16,8 +16,9 @@ use serde_json::Value;
 
 use super::data_folder::{COMPACTED, Kind};
 use super::facts;
+use super::parent::Before;
 use super::prefix::Prefix;
-use super::previous::{Before, Stamp};
+use super::stamp::Stamp;
 
 /// Times that a file is looked for while a compaction takes its name away and gives it to another.
 const SWAP_TRIES: usize = 25;

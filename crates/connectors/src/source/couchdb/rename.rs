@@ -6,8 +6,8 @@ use std::path::Path;
 use couchfile::rewrite::{NodeNames, rename_in_nodes, rename_in_shard_maps};
 use repository::SourceError;
 
-use super::complete::{NODES, NODES_FILES, SHARD_MAP, SHARD_MAP_FILES, name_in};
 use super::rewritten::{Beside, open};
+use super::shard_map::{NODE_LIST, NODE_LIST_FILES, SHARD_MAP, SHARD_MAP_FILES, name_in};
 
 /// What was renamed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -26,14 +26,14 @@ pub struct RenamedNodes {
 /// A name that no node has; a file that is missing or damaged. What was not yet renamed then stays as it was.
 pub fn rename_nodes(folder: &Path, names: &NodeNames) -> Result<RenamedNodes, SourceError> {
     let maps = folder.join(name_in(folder, SHARD_MAP_FILES).unwrap_or(SHARD_MAP));
-    let nodes = folder.join(name_in(folder, NODES_FILES).unwrap_or(NODES));
+    let nodes = folder.join(name_in(folder, NODE_LIST_FILES).unwrap_or(NODE_LIST));
     let maps_database = open(&maps)?;
     let nodes_database = if nodes.exists() { Some(open(&nodes)?) } else { None };
     let known: Vec<String> = match &nodes_database {
-        Some(database) => super::complete::nodes(database),
+        Some(database) => super::shard_map::nodes(database),
         None => {
-            let maps = super::complete::maps(&maps_database).0;
-            super::complete::named_nodes(&maps).into_iter().map(str::to_owned).collect()
+            let maps = super::shard_map::maps(&maps_database).0;
+            super::shard_map::named_nodes(&maps).into_iter().map(str::to_owned).collect()
         }
     };
     if let Some(unknown) = names.keys().find(|name| !known.contains(name)) {

@@ -10,10 +10,10 @@ use couchfile::{ShardName, ShardRange, ViewName};
 use repository::{Facts, SourceError};
 use serde_json::Value;
 
-use super::complete::SHARD_MAP;
 use super::damage::{self, without_ending};
 use super::data_folder::Kind;
 use super::facts::{DAMAGED, DATA, DATABASES, FILES, MISSING, SEEN, VIEWS};
+use super::shard_map::SHARD_MAP;
 use crate::source::layout;
 
 /// How the names of folders with indexes end.
@@ -108,14 +108,14 @@ pub fn files_of(facts: &Facts, databases: &[String], ranges: &[String]) -> Resul
             has.join(", ")
         )));
     }
-    let known: BTreeSet<ShardName> = databases.iter().flat_map(|database| named(facts, database)).collect();
+    let known: BTreeSet<ShardName> = databases.iter().flat_map(|database| shards_named(facts, database)).collect();
     let is_known = |range: &ShardRange| known.iter().chain(&shards).any(|shard| shard.range == *range);
     if let Some(range) = ranges.iter().find(|range| !is_known(range)) {
         return Err(unavailable(format!("none of these databases has a shard {range}")));
     }
     // In a cluster other nodes may hold the rest of a database; a range that was asked for by name is wanted from this one.
     let wanted: Vec<ShardName> = match ranges.is_empty() {
-        true => missing(facts).into_iter().filter(|shard| databases.contains(&shard.database)).collect(),
+        true => shards_lacking(facts).into_iter().filter(|shard| databases.contains(&shard.database)).collect(),
         false => known.into_iter().filter(|shard| ranges.contains(&shard.range)).collect(),
     };
     let lacking = wanted.iter().filter(|shard| !shards.contains(shard)).map(not_there).collect();
@@ -144,17 +144,17 @@ pub fn no_shard_map(facts: &Facts) -> Option<String> {
 /// Shards that the shard map places on this node and the snapshot does not have, in words. Where there are several nodes, a
 /// shard may well lie on another; so the capture, which knew the node, says which lack.
 pub fn missing_shards(facts: &Facts) -> Vec<String> {
-    missing(facts).iter().map(not_there).collect()
+    shards_lacking(facts).iter().map(not_there).collect()
 }
 
 /// The shards of [`missing_shards`].
-pub(super) fn missing(facts: &Facts) -> BTreeSet<ShardName> {
+pub(super) fn shards_lacking(facts: &Facts) -> BTreeSet<ShardName> {
     let noted = facts.get(MISSING).and_then(Value::as_array).into_iter().flatten();
     let mut missing: BTreeSet<ShardName> = noted.filter_map(|file| ShardName::parse(file.as_str()?)).collect();
     if super::nodes(facts).len() == 1 {
         let files = names(facts, FILES, Kind::Database);
         let there: BTreeSet<ShardName> = files.iter().filter_map(|name| ShardName::parse(name)).collect();
-        let shards = object(facts, DATABASES).flat_map(|(database, _)| named(facts, database));
+        let shards = object(facts, DATABASES).flat_map(|(database, _)| shards_named(facts, database));
         missing.extend(shards.filter(|shard| !there.contains(shard)));
     }
     missing
@@ -172,7 +172,7 @@ pub(super) fn names(facts: &Facts, fact: &str, kind: Kind) -> BTreeSet<String> {
 }
 
 /// The shards that the shard map named of a database.
-pub(super) fn named(facts: &Facts, database: &str) -> Vec<ShardName> {
+pub(super) fn shards_named(facts: &Facts, database: &str) -> Vec<ShardName> {
     let fact = facts.get(DATABASES).and_then(|databases| databases.get(database));
     let suffix = fact.and_then(|fact| fact.get("suffix")?.as_str()).unwrap_or_default();
     let ranges = fact.and_then(|fact| fact.get("ranges")?.as_array()).into_iter().flatten();

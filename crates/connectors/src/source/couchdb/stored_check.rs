@@ -16,11 +16,11 @@ use repository::walk::{self, Go, Step};
 use repository::{Error, Event, Facts, Id, Index, Node, NodeKind, Repository, RunCx};
 use serde_json::Value;
 
-use super::complete::{NODES as NODES_FILE, SHARD_MAP};
 use super::damage::{self, Damage};
 use super::data_folder::Kind;
 use super::examine::{FileRead, OTHER_COMMIT, read};
 use super::facts::{Counted, DAMAGED, DATA, DATABASES, FILES, NODES, VIEWS};
+use super::shard_map::{NODE_LIST, SHARD_MAP};
 use crate::documents::Stored;
 use crate::source::layout;
 
@@ -277,7 +277,7 @@ impl<'r> StoredCheck<'r> {
             let node = &files.iter().find(|file| file.key == name)?.node;
             Database::open(Stored(stored.open(node).ok()?)).ok()
         };
-        counted.add_maps(open(NODES_FILE), open(SHARD_MAP));
+        counted.add_maps(open(NODE_LIST), open(SHARD_MAP));
         let found = counted.into_facts();
         let member = |facts: &Facts, key: &str| facts.get(DATABASES).and_then(|fact| fact.get(key)).cloned();
         let names = |facts: &Facts| -> BTreeSet<String> {
@@ -294,7 +294,7 @@ impl<'r> StoredCheck<'r> {
             }
         }
         if found.get(NODES) != source.facts.get(NODES) {
-            self.find(source, NODES_FILE, "it names other nodes than the manifest");
+            self.find(source, NODE_LIST, "it names other nodes than the manifest");
         }
     }
 }

@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 
 use super::damage::identity;
 use super::data_folder::{COMPACTED, Kind};
-use super::previous::Before;
+use super::parent::Before;
 
 /// What is carried on of the files that the parent snapshot knows and this capture has neither in `files` nor in `damaged`.
 /// It ends where `is_deleted`, which is asked for shards by their files, says so.

@@ -10,6 +10,8 @@ use rustix::fs::{AtFlags, Mode, OFlags, RenameFlags};
 use rustix::io::{Errno, retry_on_intr};
 use rustix::{fs, io};
 
+use super::direct::write_front;
+
 /// Writes `bytes` to the file `name` of `folder`. `Errno::EXIST` says that it is there already. Once this returns, the
 /// file and its name are durable. Returns the file system's time of writing, in seconds since 1970.
 pub(super) fn write_once(
@@ -68,7 +70,8 @@ fn create_temporary(folder: &OwnedFd, name: &str) -> Result<(String, OwnedFd), E
 }
 
 /// Writes a file's bytes and makes them durable. Returns the file system's time of it, in seconds.
-fn fill(file: &OwnedFd, mut bytes: &[u8], mode: Mode) -> Result<i64, Errno> {
+fn fill(file: &OwnedFd, bytes: &[u8], mode: Mode) -> Result<i64, Errno> {
+    let mut bytes = &bytes[write_front(file, bytes)?..];
     while !bytes.is_empty() {
         match retry_on_intr(|| io::write(file, bytes))? {
             0 => return Err(Errno::IO),

@@ -151,7 +151,7 @@ mod tests {
 
     #[test]
     fn a_secret_of_azure_shows_itself_nowhere() {
-        crate::storage::object::fetch::choose_cryptography();
+        crate::http::choose_cryptography();
         let (account, endpoint) = ("me".to_owned(), None);
         let secrets = [
             AzureCredentials::ConnectionString("AccountName=me;AccountKey=S3CRET!".into()),

@@ -14,9 +14,7 @@
 
 use std::cell::RefCell;
 use std::convert::Infallible;
-use std::error::Error as StdError;
 use std::future::Future;
-use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -30,6 +28,7 @@ use opendal::{Buffer, ErrorKind};
 use repository::limits::UNPACKED_BYTES_MAX;
 
 use super::answer::Answer;
+use crate::http::{Failure, root_cause};
 
 /// A line on which nothing has moved for so long is given up.
 pub(super) const STALL: Duration = Duration::from_secs(60);
@@ -88,12 +87,6 @@ impl Heard {
         let Failure { what, may_pass } = Failure::of(error);
         Self::Failure { what, may_pass }
     }
-}
-
-/// Encrypted connections use `ring`. To be called before anything of `opendal` or `reqwest` is made.
-pub(crate) fn choose_cryptography() {
-    // Fails where it was chosen before.
-    let _ = rustls::crypto::ring::default_provider().install_default();
 }
 
 /// The client of one storage.
@@ -243,102 +236,6 @@ impl HttpFetch for Fetch {
     }
 }
 
-/// A request without a whole answer.
-struct Failure {
-    what: String,
-    may_pass: bool,
-}
-
-impl Failure {
-    fn passing(what: impl Into<String>) -> Self {
-        Self { what: what.into(), may_pass: true }
-    }
-
-    fn lasting(what: impl Into<String>) -> Self {
-        Self { what: what.into(), may_pass: false }
-    }
-
-    fn of(error: reqwest::Error) -> Self {
-        // Never the error's own text: it holds the address.
-        let cause = root_cause(&error);
-        let certificate = causes(&error).any(is_about_certificate);
-        match (certificate, error.is_connect()) {
-            (true, _) => Self::lasting(format!("the server's certificate is not trusted: {cause}")),
-            (false, true) if causes(&error).any(is_timeout) => Self::passing("the server cannot be reached: timed out"),
-            (false, true) => Self::passing(format!("the server cannot be reached: {cause}")),
-            (false, false) => Self::passing(format!("the connection broke: {cause}")),
-        }
-    }
-}
-
-/// What to say of a request without a whole answer. Never the error's own text, which holds the address.
-pub(crate) fn without_answer(error: reqwest::Error) -> String {
-    Failure::of(error).what
-}
-
-/// Whether somebody listens where a request without a whole answer went.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Somebody {
-    /// The connection was refused.
-    No,
-    /// There was a connection, or only silence: a server that hangs, or one whose certificate is not trusted.
-    Yes,
-    /// There is no way there, or its name is not known.
-    Unknown,
-}
-
-/// What a request without a whole answer tells of who is there.
-pub(crate) fn who_is_there(error: &reqwest::Error) -> Somebody {
-    let is_of_kind = |kinds: &[io::ErrorKind]| {
-        causes(error).filter_map(|cause| cause.downcast_ref::<io::Error>()).any(|error| kinds.contains(&error.kind()))
-    };
-    let broken = [
-        io::ErrorKind::UnexpectedEof,
-        io::ErrorKind::ConnectionReset,
-        io::ErrorKind::ConnectionAborted,
-        io::ErrorKind::BrokenPipe,
-    ];
-    match () {
-        () if !error.is_connect() || causes(error).any(is_about_tls) => Somebody::Yes,
-        () if causes(error).any(is_timeout) || is_of_kind(&broken) => Somebody::Yes,
-        () if is_of_kind(&[io::ErrorKind::ConnectionRefused]) => Somebody::No,
-        () => Somebody::Unknown,
-    }
-}
-
-/// Whether this is, or wraps, the refusal of a certificate.
-fn is_about_certificate(cause: &(dyn StdError + 'static)) -> bool {
-    matches!(of_tls(cause), Some(rustls::Error::InvalidCertificate(_)))
-}
-
-/// Whether this is, or wraps, what went wrong once both sides began to speak TLS, or one of them.
-fn is_about_tls(cause: &(dyn StdError + 'static)) -> bool {
-    of_tls(cause).is_some()
-}
-
-/// What an `io::Error` wraps is no source of it.
-fn of_tls<'c>(cause: &'c (dyn StdError + 'static)) -> Option<&'c rustls::Error> {
-    let wrapped = || cause.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
-    cause.downcast_ref().or_else(|| of_tls(wrapped()?))
-}
-
-fn is_timeout(cause: &(dyn StdError + 'static)) -> bool {
-    cause.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::TimedOut)
-        || cause.downcast_ref::<reqwest::Error>().is_some_and(reqwest::Error::is_timeout)
-}
-
-fn causes<'a>(error: &'a (dyn StdError + 'static)) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {
-    std::iter::successors(Some(error), |error| (**error).source())
-}
-
-/// The innermost reason, which speaks of sockets and names and never of addresses with signatures.
-fn root_cause(error: &reqwest::Error) -> String {
-    match causes(error).skip(1).last() {
-        Some(cause) => cause.to_string(),
-        None => "unknown reason".to_owned(),
-    }
-}
-
 /// A request's body that counts what the connection has taken of it.
 struct Moving {
     rest: Buffer,
@@ -392,7 +289,7 @@ mod tests {
 
     /// Puts `bytes` to a server and says what came of it and how long it took.
     fn put(bytes: usize, serve: impl FnOnce(TcpStream) + Send + 'static) -> (Heard, Duration) {
-        choose_cryptography();
+        crate::http::choose_cryptography();
         let (port, served) = server(serve);
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let started = Instant::now();
@@ -486,7 +383,7 @@ mod tests {
 
     #[test]
     fn requests_about_credentials_are_told_from_those_to_the_bucket() {
-        choose_cryptography();
+        crate::http::choose_cryptography();
         let fetch = Fetch::new(vec!["s3.eu-1.amazonaws.com".to_owned()]).unwrap();
         for (host, ours) in [
             ("s3.eu-1.amazonaws.com", true),

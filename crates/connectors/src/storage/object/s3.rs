@@ -102,7 +102,7 @@ mod tests {
 
     #[test]
     fn what_is_missing_is_said_before_anything_is_asked() {
-        crate::storage::object::fetch::choose_cryptography();
+        crate::http::choose_cryptography();
         let what = |options: S3Options| options.target().map(drop).unwrap_err();
         let bucket = S3Options { bucket: "b".into(), ..S3Options::default() };
         assert!(what(bucket.clone()).contains("set `region`"));

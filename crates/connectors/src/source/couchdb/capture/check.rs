@@ -11,8 +11,9 @@ use super::{CouchDbCapture, reopen};
 use crate::source::couchdb::damage::Damage;
 use crate::source::couchdb::data_folder::Kind;
 use crate::source::couchdb::opener::{Handle, OpenedFile};
+use crate::source::couchdb::parent::Checked;
 use crate::source::couchdb::prefix::Prefix;
-use crate::source::couchdb::previous::{Checked, Stamp};
+use crate::source::couchdb::stamp::Stamp;
 
 /// A file of which the part that the parent snapshot has was taken as checked.
 pub(super) struct CheckedInPart {

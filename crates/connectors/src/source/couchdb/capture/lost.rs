@@ -9,10 +9,11 @@ use repository::{Item, Problem};
 use serde_json::{Map, Value};
 
 use super::CouchDbCapture;
-use crate::source::couchdb::complete::{self, Completeness, NODES, SHARD_MAP, SHARD_MAP_FILES};
+use crate::source::couchdb::complete::Completeness;
 use crate::source::couchdb::damage::{self, Damage, is_other};
 use crate::source::couchdb::data_folder::{COMPACTED, Kind};
-use crate::source::couchdb::previous::{Before, FORGOTTEN};
+use crate::source::couchdb::parent::{Before, FORGOTTEN};
+use crate::source::couchdb::shard_map::{self, NODE_LIST, SHARD_MAP, SHARD_MAP_FILES};
 use crate::source::couchdb::unseen;
 use crate::source::layout;
 
@@ -81,7 +82,7 @@ impl CouchDbCapture<'_> {
     /// The shard maps of databases that are still there: one that was deleted since its map was read may well lack shards.
     pub(super) fn maps_not_deleted(&self) -> Vec<ShardMap> {
         let mut maps = self.counted.maps.clone();
-        if let Some(now) = complete::maps_of_folder(&self.root) {
+        if let Some(now) = shard_map::maps_of_folder(&self.root) {
             maps.retain(|map| now.iter().any(|now| (&now.database, &now.suffix) == (&map.database, &map.suffix)));
         }
         maps
@@ -124,5 +125,5 @@ impl CouchDbCapture<'_> {
 /// Whether a database that is in no shard map must be there. CouchDB never works without these two. Another one that is gone
 /// may have been deleted, and nothing tells; so that is told by the first snapshot without it.
 fn is_wanted_beside_shards(before: &Before<'_>, file: &str) -> bool {
-    !file.contains('/') && ([SHARD_MAP, NODES].contains(&file) || before.was_seen(file))
+    !file.contains('/') && ([SHARD_MAP, NODE_LIST].contains(&file) || before.was_seen(file))
 }

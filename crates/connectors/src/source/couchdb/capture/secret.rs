@@ -3,7 +3,7 @@
 use repository::SourceError;
 
 use super::CouchDbCapture;
-use crate::source::couchdb::{CouchDbOptions, Peer, complete, config, on_host};
+use crate::source::couchdb::{CouchDbOptions, Peer, config, on_host, shard_map};
 
 impl CouchDbCapture<'_> {
     /// Whether another source of the stack has the secret, and is a node of this cluster.
@@ -24,7 +24,7 @@ impl CouchDbCapture<'_> {
         let data = on_host("data", &peer.data, &options.engine, cancel)?;
         // Nodes that stand alone are all called the same, and are no cluster.
         let is_node = |owner: &String| self.counted.nodes.contains(owner) && self.owner.as_ref() != Some(owner);
-        if !complete::owner_of_folder(&data.path).as_ref().is_some_and(is_node) {
+        if !shard_map::owner_of_folder(&data.path).as_ref().is_some_and(is_node) {
             return Ok(false);
         }
         let own = on_host("config", &peer.config, &options.engine, cancel)?;

@@ -6,10 +6,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use couchfile::ShardName;
 use repository::Facts;
 
-use super::super::complete::{NODES, SHARD_MAP};
 use super::super::damage::without_ending;
 use super::super::facts::{DATABASES, FILES};
 use super::super::select::object;
+use super::super::shard_map::{NODE_LIST, SHARD_MAP};
 use super::{Held, record};
 
 /// Databases that no or another shard map names than that of `first`: of another name, or made at another time. `placed` are
@@ -99,7 +99,7 @@ pub(super) fn beside_shards(sources: &[(&str, &Facts)], held: &[Held], first: us
     let mut by_name: BTreeMap<&str, Vec<Own<'_>>> = BTreeMap::new();
     for (source, held) in held.iter().enumerate() {
         let files = held.files.iter().filter(|name| ShardName::parse(name).is_none());
-        for file in files.filter(|name| ![SHARD_MAP, NODES].map(without_ending).contains(&without_ending(name))) {
+        for file in files.filter(|name| ![SHARD_MAP, NODE_LIST].map(without_ending).contains(&without_ending(name))) {
             by_name.entry(without_ending(file)).or_default().push(Own::new(source, file, sources[source].1));
         }
     }

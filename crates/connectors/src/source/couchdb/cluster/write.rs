@@ -9,9 +9,9 @@ use couchfile::ShardName;
 use couchfile::rewrite::{lay_out_nodes, lay_out_shard_maps, new_nodes};
 use repository::{Cancel, SourceError};
 
-use super::super::complete::{self, NODES, SHARD_MAP};
 use super::super::data_folder::COMPACTED;
 use super::super::rewritten::{Beside, open};
+use super::super::shard_map::{self, NODE_LIST, SHARD_MAP};
 use crate::source::walk::{Seen, walk};
 
 /// Writes the shard maps and lists of nodes of data folders that were restored by a plan, for their nodes, and reads them
@@ -27,7 +27,7 @@ pub fn write_cluster(
     let nodes: Vec<_> = folders.iter().map(|(node, _)| node.clone()).collect();
     let mut agreed = None;
     for (node, folder) in folders {
-        let (maps, list) = (folder.join(SHARD_MAP), folder.join(NODES));
+        let (maps, list) = (folder.join(SHARD_MAP), folder.join(NODE_LIST));
         let old_maps = open(&maps)?;
         let new_maps = Beside::write(&maps, |out| lay_out_shard_maps(&old_maps, &nodes, node, out))?;
         let new_list = match list.exists() {
@@ -41,13 +41,13 @@ pub fn write_cluster(
         new_maps.persist()?;
         new_list.persist()?;
         let wrong = |what: String| SourceError::Invalid { what: format!("{node}: {what}") };
-        let (read, failed) = complete::maps(&open(&maps)?);
+        let (read, failed) = shard_map::maps(&open(&maps)?);
         if let Some(error) = failed {
             return Err(wrong(format!("{SHARD_MAP}: {error}")));
         }
-        let listed: BTreeSet<_> = complete::nodes(&open(&list)?).into_iter().collect();
+        let listed: BTreeSet<_> = shard_map::nodes(&open(&list)?).into_iter().collect();
         if listed != nodes.iter().cloned().collect() {
-            return Err(wrong(format!("{NODES} names {listed:?}")));
+            return Err(wrong(format!("{NODE_LIST} names {listed:?}")));
         }
         for shard in read.iter().flat_map(|map| map.shards_of(node)).filter(|shard| !lacking.contains(shard)) {
             let file = shard.file();

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::scene::{RANGES, Scene, harm, shard};
 use crate::source::couchdb::needed_version;
-use crate::source::couchdb::previous::Stamp;
+use crate::source::couchdb::stamp::Stamp;
 
 /// Makes the next capture believe that it has seen the file as it is now.
 fn pretend_unchanged(scene: &mut Scene, file: &str) {

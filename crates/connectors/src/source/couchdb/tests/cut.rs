@@ -13,7 +13,7 @@ use crate::source::Place;
 use crate::source::couchdb::capture;
 use crate::source::couchdb::data_folder::{DataFolder, Found, Part};
 use crate::source::couchdb::opener::{How, Opened, Opener};
-use crate::source::couchdb::previous::Before;
+use crate::source::couchdb::parent::Before;
 
 #[test]
 fn a_file_is_cut_behind_its_last_commit_and_what_is_being_written_left_behind() {

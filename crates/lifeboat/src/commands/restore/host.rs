@@ -16,7 +16,7 @@ use repository::restore::Options;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::restore::{Chosen, incomplete};
+use super::{Chosen, incomplete};
 use crate::output::Outcome;
 
 /// The kind whose facts say how what it describes is started.

@@ -10,11 +10,11 @@ use couchfile::rewrite::{NodeNames, put_shard_maps};
 use couchfile::{Database, ReadAt, ShardMap, ShardName, is_node_name};
 use repository::{Facts, SourceError};
 
-use super::complete::{self, NODES_FILES, SHARD_MAP, SHARD_MAP_FILES};
 use super::data_folder::{Kind, NOUVEAU, SEARCH_INDEXES};
 use super::facts::FILES;
 use super::rewritten::{Beside, open};
-use super::select::{Selected, named, names};
+use super::select::{Selected, names, shards_named};
+use super::shard_map::{self, NODE_LIST_FILES, SHARD_MAP, SHARD_MAP_FILES};
 
 /// Why a database of a snapshot would not be found by the shard map that is there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,7 +37,7 @@ pub fn named_otherwise(
     databases: &[String],
 ) -> Result<BTreeMap<String, NamedOtherwise>, SourceError> {
     let expected = databases.iter().map(|name| {
-        let by_map: BTreeSet<_> = named(facts, name).into_iter().collect();
+        let by_map: BTreeSet<_> = shards_named(facts, name).into_iter().collect();
         let can_come_back = !by_map.is_empty();
         (name, if can_come_back { by_map } else { by_files(facts, name) }, can_come_back)
     });
@@ -88,7 +88,7 @@ pub fn nodes_there(facts: &Facts, folder: &Path, new_names: &NodeNames) -> Nodes
 }
 
 fn nodes_of(folder: &Path) -> Vec<String> {
-    complete::nodes_or_named(complete::open_nodes(folder), &complete::maps_of_folder(folder).unwrap_or_default())
+    shard_map::nodes_or_named(shard_map::open_nodes(folder), &shard_map::maps_of_folder(folder).unwrap_or_default())
 }
 
 /// The shard map and the list of nodes by the names that they have in the snapshot, each below the data folder, as far as it
@@ -96,7 +96,7 @@ fn nodes_of(folder: &Path) -> Vec<String> {
 pub fn cluster_files(facts: &Facts) -> Vec<&'static str> {
     let there = names(facts, FILES, Kind::Database);
     let name_of = |names: [&'static str; 2]| names.into_iter().find(|name| there.contains(*name));
-    [SHARD_MAP_FILES, NODES_FILES].into_iter().filter_map(name_of).collect()
+    [SHARD_MAP_FILES, NODE_LIST_FILES].into_iter().filter_map(name_of).collect()
 }
 
 /// Whether a path below the data folder is the shard map's.
@@ -111,7 +111,7 @@ pub fn is_shard_map(file: &Path) -> bool {
 /// A database would lie on a node that is not there; a shard map cannot be read; what was written is not what it should be.
 /// Then the staged copy stays as it was.
 pub fn name_again(staged: &Path, live: &Path, databases: &[String], new_names: &NodeNames) -> Result<(), SourceError> {
-    let path = staged.join(complete::name_in(staged, SHARD_MAP_FILES).unwrap_or(SHARD_MAP));
+    let path = staged.join(shard_map::name_in(staged, SHARD_MAP_FILES).unwrap_or(SHARD_MAP));
     let from = open(&path)?;
     let back = all_maps(&from).map_err(|error| unreadable("of the snapshot", &error))?;
     let back = back.into_iter().filter(|(name, _)| databases.contains(name));
@@ -169,13 +169,14 @@ fn check_nodes(maps: &BTreeMap<String, ShardMap>, there: &[String]) -> Result<()
 /// The shard map in a data folder that goes on, and what it says.
 fn maps_there(folder: &Path) -> Result<(Database<File>, BTreeMap<String, ShardMap>), SourceError> {
     let that_is_there = "that is there now";
-    let database = complete::open_shard_map(folder).ok_or_else(|| unreadable(that_is_there, &"it cannot be opened"))?;
+    let database =
+        shard_map::open_shard_map(folder).ok_or_else(|| unreadable(that_is_there, &"it cannot be opened"))?;
     let maps = all_maps(&database).map_err(|error| unreadable(that_is_there, &error))?;
     Ok((database, maps))
 }
 
 fn all_maps<R: ReadAt>(database: &Database<R>) -> Result<BTreeMap<String, ShardMap>, couchfile::Error> {
-    let (maps, failed) = complete::maps(database);
+    let (maps, failed) = shard_map::maps(database);
     match failed {
         Some(error) => Err(error),
         None => Ok(maps.into_iter().map(|map| (map.database.clone(), map)).collect()),

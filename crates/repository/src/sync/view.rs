@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use super::{Left, SourceDamage};
+use super::{GiverDamage, Left};
 use crate::format::pack::{BlobKind, PackedBlob};
 use crate::index::ByPack;
 use crate::{Error, Event, File, FileKind, Id, Index, Repository, RunCx, StorageError, prune};
@@ -98,16 +98,16 @@ impl<'a> Target<'a> {
 }
 
 /// The copies that are read from, best first. All but the first are looked into only where the first cannot help.
-pub(crate) struct Sources<'a> {
-    pub all: Vec<Source<'a>>,
-    damage: Mutex<Vec<SourceDamage>>,
+pub(crate) struct Givers<'a> {
+    pub all: Vec<Giver<'a>>,
+    damage: Mutex<Vec<GiverDamage>>,
     left: Mutex<Vec<Left>>,
     /// What the first of those answered.
     failure: Mutex<Option<Error>>,
 }
 
 /// One of them.
-pub(crate) struct Source<'a> {
+pub(crate) struct Giver<'a> {
     pub repository: &'a Arc<Repository>,
     /// `None` inside where it cannot be read.
     view: OnceLock<Option<View>>,
@@ -115,7 +115,7 @@ pub(crate) struct Source<'a> {
     away: AtomicBool,
 }
 
-impl Source<'_> {
+impl Giver<'_> {
     /// What is known of it, where it was looked into.
     pub fn view(&self) -> Option<&View> {
         self.view.get()?.as_ref()
@@ -126,37 +126,37 @@ impl Source<'_> {
     }
 }
 
-impl<'a> Sources<'a> {
+impl<'a> Givers<'a> {
     pub fn new(repositories: &'a [Arc<Repository>]) -> Self {
         let all = repositories
             .iter()
-            .map(|repository| Source { repository, view: OnceLock::new(), away: AtomicBool::new(false) })
+            .map(|repository| Giver { repository, view: OnceLock::new(), away: AtomicBool::new(false) })
             .collect();
         Self { all, damage: Mutex::default(), left: Mutex::default(), failure: Mutex::default() }
     }
 
-    /// Looks into one more source. False where all have been asked already.
+    /// Looks into one more giver. False where all have been asked already.
     pub fn look_further(&self, cx: &RunCx<'_>) -> Result<bool, Error> {
-        for source in self.all.iter().filter(|source| !source.is_asked()) {
-            match View::load(cx, source.repository) {
+        for giver in self.all.iter().filter(|giver| !giver.is_asked()) {
+            match View::load(cx, giver.repository) {
                 Ok((view, damaged)) => {
                     for (id, error) in damaged {
-                        self.note_damage(cx, source.repository, File::new(FileKind::Index, id), &error);
+                        self.note_damage(cx, giver.repository, File::new(FileKind::Index, id), &error);
                     }
-                    let _ = source.view.set(Some(view));
+                    let _ = giver.view.set(Some(view));
                     return Ok(true);
                 }
                 Err(Error::Cancelled) => return Err(Error::Cancelled),
                 Err(error) => {
-                    let _ = source.view.set(None);
-                    self.leave(source.repository, error);
+                    let _ = giver.view.set(None);
+                    self.leave(giver.repository, error);
                 }
             }
         }
         Ok(false)
     }
 
-    /// Looks into the first source that can be read. Fails where none can.
+    /// Looks into the first giver that can be read. Fails where none can.
     pub fn look_first(&self, cx: &RunCx<'_>) -> Result<(), Error> {
         if self.look_further(cx)? || self.all.is_empty() {
             return Ok(());
@@ -165,16 +165,16 @@ impl<'a> Sources<'a> {
         failure.map_or(Ok(()), Err)
     }
 
-    /// Sources that were looked into and answer, by number.
+    /// Givers that were looked into and answer, by number.
     pub fn views(&self) -> impl Iterator<Item = (usize, &View)> {
-        let here = self.all.iter().enumerate().filter(|(_, source)| !source.away.load(Ordering::SeqCst));
-        here.filter_map(|(number, source)| Some((number, source.view()?)))
+        let here = self.all.iter().enumerate().filter(|(_, giver)| !giver.away.load(Ordering::SeqCst));
+        here.filter_map(|(number, giver)| Some((number, giver.view()?)))
     }
 
-    /// One blob from any of the sources looked into, else from `target`. Damage only where every source could be asked.
+    /// One blob from any of the givers looked into, else from `target`. Damage only where every giver could be asked.
     pub fn blob(&self, cx: &RunCx<'_>, target: &Target<'_>, kind: BlobKind, id: &Id) -> Result<Vec<u8>, Error> {
-        let here = self.all.iter().filter(|source| !source.away.load(Ordering::SeqCst));
-        let readers = here.filter_map(|source| Some((&**source.repository, &source.view()?.index)));
+        let here = self.all.iter().filter(|giver| !giver.away.load(Ordering::SeqCst));
+        let readers = here.filter_map(|giver| Some((&**giver.repository, &giver.view()?.index)));
         let last: (&Repository, &Index) = (target.repository, &target.view.index);
         let found = blob_from(readers.chain([last]), kind, id, |repository, error| match error {
             Error::BlobDamaged { pack, .. } if !std::ptr::eq(repository, last.0) => {
@@ -192,30 +192,30 @@ impl<'a> Sources<'a> {
         }
     }
 
-    /// The sources that answer, in the order given.
+    /// The givers that answer, in the order given.
     pub fn here(&self, first: Option<usize>) -> impl Iterator<Item = &Repository> {
         let first = first.and_then(|first| self.all.get(first));
-        let others = self.all.iter().filter(move |source| first.is_none_or(|first| !std::ptr::eq(*source, first)));
-        let order = first.into_iter().chain(others).filter(|source| !source.away.load(Ordering::SeqCst));
-        order.map(|source| &**source.repository)
+        let others = self.all.iter().filter(move |giver| first.is_none_or(|first| !std::ptr::eq(*giver, first)));
+        let order = first.into_iter().chain(others).filter(|giver| !giver.away.load(Ordering::SeqCst));
+        order.map(|giver| &**giver.repository)
     }
 
-    /// Notes that a source did not answer, so that it is not asked again in this run.
+    /// Notes that a giver did not answer, so that it is not asked again in this run.
     pub fn note_away(&self, repository: &Repository, error: &Error) {
-        for source in self.all.iter().filter(|source| std::ptr::eq(&**source.repository, repository)) {
-            if !source.away.swap(true, Ordering::SeqCst) {
+        for giver in self.all.iter().filter(|giver| std::ptr::eq(&**giver.repository, repository)) {
+            if !giver.away.swap(true, Ordering::SeqCst) {
                 let left = Left { location: repository.storage().location(), what: error.to_string() };
                 self.left.lock().unwrap_or_else(PoisonError::into_inner).push(left);
             }
         }
     }
 
-    /// Fails where a source did not answer: it may have what the others lack.
+    /// Fails where a giver did not answer: it may have what the others lack.
     pub fn check_all_here(&self) -> Result<(), Error> {
-        match self.all.iter().find(|source| source.away.load(Ordering::SeqCst)) {
+        match self.all.iter().find(|giver| giver.away.load(Ordering::SeqCst)) {
             None => Ok(()),
-            Some(source) => Err(Error::Storage(StorageError::Transient {
-                location: source.repository.storage().location(),
+            Some(giver) => Err(Error::Storage(StorageError::Transient {
+                location: giver.repository.storage().location(),
                 what: "it stopped answering during the run".to_owned(),
             })),
         }
@@ -246,7 +246,7 @@ impl<'a> Sources<'a> {
             Error::Storage(StorageError::NotFound { .. }) => "it is missing".to_owned(),
             error => error.to_string(),
         };
-        let damage = SourceDamage { location: repository.storage().location(), file, what };
+        let damage = GiverDamage { location: repository.storage().location(), file, what };
         let mut noted = self.damage.lock().unwrap_or_else(PoisonError::into_inner);
         if noted.iter().all(|noted| (&noted.location, noted.file) != (&damage.location, file)) {
             cx.events.emit(Event::Note(format!("{}: {file} is damaged: {}", damage.location, damage.what)));
@@ -260,8 +260,8 @@ impl<'a> Sources<'a> {
         self.failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
     }
 
-    /// The damage found, and the sources that could not be read.
-    pub fn into_findings(self) -> (Vec<SourceDamage>, Vec<Left>) {
+    /// The damage found, and the givers that could not be read.
+    pub fn into_findings(self) -> (Vec<GiverDamage>, Vec<Left>) {
         let mut damage = self.damage.into_inner().unwrap_or_else(PoisonError::into_inner);
         damage.sort();
         (damage, self.left.into_inner().unwrap_or_else(PoisonError::into_inner))

@@ -1,4 +1,5 @@
-//! A running CouchDB, reached over HTTP: what is needed to write documents back, and to see what came of it.
+//! A running CouchDB, reached over HTTP: what it says of its databases, and what is needed to write documents back and to
+//! see what came of it.
 //!
 //! Nothing here retries. Writing revisions as they were is the same however often it is done, so a run that failed is run
 //! again.
@@ -18,7 +19,7 @@ use tokio::runtime::Runtime;
 use zeroize::Zeroizing;
 
 pub use self::info::{DatabaseInfo, DatabaseInfos};
-use crate::storage::object::{Somebody, choose_cryptography, who_is_there, without_answer};
+use crate::http::{Somebody, choose_cryptography, who_is_there, without_answer};
 
 /// Patience until the server is connected.
 const CONNECT: Duration = Duration::from_secs(20);

@@ -10,7 +10,7 @@ use repository::format::key_file::KdfCost;
 use repository::repository::Found;
 use repository::{Clock as _, File, FileKind, Id, Repository, Storage};
 
-use super::init::write_password;
+use super::write_password;
 use crate::app::{Run, gone, not_a_copy_of, stranger};
 use crate::output::Outcome;
 use crate::wiring;
@@ -204,7 +204,7 @@ fn begin_archives(run: &Run, settings: &Settings, state: &State, anew: &[String]
     for copy in &settings.copies {
         let Some(archives) = copy.archives() else { continue };
         let seen = state.last_seen(copy).filter(|_| !anew.contains(&copy.name));
-        match crate::archives::begin(run, copy, archives, seen.as_ref()) {
+        match crate::open_archives::begin(run, copy, archives, seen.as_ref()) {
             Ok(true) => run.output.text(format!("began copy {} in {}; backups fill it", copy.name, copy.location)),
             Ok(false) => {}
             Err(fault) if fault.kind == FaultKind::Cancelled => return Err(fault),

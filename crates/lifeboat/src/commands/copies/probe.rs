@@ -10,10 +10,10 @@ use repository::{Clock as _, File, FileKind, Id, StorageError};
 use serde::Serialize;
 use serde_json::json;
 
-use super::for_each;
+use super::super::for_each;
 use crate::app::App;
-use crate::archives::{self, OpenArchives};
 use crate::arguments;
+use crate::open_archives::{self, OpenArchives};
 use crate::output::{Outcome, seconds};
 use crate::wiring;
 
@@ -28,7 +28,7 @@ pub fn run(app: &App, arguments: &arguments::CopiesTest) -> Result<Outcome, Faul
     let name = |copy: &&CopySettings| format!("copy {}", copy.name);
     let outcome = for_each(app.output(), &copies, name, |copy| {
         let probe = match copy.archives() {
-            Some(settings) => Probe::of_archives(app, &archives::open(app, copy, settings)?)?,
+            Some(settings) => Probe::of_archives(app, &open_archives::open(app, copy, settings)?)?,
             None => Probe::of(app, copy)?,
         };
         Ok(probe.report(app, copy))

@@ -9,7 +9,7 @@ use repository::{Cancel, Facts, SourceError};
 use super::data_folder::Kind;
 use super::examine;
 use super::facts::{FILES, VIEWS};
-use super::select::{missing, names, not_there};
+use super::select::{names, not_there, shards_lacking};
 
 /// How a path of the host lies to the data folder of a snapshot.
 #[derive(Debug, PartialEq, Eq)]
@@ -44,7 +44,7 @@ pub fn part_at(facts: &Facts, path: &Path) -> PartAt {
     let files =
         [(FILES, Kind::Database), (VIEWS, Kind::View)].into_iter().flat_map(|(fact, kind)| names(facts, fact, kind));
     let files: Vec<_> = files.map(PathBuf::from).filter(|file| is_here(file)).collect();
-    let lacking = missing(facts).into_iter().filter(|shard: &ShardName| is_here(Path::new(&shard.file())));
+    let lacking = shards_lacking(facts).into_iter().filter(|shard: &ShardName| is_here(Path::new(&shard.file())));
     let lacking: Vec<_> = lacking.map(|shard| not_there(&shard)).collect();
     if files.is_empty() && lacking.is_empty() {
         return PartAt::Nothing;

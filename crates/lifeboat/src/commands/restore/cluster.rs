@@ -11,7 +11,7 @@ use operations::{Fault, FaultKind, restore};
 use repository::restore::Options;
 use repository::{Clock as _, walk};
 
-use super::restore::{Chosen, incomplete};
+use super::{Chosen, incomplete};
 use crate::output::{Outcome, count};
 
 /// What is restored, and where to.
@@ -149,7 +149,7 @@ impl Chosen<'_> {
                 app.output().chat(format!("{name}: start CouchDB {needed} or newer on it: {why}"));
             }
         } else {
-            app.output().text(super::restore_couchdb::START_NONE);
+            app.output().text(super::couch_files::START_NONE);
         }
         wrong.append(&mut decided);
         Ok(wrong)

@@ -13,7 +13,7 @@ use crate::check::Finding;
 use crate::format::index_file::IndexedPack;
 use crate::limits::PACK_BYTES_IN_TRANSFER;
 use crate::lock::{Access, Lock};
-use crate::sync::{Incomplete, Left, SourceDamage, Sources, Target, View, Work};
+use crate::sync::{GiverDamage, Givers, Incomplete, Left, Target, View, Work};
 use crate::{Error, Event, File, FileKind, Id, Index, Repository, RunCx, prune, receipt, sync, walk};
 
 /// What was mended from other copies, and what was not.
@@ -38,7 +38,7 @@ pub struct FromCopies {
     /// Snapshots that still lack something.
     pub incomplete: Vec<Incomplete>,
     /// Damage that was met in the other copies.
-    pub damage: Vec<SourceDamage>,
+    pub damage: Vec<GiverDamage>,
     /// Other copies that could not be used.
     pub left: Vec<Left>,
 }
@@ -78,8 +78,8 @@ pub fn from_copies(
 ) -> Result<FromCopies, Error> {
     others.iter().try_for_each(|other| repository.check_copy(other))?;
     sync::with_locks(cx, repository, Access::Exclusive, others, |cx, lock, others, left| {
-        let sources = Sources::new(others);
-        let heal = Heal { cx, repository, sources: &sources, lock };
+        let givers = Givers::new(others);
+        let heal = Heal { cx, repository, givers: &givers, lock };
         let mut done = FromCopies::default();
         heal.small_files(&mut done)?;
         let Read { mut damaged, mut failed } = heal.packs(how.read_data, &mut done)?;
@@ -92,7 +92,7 @@ pub fn from_copies(
         if done.has_all_snapshots() {
             heal.remove(&damaged, &mut done)?;
         }
-        (done.damage, done.left) = sources.into_findings();
+        (done.damage, done.left) = givers.into_findings();
         done.left.splice(0..0, left);
         // A copy that is away may still have the snapshot that a receipt tells of.
         if done.left.is_empty() && !how.some_away {
@@ -105,7 +105,7 @@ pub fn from_copies(
 struct Heal<'a> {
     cx: &'a RunCx<'a>,
     repository: &'a Arc<Repository>,
-    sources: &'a Sources<'a>,
+    givers: &'a Givers<'a>,
     lock: &'a Lock<'a>,
 }
 
@@ -139,7 +139,7 @@ impl Heal<'_> {
     /// Brings back a snapshot file that is damaged or gone.
     fn snapshot(&self, id: Id, wrong: &str, done: &mut FromCopies) -> Result<(), Error> {
         let file = File::new(FileKind::Snapshot, id);
-        match sync::find_snapshot(self.cx, self.sources, id) {
+        match sync::find_snapshot(self.cx, self.givers, id) {
             Ok((stored, _)) => {
                 self.replace(file, &stored)?;
                 done.snapshots_replaced.push(id);
@@ -216,7 +216,7 @@ impl Heal<'_> {
     fn replace_packs(&self, bad: BTreeSet<Id>, done: &mut FromCopies) -> Result<BTreeSet<Id>, Error> {
         let mut left = BTreeSet::new();
         for id in bad {
-            let Some(bytes) = sync::fetch(self.cx, self.sources, None, id)? else {
+            let Some(bytes) = sync::fetch(self.cx, self.givers, None, id)? else {
                 left.insert(id);
                 continue;
             };
@@ -237,13 +237,13 @@ impl Heal<'_> {
         let (view, _) = View::load(cx, repository)?;
         let damaged = damaged.iter().chain(done.index.packs_unreadable.iter().map(|(id, _)| id));
         let target = Target::new(repository, view, damaged.copied().collect())?;
-        let work = Work::plan(cx, self.sources, &target, &trees)?;
-        let moved = sync::transfer(cx, self.sources, &target, &work, PACK_BYTES_IN_TRANSFER)?;
+        let work = Work::plan(cx, self.givers, &target, &trees)?;
+        let moved = sync::transfer(cx, self.givers, &target, &work, PACK_BYTES_IN_TRANSFER)?;
         done.packs_moved += moved.packs_moved;
         done.bytes_moved += moved.bytes_moved;
         done.blobs_repacked += moved.blobs_repacked;
         let lost: HashSet<_> = work.lost.union(&moved.lost).copied().collect();
-        done.incomplete = sync::incomplete(cx, self.sources, &target, &lost, roots)?;
+        done.incomplete = sync::incomplete(cx, self.givers, &target, &lost, roots)?;
         Ok(())
     }
 

@@ -6,9 +6,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use connectors::documents::{
-    Account, CouchError, CouchServer, DataFolder, Now, StoredDatabase, Upload, UploadError, Write, each_change,
-};
+use connectors::couch_server::{Account, CouchError, CouchServer, Now};
+use connectors::documents::{StoredDataFolder, StoredDatabase, Upload, UploadError, Write, each_change};
 use couchfile::{Database, DocumentInfo, Leaf, ReadAt};
 use operations::config::SecretSource;
 use operations::snapshots::Place;
@@ -108,7 +107,7 @@ impl<'p> Wanted<'p> {
     /// alike, it is the longest.
     fn resolve<'r>(
         &self,
-        folder: &DataFolder<'r>,
+        folder: &StoredDataFolder<'r>,
         lost: &Lost<'_>,
         more: &[String],
     ) -> Result<(StoredDatabase<'r>, BTreeSet<String>), Fault> {

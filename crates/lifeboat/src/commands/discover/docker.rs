@@ -9,7 +9,7 @@ use operations::Fault;
 use operations::config::NewSource;
 use serde_json::{Value, json};
 
-use super::reach::reach;
+use super::super::reach::reach;
 use crate::app::Run;
 use crate::output::count;
 

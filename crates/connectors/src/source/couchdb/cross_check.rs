@@ -9,9 +9,9 @@ use std::time::Duration;
 use repository::Cancel;
 use zeroize::Zeroizing;
 
-use super::complete::named;
+use super::complete::in_words;
 use super::facts::Counted;
-use crate::documents::{Account, CouchError, CouchServer, DatabaseInfos};
+use crate::couch_server::{Account, CouchError, CouchServer, DatabaseInfos};
 
 /// Patience while nothing comes: a backup must not wait long for what it can do without.
 const SILENCE: Duration = Duration::from_secs(30);
@@ -126,12 +126,12 @@ fn compare(before: &DatabaseInfos, captured: &BTreeMap<String, Option<u64>>) -> 
     let lacking: Vec<_> = there.filter(|name| !captured.contains_key(*name)).collect();
     if !lacking.is_empty() {
         let what = "CouchDB has databases that the snapshot lacks; is `data` the folder of the CouchDB at `url`?";
-        problems.push(format!("{what} {}", named(lacking)));
+        problems.push(format!("{what} {}", in_words(lacking)));
     }
     if let Some((_, why)) = before.untold.first() {
         let untold: Vec<_> = before.untold.iter().map(|(name, _)| name).collect();
         let what = "CouchDB cannot tell how many documents these databases have, so they were not compared";
-        problems.push(format!("{what}: {}; it says of the first: {why}", named(untold)));
+        problems.push(format!("{what}: {}; it says of the first: {why}", in_words(untold)));
     }
     for info in &before.told {
         let told = info.documents.saturating_add(info.deleted);
@@ -154,7 +154,7 @@ mod tests {
     use std::net::{TcpListener, TcpStream};
 
     use super::*;
-    use crate::documents::DatabaseInfo;
+    use crate::couch_server::DatabaseInfo;
 
     #[test]
     fn what_lacks_and_what_is_less_is_told() {

@@ -10,8 +10,8 @@ use operations::in_place::{Effect, Finding};
 use operations::manifest::Manifest;
 use repository::{Facts, SourceError};
 
-use super::restore_containers::Users;
-use super::restore_couchdb::{CouchDbRestore, Part, Wanted};
+use super::containers::Users;
+use super::couch_files::{CouchDbRestore, Part, Wanted};
 use crate::app::App;
 use crate::output::count;
 use crate::wiring;

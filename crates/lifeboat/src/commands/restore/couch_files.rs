@@ -154,9 +154,7 @@ impl<'a> CouchDbRestore<'a> {
                     PartAt::Files(files) => files.check(target, &record.facts, cancel)?,
                     PartAt::Nothing => continue,
                 },
-                Wanted::Files(Selected { files, .. }) => {
-                    couchdb::check_files(target, files, &record.facts, cancel)?
-                }
+                Wanted::Files(Selected { files, .. }) => couchdb::check_files(target, files, &record.facts, cancel)?,
                 Wanted::Whole(below) => differences(&record.facts, &target.join(below), app)?,
             };
             let known = part.known_damage();

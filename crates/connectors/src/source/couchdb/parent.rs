@@ -1,20 +1,19 @@
 //! What the parent snapshot says of each file, so that what did not change since need not be opened, and of what grew only
 //! the new part be checked.
 
-use std::fmt;
 use std::fs::File;
 use std::path::Path;
 
 use couchfile::{Database, Header, View, ViewHeader};
-use repository::format::time::Time;
 use repository::source::Previous;
-use repository::{Cancel, Facts, Id, Node};
+use repository::{Cancel, Facts, Id};
 use serde_json::Value;
 
-use super::complete::SHARD_MAP_FILES;
 use super::data_folder::{COMPACTED, Kind, SHARDS};
 use super::facts::{DAMAGED, DATA, FILES, OLDER_XXH3, SEEN, UNSEEN, VIEWS};
 use super::prefix::Prefix;
+use super::shard_map::SHARD_MAP_FILES;
+use super::stamp::Stamp;
 
 /// Stands in the record of a shard map that was made anew: what it does not name and earlier snapshots have.
 pub const FORGOTTEN: &str = "forgotten";
@@ -24,27 +23,30 @@ pub const FORGOTTEN: &str = "forgotten";
 /// A folder that moved, such as to a larger disk, has the same databases: what they had, where they are whole and what is
 /// damaged goes on, and the uuid in each file tells whether it is that one. What `stat` said of the files does not.
 #[derive(Clone, Copy)]
-pub struct Before<'a>(Option<Previous<'a>>, bool);
+pub struct Before<'a> {
+    parent: Option<Previous<'a>>,
+    is_same_path: bool,
+}
 
 impl<'a> Before<'a> {
     pub fn new(previous: Option<Previous<'a>>, data: &str) -> Self {
         let is_same = |facts: &Facts| facts.get(DATA).and_then(Value::as_str) == Some(data);
-        Self(previous, previous.is_some_and(|previous| is_same(previous.facts)))
+        Self { parent: previous, is_same_path: previous.is_some_and(|previous| is_same(previous.facts)) }
     }
 
     /// Whether the parent snapshot is of this very folder, and has a shard map or shards right in it.
     pub fn had_shards_here(&self) -> bool {
         let is_here = |key: &str| SHARD_MAP_FILES.contains(&key) || key.starts_with(SHARDS);
-        self.1 && self.database_files().any(is_here)
+        self.is_same_path && self.database_files().any(is_here)
     }
 
     /// What `stat` said of the file, where it lay at the same path.
     fn seen(&self, key: &str) -> Option<&'a str> {
-        self.fact(SEEN, key)?.as_str().filter(|_| self.1)
+        self.fact(SEEN, key)?.as_str().filter(|_| self.is_same_path)
     }
 
     fn fact(&self, fact: &str, key: &str) -> Option<&'a Value> {
-        self.0?.facts.get(fact)?.get(key)
+        self.parent?.facts.get(fact)?.get(key)
     }
 
     /// A fact about a file, also where it had the other of its two names then: a compaction that is cut short leaves a
@@ -84,14 +86,14 @@ impl<'a> Before<'a> {
     /// Whether a snapshot that was named earlier can be found no more.
     pub fn is_gone(&self, snapshot: &str) -> bool {
         let has = |previous: Previous<'_>| snapshot.parse().is_ok_and(|id| (previous.has_snapshot)(&id));
-        !self.0.is_some_and(has)
+        !self.parent.is_some_and(has)
     }
 
     /// Whether it is the file that the parent snapshot saw, and has parts with checksums of XXH3.
     pub fn has_xxh3(&self, key: &str, stamp: &Stamp, header: &Value) -> bool {
         let is_same = || Stamp::parse(self.seen(key)?).map(|seen| seen.is_same_file(stamp));
         let known = self.file(Kind::Database, key);
-        let listed = self.0.and_then(|previous| previous.facts.get(OLDER_XXH3)?.as_array()).into_iter().flatten();
+        let listed = self.parent.and_then(|previous| previous.facts.get(OLDER_XXH3)?.as_array()).into_iter().flatten();
         known.is_some_and(|known| known.get("uuid") == header.get("uuid"))
             && is_same() == Some(true)
             && (known.is_some_and(|known| known["checksum"] == "xxh3") || listed.into_iter().any(|file| file == key))
@@ -111,7 +113,7 @@ impl<'a> Before<'a> {
 
     /// The database files that the parent snapshot knows, damaged ones and those that it lacks included.
     pub fn database_files(&self) -> impl Iterator<Item = &'a str> {
-        let fact = |name| self.0.and_then(|previous| previous.facts.get(name)?.as_object()).into_iter().flatten();
+        let fact = |name| self.parent.and_then(|previous| previous.facts.get(name)?.as_object()).into_iter().flatten();
         let keys = fact(FILES).chain(fact(DAMAGED)).chain(fact(UNSEEN)).map(|(key, _)| key.as_str());
         keys.filter(|key| Kind::of(Path::new(key)) == Kind::Database)
     }
@@ -119,7 +121,7 @@ impl<'a> Before<'a> {
     /// The snapshot that holds the file whole, where it does.
     pub fn good(&self, kind: Kind, key: &str) -> Option<Id> {
         self.file(kind, key).filter(|_| self.damage(key).is_none())?;
-        Some(self.0?.snapshot)
+        Some(self.parent?.snapshot)
     }
 
     /// The snapshot that holds the newest good version of the file, as far as it is known.
@@ -163,44 +165,4 @@ impl<'a> Before<'a> {
 pub enum Checked {
     Database(Box<Header>),
     View(Box<ViewHeader>),
-}
-
-/// What of a file changes when its content does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Stamp {
-    pub device: u64,
-    pub inode: u64,
-    pub size: u64,
-    mtime: Time,
-    ctime: Time,
-}
-
-impl Stamp {
-    pub fn of(node: &Node, device: u64) -> Self {
-        Self { device, inode: node.inode, size: node.size, mtime: node.mtime, ctime: node.ctime }
-    }
-
-    /// Whether both are one file, however much was appended to it.
-    pub fn is_same_file(&self, other: &Self) -> bool {
-        (self.device, self.inode) == (other.device, other.inode)
-    }
-
-    fn parse(text: &str) -> Option<Self> {
-        let mut parts = text.split(':');
-        let [device, inode, size] = [parts.next()?, parts.next()?, parts.next()?].map(|part| part.parse().ok());
-        let mut time = || {
-            let (seconds, nanoseconds) = parts.next()?.split_once('.')?;
-            Some(Time { seconds: seconds.parse().ok()?, nanoseconds: nanoseconds.parse().ok()? })
-        };
-        Some(Self { device: device?, inode: inode?, size: size?, mtime: time()?, ctime: time()? })
-    }
-}
-
-/// `device:inode:size:mtime:ctime`, times in seconds with nine digits behind the point.
-impl fmt::Display for Stamp {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { device, inode, size, mtime, ctime } = self;
-        let (m, c) = (mtime.nanoseconds, ctime.nanoseconds);
-        write!(f, "{device}:{inode}:{size}:{}.{m:09}:{}.{c:09}", mtime.seconds, ctime.seconds)
-    }
 }
