@@ -139,20 +139,49 @@ fn is_alive(process: &Path) -> bool {
     std::fs::read_to_string(process.join("stat")).is_ok_and(|stat| !stat.contains(") Z "))
 }
 
+/// As `timeout` sends it: to the program, and to the group that it is in.
+#[test]
+fn a_signal_that_comes_twice_is_one_and_the_run_ends_well() {
+    let site = Site::initialised();
+    fill(&site, 3);
+    for _ in 0..5 {
+        let mut command = site.lifeboat_command(["backup"]);
+        let mut running = Running(command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap());
+        wait_until("there is a lock", || !site.stored("locks").is_empty());
+        let pid = Pid::from_child(&running.0);
+        kill_process(pid, Signal::TERM).unwrap();
+        std::thread::sleep(Duration::from_millis(3));
+        // It may have ended at the first one already.
+        let _ = kill_process(pid, Signal::TERM);
+        assert_eq!(running.0.wait().unwrap().code(), Some(130));
+        let mut said = String::new();
+        std::io::Read::read_to_string(&mut running.0.stderr.take().unwrap(), &mut said).unwrap();
+        assert!(said.contains("cancelled"), "{said}");
+        assert_eq!(site.stored("locks"), Vec::<std::path::PathBuf>::new());
+    }
+}
+
 #[test]
 fn a_second_signal_ends_the_run_at_once_and_the_next_run_needs_no_help() {
     if !can(program("restic")) {
         return;
     }
     let site = Site::initialised();
-    fill(&site, 3);
+    let pipe = site.path("pipe");
+    assert!(run(std::process::Command::new("mkfifo").arg(&pipe)).status.success());
+    // Held open at both ends, so that what reads it waits for as long as this test runs, and no longer.
+    let held = std::fs::File::options().read(true).write(true).open(&pipe).unwrap();
+    site.configure("slow: { command: { run: 'cat pipe' } }");
     let mut running = start(&mut site.lifeboat_command(["backup"]));
     wait_until("there is a lock", || !site.stored("locks").is_empty());
     let pid = Pid::from_child(&running.0);
     kill_process(pid, Signal::INT).unwrap();
+    std::thread::sleep(Duration::from_millis(700));
     // It may have ended at the first signal already.
     let _ = kill_process(pid, Signal::INT);
     assert_eq!(running.0.wait().unwrap().code(), Some(130));
+    drop(held);
+    site.configure("app: { files: { paths: [data] } }");
     site.backup();
     assert!(site.stored("locks").is_empty());
     run(&mut site.restic_command(["check"])).ok();

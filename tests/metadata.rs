@@ -541,3 +541,22 @@ fn a_source_stays_on_its_file_system_where_it_is_told_to() {
     mounts.lifeboat(&site, ["backup"]).ok();
     assert_eq!(listed(&site), ["here", "other"]);
 }
+
+#[test]
+fn a_file_that_is_only_called_like_one_of_couchdb_is_backed_up_as_it_is() {
+    let site = Site::initialised();
+    let mut bytes = Dice::new(7).bytes(12 << 20);
+    let mut backed_up = |at: Option<usize>, more: usize| {
+        at.into_iter().for_each(|at| bytes[at..at + 1000].fill(b'x'));
+        bytes.resize(bytes.len() + more, b'y');
+        // Written in place: the file stays the same one.
+        let mut options = std::fs::OpenOptions::new();
+        let file = options.create(true).write(true).truncate(false).open(site.data().join("x.view")).unwrap();
+        std::os::unix::fs::FileExt::write_all_at(&file, &bytes, 0).unwrap();
+        let target = site.restore(&site.backup(), &format!("target-{}", at.unwrap_or(0)));
+        assert!(std::fs::read(site.restored_data(&target).join("x.view")).unwrap() == bytes, "{at:?} {more}");
+    };
+    backed_up(None, 0);
+    backed_up(Some(5_000_000), 100_000);
+    backed_up(Some(7_000_000), 0);
+}

@@ -69,6 +69,7 @@
 //! ```
 
 mod attachment;
+mod block_marks;
 mod blocks;
 mod check;
 mod checksum;
@@ -96,6 +97,7 @@ mod view;
 mod writer;
 
 pub use attachment::{Attachment, Encoding};
+pub use block_marks::has_block_marks;
 pub use check::{Finding, Level, Report, Subject, TreeName};
 pub use checksum::Checksum;
 #[cfg(feature = "writer")]

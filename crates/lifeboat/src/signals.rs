@@ -1,4 +1,4 @@
-//! Ctrl-C and SIGTERM: the first asks the run to end well, the second ends it at once.
+//! Ctrl-C and SIGTERM: the first asks the run to end well, one that comes a while after it ends it at once.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,6 +15,9 @@ use crate::output::complain;
 /// A run that was asked to stop and still works after this is ended. Its lock is then removed by the next run, which
 /// sees that the process is gone.
 const PATIENCE: Duration = Duration::from_millis(1800);
+/// Signals that come within this are one: `timeout` sends its own to the program and then to the group that it is in, and a
+/// wrapper passes on what the terminal sent to both.
+const ONE_SIGNAL: Duration = Duration::from_millis(500);
 /// How long the last words may take: whoever reads them may have stopped reading.
 const LAST_WORDS_PATIENCE: Duration = Duration::from_millis(100);
 const EXIT_CANCELLED: i32 = 130;
@@ -23,9 +26,9 @@ const EXIT_CANCELLED: i32 = 130;
 pub fn install(cancel: &Cancel) -> Result<(), Fault> {
     let failed = |error| Fault::local("cannot handle signals", error);
     let asked = Arc::new(AtomicBool::new(false));
+    let is_impatient = Arc::new(AtomicBool::new(false));
     for signal in [SIGINT, SIGTERM] {
-        // Runs before the flag is set, so only a second signal finds it set.
-        flag::register_conditional_shutdown(signal, EXIT_CANCELLED, Arc::clone(&asked)).map_err(failed)?;
+        flag::register_conditional_shutdown(signal, EXIT_CANCELLED, Arc::clone(&is_impatient)).map_err(failed)?;
         flag::register(signal, cancel.flag()).map_err(failed)?;
         flag::register(signal, Arc::clone(&asked)).map_err(failed)?;
     }
@@ -36,7 +39,9 @@ pub fn install(cancel: &Cancel) -> Result<(), Fault> {
             while !asked.load(Ordering::SeqCst) {
                 std::thread::sleep(Duration::from_millis(50));
             }
-            std::thread::sleep(PATIENCE);
+            std::thread::sleep(ONE_SIGNAL);
+            is_impatient.store(true, Ordering::SeqCst);
+            std::thread::sleep(PATIENCE - ONE_SIGNAL);
             say_last_words();
             low_level::exit(EXIT_CANCELLED);
         })

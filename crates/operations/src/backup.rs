@@ -236,15 +236,15 @@ fn store_all(
         }
         let written = writer.source(&named.name, capture.as_mut()).map_err(name_source(&named.name))?;
         let facts = capture.finish().map_err(in_source(&named.name))?;
-        let had = parents.record(&named.name).map_or(0, |record| record.tree.files);
-        let is_emptied = written.tree.files == 0 && had > 0;
+        let had = parents.record(&named.name).map_or(0, SourceRecord::files_last);
+        let emptied_of = (written.tree.files == 0 && had > 0).then_some(had);
         let unread = parents.problems(&named.name);
         // Only a source that finds losses by its parent has lost something by it.
         let (doubtful, harmless) = if named.source.finds_losses() { (unread, &[][..]) } else { (&[][..], unread) };
         for harmless in harmless.iter().chain(parents.known(&named.name)) {
             notes.events(&named.name).emit(Event::Note(harmless.to_string()));
         }
-        let further: Vec<_> = doubtful.iter().cloned().chain(is_emptied.then(|| emptied(&named.name, had))).collect();
+        let further: Vec<_> = doubtful.iter().cloned().chain(emptied_of.map(|had| emptied(&named.name, had))).collect();
         further.iter().for_each(|problem| cx.events.emit(Event::Problem(problem.clone())));
         let found = [written.problems, further].concat();
         let mut listed = found.clone();
@@ -254,6 +254,7 @@ fn store_all(
             status: if listed.is_empty() { SourceStatus::Ok } else { SourceStatus::Partial },
             tree: written.tree,
             facts,
+            emptied_of,
             problems: listed,
             problems_total: found.len(),
             notes: notes.take(&named.name),
@@ -264,9 +265,13 @@ fn store_all(
     Ok((sources, problems))
 }
 
-/// A disk that is not mounted looks like an empty folder.
+/// A disk that is not mounted looks like an empty folder. Told in every snapshot until there is a file again: were it told once,
+/// the snapshots without anything would be whole, and in time the only ones.
 fn emptied(source: &str, had: u64) -> Problem {
-    let what = format!("it is empty, while the last snapshot had files in it ({had}); is its disk mounted?");
+    let what = format!(
+        "it is empty, and an earlier snapshot has files of it ({had}); is its disk mounted? Where it is meant to be empty, give \
+         the source another name in lifeboat.yaml"
+    );
     Problem { source: source.to_owned(), path: source.to_owned(), what }
 }
 
@@ -407,6 +412,12 @@ mod tests {
         assert!(
             tags(report.snapshot).contains(&PARTIAL_TAG.to_owned()) && !tags(whole).contains(&PARTIAL_TAG.to_owned())
         );
+        for _ in 0..2 {
+            memory.clock.advance(Duration::from_secs(1));
+            assert_eq!(memory.back_up(&[empty()], &[]).unwrap().status(), SourceStatus::Partial, "it still is");
+        }
+        memory.clock.advance(Duration::from_secs(1));
+        assert_eq!(memory.back_up(&[files()], &[]).unwrap().status(), SourceStatus::Ok, "its disk is mounted again");
     }
 
     #[test]

@@ -51,6 +51,9 @@ pub struct SourceRecord {
     pub tree: TreeFacts,
     /// What the source itself found, at the instant of the data.
     pub facts: Facts,
+    /// How many files there were when there were last any, where there are none now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub emptied_of: Option<u64>,
     /// What was left out or is doubtful, up to [`PROBLEMS_LISTED_MAX`].
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub problems: Vec<Problem>,
@@ -63,6 +66,11 @@ pub struct SourceRecord {
 }
 
 impl SourceRecord {
+    /// How many files it had when it last had any.
+    pub fn files_last(&self) -> u64 {
+        if self.tree.files > 0 { self.tree.files } else { self.emptied_of.unwrap_or(0) }
+    }
+
     /// The volumes of a container engine that were captured, as [`VOLUME_FACT`] has them.
     pub fn volumes(&self) -> &[Value] {
         match self.facts.get(VOLUME_FACT) {

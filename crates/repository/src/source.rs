@@ -105,6 +105,10 @@ impl SourceError {
 /// Gives a file, opened now or earlier.
 pub type OpenFile = Box<dyn FnOnce() -> io::Result<File> + Send>;
 
+/// Whether an open file is laid out as one that only ever grows: the name alone does not tell. Asked before what was read of it
+/// earlier is relied on; an error is a no.
+pub type OnlyGrows = fn(&File) -> io::Result<bool>;
+
 /// Where an entry's bytes come from.
 pub enum Data {
     /// The entry has none: a folder, link, device or fifo.
@@ -114,8 +118,8 @@ pub enum Data {
     File {
         /// Where it lies on this host.
         path: PathBuf,
-        /// The file only ever grows between rewrites, so its tail alone may be read.
-        append_only: bool,
+        /// The file only ever grows between rewrites, so its tail alone may be read where this says that it is such a file.
+        append_only: Option<OnlyGrows>,
     },
     /// The first bytes of a file that only ever grows, by the handle that was opened with the view: what it held then is
     /// read also if the file has grown since, or another took its name. The node says when that was.
@@ -135,7 +139,7 @@ impl fmt::Debug for Data {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::None => f.write_str("None"),
-            Self::File { path, append_only } => write!(f, "File({}, {append_only})", path.display()),
+            Self::File { path, append_only } => write!(f, "File({}, {})", path.display(), append_only.is_some()),
             Self::Prefix { bytes, append_only, .. } => write!(f, "Prefix({bytes}, {append_only})"),
             Self::Stream(_) => f.write_str("Stream"),
         }

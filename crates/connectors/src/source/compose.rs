@@ -240,7 +240,7 @@ impl Capture for ComposeCapture<'_> {
                 let path = layout::in_snapshot(&host);
                 let data = match leaf.bytes {
                     Some(bytes) => Data::Stream(Box::new(Cursor::new(bytes))),
-                    None => Data::File { path: host, append_only: false },
+                    None => Data::File { path: host, append_only: None },
                 };
                 Some(Item::Entry(Box::new(Entry { path, node: leaf.node, data })))
             }

@@ -268,7 +268,7 @@ impl Capture for SqliteCapture<'_> {
                 }
                 Leaf::AsItLies => match layout::read_followed(&self.reader, &host) {
                     Ok(read) if read.node.kind == NodeKind::File => {
-                        let data = Data::File { path: host, append_only: false };
+                        let data = Data::File { path: host, append_only: None };
                         return Ok(Some(Item::Entry(Box::new(Entry { path, node: read.node, data }))));
                     }
                     Ok(_) => return Ok(Some(Item::Problem(Problem::new(&host, "is not a regular file")))),

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use repository::clock::SimulatedClock;
 use repository::events::Recorded;
-use repository::source::Previous;
+use repository::source::{OnlyGrows, Previous};
 use repository::{
     Cancel, Capture, CaptureCx, Clock, Data, Event, Facts, Id, Item, Node, NodeKind, Source, SourceError,
 };
@@ -118,7 +118,12 @@ impl Setup {
                     }
                     (append_only, false, content)
                 }
-                Data::File { path, append_only } => (append_only, false, std::fs::read(path).unwrap_or_default()),
+                Data::File { path, append_only } => {
+                    let only_grows = |is_such: OnlyGrows| {
+                        std::fs::File::open(&path).and_then(|file| is_such(&file)).unwrap_or(false)
+                    };
+                    (append_only.is_some_and(only_grows), false, std::fs::read(&path).unwrap_or_default())
+                }
                 Data::Stream(mut stream) => {
                     let mut bytes = Vec::new();
                     stream.read_to_end(&mut bytes).map_err(|error| match error.downcast::<SourceError>() {

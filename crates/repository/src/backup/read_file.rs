@@ -11,7 +11,7 @@ use crate::chunker::Chunker;
 use crate::format::pack::BlobKind;
 use crate::format::time::Time;
 use crate::limits::{APPEND_ONLY_SAMPLES, CHUNKS_QUEUED, READ_ATTEMPTS, READ_BYTES};
-use crate::source::OpenFile;
+use crate::source::{OnlyGrows, OpenFile};
 use crate::{Error, Event, Id, Node, NodeKind, Problem, RunCx, fs};
 
 /// What came of reading an entry.
@@ -80,7 +80,7 @@ impl FileReader<'_> {
         path: &Path,
         mut node: Node,
         parent: Option<&Node>,
-        append_only: bool,
+        append_only: Option<OnlyGrows>,
     ) -> Result<Read, Error> {
         if let Some(content) = self.unchanged(&node, parent) {
             return Ok(Read { reused: true, ..Read::of(node, content) });
@@ -95,7 +95,10 @@ impl FileReader<'_> {
             Err(error) => return Ok(Read::failed(path, format!("cannot be read: {error}"))),
         };
         version.write_to(&mut node);
-        let tail = match parent.filter(|_| append_only) {
+        // One that changed and did not grow was written in place.
+        let may_have_grown = |parent: &&Node| version.bytes > parent.size;
+        let only_grows = |is_such: OnlyGrows| is_such(&file).unwrap_or(false);
+        let tail = match parent.filter(may_have_grown).filter(|_| append_only.is_some_and(only_grows)) {
             Some(parent) => self.known_head(&mut file, &version, parent)?,
             None => None,
         };

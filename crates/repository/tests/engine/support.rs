@@ -225,7 +225,7 @@ impl Capture for FolderCapture {
                 // A source that asks for append-only reading keeps the device, so that the file is known again.
                 node.device_id = std::fs::symlink_metadata(&full).map_err(SourceError::io(&full))?.dev();
             }
-            Data::File { path: full, append_only: self.append_only }
+            Data::File { path: full, append_only: self.append_only.then_some(|_| Ok(true)) }
         } else {
             Data::None
         };

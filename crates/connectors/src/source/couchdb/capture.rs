@@ -555,7 +555,7 @@ impl CouchDbCapture<'_> {
             self.problem(host, layout::xattrs(&error));
         }
         let data = match read.node.kind {
-            NodeKind::File => Data::File { path: host.to_path_buf(), append_only: false },
+            NodeKind::File => Data::File { path: host.to_path_buf(), append_only: None },
             _ => Data::None,
         };
         Some(Item::Entry(Box::new(Entry { path: layout::in_snapshot(host), node: read.node, data })))

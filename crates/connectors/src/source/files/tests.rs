@@ -211,7 +211,8 @@ fn what_a_plain_user_may_not_read_is_named_one_by_one() {
 #[test]
 fn append_only_files_are_read_in_full_when_it_is_due() {
     let dir = tempfile::tempdir().unwrap();
-    write(dir.path(), &["a.couch", "b.txt"]);
+    write(dir.path(), &["b.txt"]);
+    fs::write(dir.path().join("a.couch"), [1]).unwrap();
     let full_read = Duration::from_secs(7 * 86_400);
     let append_only = strings(&["*.couch"]);
     let source = FilesSource::new(FilesOptions { append_only, full_read, ..options(&[dir.path()]) }).unwrap();
@@ -229,6 +230,20 @@ fn append_only_files_are_read_in_full_when_it_is_due() {
     }
     setup.previous.as_mut().unwrap().insert("full_read_at".to_owned(), "2999-01-01T00:00:00Z".into());
     assert!(!setup.capture(&source).unwrap().get(&dir.path().join("a.couch")).append_only);
+}
+
+#[test]
+fn files_called_like_couchdbs_only_grow_where_they_are_laid_out_so() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("a.couch"), [1]).unwrap();
+    fs::write(dir.path().join("b.view"), "text").unwrap();
+    fs::write(dir.path().join("c.log"), "text").unwrap();
+    let append_only = strings(&["*.couch", "*.view", "*.log"]);
+    let source = FilesSource::new(FilesOptions { append_only, ..options(&[dir.path()]) }).unwrap();
+    let first = Setup::default().capture(&source).unwrap().facts;
+    let captured = Setup { previous: Some(first), ..Setup::default() }.capture(&source).unwrap();
+    let only_grows = |name: &str| captured.get(&dir.path().join(name)).append_only;
+    assert_eq!(["a.couch", "b.view", "c.log"].map(only_grows), [true, false, true]);
 }
 
 #[test]

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use repository::fs::{NodeReader, ReadNode};
-use repository::source::KEPT_FOLDER_PREFIXES;
+use repository::source::{KEPT_FOLDER_PREFIXES, OnlyGrows};
 use repository::{Cancel, Capture, CaptureCx, Data, Entry, Event, Events, Facts, Item, NodeKind, Problem, SourceError};
 
 use super::FilesSource;
@@ -240,11 +240,21 @@ impl<'a> FilesCapture<'a> {
                         Err(_) => append_only = false,
                     }
                 }
-                Data::File { path: host.to_path_buf(), append_only: append_only && !self.full_read.is_due }
+                let append_only = (append_only && !self.full_read.is_due).then(|| only_grows(host));
+                Data::File { path: host.to_path_buf(), append_only }
             }
             _ => Data::None,
         };
         self.waiting.push_back(entry(host, node, data));
+    }
+}
+
+/// What tells whether a file of this name only ever grows. CouchDB's are known by their layout, as other programs use the same
+/// names; of others the configuration says it.
+fn only_grows(host: &Path) -> OnlyGrows {
+    match host.extension().is_some_and(|ending| ending == "couch" || ending == "view") {
+        true => |file| couchfile::has_block_marks(file),
+        false => |_| Ok(true),
     }
 }
 

@@ -104,6 +104,7 @@ impl World {
                     status,
                     tree: written.tree,
                     facts,
+                    emptied_of: None,
                     problems,
                     problems_total: 0,
                     notes: Vec::new(),
@@ -242,7 +243,7 @@ impl Capture for Tree {
         let Some(path) = self.entries.next() else { return Ok(None) };
         let node = NodeReader::default().read(&path).map_err(SourceError::io(&path))?.node;
         let data = match node.kind {
-            NodeKind::File => Data::File { path: path.clone(), append_only: false },
+            NodeKind::File => Data::File { path: path.clone(), append_only: None },
             _ => Data::None,
         };
         let path = path.strip_prefix("/").unwrap().to_owned();
