@@ -205,6 +205,10 @@ impl Copies<'_> {
         if let Some(what) = facts::integrity_problem(&facts) {
             self.problems.push_back(Problem::new(path, what));
         }
+        if let Some(tables) = facts::unchecked(&facts) {
+            let what = format!("{}: only its own program can check all of it; not checked: {tables}", path.display());
+            cx.events.emit(Event::Note(what));
+        }
         node.size = to.metadata().map_err(SourceError::io(&to))?.len();
         // Another name of the same file is captured on its own, so nothing is to be linked by a restore.
         (node.links, node.device_id) = (1, 0);

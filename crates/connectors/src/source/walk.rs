@@ -1,11 +1,13 @@
 //! A plain walk for looking around: in no order, following no link, with a stack of its own so that no depth ends it.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs::FileType;
 use std::io;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
 use ignore::gitignore::{Gitignore, GitignoreBuilder};
+use repository::source::KEPT_FOLDER_PREFIXES;
 use repository::{Cancel, SourceError};
 
 /// What the walk comes by.
@@ -18,7 +20,13 @@ pub enum Seen<'a> {
     Unreadable(&'a Path, io::Error),
 }
 
-/// Shows `visit` everything below the folder `root`. What vanishes meanwhile is passed over.
+/// Whether a folder is what a restore in place keeps for its undo, or the place it is put together in: data that is gone, and
+/// never captured.
+pub fn is_kept_by_restore(name: &OsStr) -> bool {
+    KEPT_FOLDER_PREFIXES.iter().any(|prefix| name.as_bytes().starts_with(prefix.as_bytes()))
+}
+
+/// Shows `visit` everything below the folder `root`, but for what [`is_kept_by_restore`]. What vanishes meanwhile is passed over.
 pub fn walk(root: &Path, cancel: &Cancel, visit: &mut dyn FnMut(Seen<'_>) -> bool) -> Result<(), SourceError> {
     let mut folders = vec![root.to_path_buf()];
     while let Some(folder) = folders.pop() {
@@ -28,6 +36,7 @@ pub fn walk(root: &Path, cancel: &Cancel, visit: &mut dyn FnMut(Seen<'_>) -> boo
             Ok(entries) => {
                 for entry in entries {
                     match entry.and_then(|entry| Ok((entry.file_name(), entry.file_type()?))) {
+                        Ok((name, file_type)) if file_type.is_dir() && is_kept_by_restore(&name) => {}
                         Ok(named) => names.push(named),
                         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                         Err(error) => {

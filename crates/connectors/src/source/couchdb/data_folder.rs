@@ -8,11 +8,11 @@ use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::{Path, PathBuf};
 
 use couchfile::{ShardName, is_node_name};
-use repository::source::KEPT_FOLDER_PREFIXES;
 use repository::{Cancel, CaptureCx, Event, Problem, SourceError};
 
 use super::opener::How;
 use super::shard_map::{NODE_LIST, SHARD_MAP};
+use crate::source::walk::is_kept_by_restore;
 use crate::source::walk::{Seen, walk};
 
 /// What Sentinel keeps of its work. Ahead of the data, it would pass over documents for ever; behind, it does some twice.
@@ -203,8 +203,7 @@ impl<'a> DataFolder<'a> {
 
     /// What Lifeboat itself keeps, should it lie here.
     fn is_left_out(&self, host: &Path) -> bool {
-        let name = host.file_name().map_or(&b""[..], OsStr::as_bytes);
-        self.own_paths.contains(&host) || KEPT_FOLDER_PREFIXES.iter().any(|prefix| name.starts_with(prefix.as_bytes()))
+        self.own_paths.contains(&host) || host.file_name().is_some_and(is_kept_by_restore)
     }
 
     fn is_first(&self, host: &Path) -> bool {
@@ -242,7 +241,7 @@ fn unlisted(folder: &Path, error: &std::io::Error) -> Problem {
 pub fn note(cx: &CaptureCx<'_>, host: &Path) {
     let why = match host.file_name().and_then(OsStr::to_str) {
         Some(SEARCH_INDEXES) => "left out, since CouchDB builds these indexes anew",
-        Some(name) if KEPT_FOLDER_PREFIXES.iter().any(|prefix| name.starts_with(prefix)) => {
+        Some(name) if is_kept_by_restore(OsStr::new(name)) => {
             "left out, since a restore in place keeps it for its undo"
         }
         Some(name) if name == NOUVEAU || is_node_name(name) => {

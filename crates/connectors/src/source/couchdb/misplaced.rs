@@ -5,10 +5,10 @@ use std::collections::VecDeque;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use repository::source::KEPT_FOLDER_PREFIXES;
 use repository::{Cancel, SourceError};
 
 use super::shard_map::{SHARD_MAP_FILES, name_in};
+use crate::source::walk::is_kept_by_restore;
 
 /// How far below the named folder another is looked for.
 const LEVELS_MAX: usize = 4;
@@ -68,12 +68,8 @@ fn below(root: &Path, cancel: &Cancel) -> Result<Option<PathBuf>, SourceError> {
 fn folders_in(folder: &Path) -> Vec<OsString> {
     let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
     let folders = entries.filter(|entry| entry.file_type().is_ok_and(|file_type| file_type.is_dir()));
-    let mut names: Vec<_> = folders.map(|entry| entry.file_name()).filter(|name| !is_kept(name)).collect();
+    // What a restore in place keeps for its undo has a shard map, too.
+    let mut names: Vec<_> = folders.map(|entry| entry.file_name()).filter(|name| !is_kept_by_restore(name)).collect();
     names.sort_unstable();
     names
-}
-
-/// What a restore in place keeps for its undo has a shard map, too.
-fn is_kept(name: &OsString) -> bool {
-    KEPT_FOLDER_PREFIXES.iter().any(|prefix| name.as_encoded_bytes().starts_with(prefix.as_bytes()))
 }

@@ -10,14 +10,14 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use repository::fs::{NodeReader, ReadNode};
-use repository::source::{KEPT_FOLDER_PREFIXES, OnlyGrows};
+use repository::source::OnlyGrows;
 use repository::{Cancel, Capture, CaptureCx, Data, Entry, Event, Events, Facts, Item, NodeKind, Problem, SourceError};
 
 use super::FilesSource;
 use super::plan::{LeftOut, Plan, chosen_paths};
 use crate::source::full_read::FullRead;
 use crate::source::layout;
-use crate::source::walk::{CACHE_TAG, is_cache_tag, is_matched};
+use crate::source::walk::{CACHE_TAG, is_cache_tag, is_kept_by_restore, is_matched};
 
 /// The walk over all chosen paths, in the order of the snapshot.
 pub struct FilesCapture<'a> {
@@ -256,10 +256,6 @@ fn only_grows(host: &Path) -> OnlyGrows {
         true => |file| couchfile::has_block_marks(file),
         false => |_| Ok(true),
     }
-}
-
-fn is_kept_by_restore(name: &OsStr) -> bool {
-    KEPT_FOLDER_PREFIXES.iter().any(|prefix| name.as_bytes().starts_with(prefix.as_bytes()))
 }
 
 /// Linux opens no longer path, the closing zero byte included (`PATH_MAX`).

@@ -16,6 +16,10 @@ const FINDINGS_MAX: u32 = 3;
 /// Steps of SQLite's virtual machine between two looks at whether to stop.
 const PROGRESS_STEPS: i32 = 10_000;
 const INTEGRITY: &str = "integrity";
+/// What SQLite says of what is whole.
+const OK: &str = "ok";
+/// Before the tables that only the program can check that made the database.
+const OK_BUT: &str = "ok, but not checked: ";
 
 /// Counts the database at `path`: integrity, page size and count, versions, encoding, rows of each table. A table that
 /// cannot be counted, such as a virtual one of an extension that is not here, has `null`.
@@ -45,17 +49,46 @@ fn count_open(database: &Connection) -> rusqlite::Result<Value> {
     }))
 }
 
-/// "ok", or the first findings. A database that is too damaged for the check has the reason as its finding.
+/// "ok", or the first findings. A database that is too damaged for the check has the reason as its finding. Where parts of the
+/// schema belong to the program that made it, such as a collation, the tables are checked one by one, and those named that
+/// nobody else can check.
 fn integrity(database: &Connection) -> rusqlite::Result<String> {
     let mut findings = Vec::new();
-    let checked = database.pragma(None, "integrity_check", FINDINGS_MAX, |row| {
-        findings.push(text(row.get_ref(0)?));
-        Ok(())
-    });
-    if let Some(error) = damage(checked)? {
-        findings.push(error);
+    let mut find = |what: &dyn rusqlite::ToSql| {
+        database.pragma(None, "integrity_check", what, |row| {
+            findings.push(text(row.get_ref(0)?));
+            Ok(())
+        })
+    };
+    let whole = find(&FINDINGS_MAX);
+    if !whole.as_ref().is_err_and(is_of_its_program) {
+        findings.extend(damage(whole)?);
+        return Ok(findings.join("; "));
     }
-    Ok(findings.join("; "))
+    let mut unchecked = Vec::new();
+    for table in names(database)? {
+        match find(&table) {
+            Err(error) if is_of_its_program(&error) => unchecked.push(format!("{table} ({error})")),
+            checked => {
+                if let Some(error) = damage(checked)? {
+                    unchecked.clear();
+                    findings.push(error);
+                    break;
+                }
+            }
+        }
+    }
+    findings.retain(|finding| finding != OK);
+    findings.truncate(FINDINGS_MAX as usize);
+    Ok(match findings.is_empty() {
+        true => format!("{OK_BUT}{}", unchecked.join(", ")),
+        false => findings.join("; "),
+    })
+}
+
+/// Whether SQLite lacks what only the program has that made the database: a collation, a function, a virtual table's module.
+fn is_of_its_program(error: &rusqlite::Error) -> bool {
+    error.sqlite_error().is_some_and(|error| error.extended_code & 0xff == rusqlite::ffi::SQLITE_ERROR)
 }
 
 /// Splits what a damaged database answers from being told to stop.
@@ -68,18 +101,10 @@ fn damage(outcome: rusqlite::Result<()>) -> rusqlite::Result<Option<String>> {
 }
 
 fn tables(database: &Connection) -> rusqlite::Result<Value> {
-    let mut names = Vec::new();
-    let listed = (|| {
-        let mut listing = database.prepare("SELECT name FROM sqlite_schema WHERE type = 'table' ORDER BY name")?;
-        let mut rows = listing.query([])?;
-        while let Some(row) = rows.next()? {
-            names.push(text(row.get_ref(0)?));
-        }
-        Ok(())
-    })();
-    if damage(listed)?.is_some() {
-        return Ok(Value::Null);
-    }
+    let names = match names(database) {
+        Ok(names) => names,
+        Err(error) => return damage(Err(error)).map(|_| Value::Null),
+    };
     let mut counts = Facts::new();
     for name in names.into_iter().filter(|name| !name.starts_with("sqlite_")) {
         let sql = format!("SELECT count(*) FROM \"{}\"", name.replace('"', "\"\""));
@@ -90,6 +115,13 @@ fn tables(database: &Connection) -> rusqlite::Result<Value> {
     Ok(Value::Object(counts))
 }
 
+/// The tables, in order.
+fn names(database: &Connection) -> rusqlite::Result<Vec<String>> {
+    let mut listing = database.prepare("SELECT name FROM sqlite_schema WHERE type = 'table' ORDER BY name")?;
+    let names = listing.query_map([], |row| Ok(text(row.get_ref(0)?)))?;
+    names.collect()
+}
+
 fn text(value: ValueRef<'_>) -> String {
     value.as_bytes().map_or_else(|_| String::new(), |bytes| String::from_utf8_lossy(bytes).into_owned())
 }
@@ -97,7 +129,13 @@ fn text(value: ValueRef<'_>) -> String {
 /// What is wrong with a database according to its facts.
 pub fn integrity_problem(facts: &Value) -> Option<String> {
     let integrity = facts.get(INTEGRITY)?.as_str()?;
-    (integrity != "ok").then(|| format!("the database is damaged; SQLite's integrity check says: {integrity}"))
+    let is_whole = integrity == OK || integrity.starts_with(OK_BUT);
+    (!is_whole).then(|| format!("the database is damaged; SQLite's integrity check says: {integrity}"))
+}
+
+/// What could not be checked of a database that shows no damage.
+pub fn unchecked(facts: &Value) -> Option<&str> {
+    facts.get(INTEGRITY)?.as_str()?.strip_prefix(OK_BUT)
 }
 
 /// Recounts restored databases. What came back as it was is no proof where it was damaged already: that is an error, and

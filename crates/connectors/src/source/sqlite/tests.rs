@@ -258,6 +258,16 @@ fn searches_find_databases_by_their_content_alone() {
 }
 
 #[test]
+fn what_a_restore_keeps_for_its_undo_is_not_searched() {
+    let dir = tempfile::tempdir().unwrap();
+    let kept = dir.path().join(".lifeboat-undo-20260101/kept");
+    fs::create_dir_all(&kept).unwrap();
+    drop(make(&kept.join("old.db"), "CREATE TABLE t (a)"));
+    drop(make(&dir.path().join("new.db"), "CREATE TABLE t (a)"));
+    assert_eq!(capture(&[dir.path()]).below(dir.path()), ["new.db"]);
+}
+
+#[test]
 fn paths_without_a_database_are_named() {
     let dir = tempfile::tempdir().unwrap();
     let [there, empty, gone] = ["there.db", "empty", "gone.db"].map(|name| dir.path().join(name));
@@ -366,6 +376,31 @@ fn a_damaged_database_is_captured_and_named() {
     assert!(captured.problems[0].contains("integrity check says"), "{:?}", captured.problems);
     let copy = &captured.get(&path).bytes;
     assert_eq!((copy.len(), &copy[middle..middle + 64]), (bytes.len(), &[0xff; 64][..]));
+}
+
+#[test]
+fn what_only_its_own_program_can_check_is_noted_and_no_damage() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("app.db");
+    // As where a program has added a collation and a function of its own.
+    let own =
+        "CREATE TABLE plain (a PRIMARY KEY); CREATE TABLE t (x TEXT); CREATE TABLE u (y); CREATE INDEX i ON u (y);
+        INSERT INTO plain VALUES (1); INSERT INTO t VALUES ('a'), ('b'); INSERT INTO u VALUES (1);
+        PRAGMA writable_schema = 1;
+        UPDATE sqlite_schema SET sql = 'CREATE TABLE t (x TEXT COLLATE my CHECK (own(x)))' WHERE name = 't';
+        UPDATE sqlite_schema SET sql = 'CREATE INDEX i ON u (y COLLATE my)' WHERE name = 'i'";
+    drop(make(&path, own));
+    let captured = capture(&[&path]);
+    assert_eq!(captured.problems, [""; 0]);
+    assert!(
+        captured.notes.iter().any(|note| note.contains("not checked") && note.contains("my")),
+        "{:?}",
+        captured.notes
+    );
+    assert_eq!(facts(&captured, &path)["tables"], json!({ "plain": 1, "t": 2, "u": 1 }));
+    let to = tempfile::tempdir().unwrap();
+    captured.restore(to.path());
+    assert_eq!(examine(KIND, to.path(), &captured.facts, &Cancel::new()).unwrap(), captured.facts);
 }
 
 #[test]
