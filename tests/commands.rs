@@ -525,6 +525,15 @@ fn a_password_file_that_others_may_read_is_refused() {
     }
     std::fs::remove_file(&password).unwrap();
     site.lifeboat(["snapshots"]).exits(2).says(["password"]);
+    // Where one lies already, the first command ends before it has set up anything, and works once that is mended.
+    std::fs::remove_file(site.config()).unwrap();
+    let own = site.path("lifeboat.password");
+    std::fs::write(&own, "secret words\n").unwrap();
+    std::fs::set_permissions(&own, std::fs::Permissions::from_mode(0o644)).unwrap();
+    site.lifeboat(["protect", "data"]).exits(2).says(["chmod 600"]);
+    assert!(!site.config().exists());
+    std::fs::set_permissions(&own, std::fs::Permissions::from_mode(0o600)).unwrap();
+    site.lifeboat(["protect", "data"]).ok();
 }
 
 #[test]

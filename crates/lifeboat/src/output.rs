@@ -1,5 +1,6 @@
 //! What goes to standard output and standard error: text for people, or JSON lines for programs.
 
+use std::borrow::Cow;
 use std::io::{IsTerminal as _, Write as _};
 use std::process::ExitCode;
 
@@ -74,8 +75,13 @@ impl Output {
     /// A line for people, left out with `--json`.
     pub fn text(self, line: impl AsRef<str>) {
         if !self.json {
-            print(line.as_ref());
+            print(&harmless(line.as_ref(), &['\n', '\t']));
         }
+    }
+
+    /// The same where a name is in it that anybody may have chosen, such as a file's: it stays one line.
+    pub fn line(self, line: impl AsRef<str>) {
+        self.text(one_line(line.as_ref()));
     }
 
     /// A line for people that `--quiet` leaves out, too.
@@ -206,7 +212,25 @@ pub fn print(line: &str) {
 
 /// A line on standard error.
 pub fn complain(line: &str) {
-    let _ = writeln!(std::io::stderr(), "{line}");
+    let _ = writeln!(std::io::stderr(), "{}", harmless(line, &['\n', '\t']));
+}
+
+/// Text that takes one line, whatever names are in it.
+pub fn one_line(text: &str) -> Cow<'_, str> {
+    harmless(text, &[])
+}
+
+/// Text without control characters, but for those that are `allowed`: a file's name must not speak to the terminal.
+fn harmless<'t>(text: &'t str, allowed: &[char]) -> Cow<'t, str> {
+    let is_harmful = |character: char| character.is_control() && !allowed.contains(&character);
+    if !text.contains(is_harmful) {
+        return Cow::Borrowed(text);
+    }
+    let mut shown = String::with_capacity(text.len());
+    for character in text.chars() {
+        if is_harmful(character) { shown.extend(character.escape_default()) } else { shown.push(character) }
+    }
+    Cow::Owned(shown)
 }
 
 /// Bytes for people: three digits and a unit.
@@ -270,5 +294,12 @@ mod tests {
         assert_eq!(count(2, "entry"), "2 entries");
         assert_eq!(count(0, "file"), "0 files");
         assert_eq!(count(2, "key"), "2 keys");
+    }
+
+    #[test]
+    fn names_do_not_speak_to_the_terminal() {
+        assert_eq!(one_line("a\nsnapshot is complete\x1b[31m\x7f"), "a\\nsnapshot is complete\\u{1b}[31m\\u{7f}");
+        assert_eq!(harmless("two\nlines\r\x07", &['\n']), "two\nlines\\r\\u{7}");
+        assert!(matches!(one_line("é plain"), Cow::Borrowed("é plain")));
     }
 }

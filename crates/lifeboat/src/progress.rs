@@ -7,7 +7,7 @@ use std::time::Duration;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 use repository::{Event, Events};
 
-use crate::output::{Output, complain};
+use crate::output::{Output, complain, one_line};
 
 /// Redraws a second. More costs time and tells nothing.
 const REDRAWS_HERTZ: u8 = 8;
@@ -71,7 +71,7 @@ impl Progress {
     }
 
     fn line(&self, line: &str) {
-        self.bar.suspend(|| complain(line));
+        self.bar.suspend(|| complain(&one_line(line)));
     }
 }
 

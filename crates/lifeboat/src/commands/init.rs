@@ -7,7 +7,7 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use operations::config::{
-    self, FILE_NAME, NewConfig, NewCopy, NewSource, Settings, SourceKind, StackSettings, Url, WrongUrl,
+    self, FILE_NAME, NewConfig, NewCopy, NewSource, SecretSource, Settings, SourceKind, StackSettings, Url, WrongUrl,
 };
 use operations::{Fault, FaultKind};
 use repository::format::crypto;
@@ -201,7 +201,10 @@ impl Plan {
             std::fs::create_dir_all(folder)
                 .map_err(|error| Fault::local(format!("cannot make {}", folder.display()), error))?;
         }
-        if !self.password_file.exists() {
+        if self.password_file.exists() {
+            // One that will be refused is refused before there is a configuration, which would count as set up.
+            SecretSource::File(self.password_file.clone()).read()?;
+        } else {
             write_password(&self.password_file)?;
         }
         write_new(&self.config_file, text.as_bytes(), 0o644)?;
