@@ -560,3 +560,26 @@ fn a_file_that_is_only_called_like_one_of_couchdb_is_backed_up_as_it_is() {
     backed_up(Some(5_000_000), 100_000);
     backed_up(Some(7_000_000), 0);
 }
+
+#[test]
+fn a_file_whose_name_is_no_text_is_fetched_alone_and_says_nothing_to_the_terminal() {
+    let site = Site::initialised();
+    let name = OsStr::from_bytes(b"a\xff\x1b[31m\nsnapshot is complete");
+    std::fs::write(site.data().join(name), "content").unwrap();
+    std::os::unix::fs::symlink("/nowhere", site.data().join("link")).unwrap();
+    site.backup();
+    let mut place = std::ffi::OsString::from("latest:files/");
+    place.push(site.data().join(name).strip_prefix("/").unwrap());
+    let lifeboat = |arguments: &[&OsStr]| site.lifeboat(arguments.iter().copied());
+    assert_eq!(lifeboat(&[OsStr::new("cat"), &place]).ok().stdout, b"content");
+    lifeboat(&[OsStr::new("restore"), &place, OsStr::new("--to"), OsStr::new("out")]).ok();
+    assert_eq!(std::fs::read(site.path("out").join(name)).unwrap(), b"content");
+    for arguments in
+        [&["ls", "latest", "-R"][..], &["find", "a*"], &["backup", "--verbose"], &["snapshots", "--problems"]]
+    {
+        let ran = site.lifeboat(arguments);
+        let said = [&ran.stdout[..], &ran.stderr].concat();
+        let is_bare = said.split(|byte| *byte == b'\n').any(|line| line.starts_with(b"snapshot is complete"));
+        assert!(!said.contains(&0x1b) && !is_bare, "{ran}");
+    }
+}

@@ -4,6 +4,7 @@ mod restore;
 
 use std::path::PathBuf;
 
+use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand};
 use operations::config::duration;
 use operations::snapshots::Place;
@@ -23,6 +24,11 @@ pub struct Arguments {
 }
 
 const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (", env!("LIFEBOAT_COMMIT"), ")");
+
+/// A place in a snapshot: names of files may be of any bytes.
+fn place() -> impl TypedValueParser<Value = Place> {
+    OsStringValueParser::new().try_map(|text| Place::parse(&text))
+}
 
 /// Options of every command.
 #[derive(Debug, Args)]
@@ -164,7 +170,7 @@ pub struct Snapshots {
 #[derive(Debug, Args)]
 pub struct Ls {
     /// SNAPSHOT[:SOURCE[/PATH]]; SNAPSHOT is an id, its first digits, or `latest`
-    #[arg(default_value = "latest")]
+    #[arg(default_value = "latest", value_parser = place())]
     pub place: Place,
     /// Go into folders
     #[arg(long, short = 'R')]
@@ -183,6 +189,7 @@ pub struct Ls {
 #[derive(Debug, Args)]
 pub struct Cat {
     /// SNAPSHOT:SOURCE/PATH of a file, or SNAPSHOT:lifeboat.json
+    #[arg(value_parser = place())]
     pub place: Place,
     /// The stack that `latest` means
     #[arg(long, value_name = "NAME")]
@@ -210,6 +217,7 @@ pub struct Find {
 #[derive(Debug, Args)]
 pub struct Docs {
     /// SNAPSHOT:SOURCE with CouchDB's data folder, or SNAPSHOT:SOURCE/PATH of one of several
+    #[arg(value_parser = place())]
     pub place: Place,
     /// The database [default: list all]
     #[arg(value_name = "DB")]
@@ -245,8 +253,10 @@ pub struct Docs {
 #[derive(Debug, Args)]
 pub struct Diff {
     /// The older: SNAPSHOT[:SOURCE[/PATH]]
+    #[arg(value_parser = place())]
     pub from: Place,
     /// The newer: SNAPSHOT[:SOURCE[/PATH]]
+    #[arg(value_parser = place())]
     pub to: Place,
     /// Show changes of metadata alone, too
     #[arg(long)]

@@ -1,8 +1,9 @@
 //! Finds the snapshot, and the place in it, that a user names.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
-use std::str::FromStr;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -18,15 +19,17 @@ pub struct Place {
     pub path: PathBuf,
 }
 
-impl FromStr for Place {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let (snapshot, path) = text.split_once(':').unwrap_or((text, ""));
-        if snapshot.is_empty() {
+impl Place {
+    /// Reads what a user typed, whose path may be of any bytes. Fails with a message for the user.
+    pub fn parse(text: &OsStr) -> Result<Self, String> {
+        let text = text.as_bytes();
+        let colon = text.iter().position(|byte| *byte == b':');
+        let (snapshot, path) = colon.map_or((text, &[][..]), |colon| (&text[..colon], &text[colon + 1..]));
+        let Some(snapshot) = std::str::from_utf8(snapshot).ok().filter(|snapshot| !snapshot.is_empty()) else {
             return Err("name a snapshot before the colon: an id, its first digits, or `latest`".to_owned());
-        }
-        let path: PathBuf = path.trim_start_matches('/').into();
+        };
+        let below = path.iter().position(|byte| *byte != b'/').map_or(&[][..], |start| &path[start..]);
+        let path = PathBuf::from(OsStr::from_bytes(below));
         if path.components().any(|part| !matches!(part, std::path::Component::Normal(_))) {
             return Err(format!("{} must not contain `.` or `..`", path.display()));
         }
@@ -425,10 +428,13 @@ mod tests {
     #[test]
     fn places_are_read() {
         let place = |snapshot: &str, path: &str| Place { snapshot: snapshot.into(), path: path.into() };
-        assert_eq!("latest".parse(), Ok(place("latest", "")));
-        assert_eq!("ab12:files/srv/a:b".parse(), Ok(place("ab12", "files/srv/a:b")));
-        assert_eq!("latest:/files/".parse(), Ok(place("latest", "files/")));
-        assert!(":files".parse::<Place>().is_err());
-        assert!("latest:../x".parse::<Place>().is_err());
+        let parse = |text: &str| Place::parse(OsStr::new(text));
+        assert_eq!(parse("latest"), Ok(place("latest", "")));
+        assert_eq!(parse("ab12:files/srv/a:b"), Ok(place("ab12", "files/srv/a:b")));
+        assert_eq!(parse("latest:/files/"), Ok(place("latest", "files/")));
+        assert!(parse(":files").is_err());
+        assert!(parse("latest:../x").is_err());
+        let bytes = OsStr::from_bytes(b"latest:files/\xff\xfe");
+        assert_eq!(Place::parse(bytes).unwrap().path.as_os_str().as_bytes(), b"files/\xff\xfe");
     }
 }

@@ -4,10 +4,12 @@
 //! would mean nothing in a mode is refused there, by name: clap drops `requires` where what is required conflicts with what
 //! was given, so that alone would let it pass in silence.
 
+use std::ffi::OsStr;
 use std::path::PathBuf;
 use std::str::FromStr;
 
 use clap::Args;
+use clap::builder::{OsStringValueParser, TypedValueParser as _};
 use connectors::source::couchdb::Version;
 use operations::snapshots::Place;
 
@@ -31,13 +33,11 @@ pub enum RestoreFrom {
     Archive(String),
 }
 
-impl FromStr for RestoreFrom {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        match text.ends_with(archive::name::EXTENSION) {
-            true => Ok(Self::Archive(text.to_owned())),
-            false => text.parse().map(Self::Snapshot),
+impl RestoreFrom {
+    fn parse(text: &OsStr) -> Result<Self, String> {
+        match text.to_str().filter(|text| text.ends_with(archive::name::EXTENSION)) {
+            Some(archive) => Ok(Self::Archive(archive.to_owned())),
+            None => Place::parse(text).map(Self::Snapshot),
         }
     }
 }
@@ -45,7 +45,7 @@ impl FromStr for RestoreFrom {
 #[derive(Debug, Args)]
 pub struct Restore {
     /// SNAPSHOT[:SOURCE[/PATH]], where SNAPSHOT is an id, its first digits, or `latest`; or an archive: its file or URL
-    #[arg(required_unless_present_any = UNDOS)]
+    #[arg(required_unless_present_any = UNDOS, value_parser = OsStringValueParser::new().try_map(|text| RestoreFrom::parse(&text)))]
     pub place: Option<RestoreFrom>,
     /// Restore into this folder, which must be empty or new; an archive goes into its source's folder in there
     #[arg(long, value_name = "DIR", conflicts_with_all = UNLESS_TO)]

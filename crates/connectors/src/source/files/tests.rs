@@ -239,7 +239,8 @@ fn files_called_like_couchdbs_only_grow_where_they_are_laid_out_so() {
     fs::write(dir.path().join("b.view"), "text").unwrap();
     fs::write(dir.path().join("c.log"), "text").unwrap();
     let append_only = strings(&["*.couch", "*.view", "*.log"]);
-    let source = FilesSource::new(FilesOptions { append_only, ..options(&[dir.path()]) }).unwrap();
+    let full_read = Duration::from_secs(86_400);
+    let source = FilesSource::new(FilesOptions { append_only, full_read, ..options(&[dir.path()]) }).unwrap();
     let first = Setup::default().capture(&source).unwrap().facts;
     let captured = Setup { previous: Some(first), ..Setup::default() }.capture(&source).unwrap();
     let only_grows = |name: &str| captured.get(&dir.path().join(name)).append_only;
