@@ -46,11 +46,16 @@ fn a_copy_that_lost_packs_or_its_index_is_not_safe() {
 fn an_emptied_source_makes_its_backup_partial_and_is_not_safe() {
     let site = safe();
     std::fs::remove_file(site.data().join("a")).unwrap();
-    site.lifeboat(["backup"]).exits(3).says(["it is empty, while the last snapshot had files in it", "EMPTY"]);
+    site.lifeboat(["backup"]).exits(3).says(["it is empty, and an earlier snapshot has files of it", "EMPTY"]);
     site.lifeboat(["status"]).exits(1).says(["app: NOT SAFE", "source files is empty"]);
-    // It does not become normal by being repeated.
+    // It does not become normal by being repeated, and the snapshot with the files stays, whatever the rules say.
+    for _ in 0..3 {
+        site.lifeboat(["backup"]).exits(3);
+    }
+    site.lifeboat(["status"]).exits(1).says(["app: NOT SAFE", "source files is empty"]);
+    site.lifeboat(["forget", "--keep-last", "1"]).ok().says(["newest snapshot that is not partial"]);
+    std::fs::write(site.data().join("a"), "it is mounted again").unwrap();
     site.lifeboat(["backup"]).ok();
-    site.lifeboat(["status"]).exits(3).says(["app: WARNING", "source files is empty"]);
 }
 
 #[test]

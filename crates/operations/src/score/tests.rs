@@ -151,7 +151,7 @@ fn a_copy_that_fails_is_named_with_what_mends_it() {
     expect![[r#"
         + copies: 3 copies, the data itself being one; 3 are wanted; copy new does not count: it holds no snapshot of cht; copy twin does not count: it is on the disk sde, as copy old is; copy usb does not count: it cannot be reached
         + media: 2 of 2 media that are wanted: disk, object
-        + offsite: off-site: s3
+        + offsite: off-site: s3 (behind)
         - immutable: no copy is immutable: whoever takes over this host can delete every copy it can reach
             put a copy under object lock, or behind a server that only adds, and say `immutable: true`
         - verified: copy new holds no snapshot; copy old was last drilled 90 days ago; copy s3 lacks the newest snapshot; copy usb cannot be reached
