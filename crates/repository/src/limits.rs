@@ -36,6 +36,8 @@ pub const PACKS_IN_TRANSFER: usize = 3;
 pub const PACK_BYTES_IN_TRANSFER: u64 = 72 << 20;
 /// Packs that wait for one copy that follows a backup. A copy that is slower gets the others from `sync`.
 pub const PACKS_FOLLOWING: usize = 1;
+/// How long a backup waits until a copy that follows it, and kept up so far, has room for a pack.
+pub const FOLLOWER_PATIENCE: Duration = Duration::from_millis(200);
 /// Blobs planned at once by a restore: bounds its memory to some tens of MiB.
 pub const RESTORE_BLOBS_PLANNED: usize = 1 << 18;
 /// Decoded blobs that are kept while stored files are read by offset.

@@ -1,20 +1,22 @@
 //! Hands the packs of a running backup on to other copies, so that they are nearly in step when it ends.
 //!
-//! A courtesy and never a duty: the backup does not wait. A pack that a copy has no room for is dropped, and so is all
-//! that comes after a failure; `sync` finds in the listing what got there, and brings the rest. So a copy at a hundredth
-//! of the speed costs the backup neither time nor memory.
+//! A courtesy and never a duty: a copy that keeps up is waited for, a moment, since to read a pack again costs more; one that
+//! once did not is waited for no more. A pack that a copy has no room for is dropped, and so is all that comes after a
+//! failure; `sync` finds in the listing what got there, and brings the rest. So a copy at a hundredth of the speed costs the
+//! backup neither time nor memory.
 
 use std::ops::Range;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
 use jiff::Timestamp;
 
 use super::{File, FileKind, Listed, Storage, StorageError};
-use crate::limits::PACKS_FOLLOWING;
+use crate::limits::{FOLLOWER_PATIENCE, PACKS_FOLLOWING};
 use crate::{Cancel, Id};
 
 /// The first copy's storage. Each pack put here goes on to the followers once it is durable.
@@ -52,6 +54,8 @@ struct Lane {
     /// `None` once the copy follows no longer.
     queue: Mutex<Option<Sender<Pack>>>,
     dropped: AtomicUsize,
+    /// It had no room in time once.
+    lags: AtomicBool,
 }
 
 type Pack = (File, Arc<Vec<u8>>);
@@ -75,7 +79,8 @@ impl Follow {
             .map(|copy| {
                 let (send, packs) = bounded(PACKS_FOLLOWING);
                 let queue = Mutex::new(Some(send));
-                let lane = Arc::new(Lane { copy: copy.clone(), queue, dropped: AtomicUsize::new(0) });
+                let (dropped, lags) = (AtomicUsize::new(0), AtomicBool::new(false));
+                let lane = Arc::new(Lane { copy: copy.clone(), queue, dropped, lags });
                 // Weak: a queue that its own worker held open would never end.
                 let (cancel, own) = (cancel.clone(), Arc::downgrade(&lane));
                 let worker = std::thread::spawn(move || follow(&*copy, &packs, &cancel, &own));
@@ -89,13 +94,15 @@ impl Follow {
     fn hand_on(&self, file: File, bytes: &[u8]) {
         let mut shared: Option<Arc<Vec<u8>>> = None;
         for lane in &self.lanes {
-            let queue = lane.queue();
-            // Only packs for which there is room are copied.
-            let sent = queue.as_ref().filter(|queue| !queue.is_full()).is_some_and(|queue| {
+            let queue = lane.queue().clone();
+            let patience = if lane.lags.load(Ordering::SeqCst) { Duration::ZERO } else { FOLLOWER_PATIENCE };
+            // Only packs for which there may be room are copied.
+            let sent = queue.filter(|queue| !patience.is_zero() || !queue.is_full()).is_some_and(|queue| {
                 let bytes = shared.get_or_insert_with(|| Arc::new(bytes.to_vec())).clone();
-                queue.try_send((file, bytes)).is_ok()
+                queue.send_timeout((file, bytes), patience).is_ok()
             });
             if !sent {
+                lane.lags.store(true, Ordering::SeqCst);
                 lane.dropped.fetch_add(1, Ordering::SeqCst);
             }
         }
@@ -264,7 +271,7 @@ mod tests {
         let (first, follow, followers) = start(copies, &Cancel::new());
         follow.put(pack(0), &[0; 1000]).unwrap();
         assert_eq!(began.recv().unwrap(), pack(0));
-        // The slow one has begun with the first and does not go on. If anybody waited for it, this would never end.
+        // The slow one has begun with the first and does not go on. If anybody waited for it for long, this would never end.
         for name in 1..50 {
             follow.put(pack(name), &[0; 1000]).unwrap();
         }
