@@ -22,3 +22,4 @@ mod round_trip;
 mod stock_restic;
 mod stored_files;
 mod sync;
+mod sync_damage;
