@@ -1,38 +1,33 @@
 //! The view: everything is opened in order, then yielded by path.
 
+mod asked;
 mod check;
 mod lost;
 mod secret;
+mod whole;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
-use couchfile::{Database, ShardMap, ShardName};
+use couchfile::ShardName;
 use repository::source::{OpenFile, VOLUME_FACT};
 use repository::{Capture, CaptureCx, Data, Entry, Event, Events, Facts, Item, NodeKind, Problem, SourceError};
 use serde_json::{Map, Value, json};
 
 use self::check::CheckedInPart;
-use super::complete::{Completeness, in_words};
 use super::cross_check::CrossCheck;
 use super::damage::{self, Damage};
-use super::data_folder::{self, COMPACTED, DataFolder, Found, Kind, Part};
+use super::data_folder::{self, DataFolder, Found, Kind, Part};
 use super::facts::{self, Counted, DAMAGED, DATA, MISSING, OLDER_XXH3, SEEN, UNSEEN, VERSION};
 use super::opener::{Handle, How, Opened, OpenedFile, Opener};
 use super::parent::Before;
-use super::prefix::Prefix;
-use super::shard_map::{self, NODE_LIST, SHARD_MAP, SHARD_MAP_FILES};
+use super::shard_map::{self, SHARD_MAP_FILES};
 use super::stamp::Stamp;
 use super::{CouchDbOptions, config, misplaced, unseen};
-use crate::couch_server::CouchError;
 use crate::source::full_read::FullRead;
 use crate::source::layout::{self, Placed, Step};
 
-/// Times that shards are looked for again that the shard map names and that are not there.
-const RESCANS: usize = 3;
-const RESCAN_PAUSE: Duration = Duration::from_millis(200);
 /// The database that CouchDB's secret decrypts.
 const VAULT: &str = "medic-vault";
 
@@ -145,7 +140,7 @@ pub fn open<'a>(options: &CouchDbOptions, cx: &CaptureCx<'a>, handles: u64) -> R
         }
     }
     if !cx.look_only {
-        capture.complete(&folder, cx)?;
+        capture.look_for_missing_shards(&folder, cx)?;
     }
     if let Some(error) = unavailable {
         capture.problem(&root, format!("the configuration cannot be read: {error}"));
@@ -163,42 +158,6 @@ pub fn open<'a>(options: &CouchDbOptions, cx: &CaptureCx<'a>, handles: u64) -> R
 }
 
 impl CouchDbCapture<'_> {
-    /// Asks the server, where one is named, before anything is opened.
-    fn ask(&mut self, options: &CouchDbOptions) -> Result<(), SourceError> {
-        let Some(server) = &options.server else { return Ok(()) };
-        match CrossCheck::begin(server, self.opener.cancel) {
-            Ok(server) => {
-                self.version = Some(server.version.clone());
-                self.server = Some(server);
-                Ok(())
-            }
-            Err(error) => self.not_asked(error),
-        }
-    }
-
-    /// Compares what was captured with what the server says.
-    fn compare(&mut self, server: &CrossCheck) -> Result<(), SourceError> {
-        match server.end(&self.counted) {
-            Ok(compared) => {
-                let root = self.root.clone();
-                compared.problems.into_iter().for_each(|what| self.problem(&root, what));
-                compared.notes.into_iter().for_each(|what| self.events.emit(Event::Note(what)));
-                Ok(())
-            }
-            Err(error) => self.not_asked(error),
-        }
-    }
-
-    fn not_asked(&mut self, error: CouchError) -> Result<(), SourceError> {
-        if matches!(error, CouchError::Cancelled) {
-            return Err(SourceError::Cancelled);
-        }
-        let what = "the files are in the snapshot, and were not compared with what CouchDB says; mend `url`, `user` or \
-                    `password`, or remove them";
-        self.problem(&self.root.clone(), format!("{what}: {error}"));
-        Ok(())
-    }
-
     fn problem(&mut self, host: &Path, what: impl Into<String>) {
         self.waiting.push_back(Item::Problem(Problem::new(host, what)));
     }
@@ -290,7 +249,7 @@ impl CouchDbCapture<'_> {
             if told.as_ref() == Some(&record) {
                 self.damaged.insert(key.to_owned(), record);
             } else {
-                self.damaged(host, key, record);
+                self.tell_damage(host, key, record);
             }
         }
         let noted = match file.kind {
@@ -308,124 +267,10 @@ impl CouchDbCapture<'_> {
         }
     }
 
-    fn damaged(&mut self, host: &Path, key: &str, record: Value) {
+    fn tell_damage(&mut self, host: &Path, key: &str, record: Value) {
         let path = host.strip_prefix(&self.root).unwrap_or(host).to_string_lossy();
         self.waiting.push_back(Item::Problem(damage::problem(host, &path, &record)));
         self.damaged.insert(key.to_owned(), record);
-    }
-
-    /// Reads the shard map and the nodes out of the files that were opened.
-    fn read_shard_map(&mut self) {
-        let cancel = self.opener.cancel;
-        let leaf = |name: &str| self.leaves.get(&self.root.join(name));
-        let opened = |name: &str| match leaf(name).or_else(|| leaf(&format!("{name}{COMPACTED}"))) {
-            Some(Leaf::Opened(file)) => match &file.handle {
-                Handle::Held(held) => Database::open(Prefix { file: held, bytes: file.node.size, cancel }).ok(),
-                Handle::Released | Handle::Unchanged => None,
-            },
-            _ => None,
-        };
-        let shard_map = opened(SHARD_MAP);
-        self.has_map = shard_map.is_some();
-        let owner = shard_map.as_ref().and_then(shard_map::owner);
-        let (maps, error) = shard_map.as_ref().map(shard_map::maps).unwrap_or_default();
-        let nodes = shard_map::nodes_or_named(opened(NODE_LIST), &maps);
-        (self.counted.nodes, self.counted.maps, self.owner) = (nodes, maps, owner);
-        self.unread_map = error.map(|error| error.to_string());
-    }
-
-    /// Looks again for shards that are not there, since databases come and go meanwhile; says what lacks in the end.
-    fn complete(&mut self, folder: &DataFolder<'_>, cx: &CaptureCx<'_>) -> Result<(), SourceError> {
-        let others = cx.claimed.iter().filter(|path| **path != self.root);
-        let elsewhere: BTreeSet<String> = others.filter_map(|path| shard_map::owner_of_folder(path)).collect();
-        if !elsewhere.is_empty() {
-            let what = "the nodes of this cluster are opened one after the other, so that what Sentinel keeps of its work may be \
-                        ahead of documents on another node";
-            self.events.emit(Event::Note(format!("{}: {what}", self.root.display())));
-        }
-        let mut attempt = 0;
-        while attempt < RESCANS
-            && (!self.completeness(&self.counted.maps, &elsewhere, |it| it.missing()).is_empty()
-                || !self.unnamed_shards().is_empty())
-        {
-            attempt += 1;
-            self.opener.pause(RESCAN_PAUSE)?;
-            self.take(&self.root.join(SHARD_MAP), How::Read)?;
-            self.read_shard_map();
-            let listing = folder.list(Part::Shards)?;
-            self.take_found(folder, listing.found, false)?;
-        }
-        let root = self.root.clone();
-        let is_shard = |path: &PathBuf| path.starts_with(root.join("shards")) && Kind::of(path) == Kind::Database;
-        if self.leaves.keys().any(is_shard) && !self.has(SHARD_MAP) {
-            let what = "is not there, and without it CouchDB does not know the databases whose shards are";
-            self.problem(&root.join(SHARD_MAP), what);
-        }
-        let unnamed = self.unnamed_shards();
-        if !unnamed.is_empty() {
-            let databases = in_words(&unnamed);
-            let what = format!(
-                "the shard map does not name these databases, and there are shards of them: {databases}; CouchDB does not \
-                 know them. Where they were deleted, remove the files of their shards; else the shard map has lost them"
-            );
-            self.problem(&root.join("shards"), what);
-        }
-        self.note_map_loss();
-        self.is_map_whole = self.has_map && self.unread_map.is_none();
-        if let Some(error) = self.unread_map.take() {
-            let what = format!(
-                "the shard map of a database cannot be read, so whether all its shards are there is unknown: {error}"
-            );
-            self.problem(&root.join(SHARD_MAP), what);
-        }
-        let maps = match self.completeness(&self.counted.maps, &elsewhere, |it| it.missing()).is_empty() {
-            true => self.counted.maps.clone(),
-            false => self.maps_not_deleted(),
-        };
-        let problems = self.completeness(&maps, &elsewhere, |it| it.problems(&root));
-        self.waiting.extend(problems.into_iter().map(Item::Problem));
-        self.note_missing(&maps, &elsewhere);
-        Ok(())
-    }
-
-    fn has_databases(&self) -> bool {
-        self.leaves.keys().any(|path| Kind::of(path) == Kind::Database)
-    }
-
-    /// Databases that the shard map does not name, and of which shards are there, and still are.
-    fn unnamed_shards(&self) -> BTreeSet<String> {
-        if !self.has_map || self.unread_map.is_some() {
-            return BTreeSet::new();
-        }
-        let there = self.leaves.keys().filter(|host| host.symlink_metadata().is_ok());
-        let files = there.filter_map(|host| host.strip_prefix(&self.root).ok()?.to_str());
-        self.completeness(&self.counted.maps, &BTreeSet::new(), |it| it.unnamed(files))
-            .into_iter()
-            .map(|shard| shard.database)
-            .collect()
-    }
-
-    fn completeness<T>(
-        &self,
-        maps: &[ShardMap],
-        elsewhere: &BTreeSet<String>,
-        ask: impl FnOnce(Completeness<'_>) -> T,
-    ) -> T {
-        ask(Completeness {
-            maps,
-            nodes: &self.counted.nodes,
-            owner: self.owner.as_deref(),
-            elsewhere,
-            has: &|path| self.has(path),
-        })
-    }
-
-    /// Whether a file was found, also in the form that a compaction left, and also where it could not be opened. What is
-    /// no file, such as a link, does not count.
-    fn has(&self, path: &str) -> bool {
-        let is_file =
-            |host: &Path| matches!(self.leaves.get(host), Some(Leaf::Opened(_))) || self.failed.contains(host);
-        is_file(&self.root.join(path)) || is_file(&self.root.join(format!("{path}{COMPACTED}")))
     }
 
     fn take_config(

@@ -74,7 +74,7 @@ impl CouchDbCapture<'_> {
             None => damage,
         };
         let record = damage.record(&self.opener.before, kind, key);
-        self.damaged(host, key, record);
+        self.tell_damage(host, key, record);
     }
 }
 

@@ -33,7 +33,7 @@ impl CouchDbCapture<'_> {
             };
             if is_wanted {
                 let record = Damage::of_missing().record(&before, Kind::Database, file);
-                self.damaged(&self.root.join(file), file, record);
+                self.tell_damage(&self.root.join(file), file, record);
             }
         }
     }
@@ -75,7 +75,7 @@ impl CouchDbCapture<'_> {
             if !files.is_empty() {
                 record[FORGOTTEN] = files.into_values().collect::<Vec<_>>().into();
             }
-            self.damaged(&self.root.join(key), key, record);
+            self.tell_damage(&self.root.join(key), key, record);
         }
     }
 
