@@ -4,14 +4,15 @@ mod allocator;
 mod app;
 mod arguments;
 mod commands;
+mod copy_report;
 mod documents;
+mod into_step;
 mod invocation;
 mod look;
 mod open_archives;
 mod output;
 mod progress;
 mod signals;
-mod step;
 mod under_way;
 mod wiring;
 

@@ -9,8 +9,8 @@ use repository::storage::follow::Follower;
 use repository::{Event, Repository};
 
 use crate::app::{App, Opened};
+use crate::into_step::Brought;
 use crate::output::complain;
-use crate::step::Brought;
 
 /// A backup under way. End it with [`UnderWay::finish`], whatever comes of it.
 pub struct UnderWay {

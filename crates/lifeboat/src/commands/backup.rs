@@ -20,8 +20,9 @@ use serde_json::json;
 use super::for_each;
 use crate::app::{App, Each};
 use crate::arguments;
+use crate::copy_report::{self, CopyReport, CopyStatus};
+use crate::into_step::IntoStep;
 use crate::output::{Outcome, bytes, complain, count, one_line, seconds};
-use crate::step::{self, CopyReport, CopyStatus, Step};
 use crate::under_way::UnderWay;
 
 /// Notes of a source that are printed at the end; all are in the summary and in the manifest.
@@ -94,7 +95,7 @@ fn take(app: &App, stack: &StackSettings, only: &[String], tags: &[String]) -> R
     };
     let (report, written_to, under_way) = write(app, &mut each, &job)?;
     // Also the one that was written: it may have been away while the others got a snapshot.
-    let stepped = Step::of(app, &[stack]).take(each, |_| true, |name| under_way.settle(app, name));
+    let stepped = IntoStep::of(app, &[stack]).bring(each, |_| true, |name| under_way.settle(app, name));
     under_way.finish(app);
     let copies = stepped.inspect_err(|_| {
         let id = report.snapshot.short();
@@ -192,7 +193,7 @@ impl Summary {
             (name.clone(), value)
         });
         let bytes_added = stats.stored.bytes_added_packed;
-        let all_have_it = step::outcome(stepped.values()) == Outcome::Ok;
+        let all_have_it = copy_report::outcome(stepped.values()) == Outcome::Ok;
         let mut copies: BTreeMap<String, serde_json::Value> =
             stepped.iter().map(|(name, report)| (name.clone(), json!(report))).collect();
         if let Some(written) = copies.get_mut(copy) {

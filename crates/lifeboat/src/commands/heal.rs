@@ -15,9 +15,10 @@ use serde_json::json;
 use super::for_each;
 use crate::app::{App, Opened, not_a_copy_of};
 use crate::arguments;
+use crate::copy_report::{damage_json, left_json, outcome};
+use crate::into_step::{Brought, IntoStep};
 use crate::open_archives::{self, OpenArchives};
 use crate::output::{Outcome, bytes, complain, count};
-use crate::step::{self, Brought, Step};
 use crate::wiring;
 
 pub fn run(app: &App, arguments: &arguments::Heal) -> Result<Outcome, Fault> {
@@ -59,8 +60,8 @@ fn heal_archives(app: &App, open: &OpenArchives<'_>, read_data: bool) -> Result<
     let name = &open.copy.name;
     let stacks: Vec<_> = app.settings.stacks.iter().filter(|stack| stack.copies.contains(name)).collect();
     let each = app.open_each(&app.repositories(None, None)?)?;
-    let step = Step::of(app, &stacks).rewriting(paths.clone());
-    let mut reports = step.take(each, |asked| asked == name, |_| Brought::default())?;
+    let step = IntoStep::of(app, &stacks).rewriting(paths.clone());
+    let mut reports = step.bring(each, |asked| asked == name, |_| Brought::default())?;
     // A repository that is away matters where something is left.
     reports.retain(|reported, _| reported == name);
     let held = open_archives::open(app, open.copy, open.settings)?.contents.snapshots;
@@ -71,7 +72,7 @@ fn heal_archives(app: &App, open: &OpenArchives<'_>, read_data: bool) -> Result<
     let is_left = |path: &str| !is_there(path) || still.iter().any(|still| still.path == path);
     let left: Vec<&Damaged> = damaged.iter().filter(|damaged| is_left(&damaged.path)).collect();
     let lacking: usize = reports.values().map(|report| report.synced.incomplete.len()).sum();
-    let is_whole = left.is_empty() && step::outcome(reports.values()) == Outcome::Ok;
+    let is_whole = left.is_empty() && outcome(reports.values()) == Outcome::Ok;
     let output = app.output();
     let written = damaged.len() - left.len();
     output.summary(json!({
@@ -238,8 +239,8 @@ fn say(app: &App, copy: &CopySettings, healed: &FromCopies, had_help: bool, away
         "index_files_replaced": index.index_files_replaced, "receipts_removed": index.receipts_removed,
         "unhealed": healed.unhealed.iter().map(|finding| json!({ "file": finding.file.map(|file| File::path(&file)), "what": finding.what })).collect::<Vec<_>>(),
         "incomplete": healed.incomplete.iter().map(|lacking| json!({ "snapshot": lacking.snapshot, "what": lacking.what })).collect::<Vec<_>>(),
-        "damage": healed.damage.iter().map(step::damage_json).collect::<Vec<_>>(),
-        "left": healed.left.iter().map(step::left_json).collect::<Vec<_>>(),
+        "damage": healed.damage.iter().map(damage_json).collect::<Vec<_>>(),
+        "left": healed.left.iter().map(left_json).collect::<Vec<_>>(),
     }));
     if healed.is_whole() {
         let moved = if healed.bytes_moved > 0 {

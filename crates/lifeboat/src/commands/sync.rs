@@ -5,8 +5,9 @@ use serde_json::json;
 
 use crate::app::App;
 use crate::arguments;
+use crate::copy_report::outcome;
+use crate::into_step::{Brought, IntoStep};
 use crate::output::Outcome;
-use crate::step::{Brought, Step, outcome};
 
 pub fn run(app: &App, arguments: &arguments::Sync) -> Result<Outcome, Fault> {
     let asked = app.stacks(&arguments.stack)?;
@@ -20,7 +21,7 @@ pub fn run(app: &App, arguments: &arguments::Sync) -> Result<Outcome, Fault> {
     if each.opened.is_empty() {
         return Err(app.none_opened(each.faults));
     }
-    let step = if arguments.all { Step::of(app, &asked).with_everything() } else { Step::of(app, &asked) };
+    let step = if arguments.all { IntoStep::of(app, &asked).with_everything() } else { IntoStep::of(app, &asked) };
     let is_asked = |name: &str| match arguments.copy.is_empty() {
         // A copy of other stacks alone may be away: it is not what was asked about.
         true => arguments.all || app.settings.copy(name).is_ok_and(|copy| step.goes_to(copy)),
@@ -29,7 +30,7 @@ pub fn run(app: &App, arguments: &arguments::Sync) -> Result<Outcome, Fault> {
     if arguments.dry_run {
         return step.preview(each, is_asked);
     }
-    let reports = step.take(each, is_asked, |_| Brought::default())?;
+    let reports = step.bring(each, is_asked, |_| Brought::default())?;
     let outcome = outcome(reports.values());
     let status = if outcome == Outcome::Ok { "ok" } else { "partial" };
     app.output().summary(json!({ "status": status, "copies": reports }));
