@@ -25,28 +25,41 @@ pub(super) fn copy_problems(
     now: Timestamp,
     problems: &mut Vec<HealthProblem>,
 ) {
-    let name = &copy.name;
-    let fix = format!("run `lifeboat drill {stack} --copy {name}`");
-    let mut add = |severity, text: String, fix: &str| {
-        problems.push(HealthProblem { copy: Some(name.clone()), severity, text, fix: fix.to_owned() });
-    };
-    if let Some(fault) = copy.fault.as_ref().filter(|fault| copy.removable && fault.is_absence()) {
+    match &copy.fault {
+        Some(fault) => problems.push(unopened(copy, fault, now)),
+        None => {
+            content_problems(copy, problems);
+            proof_problems(stack, copy, drill, now, problems);
+        }
+    }
+}
+
+fn problem(copy: &CopyKnown, severity: Severity, text: String, fix: &str) -> HealthProblem {
+    HealthProblem { copy: Some(copy.name.clone()), severity, text, fix: fix.to_owned() }
+}
+
+/// What is to be said of a copy that could not be looked into.
+fn unopened(copy: &CopyKnown, fault: &CopyFault, now: Timestamp) -> HealthProblem {
+    if copy.removable && fault.is_absence() {
         let (severity, text) = absence(copy, fault, now);
-        add(severity, text, "bring it back, then run `lifeboat sync`");
-        return;
+        return problem(copy, severity, text, "bring it back, then run `lifeboat sync`");
     }
-    if let Some(CopyFault { kind, what, fix }) = &copy.fault {
-        let (verb, otherwise) = match kind {
-            FaultKind::Storage | FaultKind::Denied => ("cannot be reached", "make it reachable, then look again"),
-            FaultKind::Damaged => ("is damaged", "run `lifeboat check --read-data`"),
-            FaultKind::NoRepository => ("holds no repository", "mount its disk, or name the right place"),
-            _ => ("cannot be opened", "mend this, then look again"),
-        };
-        // Making a new repository would not bring the old one back.
-        let fix = fix.as_deref().filter(|_| *kind != FaultKind::NoRepository).unwrap_or(otherwise);
-        add(Severity::Critical, format!("copy {name} {verb}: {what}"), fix);
-        return;
-    }
+    let CopyFault { kind, what, fix } = fault;
+    let (verb, otherwise) = match kind {
+        FaultKind::Storage | FaultKind::Denied => ("cannot be reached", "make it reachable, then look again"),
+        FaultKind::Damaged => ("is damaged", "run `lifeboat check --read-data`"),
+        FaultKind::NoRepository => ("holds no repository", "mount its disk, or name the right place"),
+        _ => ("cannot be opened", "mend this, then look again"),
+    };
+    // Making a new repository would not bring the old one back.
+    let fix = fix.as_deref().filter(|_| *kind != FaultKind::NoRepository).unwrap_or(otherwise);
+    problem(copy, Severity::Critical, format!("copy {} {verb}: {what}", copy.name), fix)
+}
+
+/// What is wrong with where a copy lies and what is in it.
+fn content_problems(copy: &CopyKnown, problems: &mut Vec<HealthProblem>) {
+    let name = &copy.name;
+    let mut add = |severity, text, fix: &str| problems.push(problem(copy, severity, text, fix));
     if let Some(other) = &copy.twin {
         let text =
             format!("copy {name} lies in the same folder as copy {other}, so they are one: there is one copy less");
@@ -104,6 +117,19 @@ pub(super) fn copy_problems(
         let fix = format!("run `lifeboat check --copy {name}`; where it finds nothing, `lifeboat prune` removes them");
         add(Severity::Warning, text, &fix);
     }
+}
+
+/// What keeps a copy from being proven.
+fn proof_problems(
+    stack: &str,
+    copy: &CopyKnown,
+    drill: Option<&LastDrill>,
+    now: Timestamp,
+    problems: &mut Vec<HealthProblem>,
+) {
+    let name = &copy.name;
+    let fix = format!("run `lifeboat drill {stack} --copy {name}`");
+    let mut add = |severity, text, fix: &str| problems.push(problem(copy, severity, text, fix));
     if copy.keeps_archives {
         let text = match archives_proof(copy, now) {
             // That damage was found is said above.
