@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::support::{Dice, Running, Site, can, program, run, start};
+use crate::support::{Dice, Running, Site, program, run};
 use crate::tree;
 
 /// What the issue promises.
@@ -161,53 +161,56 @@ fn a_signal_that_comes_twice_is_one_and_the_run_ends_well() {
     }
 }
 
-#[test]
-fn a_second_signal_ends_the_run_at_once_and_the_next_run_needs_no_help() {
-    if !can(program("restic")) {
-        return;
-    }
+/// A site whose password never comes, and what keeps it from coming: a run there cannot end well.
+fn that_never_answers() -> (Site, std::fs::File) {
     let site = Site::initialised();
     let pipe = site.path("pipe");
     assert!(run(std::process::Command::new("mkfifo").arg(&pipe)).status.success());
-    // Held open at both ends, so that what reads it waits for as long as this test runs, and no longer.
+    // Held open at both ends, so that the command below waits for as long as the test runs, and no longer.
     let held = std::fs::File::options().read(true).write(true).open(&pipe).unwrap();
-    site.configure("slow: { command: { run: 'cat pipe' } }");
-    let mut running = start(&mut site.lifeboat_command(["backup"]));
-    wait_until("there is a lock", || !site.stored("locks").is_empty());
-    let pid = Pid::from_child(&running.0);
-    kill_process(pid, Signal::INT).unwrap();
-    std::thread::sleep(Duration::from_millis(700));
-    // It may have ended at the first signal already.
-    let _ = kill_process(pid, Signal::INT);
-    assert_eq!(running.0.wait().unwrap().code(), Some(130));
-    drop(held);
-    site.configure("app: { files: { paths: [data] } }");
-    site.backup();
-    assert!(site.stored("locks").is_empty());
-    run(&mut site.restic_command(["check"])).ok();
-}
-
-/// A run that waits for something that never answers cannot end well; then it says so and ends all the same.
-#[test]
-fn what_does_not_end_in_time_is_ended_and_says_so() {
-    let site = Site::initialised();
-    let pipe = site.path("pipe");
-    assert!(run(std::process::Command::new("mkfifo").arg(&pipe)).status.success());
-    // Held open at both ends, so that the command below waits for as long as this test runs, and no longer.
-    let _held = std::fs::File::options().read(true).write(true).open(&pipe).unwrap();
     let config = std::fs::read_to_string(site.config()).unwrap();
     let config = config.replace("password_file: password", "password_command: \"touch waiting; exec cat pipe\"");
     std::fs::write(site.config(), config).unwrap();
+    (site, held)
+}
 
+/// Starts a run there and waits until it waits.
+fn start_there(site: &Site) -> Running {
     let mut command = site.lifeboat_command(["snapshots"]);
-    let mut running = Running(command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap());
+    let running = Running(command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap());
     wait_until("the command waits", || site.path("waiting").exists());
+    running
+}
+
+fn errors_of(mut running: Running) -> String {
+    let mut said = String::new();
+    std::io::Read::read_to_string(&mut running.0.stderr.take().unwrap(), &mut said).unwrap();
+    said
+}
+
+#[test]
+fn a_signal_that_comes_a_while_after_the_first_ends_the_run_at_once() {
+    let (site, _held) = that_never_answers();
+    let mut running = start_there(&site);
+    let pid = Pid::from_child(&running.0);
+    kill_process(pid, Signal::INT).unwrap();
+    std::thread::sleep(Duration::from_millis(700));
+    assert!(running.0.try_wait().unwrap().is_none(), "the first one leaves it time");
+    kill_process(pid, Signal::INT).unwrap();
+    assert_eq!(running.0.wait().unwrap().code(), Some(130));
+    let said = errors_of(running);
+    assert!(!said.contains("did not end in time"), "nobody waited any longer: {said}");
+}
+
+#[test]
+fn what_does_not_end_in_time_is_ended_and_says_so() {
+    let (site, _held) = that_never_answers();
+    let mut running = start_there(&site);
     kill_process(Pid::from_child(&running.0), Signal::TERM).unwrap();
     let sent = Instant::now();
     let status = running.0.wait().unwrap();
     assert!(sent.elapsed() < END_WITHIN, "{:?}", sent.elapsed());
     assert_eq!(status.code(), Some(130));
-    let mut said = String::new();
-    std::io::Read::read_to_string(&mut running.0.stderr.take().unwrap(), &mut said).unwrap();
+    let said = errors_of(running);
     assert!(said.contains("did not end in time"), "{said}");
 }

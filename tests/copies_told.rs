@@ -394,6 +394,8 @@ fn another_repository_in_the_place_of_the_first_copy_is_named_and_not_written() 
         &["check", "--copy", "disk"],
         &["drill", "--copy", "disk"],
         &["heal", "--copy", "disk"],
+        &["key", "list", "--copy", "disk"],
+        &["key", "remove", "abcd", "--copy", "disk"],
         &["key", "add", "--copy", "disk", "--new-password-file", "password"],
         &["key", "change", "--copy", "disk", "--new-password-file", "password"],
         &["copies", "test", "disk"],

@@ -388,7 +388,7 @@ fn what_was_damaged_when_it_was_captured_is_not_put_in_place_unasked() {
     fs::write(&file, &good).unwrap();
     let restore = ["restore", "latest:records", "--in-place", "--yes"];
     site.lifeboat(restore).exits(1).says(["it was damaged when records was captured", "there is no valid header"]);
-    for more in [&["--dry-run"][..], &["--dry-run", "--as-host"]] {
+    for more in [&["--dry-run"][..], &["--dry-run", "--as-host"], &["--dry-run", "--database", "medic"]] {
         self::restore(&site, "target", more).exits(3).says(["problem: records: ", "there is no valid header"]);
     }
     assert!(fs::read(&file).unwrap() == good);
@@ -409,6 +409,10 @@ fn a_file_that_is_damaged_in_the_copy_makes_the_restore_partial_and_no_couchdb_m
     fs::write(largest, bytes).unwrap();
     // The backup found nothing wrong, so there is nothing to tell beforehand.
     restore(&site, "whole", &["--dry-run"]).ok();
+    // What the copy lost in a database is the copy's damage, and no other copy's database.
+    site.lifeboat(["check", "--read-data"]).exits(1);
+    let status = site.lifeboat(["status"]).exits(1).says(["the check of copy disk", "lifeboat heal"]);
+    assert!(!status.text().contains("does not help"), "{status}");
     let whole = restore(&site, "whole", &[]).exits(3);
     whole.says(["PARTIALLY", "start NO CouchDB on it", "shards/"]);
     let kept = restore(&site, "kept", &["--keep-damaged"]).exits(3);

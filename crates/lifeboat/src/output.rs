@@ -72,16 +72,11 @@ impl Output {
         self.quiet
     }
 
-    /// A line for people, left out with `--json`.
+    /// A line for people, left out with `--json`. It stays one line, whatever names are in it.
     pub fn text(self, line: impl AsRef<str>) {
         if !self.json {
-            print(&harmless(line.as_ref(), &['\n', '\t']));
+            print(&one_line(line.as_ref()));
         }
-    }
-
-    /// The same where a name is in it that anybody may have chosen, such as a file's: it stays one line.
-    pub fn line(self, line: impl AsRef<str>) {
-        self.text(one_line(line.as_ref()));
     }
 
     /// A line for people that `--quiet` leaves out, too.

@@ -100,30 +100,28 @@ impl State {
         self.load("last-run", stack)
     }
 
-    /// Remembers a check. What a reading of every byte found is not taken back by a check that read less, be it good or bad.
+    /// Remembers a check or a heal that read no database, so what was found in these stays. What a reading of every byte found
+    /// is not taken back by a check that read less, be it good or bad.
     pub fn save_check(&self, copy: &CopySettings, check: &LastCheck) -> Result<(), Fault> {
-        self.save_check_of(&in_place(copy), check)
+        self.save_check_of(&in_place(copy), check, false)
     }
 
-    /// Remembers that a copy was mended, or what was not. It read no database, so what was found in these stays.
-    pub fn save_heal(&self, copy: &CopySettings, check: &LastCheck) -> Result<(), Fault> {
-        self.save_heal_of(&in_place(copy), check)
+    /// The same of a check that read all databases in a copy that is whole: what it says of them is what counts from now on.
+    pub fn save_check_of_databases(&self, copy: &CopySettings, check: &LastCheck) -> Result<(), Fault> {
+        self.save_check_of(&in_place(copy), check, true)
     }
 
-    fn save_heal_of(&self, place: &str, check: &LastCheck) -> Result<(), Fault> {
-        let stored = self.load::<LastCheck>("last-check", place).and_then(|before| before.stored);
-        self.save_check_of(place, &LastCheck { stored, ..check.clone() })
-    }
-
-    fn save_check_of(&self, place: &str, check: &LastCheck) -> Result<(), Fault> {
-        let before = self.load::<LastCheck>("last-check", place).filter(|_| !check.read_data);
-        if before.as_ref().is_some_and(|before| before.failure.is_some() && before.read_data) {
-            return Ok(());
-        }
+    fn save_check_of(&self, place: &str, check: &LastCheck, has_read_databases: bool) -> Result<(), Fault> {
+        let before = self.load::<LastCheck>("last-check", place);
         let mut check = check.clone();
-        if let Some(before) = before {
+        if !has_read_databases {
+            check.stored = before.as_ref().and_then(|before| before.stored.clone());
+        }
+        if let Some(before) = before.filter(|_| !check.read_data) {
+            if before.failure.is_some() && before.read_data {
+                return Ok(());
+            }
             check.proven = check.proven.or(before.proven);
-            check.stored = check.stored.or(before.stored);
         }
         self.save("last-check", place, &check)
     }
@@ -233,7 +231,7 @@ mod tests {
         let state = State::below(folder.path(), Path::new("/lifeboat.yaml"));
         let at = "2026-03-01T12:00:00Z".parse().unwrap();
         let check = |read_data, failure: Option<&str>| {
-            state.save_check_of("nas", &LastCheck::new(at, read_data, failure.map(str::to_owned))).unwrap();
+            state.save_check_of("nas", &LastCheck::new(at, read_data, failure.map(str::to_owned)), false).unwrap();
             state.load::<LastCheck>("last-check", "nas").unwrap().failure
         };
         let proven = || state.load::<LastCheck>("last-check", "nas").unwrap().proven;
@@ -255,14 +253,16 @@ mod tests {
         let state = State::below(folder.path(), Path::new("/lifeboat.yaml"));
         let at = "2026-03-01T12:00:00Z".parse().unwrap();
         let damage = StoredDamage { at, failure: "a document".to_owned(), fix: "look elsewhere".to_owned() };
-        let check = |read_data, stored| LastCheck { stored, ..LastCheck::new(at, read_data, None) };
-        let found = || state.load::<LastCheck>("last-check", "nas").unwrap().stored;
-        state.save_check_of("nas", &check(true, Some(damage.clone()))).unwrap();
-        state.save_check_of("nas", &check(false, None)).unwrap();
-        assert_eq!(found(), Some(damage.clone()), "names and sizes were looked at");
-        state.save_heal_of("nas", &check(true, None)).unwrap();
-        assert_eq!(found(), Some(damage), "the copy was healed");
-        state.save_check_of("nas", &check(true, None)).unwrap();
-        assert_eq!(found(), None);
+        let save = |read_data, failure: Option<&str>, stored, has_read_databases| {
+            let check = LastCheck { stored, ..LastCheck::new(at, read_data, failure.map(str::to_owned)) };
+            state.save_check_of("nas", &check, has_read_databases).unwrap();
+            state.load::<LastCheck>("last-check", "nas").unwrap().stored
+        };
+        let told = Some(damage.clone());
+        assert_eq!(save(true, None, told.clone(), true), told);
+        assert_eq!(save(false, None, None, false), told, "names and sizes were looked at");
+        assert_eq!(save(true, Some("a bit is wrong"), None, false), told, "a part was read, and is damaged");
+        assert_eq!(save(true, None, None, false), told, "the copy was healed");
+        assert_eq!(save(true, None, None, true), None);
     }
 }

@@ -22,7 +22,7 @@ use crate::app::{App, Each};
 use crate::arguments;
 use crate::copy_report::{self, CopyReport, CopyStatus};
 use crate::into_step::IntoStep;
-use crate::output::{Outcome, bytes, complain, count, one_line, seconds};
+use crate::output::{Outcome, bytes, complain, count, seconds};
 use crate::under_way::UnderWay;
 
 /// Notes of a source that are printed at the end; all are in the summary and in the manifest.
@@ -262,7 +262,7 @@ fn print(app: &App, summary: &Summary, report: &BackupReport) {
 /// in the snapshot.
 fn show_notes(app: &App, source: &str, notes: &[String]) {
     let (shown, more) = notes.split_at(notes.len().min(NOTES_SHOWN_MAX));
-    shown.iter().for_each(|note| app.output().chat(one_line(&format!("  note: {source}: {note}"))));
+    shown.iter().for_each(|note| app.output().chat(format!("  note: {source}: {note}")));
     if !more.is_empty() {
         let more = count(more.len() as u64, "more note");
         app.output().chat(format!("  note: {source}: {more}; `--verbose` shows all"));

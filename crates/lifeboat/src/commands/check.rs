@@ -93,26 +93,36 @@ fn check_one(app: &App, copy: &CopySettings, arguments: &arguments::Check) -> Re
     let databases = databases?;
     let is_ok = report.is_ok() && databases.findings.is_empty();
     print(app, &report, &databases, read_data, &copy.name);
-    let failure = in_short(report.findings.iter().map(|finding| {
+    let of_copy = report.findings.iter().map(|finding| {
         let file = finding.file.map_or_else(String::new, |file| format!("{file}: "));
         format!("{file}{}", finding.what)
-    }));
+    });
+    let of_databases: Vec<String> = databases.findings.iter().map(databases::told).collect();
+    // Where the copy is damaged, its databases may be so by that alone, and are looked at again once it is mended.
+    let (failure, stored) = match report.is_ok() {
+        true => (None, in_short(of_databases)),
+        false => (in_short(of_copy.chain(of_databases).collect()), None),
+    };
     // What a part that was read shows is not taken back by a look at names and sizes; that the rest is fine, it does not show.
     let has_looked = read_data == ReadData::All || (failure.is_some() && read_data != ReadData::None);
     let now = app.run.clock.now();
-    let stored = in_short(databases.findings.iter().map(databases::told)).zip(databases::fix(&databases));
+    let stored = stored.zip(databases::fix(&databases));
     let stored = stored.map(|(failure, fix)| StoredDamage { at: now, failure, fix });
     let check = LastCheck { stored, ..LastCheck::new(now, has_looked, failure) };
-    if let Err(fault) = app.state().save_check(copy, &check) {
+    let saved = match read_data == ReadData::All && report.is_ok() {
+        true => app.state().save_check_of_databases(copy, &check),
+        false => app.state().save_check(copy, &check),
+    };
+    if let Err(fault) = saved {
         complain(&format!("what it found cannot be kept for `lifeboat status`: {}", fault.text()));
     }
     Ok(if is_ok { Outcome::Ok } else { Outcome::Bad })
 }
 
 /// The first finding, and how many more there are; `None` where there is none.
-fn in_short(mut findings: impl ExactSizeIterator<Item = String>) -> Option<String> {
+fn in_short(findings: Vec<String>) -> Option<String> {
     let more = findings.len().checked_sub(1)?;
-    let first = findings.next()?;
+    let first = findings.into_iter().next()?;
     Some(if more > 0 { format!("{first}, and {more} more") } else { first })
 }
 

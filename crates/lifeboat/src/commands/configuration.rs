@@ -25,7 +25,7 @@ pub fn run(run: Run, arguments: &Config) -> Result<Outcome, Fault> {
 fn show(app: &App) -> Result<Outcome, Fault> {
     app.output().summary(json!({ "status": "ok", "file": app.settings.file, "settings": app.settings.to_json()? }));
     app.output().text(format!("# effective values of {}", app.settings.file.display()));
-    app.output().text(app.settings.to_yaml()?.trim_end());
+    app.settings.to_yaml()?.lines().for_each(|line| app.output().text(line));
     Ok(Outcome::Ok)
 }
 

@@ -43,7 +43,7 @@ pub fn run(app: &App, arguments: &arguments::Coverage) -> Result<Outcome, Fault>
         }));
     }
     for problem in &sight.problems {
-        app.output().line(format!("problem: {problem}"));
+        app.output().text(format!("problem: {problem}"));
     }
     if let Some(why) = &no_engine {
         app.output().text(format!("without a container engine, only what compose files and folders show: {why}"));

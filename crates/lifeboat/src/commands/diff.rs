@@ -168,7 +168,7 @@ impl Diff<'_> {
             }
         };
         let slash = if node.kind == NodeKind::Dir { "/" } else { "" };
-        self.output.line(format!("{sign}  {}{slash}", path.display()));
+        self.output.text(format!("{sign}  {}{slash}", path.display()));
         self.output
             .json("change", json!({ "change": change, "path": path.to_string_lossy(), "type": node.kind.name() }));
     }

@@ -162,7 +162,7 @@ impl Found {
         }
         more(output, uncovered.len());
         for problem in found.problems.iter().take(SHOWN) {
-            output.line(format!("  problem: {problem}"));
+            output.text(format!("  problem: {problem}"));
         }
         more(output, found.problems.len());
     }

@@ -33,7 +33,7 @@ pub fn run(app: &App, arguments: &arguments::Find) -> Result<Outcome, Fault> {
             {
                 matches += 1;
                 let time = super::snapshots::minute(app, node.mtime.into());
-                app.output().line(format!("{}:{}  {}  {time}", id.short(), path.display(), bytes(node.size)));
+                app.output().text(format!("{}:{}  {}  {time}", id.short(), path.display(), bytes(node.size)));
                 app.output().json(
                     "match",
                     json!({ "snapshot": id, "path": path.to_string_lossy(), "type": node.kind.name(),

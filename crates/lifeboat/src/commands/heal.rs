@@ -120,7 +120,7 @@ fn failure(healed: &FromCopies) -> Option<String> {
 /// Keeps what was found for `lifeboat status`.
 fn remember(app: &App, copy: &CopySettings, read_data: bool, failure: Option<String>) {
     let check = LastCheck::new(app.run.clock.now(), read_data, failure);
-    if let Err(fault) = app.state().save_heal(copy, &check) {
+    if let Err(fault) = app.state().save_check(copy, &check) {
         complain(&format!("what it found cannot be kept for `lifeboat status`: {}", fault.text()));
     }
 }

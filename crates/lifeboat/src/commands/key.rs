@@ -26,7 +26,7 @@ pub fn run(app: &App, arguments: &Key) -> Result<Outcome, Fault> {
                 if copies.len() > 1 {
                     app.output().text(format!("copy {}:", copy.name));
                 }
-                list(app, copy, &*app.open(copy)?)
+                list(app, copy, &*app.open_own(copy)?)
             })
         }
         Key::Add(arguments) => {

@@ -48,9 +48,11 @@ pub fn run(run: Run, arguments: &arguments::Protect) -> Result<Outcome, Fault> {
     // Where a configuration was there, so must its repository be: a disk that is not mounted must not be taken for a new one.
     let app = App { run, settings };
 
-    output.chat("\nbacking up");
+    output.chat("");
+    output.chat("backing up");
     let Done { report, outcome: backed_up, copies } = backup::one(&app, &stack, &[], &[])?;
-    output.chat("\ndrill: restoring the snapshot from each copy to a scratch folder and comparing everything");
+    output.chat("");
+    output.chat("drill: restoring the snapshot from each copy to a scratch folder and comparing everything");
     let mut copies = copies.iter().map(|copy| app.settings.copy(copy)).collect::<Result<Vec<_>, _>>()?;
     // Archives are proven by `check --read-data`; their key is better kept elsewhere.
     copies.retain(|copy| copy.archives().is_none());
@@ -85,7 +87,8 @@ fn say_what_is_next(app: &App, stack: &StackSettings, copies: &[&CopySettings], 
     if !gaps.is_empty() {
         output.text(format!("NOT in these backups (`lifeboat discover` says why): {}", gaps.join(", ")));
     }
-    output.chat("\nnext:");
+    output.chat("");
+    output.chat("next:");
     let lifeboat = invocation::line(&app.run.environment, &app.settings.file);
     for (command, what) in [
         (format!("backup {}", stack.name), "the next snapshot; only what changed is stored"),

@@ -140,7 +140,7 @@ impl Chosen<'_> {
         restore::check_target(target)?;
         let restore::Preview { files, dirs, others, bytes: of_files, .. } = preview;
         let (output, is_partial) = (self.app.output(), !problems.is_empty());
-        problems.iter().for_each(|what| output.line(format!("problem: {what}")));
+        problems.iter().for_each(|what| output.text(format!("problem: {what}")));
         let problems: Vec<_> = problems.iter().map(|what| Problem::new(target, what.clone())).collect();
         output.summary(json!({
             "status": if is_partial { "partial" } else { "ok" }, "dry_run": true, "snapshot_id": self.id, "copy": copy,
@@ -174,7 +174,7 @@ impl Chosen<'_> {
         next: Option<Value>,
     ) -> Result<Outcome, Fault> {
         let (app, left_out) = (self.app, self.left_out());
-        wrong.iter().for_each(|what| app.output().line(format!("problem: {what}")));
+        wrong.iter().for_each(|what| app.output().text(format!("problem: {what}")));
         restored.problems.extend(wrong.into_iter().map(|what| Problem::new(target, what)));
         let took = app.run.clock.now().duration_since(started).as_secs_f64();
         let partial = !restored.problems.is_empty();
@@ -274,7 +274,7 @@ impl Chosen<'_> {
             "skipped": done.skipped, "warnings": done.warnings, "problems": done.problems,
         }));
         for problem in &done.problems {
-            app.output().line(format!("problem: {problem}"));
+            app.output().text(format!("problem: {problem}"));
         }
         let short = self.id.short();
         app.output()
@@ -411,7 +411,7 @@ fn undo(run: &Run, folder: &Path, force: bool) -> Result<Outcome, Fault> {
         "remarks": undone.remarks, "replaced": undone.folders,
     }));
     for remark in &undone.remarks {
-        run.output.line(format!("problem: {remark}"));
+        run.output.text(format!("problem: {remark}"));
     }
     run.output.text(format!("what was there before is back ({} undone)", count(undone.steps, "step")));
     for folder in &undone.folders {

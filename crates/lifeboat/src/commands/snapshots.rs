@@ -64,7 +64,7 @@ pub fn run(app: &App, arguments: &arguments::Snapshots) -> Result<Outcome, Fault
         if arguments.problems {
             for (name, record) in manifest.iter().flat_map(|manifest| &manifest.sources) {
                 for problem in &record.problems {
-                    output.line(format!("            {name}: {problem}"));
+                    output.text(format!("            {name}: {problem}"));
                 }
             }
         }

@@ -9,7 +9,7 @@ use repository::{Cancel, Facts, SourceError};
 use super::data_folder::Kind;
 use super::examine;
 use super::facts::{FILES, VIEWS};
-use super::select::{names, not_there, shards_lacking};
+use super::select::{damage_of, names, not_there, shards_lacking};
 
 /// How a path of the host lies to the data folder of a snapshot.
 #[derive(Debug, PartialEq, Eq)]
@@ -56,6 +56,11 @@ pub fn part_at(facts: &Facts, path: &Path) -> PartAt {
 }
 
 impl FilesAt {
+    /// What is wrong with the files, as it was told when they were captured.
+    pub fn damage(&self, recorded: &Facts) -> Vec<String> {
+        damage_of(recorded, &self.files)
+    }
+
     /// Reads the files, which were restored into `target`, as [`super::check_files`] does.
     pub fn check(&self, target: &Path, recorded: &Facts, cancel: &Cancel) -> Result<Vec<String>, SourceError> {
         let host = |file: &Path| target.join(file.strip_prefix(&self.folder).unwrap_or(file));

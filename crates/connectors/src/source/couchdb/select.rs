@@ -28,6 +28,8 @@ pub struct Selected {
     pub files: Vec<PathBuf>,
     /// Shards that were asked for and are not in the snapshot, in words.
     pub lacking: Vec<String>,
+    /// Shards of these databases that other nodes of the cluster have.
+    pub elsewhere: Vec<ShardName>,
 }
 
 impl Selected {
@@ -116,14 +118,27 @@ pub fn files_of(facts: &Facts, databases: &[String], ranges: &[String]) -> Resul
     // In a cluster other nodes may hold the rest of a database; a range that was asked for by name is wanted from this one.
     let wanted: Vec<ShardName> = match ranges.is_empty() {
         true => shards_lacking(facts).into_iter().filter(|shard| databases.contains(&shard.database)).collect(),
-        false => known.into_iter().filter(|shard| ranges.contains(&shard.range)).collect(),
+        false => known.iter().filter(|shard| ranges.contains(&shard.range)).cloned().collect(),
     };
     let lacking = wanted.iter().filter(|shard| !shards.contains(shard)).map(not_there).collect();
+    let is_elsewhere = |shard: &ShardName| ranges.is_empty() && !wanted.contains(shard) && !shards.contains(shard);
+    let elsewhere = known.into_iter().filter(is_elsewhere).collect();
     let of_files: BTreeSet<String> =
         files.iter().map(|file| without_ending(&file.to_string_lossy()).to_owned()).collect();
     let is_of_files = |name: &String| ViewName::parse(name).is_some_and(|view| of_files.contains(&view.database));
     files.extend(names(facts, VIEWS, Kind::View).into_iter().filter(is_of_files).map(PathBuf::from));
-    Ok(Selected { data, files, lacking })
+    Ok(Selected { data, files, lacking, elsewhere })
+}
+
+/// Whether the snapshot has a shard.
+pub fn has_shard(facts: &Facts, shard: &ShardName) -> bool {
+    names(facts, FILES, Kind::Database).iter().any(|name| ShardName::parse(name).as_ref() == Some(shard))
+}
+
+/// What is wrong with some files of a snapshot, as it was told when it was made.
+pub fn damage_of(facts: &Facts, files: &[PathBuf]) -> Vec<String> {
+    let damaged = object(facts, DAMAGED).filter(|(name, _)| files.iter().any(|file| file.as_os_str() == name.as_str()));
+    damaged.map(|(name, record)| damage::problem(Path::new(""), name, record).what).collect()
 }
 
 /// What is wrong with a whole snapshot, as it was told when it was made: damaged files and missing shards.
@@ -258,8 +273,9 @@ mod tests {
             "files": { "shards/00000000-3fffffff/medic.1.couch": {} },
         }))
         .unwrap();
-        let lacking = files_of(&cluster, &["medic".to_owned()], &[]).unwrap().lacking;
+        let Selected { lacking, elsewhere, .. } = files_of(&cluster, &["medic".to_owned()], &[]).unwrap();
         assert!(lacking.len() == 1 && lacking[0].contains("40000000"), "the other node has the last: {lacking:?}");
+        assert_eq!(elsewhere.iter().map(|shard| shard.range.to_string()).collect::<Vec<_>>(), ["80000000-ffffffff"]);
         let asked = ["00000000-3fffffff", "80000000-ffffffff"].map(str::to_owned);
         let lacking = files_of(&cluster, &["medic".to_owned()], &asked).unwrap().lacking;
         assert!(lacking.len() == 1 && lacking[0].contains("80000000"), "it was asked for by name: {lacking:?}");

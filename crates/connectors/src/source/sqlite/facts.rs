@@ -53,37 +53,62 @@ fn count_open(database: &Connection) -> rusqlite::Result<Value> {
 /// schema belong to the program that made it, such as a collation, the tables are checked one by one, and those named that
 /// nobody else can check.
 fn integrity(database: &Connection) -> rusqlite::Result<String> {
-    let mut findings = Vec::new();
-    let mut find = |what: &dyn rusqlite::ToSql| {
-        database.pragma(None, "integrity_check", what, |row| {
-            findings.push(text(row.get_ref(0)?));
-            Ok(())
-        })
-    };
-    let whole = find(&FINDINGS_MAX);
-    if !whole.as_ref().is_err_and(is_of_its_program) {
-        findings.extend(damage(whole)?);
-        return Ok(findings.join("; "));
+    match check(database, &FINDINGS_MAX) {
+        Err(error) if is_of_its_program(&error) => integrity_of_tables(database),
+        findings => Ok(findings?.join("; ")),
     }
-    let mut unchecked = Vec::new();
-    for table in names(database)? {
-        match find(&table) {
-            Err(error) if is_of_its_program(&error) => unchecked.push(format!("{table} ({error})")),
-            checked => {
-                if let Some(error) = damage(checked)? {
-                    unchecked.clear();
-                    findings.push(error);
-                    break;
-                }
+}
+
+fn integrity_of_tables(database: &Connection) -> rusqlite::Result<String> {
+    let tables = match names(database) {
+        Ok(tables) => tables,
+        Err(error) => return Ok(damage(Err(error))?.unwrap_or_default()),
+    };
+    let (mut findings, mut unchecked) = (Vec::new(), Vec::new());
+    for table in tables {
+        match check(database, &table) {
+            Err(error) if is_of_its_program(&error) => {
+                unchecked.push(format!("{table} ({error})"));
+                findings.extend(damage(read_rows(database, &table).or_else(pass_over_its_programs))?);
             }
+            found => findings.extend(found?.into_iter().filter(|found| found != OK)),
         }
     }
-    findings.retain(|finding| finding != OK);
+    unchecked.push("what belongs to no table".to_owned());
     findings.truncate(FINDINGS_MAX as usize);
-    Ok(match findings.is_empty() {
-        true => format!("{OK_BUT}{}", unchecked.join(", ")),
-        false => findings.join("; "),
-    })
+    Ok(if findings.is_empty() { format!("{OK_BUT}{}", unchecked.join(", ")) } else { findings.join("; ") })
+}
+
+/// What SQLite finds in the database or, where `what` is a name, in one table. Fails where it cannot look.
+fn check(database: &Connection, what: &dyn rusqlite::ToSql) -> rusqlite::Result<Vec<String>> {
+    let mut findings = Vec::new();
+    let checked = database.pragma(None, "integrity_check", what, |row| {
+        findings.push(text(row.get_ref(0)?));
+        Ok(())
+    });
+    if checked.as_ref().is_err_and(is_of_its_program) {
+        checked?;
+    } else {
+        findings.extend(damage(checked)?);
+    }
+    Ok(findings)
+}
+
+fn pass_over_its_programs(error: rusqlite::Error) -> rusqlite::Result<()> {
+    if is_of_its_program(&error) { Ok(()) } else { Err(error) }
+}
+
+/// Reads every row of a table, and all of each row. Of a table whose rows lie in the order of such a collation not even that is
+/// possible.
+fn read_rows(database: &Connection, table: &str) -> rusqlite::Result<()> {
+    let mut reading = database.prepare(&format!("SELECT * FROM {} NOT INDEXED", quoted(table)))?;
+    let mut rows = reading.query([])?;
+    while rows.next()?.is_some() {}
+    Ok(())
+}
+
+fn quoted(table: &str) -> String {
+    format!("\"{}\"", table.replace('"', "\"\""))
 }
 
 /// Whether SQLite lacks what only the program has that made the database: a collation, a function, a virtual table's module.
@@ -107,7 +132,7 @@ fn tables(database: &Connection) -> rusqlite::Result<Value> {
     };
     let mut counts = Facts::new();
     for name in names.into_iter().filter(|name| !name.starts_with("sqlite_")) {
-        let sql = format!("SELECT count(*) FROM \"{}\"", name.replace('"', "\"\""));
+        let sql = format!("SELECT count(*) FROM {}", quoted(&name));
         let mut count = Value::Null;
         damage(database.query_row(&sql, [], |row| row.get::<_, i64>(0)).map(|rows| count = Value::from(rows)))?;
         counts.insert(name, count);

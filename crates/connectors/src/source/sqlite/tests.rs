@@ -404,6 +404,28 @@ fn what_only_its_own_program_can_check_is_noted_and_no_damage() {
 }
 
 #[test]
+fn damage_is_found_also_where_only_its_own_program_can_check_all_of_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("app.db");
+    let database = make(&path, "CREATE TABLE t (x TEXT)");
+    for number in 0..2000 {
+        database.execute("INSERT INTO t VALUES (?1 || ' some text to fill pages')", [number]).unwrap();
+    }
+    database
+        .execute_batch(
+            "PRAGMA writable_schema = 1; UPDATE sqlite_schema SET sql = 'CREATE TABLE t (x TEXT CHECK (own(x)))'",
+        )
+        .unwrap();
+    drop(database);
+    let mut bytes = fs::read(&path).unwrap();
+    let middle = bytes.len() / 2 / 4096 * 4096;
+    bytes[middle..middle + 64].fill(0xff);
+    fs::write(&path, &bytes).unwrap();
+    let captured = capture(&[&path]);
+    assert!(captured.problems[0].contains("integrity check says"), "{:?}", captured.problems);
+}
+
+#[test]
 fn what_cannot_be_copied_is_captured_as_it_lies() {
     let (dir, to) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let encrypted = dir.path().join("encrypted.db");

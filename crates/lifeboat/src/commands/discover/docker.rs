@@ -37,7 +37,7 @@ pub fn look(run: &Run, projects: &[ComposeProject], sources: &[NewSource]) -> Re
         }));
     }
     for problem in &sight.problems {
-        run.output.line(format!("  problem: {problem}"));
+        run.output.text(format!("  problem: {problem}"));
     }
     Ok(json!({
         "socket": engine.socket(), "containers": containers.iter().map(described).collect::<Vec<_>>(), "things": things,

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use connectors::source::couchdb::{self, PartAt, Selected, needed_version};
+use couchfile::ShardName;
 use operations::manifest::{Manifest, SourceRecord};
 use operations::{Fault, FaultKind, drill};
 use repository::source::{PATHS_FACT, VOLUME_FACT};
@@ -53,6 +54,7 @@ impl<'a> CouchDbRestore<'a> {
             if record.kind != couchdb::KIND || !is_chosen {
                 continue;
             }
+            let others = || manifest.iter().flat_map(|manifest| &manifest.sources).filter(|(other, _)| *other != name);
             let wanted = match (below.next(), asked.database.is_empty()) {
                 (Some(first), true) => Wanted::Path(Path::new("/").join(first).join(below)),
                 (Some(_), false) => {
@@ -60,7 +62,15 @@ impl<'a> CouchDbRestore<'a> {
                 }
                 (None, true) if selected.as_os_str().is_empty() && !as_host => Wanted::Whole(PathBuf::from(name)),
                 (None, true) => Wanted::Whole(PathBuf::new()),
-                (None, false) => Wanted::Files(couchdb::files_of(&record.facts, &asked.database, &asked.shard)?),
+                (None, false) => {
+                    let mut selected = couchdb::files_of(&record.facts, &asked.database, &asked.shard)?;
+                    // What a source of another node has is brought by that; what none has comes back nowhere.
+                    let has = |shard: &ShardName| others().any(|(_, other)| couchdb::has_shard(&other.facts, shard));
+                    let (there, nowhere): (Vec<_>, Vec<_>) = selected.elsewhere.into_iter().partition(has);
+                    selected.elsewhere = there;
+                    selected.lacking.extend(nowhere.iter().map(on_no_node));
+                    Wanted::Files(selected)
+                }
             };
             parts.push(Part { name, record, wanted });
         }
@@ -130,7 +140,8 @@ impl<'a> CouchDbRestore<'a> {
     pub fn known_damage(&self) -> Vec<String> {
         let mut known = Vec::new();
         for part in &self.parts {
-            known.extend(part.known_damage().into_iter().map(|what| format!("{}: {what}", part.name)));
+            let told = part.known_damage().into_iter().chain(part.damage_of_files());
+            known.extend(told.map(|what| format!("{}: {what}", part.name)));
         }
         known
     }
@@ -161,6 +172,12 @@ impl<'a> CouchDbRestore<'a> {
             let is_whole = found.is_empty() && known.is_empty();
             let is_as_captured = found.is_empty();
             wrong.extend(found.into_iter().chain(known).map(|what| format!("{name}: {what}")));
+            if let Wanted::Files(Selected { elsewhere, .. }) = wanted
+                && !elsewhere.is_empty()
+            {
+                let shards = count(elsewhere.len() as u64, "shard");
+                app.output().text(format!("{name}: {shards} of it lie on other nodes, and come from their sources"));
+            }
             if is_whole {
                 app.output().text(format!("{name}: every document and attachment was read back"));
                 let (needed, why) = needed_version(&record.facts);
@@ -197,6 +214,19 @@ impl<'a> CouchDbRestore<'a> {
 }
 
 impl Part<'_> {
+    /// What is wrong with single files that were asked for. Who reads these back finds it, too.
+    fn damage_of_files(&self) -> Vec<String> {
+        let facts = &self.record.facts;
+        match &self.wanted {
+            Wanted::Whole(_) => Vec::new(),
+            Wanted::Files(Selected { files, .. }) => couchdb::damage_of(facts, files),
+            Wanted::Path(path) => match couchdb::part_at(facts, path) {
+                PartAt::Files(files) => files.damage(facts),
+                PartAt::Whole(_) | PartAt::Nothing => Vec::new(),
+            },
+        }
+    }
+
     /// What of it the snapshot is known not to hold whole, as the backup told.
     fn known_damage(&self) -> Vec<String> {
         let facts = &self.record.facts;
@@ -229,6 +259,11 @@ fn check_names(renamed: &[NewNodeName], known: &[&str]) -> Result<(), Fault> {
         Some(name) => Err(usage(&format!("two nodes would be called {name}"))),
         None => Ok(()),
     }
+}
+
+fn on_no_node(shard: &ShardName) -> String {
+    let ShardName { database, range, .. } = shard;
+    format!("database {database}, shard {range}: it lies on another node, of which nothing is in the snapshot")
 }
 
 fn differences(facts: &Facts, folder: &Path, app: &App) -> Result<Vec<String>, SourceError> {
