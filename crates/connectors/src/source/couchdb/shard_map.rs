@@ -14,6 +14,7 @@ pub const NODE_LIST: &str = "_nodes.couch";
 pub const SHARD_MAP_FILES: [&str; 2] = [SHARD_MAP, "_dbs.couch.compact"];
 /// As [`SHARD_MAP_FILES`], for the nodes.
 pub const NODE_LIST_FILES: [&str; 2] = [NODE_LIST, "_nodes.couch.compact"];
+
 /// The shard maps that can be read, and why others cannot.
 pub fn maps<R: ReadAt>(database: &Database<R>) -> (Vec<ShardMap>, Option<Error>) {
     let (mut maps, mut failed) = (Vec::new(), None);

@@ -359,19 +359,30 @@ fn a_log_that_cannot_be_opened_is_captured_as_it_lies() {
     });
 }
 
+/// Rows for the table `t` of one column, so that there are many pages of it.
+fn fill_pages(database: &Connection) {
+    for number in 0..2000 {
+        database.execute("INSERT INTO t VALUES (?1 || ' some text to fill pages')", [number]).unwrap();
+    }
+}
+
+/// Damages the page in the middle of a file. Gives the file's bytes and where that page begins.
+fn tear(path: &Path) -> (Vec<u8>, usize) {
+    let mut bytes = fs::read(path).unwrap();
+    let middle = bytes.len() / 2 / 4096 * 4096;
+    bytes[middle..middle + 64].fill(0xff);
+    fs::write(path, &bytes).unwrap();
+    (bytes, middle)
+}
+
 #[test]
 fn a_damaged_database_is_captured_and_named() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("app.db");
     let database = make(&path, "CREATE TABLE t (a); CREATE INDEX i ON t (a)");
-    for number in 0..2000 {
-        database.execute("INSERT INTO t VALUES (?1 || ' some text to fill pages')", [number]).unwrap();
-    }
+    fill_pages(&database);
     drop(database);
-    let mut bytes = fs::read(&path).unwrap();
-    let middle = bytes.len() / 2 / 4096 * 4096;
-    bytes[middle..middle + 64].fill(0xff);
-    fs::write(&path, &bytes).unwrap();
+    let (bytes, middle) = tear(&path);
     let captured = capture(&[&path]);
     assert!(captured.problems[0].contains("integrity check says"), "{:?}", captured.problems);
     let copy = &captured.get(&path).bytes;
@@ -408,19 +419,14 @@ fn damage_is_found_also_where_only_its_own_program_can_check_all_of_it() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("app.db");
     let database = make(&path, "CREATE TABLE t (x TEXT)");
-    for number in 0..2000 {
-        database.execute("INSERT INTO t VALUES (?1 || ' some text to fill pages')", [number]).unwrap();
-    }
+    fill_pages(&database);
     database
         .execute_batch(
             "PRAGMA writable_schema = 1; UPDATE sqlite_schema SET sql = 'CREATE TABLE t (x TEXT CHECK (own(x)))'",
         )
         .unwrap();
     drop(database);
-    let mut bytes = fs::read(&path).unwrap();
-    let middle = bytes.len() / 2 / 4096 * 4096;
-    bytes[middle..middle + 64].fill(0xff);
-    fs::write(&path, &bytes).unwrap();
+    tear(&path);
     let captured = capture(&[&path]);
     assert!(captured.problems[0].contains("integrity check says"), "{:?}", captured.problems);
 }
