@@ -77,6 +77,8 @@ pub enum Proof {
     Never,
     /// The newest telling drill failed.
     Failed,
+    /// It is known to be damaged, whatever drills said before.
+    Damaged,
     /// The newest telling drill passed, so many days ago, which is too long.
     Old(u64),
     /// The newest telling drill passed.
@@ -296,10 +298,13 @@ impl View<'_> {
                 _ if copy.holds == Holds::Older => {
                     ("lacks the newest snapshot".to_owned(), "run `lifeboat sync`".to_owned())
                 }
+                CopyFacts { keeps_archives: false, proof: Proof::Damaged, .. } => {
+                    ("is damaged".to_owned(), format!("run `lifeboat heal --copy {name} --read-data`"))
+                }
                 CopyFacts { keeps_archives: true, proof, .. } => {
                     let check = format!("run `lifeboat check --copy {name} --read-data`");
                     match proof {
-                        Proof::Failed => {
+                        Proof::Damaged => {
                             let heal = format!("run `lifeboat heal --copy {name} --read-data`");
                             ("keeps archives of which some are damaged".to_owned(), heal)
                         }

@@ -178,8 +178,10 @@ impl Chosen<'_> {
         restored.problems.extend(wrong.into_iter().map(|what| Problem::new(target, what)));
         let took = app.run.clock.now().duration_since(started).as_secs_f64();
         let partial = !restored.problems.is_empty();
+        // Of a whole host, what the backup could not take is lacking, too.
+        let is_partial = partial || self.is_doubtful || (next.is_some() && left_out > 0);
         let mut summary = json!({
-            "status": if partial || self.is_doubtful { "partial" } else { "ok" }, "snapshot_id": self.id, "copy": copy,
+            "status": if is_partial { "partial" } else { "ok" }, "snapshot_id": self.id, "copy": copy,
             "target": target.to_string_lossy(), "files": restored.files, "dirs": restored.dirs,
             "bytes": restored.bytes, "bytes_fetched": restored.bytes_fetched, "duration_s": took,
             "problems": restored.problems, "left_out_at_backup": left_out,

@@ -71,6 +71,7 @@ fn arrangements_are_counted_by_what_they_are_lost_with() {
         ("empty", vec![CopyFacts { holds: Holds::Nothing, ..s3("s3") }], [1, 1, 0, 0, 0]),
         ("behind", vec![CopyFacts { holds: Holds::Older, ..s3("s3") }], [2, 2, 1, 0, 0]),
         ("never drilled", vec![CopyFacts { proof: Proof::Never, ..s3("s3") }], [2, 2, 1, 0, 0]),
+        ("damaged", vec![CopyFacts { proof: Proof::Damaged, ..s3("s3") }], [2, 2, 1, 0, 0]),
         ("failed a drill", vec![CopyFacts { proof: Proof::Failed, ..s3("s3") }], [2, 2, 1, 0, 0]),
         ("drilled long ago", vec![CopyFacts { proof: Proof::Old(90), ..s3("s3") }], [2, 2, 1, 0, 0]),
     ] {
