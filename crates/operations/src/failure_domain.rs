@@ -10,6 +10,9 @@ use crate::config::{
 use crate::disk;
 use crate::score::{Live, Password, Place};
 
+/// Characters of a public key that are shown: what all have in common, and a dozen that are its own.
+const KEY_CHARACTERS: usize = 16;
+
 /// The disks that a stack's data lies on. What a command prints lies nowhere. Which disk a container engine keeps its data
 /// on, only it knows: it told of the `volumes` that were captured, by their names, and where such a folder is there, it tells.
 /// Else the worse reading is taken, that it is on every disk which is not made to be unplugged.
@@ -109,8 +112,22 @@ pub fn password(settings: &Settings, copy: &CopySettings) -> Password {
             Some(ArchiveKey::Passphrase(source)) => {
                 Password { whence: source.to_string(), is_here: !matches!(source, SecretSource::Command { .. }) }
             }
-            _ => Password { whence: format!("the secret keys of copy {}", copy.name), is_here: false },
+            Some(ArchiveKey::Recipients(keys)) => {
+                // Copies for the same keys are lost with the same secret ones.
+                let mut keys: Vec<String> = keys.iter().map(|key| shortened(key)).collect();
+                keys.sort_unstable();
+                Password { whence: format!("the secret key of {}", keys.join(" or ")), is_here: false }
+            }
+            None => Password { whence: format!("copy {}", copy.name), is_here: false },
         },
+    }
+}
+
+/// Enough of a public key to know it by.
+fn shortened(key: &str) -> String {
+    match key.char_indices().nth(KEY_CHARACTERS) {
+        Some((end, _)) => format!("{}…", &key[..end]),
+        None => key.to_owned(),
     }
 }
 
