@@ -1,7 +1,10 @@
 //! What things are lost with: from the configuration, and from this machine's disks. The score is worked out from it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
+
+use repository::Identity;
 
 use crate::config::{
     ArchiveKey, CopySettings, CouchDbSettings, Location, PlaceSettings, SecretSource, Settings, SourceKind,
@@ -88,12 +91,23 @@ pub fn place(copy: &CopySettings) -> Place {
         (Location::Local(path), None) => {
             Place::Disk(disk::of(path).unwrap_or_else(|| format!("below {}", path.display())))
         }
+        // A server on this machine keeps its data here. Which disk only it knows, so the worse reading is taken.
+        (_, Some(provider)) if is_this_machine(provider) => {
+            Place::Disk(disk::of(Path::new("/")).unwrap_or_else(|| "of this machine".to_owned()))
+        }
         (location, provider) => Place::Service {
             provider: provider.clone().unwrap_or_else(|| location.to_string()),
             account: copy.account.clone(),
             region: copy.region.clone(),
         },
     }
+}
+
+/// Whether a server of this name is this machine, as far as a name tells.
+fn is_this_machine(name: &str) -> bool {
+    let name = name.trim_matches(['[', ']']);
+    let is_own_address = name.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback() || ip.is_unspecified());
+    is_own_address || name.eq_ignore_ascii_case("localhost") || name == Identity::of_process().hostname
 }
 
 /// What opens a copy.
@@ -160,6 +174,17 @@ mod tests {
         };
         assert_eq!(place(b), service("nas", None));
         assert_eq!(place(c), service("s3.example.org", Some("eu")));
+    }
+
+    #[test]
+    fn a_server_on_this_machine_is_lost_with_it() {
+        let settings = settings(
+            "a: {url: 's3://bucket', region: eu, endpoint: 'http://127.0.0.1:9000'}, b: {url: 's3://bucket', region: eu, endpoint: 'http://localhost:9000'}, \
+             c: {url: 'sftp://u@[::1]/x', private_key_file: /k}, d: {url: 's3://bucket', region: eu, endpoint: 'http://10.0.0.1', provider: nas}",
+        );
+        let places: Vec<Place> = settings.copies.iter().map(place).collect();
+        assert!(places[..3].iter().all(|place| matches!(place, Place::Disk(_))), "{places:?}");
+        assert!(matches!(places[3], Place::Service { .. }));
     }
 
     #[test]
