@@ -8,5 +8,6 @@ pub mod documents;
 #[doc(hidden)]
 pub mod fuzzing;
 pub mod process;
+pub mod program;
 pub mod source;
 pub mod storage;

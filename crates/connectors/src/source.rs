@@ -15,18 +15,23 @@ mod files;
 mod full_read;
 mod glob;
 pub(crate) mod layout;
+pub mod output;
 mod place;
+pub mod produced;
 mod sqlite;
 #[cfg(test)]
 mod testing;
 pub(crate) mod tls;
+mod trailer;
 mod volume;
 mod walk;
 
 use std::path::Path;
+use std::sync::Arc;
 
 use repository::source::{PATHS_FACT, VOLUME_FACT};
 use repository::{Cancel, Facts, SourceError};
+use zeroize::Zeroizing;
 
 pub use cht::{ChtHost, ChtNode, ChtProject};
 pub use command::{CommandOptions, CommandSource, RunLine};
@@ -42,6 +47,9 @@ pub use place::Place;
 pub use sqlite::{SqliteOptions, SqliteSource};
 pub use tls::{TlsOptions, TlsSource};
 pub use volume::{VolumeOptions, VolumeSource};
+
+/// Gives the password of a database when it is needed, or why there is none.
+pub type Password = Arc<dyn Fn() -> Result<Zeroizing<String>, String> + Send + Sync>;
 
 /// Recounts the facts of a source from its restored folder `dir`: what a drill holds against the `recorded` facts of the
 /// manifest. Both are equal where everything that the facts speak of came back. Facts that only say how the capture

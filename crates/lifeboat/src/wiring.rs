@@ -7,10 +7,10 @@ use std::sync::Arc;
 
 use archive::Recipients;
 use connectors::containers::{ContainerName, EngineAddress, Halt, Halts, Replaced};
-use connectors::source::couchdb::{Password, Peer, ServerOptions};
+use connectors::source::couchdb::{Peer, ServerOptions};
 use connectors::source::{
     CommandOptions, CommandSource, ComposeOptions, ComposeSource, ContainerFilesOptions, ContainerFilesSource,
-    CouchDbOptions, CouchDbSource, FilesOptions, FilesSource, Place, RunLine, SqliteOptions, SqliteSource, TlsOptions,
+    CouchDbOptions, CouchDbSource, FilesOptions, FilesSource, Password, Place, RunLine, SqliteOptions, SqliteSource, TlsOptions,
     TlsSource, VolumeOptions, VolumeSource,
 };
 use connectors::storage::{LocalStorage, SftpOptions, SftpStorage};

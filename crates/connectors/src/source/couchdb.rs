@@ -47,7 +47,7 @@ pub use self::live::{
 pub use self::part::{FilesAt, PartAt, part_at};
 pub use self::rename::{RenamedNodes, rename_nodes};
 pub use self::select::{Selected, files_of, known_damage, missing_shards, no_shard_map};
-pub use self::server::{Answer, Password, ServerOptions, ask};
+pub use self::server::{Answer, ServerOptions, ask};
 pub use self::stored_check::{StoredCheck, StoredFinding, StoredReport, StoredSource};
 pub use self::version::{Version, needed_version, version_of_image};
 
