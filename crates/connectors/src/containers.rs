@@ -336,11 +336,16 @@ impl Containers {
     }
 
     /// Waits, and looks meanwhile whether the run was cancelled.
-    pub(crate) fn wait<T>(&self, answer: impl Future<Output = T>) -> Result<T, SourceError> {
+    fn wait<T>(&self, answer: impl Future<Output = T>) -> Result<T, SourceError> {
+        self.wait_unless(&self.cancel, answer)
+    }
+
+    /// Waits, and looks meanwhile whether a part of the run was cancelled.
+    pub(crate) fn wait_unless<T>(&self, cancel: &Cancel, answer: impl Future<Output = T>) -> Result<T, SourceError> {
         self.runtime.block_on(async {
             let mut answer = std::pin::pin!(answer);
             loop {
-                self.cancel.check()?;
+                cancel.check()?;
                 if let Ok(answer) = tokio::time::timeout(CANCEL_POLL, &mut answer).await {
                     return Ok(answer);
                 }

@@ -114,7 +114,7 @@ impl Program {
         Ok(match stage {
             Stage::Here => Running::Here(Here::start(self, cancel)?),
             Stage::Container { containers, container } => {
-                Running::InContainer(Box::new(InContainer::start(self, containers, container)?))
+                Running::InContainer(Box::new(InContainer::start(self, containers, container, cancel)?))
             }
         })
     }

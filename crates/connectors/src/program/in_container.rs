@@ -14,7 +14,7 @@ use bollard::errors::Error as EngineError;
 use bollard::exec::{CreateExecOptions, StartExecOptions, StartExecResults};
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt as _};
-use repository::SourceError;
+use repository::{Cancel, SourceError};
 use tokio::io::{AsyncWrite, AsyncWriteExt as _};
 use zeroize::Zeroize as _;
 
@@ -48,6 +48,7 @@ pub struct InContainer {
     said: VecDeque<u8>,
     output_has_ended: bool,
     has_ended: bool,
+    cancel: Cancel,
 }
 
 /// The program's number in the container.
@@ -62,6 +63,7 @@ impl InContainer {
         program: &Program,
         containers: &Arc<Containers>,
         container: &Container,
+        cancel: &Cancel,
     ) -> Result<Self, SourceError> {
         let what = format!("{} in container {}", program.name(), container.name);
         let mut cmd: Vec<String> = ["/bin/sh", "-c", TELLING, "sh"].map(str::to_owned).into();
@@ -100,6 +102,7 @@ impl InContainer {
             said: VecDeque::new(),
             output_has_ended: false,
             has_ended: false,
+            cancel: cancel.clone(),
         })
     }
 
@@ -116,7 +119,7 @@ impl InContainer {
             if self.output_has_ended {
                 return Ok(0);
             }
-            let piece = self.containers.wait(self.output.next())?;
+            let piece = self.containers.wait_unless(&self.cancel, self.output.next())?;
             self.take(piece)?;
         }
     }
@@ -162,7 +165,7 @@ impl InContainer {
                 Written(io::Result<usize>),
                 Piece(Option<Result<LogOutput, EngineError>>),
             }
-            let came = self.containers.wait(async {
+            let came = self.containers.wait_unless(&self.cancel, async {
                 tokio::select! {
                     written = input.write(bytes) => Came::Written(written),
                     piece = output.next(), if !has_ended => Came::Piece(piece),
@@ -183,14 +186,14 @@ impl InContainer {
 
     fn flush(&mut self) -> Result<(), SourceError> {
         let Some(input) = &mut self.input else { return Ok(()) };
-        let flushed = self.containers.wait(input.flush())?;
+        let flushed = self.containers.wait_unless(&self.cancel, input.flush())?;
         flushed.map_err(|error| unavailable(format!("{}: {error}", self.what)))
     }
 
     pub(super) fn close_input(&mut self) -> Result<(), SourceError> {
         if let Some(mut input) = self.input.take() {
             // One that has ended has no input to be closed.
-            let _ = self.containers.wait(input.shutdown())?;
+            let _ = self.containers.wait_unless(&self.cancel, input.shutdown())?;
         }
         Ok(())
     }
@@ -198,7 +201,7 @@ impl InContainer {
     pub(super) fn wait(&mut self) -> Result<Ended, SourceError> {
         self.close_input()?;
         while !self.output_has_ended {
-            let piece = self.containers.wait(self.output.next())?;
+            let piece = self.containers.wait_unless(&self.cancel, self.output.next())?;
             self.take(piece)?;
             self.unread.clear();
         }
@@ -216,7 +219,8 @@ impl InContainer {
         let steady = self.containers.steady()?;
         while let Number::Coming(_) = self.number {
             let output = &mut self.output;
-            let next = steady.wait(async { tokio::time::timeout(NUMBER_PATIENCE, output.next()).await })?;
+            let next = steady
+                .wait_unless(&Cancel::new(), async { tokio::time::timeout(NUMBER_PATIENCE, output.next()).await })?;
             match next {
                 Ok(piece @ Some(Ok(_))) => self.take(piece)?,
                 // It never told its number, so it never began.

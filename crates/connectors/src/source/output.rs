@@ -17,8 +17,9 @@ pub trait Proof: Send {
     /// same content gives the same bytes. Fails, with what is wrong, as soon as it cannot be right any more.
     fn take(&mut self, bytes: &mut [u8]) -> Result<(), String>;
 
-    /// Whether the output, which has ended, was whole. Else what is wrong; both are to follow the name of the program.
-    fn verdict(&mut self) -> Result<(), String>;
+    /// Whether the output, which has ended, was whole, the program having `said` this on standard error. Else what is wrong;
+    /// that is to follow the name of the program.
+    fn verdict(&mut self, said: &str) -> Result<(), String>;
 }
 
 /// Nothing but that something was printed, and that the program says that all went well.
@@ -29,7 +30,7 @@ impl Proof for ExitAlone {
         Ok(())
     }
 
-    fn verdict(&mut self) -> Result<(), String> {
+    fn verdict(&mut self, _: &str) -> Result<(), String> {
         Ok(())
     }
 }
@@ -121,7 +122,7 @@ impl Output {
         if !ended.is_well() {
             return Err(self.invalid(&ended.told()));
         }
-        let verdict = if self.bytes == 0 { Err("printed nothing".to_owned()) } else { self.proof.verdict() };
+        let verdict = if self.bytes == 0 { Err("printed nothing".to_owned()) } else { self.proof.verdict(&ended.said) };
         if let Err(why) = verdict {
             let said = if ended.said.is_empty() { String::new() } else { format!("; it said: {}", ended.said) };
             return Err(self.invalid(&format!("{why}{said}")));

@@ -30,7 +30,7 @@ impl Proof for Trailer {
         Ok(())
     }
 
-    fn verdict(&mut self) -> Result<(), String> {
+    fn verdict(&mut self, _: &str) -> Result<(), String> {
         if self.end.make_contiguous().trim_ascii_end().ends_with(&self.text) {
             return Ok(());
         }

@@ -155,7 +155,6 @@ mod tests {
 
     use super::*;
     use crate::documents::DatabaseInfo;
-    use crate::source::Password;
 
     #[test]
     fn what_lacks_and_what_is_less_is_told() {
