@@ -18,6 +18,7 @@ pub(crate) mod layout;
 pub mod output;
 mod place;
 pub mod produced;
+pub mod redis;
 mod sqlite;
 #[cfg(test)]
 mod testing;
@@ -65,6 +66,7 @@ pub fn examine(kind: &str, dir: &Path, recorded: &Facts, cancel: &Cancel) -> Res
         tls::KIND => tls::examine(dir, recorded, cancel)?,
         command::KIND => command::examine(dir, recorded, cancel)?,
         couchdb::KIND => couchdb::examine(dir, recorded, cancel)?,
+        redis::KIND => redis::examine(dir, recorded, cancel)?,
         other => {
             let what = format!("sources of kind `{other}` are not known to this version of Lifeboat");
             return Err(SourceError::Unavailable { what });

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use repository::{Cancel, Id, SourceError};
 use sha2::{Digest as _, Sha256};
 
-use crate::program::Running;
+use crate::program::{Ended, Running};
 
 /// Looks at an output as it flows, and says at its end whether it was whole.
 pub trait Proof: Send {
@@ -20,6 +20,25 @@ pub trait Proof: Send {
     /// Whether the output, which has ended, was whole, the program having `said` this on standard error. Else what is wrong;
     /// that is to follow the name of the program.
     fn verdict(&mut self, said: &str) -> Result<(), String>;
+}
+
+/// Where an output comes from: a program, or a connection to a server.
+pub trait Origin: Send {
+    /// The next bytes, waiting for some; none at its end, which proves nothing. Fails when cancelled.
+    fn read(&mut self, buffer: &mut [u8]) -> Result<usize, SourceError>;
+
+    /// How it ended. Called after the end of its output.
+    fn wait(&mut self) -> Result<Ended, SourceError>;
+}
+
+impl Origin for Running {
+    fn read(&mut self, buffer: &mut [u8]) -> Result<usize, SourceError> {
+        Self::read(self, buffer)
+    }
+
+    fn wait(&mut self) -> Result<Ended, SourceError> {
+        Self::wait(self)
+    }
 }
 
 /// Nothing but that something was printed, and that the program says that all went well.
@@ -52,7 +71,7 @@ pub struct Output {
 
 enum Flow {
     Waiting(Start),
-    Running(Running),
+    Running(Box<dyn Origin>),
     Over,
 }
 
@@ -67,9 +86,9 @@ impl Output {
         Self::with(what, proof, cancel, Flow::Waiting(Box::new(start)))
     }
 
-    /// The output of a program that runs.
-    pub fn of(what: String, proof: impl Proof + 'static, cancel: &Cancel, running: Running) -> Self {
-        Self::with(what, proof, cancel, Flow::Running(running))
+    /// The output of a program that runs, or of what is like one.
+    pub fn of(what: String, proof: impl Proof + 'static, cancel: &Cancel, running: impl Origin + 'static) -> Self {
+        Self::with(what, proof, cancel, Flow::Running(Box::new(running)))
     }
 
     fn with(what: String, proof: impl Proof + 'static, cancel: &Cancel, flow: Flow) -> Self {
@@ -89,11 +108,11 @@ impl Output {
         self.awaited.clone()
     }
 
-    fn running(&mut self) -> Result<&mut Running, SourceError> {
+    fn running(&mut self) -> Result<&mut Box<dyn Origin>, SourceError> {
         if let Flow::Waiting(_) = self.flow
             && let Flow::Waiting(start) = std::mem::replace(&mut self.flow, Flow::Over)
         {
-            self.flow = Flow::Running(start()?);
+            self.flow = Flow::Running(Box::new(start()?));
         }
         match &mut self.flow {
             Flow::Running(running) => Ok(running),

@@ -15,7 +15,7 @@ use super::crc64::crc64;
 const MAGICS: [&[u8]; 2] = [b"REDIS", b"VALKEY"];
 const MAGIC_BYTES: usize = 9;
 /// From this version on, a checksum ends the dump.
-const CHECKSUM_SINCE: u32 = 5;
+pub const CHECKSUM_SINCE: u32 = 5;
 /// Bytes of the checksum, which is written little-endian.
 const CHECKSUM_BYTES: usize = 8;
 /// What is kept of a text about the dump itself.

@@ -157,10 +157,10 @@ impl Server {
         let mut client = Program::new(CLIENT);
         if let Self::In { login, port, .. } = self {
             if let Some(user) = &login.user {
-                client = client.args(["--user", user]);
+                client = client.args(["--user", user.as_str()]);
             }
             if let Some(port) = port {
-                client = client.args(["-p", port]);
+                client = client.args(["-p", port.as_str()]);
             }
             if let Some(password) = &login.password {
                 client = client.variable("REDISCLI_AUTH", password);
