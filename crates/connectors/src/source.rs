@@ -15,6 +15,7 @@ mod files;
 mod full_read;
 mod glob;
 pub(crate) mod layout;
+pub mod mysql;
 pub mod output;
 mod place;
 pub mod produced;

@@ -9,6 +9,7 @@ mod azure;
 mod docker;
 mod pouchdb;
 mod proxy;
+mod redis;
 mod s3;
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
@@ -23,6 +24,7 @@ pub use azure::AzureServer;
 pub use docker::DockerServer;
 pub use pouchdb::PouchServer;
 pub use proxy::{Hiccup, Line, Proxy};
+pub use redis::RedisServer;
 pub use s3::S3Server;
 
 /// Ceph's object gateway. `None` where it cannot be started: the caller is left out, and has been named.
@@ -97,6 +99,13 @@ pub fn docker() -> Option<&'static DockerServer> {
 pub fn podman() -> Option<&'static DockerServer> {
     static SERVER: OnceLock<Result<DockerServer, String>> = OnceLock::new();
     there(SERVER.get_or_init(DockerServer::start_podman))
+}
+
+/// A Redis of the test's own, with these arguments. `None` as for [`rgw`].
+pub fn redis(arguments: &[&str]) -> Option<RedisServer> {
+    static FOUND: OnceLock<Result<(), String>> = OnceLock::new();
+    there(FOUND.get_or_init(RedisServer::is_here))?;
+    Some(RedisServer::start(arguments).unwrap())
 }
 
 /// The container engines, for a test that has to hold on each. Those that cannot be started are left out as for [`rgw`].
