@@ -1,1 +1,3 @@
+//! mysql
+pub mod split;
 pub mod sql;
