@@ -9,6 +9,7 @@ PORT=$1
 shift
 . "$(dirname "$0")/one_program.sh"
 mkdir "$D/data"
-start Redis redis-server --port "$PORT" --bind 127.0.0.1 --dir "$D/data" --save '' --daemonize no "$@"
+start Redis redis-server --port "$PORT" --bind 127.0.0.1 --dir "$D/data" --save '' --daemonize no \
+    --enable-debug-command yes "$@"
 until_up port_is_open "$PORT"
 serve "ready $D/data $pid"

@@ -218,7 +218,7 @@ proptest! {
         }
         let expiring = keys.iter().filter(|(_, expires)| *expires).count() as u64;
         prop_assert_eq!(parser.finish().unwrap().databases[&3], Keys { keys: keys.len() as u64, expiring });
-        prop_assert_eq!(parser.finish(), parse(&bytes).as_ref().map_err(String::clone));
+        prop_assert_eq!(parser.finish().cloned(), parse(&bytes));
     }
 
     #[test]
