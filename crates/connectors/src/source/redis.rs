@@ -12,6 +12,7 @@ pub(crate) mod rdb;
 mod resp;
 mod scratch;
 mod server;
+mod tail;
 #[cfg(test)]
 mod tests;
 

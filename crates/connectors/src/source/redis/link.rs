@@ -8,12 +8,10 @@ use repository::{Cancel, SourceError};
 
 use super::resp::{Address, Connection, Reply};
 use super::server::{Login, log_in, refused};
+use super::tail::{MARK_BYTES, Tail};
 use crate::program::{Ended, Exit};
 use crate::source::output::Origin;
 
-/// What ends a dump that has no length, chosen by the server at random.
-const MARK_BYTES: usize = 40;
-const READ_BYTES: usize = 64 << 10;
 /// How long an id of a history is.
 const ID_CHARS: usize = 40;
 
@@ -29,8 +27,8 @@ pub struct Link {
 enum Framing {
     /// So many bytes are left.
     Length(u64),
-    /// A mark ends it. What came last is held back, since it may be the mark.
-    Mark { mark: Vec<u8>, held: Vec<u8>, given: usize },
+    /// A mark ends it.
+    Mark(Vec<u8>, Tail),
 }
 
 impl Link {
@@ -81,7 +79,7 @@ impl Link {
                 continue;
             }
             if let Some(mark) = line.strip_prefix(b"$EOF:").filter(|mark| mark.len() == MARK_BYTES) {
-                return Ok(Framing::Mark { mark: mark.to_vec(), held: Vec::new(), given: 0 });
+                return Ok(Framing::Mark(mark.to_vec(), Tail::default()));
             }
             let length = line.strip_prefix(b"$").and_then(|digits| std::str::from_utf8(digits).ok()?.parse().ok());
             return length.map(Framing::Length).ok_or_else(|| {
@@ -118,24 +116,12 @@ impl Origin for Link {
                 *left -= length as u64;
                 if length == 0 { Err(early(&self.connection)) } else { Ok(length) }
             }
-            Framing::Mark { mark, held, given } => loop {
-                let ready = held.len().saturating_sub(*given + MARK_BYTES);
-                if ready > 0 {
-                    let length = ready.min(buffer.len());
-                    buffer[..length].copy_from_slice(&held[*given..*given + length]);
-                    *given += length;
+            Framing::Mark(mark, tail) => loop {
+                let length = tail.give(buffer);
+                if length > 0 || tail.held() == mark {
                     return Ok(length);
                 }
-                held.drain(..*given);
-                *given = 0;
-                if held == mark {
-                    return Ok(0);
-                }
-                let before = held.len();
-                held.resize(before + READ_BYTES, 0);
-                let length = self.connection.read(&mut held[before..])?;
-                held.truncate(before + length);
-                if length == 0 {
+                if tail.fill(|room| self.connection.read(room))? == 0 {
                     return Err(early(&self.connection));
                 }
             },

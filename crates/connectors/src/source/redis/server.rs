@@ -7,7 +7,8 @@ use zeroize::Zeroizing;
 
 use super::link::Link;
 use super::resp::{Address, Connection, Reply};
-use crate::program::{Program, Stage};
+use super::tail::{MARK_BYTES, Tail};
+use crate::program::{Ended, Program, Running, Stage};
 use crate::source::output::{Origin, Output, Proof};
 
 /// Where a server is that has a container.
@@ -125,7 +126,8 @@ impl Server {
             }
             Self::In { stage, .. } => {
                 let running = self.client().args(["--rdb", "-"]).start(stage, cancel)?;
-                Ok((Output::of(what, proof, cancel, Quiet(running)), None))
+                let printed = Printed { running, tail: Tail::default(), has_ended: false };
+                Ok((Output::of(what, proof, cancel, printed), None))
             }
         }
     }
@@ -186,16 +188,30 @@ impl Server {
     }
 }
 
-/// A client whose words about how it gets on are not passed on where all went well.
-struct Quiet(crate::program::Running);
+/// What `redis-cli --rdb -` prints. It prints the mark that the server ends the dump with as well, and words about how it gets
+/// on, which are not passed on where all went well.
+struct Printed {
+    running: Running,
+    tail: Tail,
+    has_ended: bool,
+}
 
-impl Origin for Quiet {
+impl Origin for Printed {
     fn read(&mut self, buffer: &mut [u8]) -> Result<usize, SourceError> {
-        self.0.read(buffer)
+        while !self.has_ended {
+            let length = self.tail.give(buffer);
+            if length > 0 {
+                return Ok(length);
+            }
+            self.has_ended = self.tail.fill(|room| self.running.read(room))? == 0;
+        }
+        // A dump without a mark ends with a byte of ones and a checksum.
+        let is_mark = self.tail.held().len() == MARK_BYTES && self.tail.held().iter().all(u8::is_ascii_hexdigit);
+        Ok(if is_mark { 0 } else { self.tail.give_rest(buffer) })
     }
 
-    fn wait(&mut self) -> Result<crate::program::Ended, SourceError> {
-        let mut ended = self.0.wait()?;
+    fn wait(&mut self) -> Result<Ended, SourceError> {
+        let mut ended = self.running.wait()?;
         if ended.is_well() {
             ended.said.clear();
         }
