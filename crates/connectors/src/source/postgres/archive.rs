@@ -103,8 +103,13 @@ enum Piece {
     /// A sign and as many bytes as the header says, the smallest first.
     Int,
     /// The length of a text, and the text.
-    Text { keep: bool },
-    TextBody { keep: bool, left: u64 },
+    Text {
+        keep: bool,
+    },
+    TextBody {
+        keep: bool,
+        left: u64,
+    },
     /// Bytes that are passed over.
     Skip(u64),
 }
@@ -147,9 +152,7 @@ struct Entry {
 
 /// The fields of an entry in this version of the format.
 fn fields(minor: u8) -> Vec<Field> {
-    use Field::{
-        Definition, Dependency, HasData, Kind, Name, Number, Offset, OtherNumber, OtherText, Schema, Section,
-    };
+    use Field::{Definition, Dependency, HasData, Kind, Name, Number, Offset, OtherNumber, OtherText, Schema, Section};
     // Two numbers of the catalogue; how to drop and how to copy.
     let mut fields =
         vec![Number, HasData, OtherText, OtherText, Name, Kind, Section, Definition, OtherText, OtherText, Schema];

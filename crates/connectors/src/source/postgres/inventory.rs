@@ -134,7 +134,7 @@ pub fn count(session: &mut Session) -> Result<Counted, SourceError> {
         count: u64,
     }
     let tables: Vec<Table> = session.ask_each(&format!(
-        "SELECT format('SELECT row_to_json(row) FROM (SELECT %L AS name, count(*) AS rows FROM ONLY %I.%I) AS row', \
+        "SELECT format('SELECT row_to_json(r) FROM (SELECT %L AS name, count(*) AS rows FROM ONLY %I.%I) AS r', \
          format('%I.%I', n.nspname, c.relname), n.nspname, c.relname) {FROM_RELATIONS} \
          AND (c.relkind = 'r' OR c.relkind = 'm' AND c.relispopulated) AND {IS_READABLE}"
     ))?;
@@ -156,8 +156,8 @@ pub fn sequences(session: &mut Session) -> Result<BTreeMap<String, (i64, bool)>,
         called: bool,
     }
     let found: Vec<Sequence> = session.ask_each(&format!(
-        "SELECT format('SELECT row_to_json(row) FROM (SELECT %L AS name, last_value AS last, is_called AS called \
-         FROM %I.%I) AS row', n.nspname || '.' || c.relname, n.nspname, c.relname) {FROM_RELATIONS} \
+        "SELECT format('SELECT row_to_json(r) FROM (SELECT %L AS name, last_value AS last, is_called AS called \
+         FROM %I.%I) AS r', n.nspname || '.' || c.relname, n.nspname, c.relname) {FROM_RELATIONS} \
          AND c.relkind = 'S' AND {IS_READABLE}"
     ))?;
     Ok(found.into_iter().map(|sequence| (sequence.name, (sequence.last, sequence.called))).collect())

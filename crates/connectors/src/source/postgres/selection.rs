@@ -63,7 +63,8 @@ mod tests {
         assert!(selection(&[], &[]).has("shop"));
         assert!(!selection(&[], &["test_*"]).has("test_1"));
         let some = selection(&["shop*", "crm"], &["shop_old"]);
-        let has: Vec<_> = ["shop", "shop_old", "shops", "crm", "crm2"].into_iter().filter(|name| some.has(name)).collect();
+        let has: Vec<_> =
+            ["shop", "shop_old", "shops", "crm", "crm2"].into_iter().filter(|name| some.has(name)).collect();
         assert_eq!(has, ["shop", "shops", "crm"]);
         assert_eq!(some.missing(["shop", "other"].into_iter()), ["crm"]);
     }

@@ -50,7 +50,7 @@ impl Session {
 
     /// Asks, and does not wait.
     pub fn send(&mut self, query: &str) -> Result<(), SourceError> {
-        self.write(&format!("SELECT row_to_json(row) FROM ({query}) AS row;"))?;
+        self.write(&format!("SELECT row_to_json(r) FROM ({query}) AS r;"))?;
         self.end_question()
     }
 

@@ -76,7 +76,9 @@ impl Tools {
         let fitting = found.into_iter().find(|tools| tools.version.major > server.major);
         fitting.ok_or_else(|| {
             let what = match newest {
-                Some(version) => format!("{tool} {version} is older than the server, which is {server}, and cannot work with it"),
+                Some(version) => {
+                    format!("{tool} {version} is older than the server, which is {server}, and cannot work with it")
+                }
                 None => format!("{tool} is not here, and the server, which is {server}, needs it"),
             };
             SourceError::Unavailable { what: format!("{what}: {}", advice(stage, tool, server)) }
@@ -96,9 +98,11 @@ impl Tools {
             }
         }
         let what = match stage {
-            Stage::Here => "psql is not here: install postgresql-client (Debian, Ubuntu), or name the container of the \
+            Stage::Here => {
+                "psql is not here: install postgresql-client (Debian, Ubuntu), or name the container of the \
                             database, which has it, with `service` or `container`"
-                .to_owned(),
+                    .to_owned()
+            }
             Stage::Container { container, .. } => {
                 format!("psql is not in container {}: give the `url` of the server instead", container.name)
             }
@@ -110,7 +114,9 @@ impl Tools {
 fn advice(stage: &Stage, tool: &str, server: Version) -> String {
     let major = server.major;
     match stage {
-        Stage::Here if tool == "initdb" => format!("install postgresql-{major} (Debian, Ubuntu) or postgresql{major}-server"),
+        Stage::Here if tool == "initdb" => {
+            format!("install postgresql-{major} (Debian, Ubuntu) or postgresql{major}-server")
+        }
         Stage::Here => format!(
             "install postgresql-client-{major} (Debian, Ubuntu) or postgresql{major} (others), or name the container of the \
              database, which has it, with `service` or `container`"
@@ -144,12 +150,7 @@ fn program(folder: Option<&Path>, name: &str) -> Program {
 }
 
 /// What version a program is; `None` where it is not there, or not to be made out.
-fn version(
-    stage: &Stage,
-    folder: Option<&Path>,
-    name: &str,
-    cancel: &Cancel,
-) -> Result<Option<Version>, SourceError> {
+fn version(stage: &Stage, folder: Option<&Path>, name: &str, cancel: &Cancel) -> Result<Option<Version>, SourceError> {
     match program(folder, name).arg("--version").run(stage, cancel) {
         Ok((printed, ended)) if ended.is_well() => Ok(Version::said(&String::from_utf8_lossy(&printed))),
         Ok(_) | Err(SourceError::Unavailable { .. }) => Ok(None),
