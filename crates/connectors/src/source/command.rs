@@ -11,7 +11,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use repository::format::time::Time;
-use repository::{Cancel, Capture, CaptureCx, Event, Events, Facts, Item, Node, Source, SourceError};
+use repository::{Cancel, Capture, CaptureCx, Events, Facts, Item, Node, Source, SourceError};
 use serde_json::Value;
 
 use super::file_hash::file_hash;

@@ -97,7 +97,7 @@ impl Output {
         }
         match &mut self.flow {
             Flow::Running(running) => Ok(running),
-            Flow::Waiting(_) | Flow::Over => Err(self.invalid("is over")),
+            Flow::Waiting(_) | Flow::Over => Err(SourceError::Invalid { what: format!("{} is over", self.what) }),
         }
     }
 
