@@ -175,6 +175,14 @@ impl Running {
         Ok(())
     }
 
+    /// Whether it has ended, without waiting. What runs in a container shows that by the end of its output alone.
+    pub fn has_ended(&mut self) -> bool {
+        match self {
+            Self::Here(here) => here.has_ended(),
+            Self::InContainer(there) => there.has_ended(),
+        }
+    }
+
     /// Waits until it has ended. To be called after the end of its output.
     pub fn wait(&mut self) -> Result<Ended, SourceError> {
         match self {

@@ -18,6 +18,7 @@ pub(crate) mod layout;
 pub mod mysql;
 pub mod output;
 mod place;
+mod postgres;
 pub mod produced;
 pub mod redis;
 mod sqlite;
@@ -46,6 +47,7 @@ pub use coverage::{Covered, Reach, Sight, Thing, ThingKind};
 pub use discover::{Discovery, FoundDatabase, ServerKind, Uncovered, discover, server_kind_of_image};
 pub use files::{FilesOptions, FilesSource};
 pub use place::Place;
+pub use postgres::{PostgresOptions, PostgresSource, ServerAt};
 pub use sqlite::{SqliteOptions, SqliteSource};
 pub use tls::{TlsOptions, TlsSource};
 pub use volume::{VolumeOptions, VolumeSource};
@@ -67,6 +69,7 @@ pub fn examine(kind: &str, dir: &Path, recorded: &Facts, cancel: &Cancel) -> Res
         tls::KIND => tls::examine(dir, recorded, cancel)?,
         command::KIND => command::examine(dir, recorded, cancel)?,
         couchdb::KIND => couchdb::examine(dir, recorded, cancel)?,
+        postgres::KIND => postgres::examine(dir, recorded, cancel)?,
         redis::KIND => redis::examine(dir, recorded, cancel)?,
         other => {
             let what = format!("sources of kind `{other}` are not known to this version of Lifeboat");

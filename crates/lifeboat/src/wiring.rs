@@ -10,13 +10,13 @@ use connectors::containers::{ContainerName, EngineAddress, Halt, Halts, Replaced
 use connectors::source::couchdb::{Peer, ServerOptions};
 use connectors::source::{
     CommandOptions, CommandSource, ComposeOptions, ComposeSource, ContainerFilesOptions, ContainerFilesSource,
-    CouchDbOptions, CouchDbSource, FilesOptions, FilesSource, Password, Place, RunLine, SqliteOptions, SqliteSource, TlsOptions,
+    CouchDbOptions, CouchDbSource, FilesOptions, FilesSource, Password, Place, PostgresOptions, PostgresSource, RunLine, ServerAt, SqliteOptions, SqliteSource, TlsOptions,
     TlsSource, VolumeOptions, VolumeSource,
 };
 use connectors::storage::{LocalStorage, SftpOptions, SftpStorage};
 use operations::backup::NamedSource;
 use operations::config::{
-    ArchiveKey, CommandLine, ContainerSettings, CopySettings, CouchServerSettings, Environment, HaltSettings, Location,
+    ArchiveKey, CommandLine, ContainerSettings, CopySettings, CouchServerSettings, DatabaseServer, Environment, HaltSettings, Location,
     PlaceSettings, Secret, SecretSource, Settings, SftpLocation, SourceKind, SourceSettings, SqliteSettings,
     StackSettings, TlsSettings,
 };
@@ -290,6 +290,18 @@ fn source(kind: &SourceKind, peers: Vec<Peer>, around: &Around<'_>) -> Result<Bo
             container: container_name(files.of),
             paths: files.paths,
             exclude: files.exclude,
+            engine: around.engine(),
+        })?),
+        SourceKind::Postgres(database) => Box::new(PostgresSource::new(PostgresOptions {
+            server: match database.server {
+                DatabaseServer::Url(url) => ServerAt::Url(url),
+                DatabaseServer::Container(container) => ServerAt::Container(container_name(container)),
+            },
+            user: database.user,
+            password: database.password.map(password),
+            databases: database.databases,
+            exclude: database.exclude,
+            tools: database.tools,
             engine: around.engine(),
         })?),
         SourceKind::CouchDb(couchdb) => Box::new(CouchDbSource::new(CouchDbOptions {

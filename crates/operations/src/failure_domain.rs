@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use crate::config::{
-    ArchiveKey, CopySettings, CouchDbSettings, Location, PlaceSettings, SecretSource, Settings, SourceKind,
-    StackSettings, TlsSettings,
+    ArchiveKey, CopySettings, CouchDbSettings, DatabaseServer, Location, PlaceSettings, SecretSource, Settings,
+    SourceKind, StackSettings, TlsSettings,
 };
 use crate::disk;
 use crate::score::{Live, Password, Place};
@@ -26,7 +26,8 @@ pub fn live(settings: &Settings, stack: &StackSettings, volumes: &BTreeMap<Strin
         | SourceKind::Command(_)
         | SourceKind::Tls(_)
         | SourceKind::Volume(_)
-        | SourceKind::ContainerFiles(_) => &[],
+        | SourceKind::ContainerFiles(_)
+        | SourceKind::Postgres(_) => &[],
     });
     let mut disks: BTreeSet<String> = paths.filter_map(|path| disk::of(&without_glob(path))).collect();
     // On another host a folder of that name is none of it.
@@ -52,6 +53,7 @@ pub fn live(settings: &Settings, stack: &StackSettings, volumes: &BTreeMap<Strin
 fn is_with_an_engine(kind: &SourceKind) -> bool {
     match kind {
         SourceKind::Volume(_) | SourceKind::ContainerFiles(_) => true,
+        SourceKind::Postgres(database) => matches!(database.server, DatabaseServer::Container(_)),
         SourceKind::CouchDb(couchdb) => !matches!(couchdb.data, PlaceSettings::Host(_)),
         SourceKind::Tls(TlsSettings::From { from }) => !matches!(from, PlaceSettings::Host(_)),
         SourceKind::Files(_)

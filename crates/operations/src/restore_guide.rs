@@ -118,6 +118,16 @@ fn describe(name: &str, record: &SourceRecord, select: &str) -> String {
              that lie beside the old one: they belong to another state. Check it with\n\n    \
              sqlite3 FILE 'PRAGMA integrity_check'\n"
         ),
+        "postgres" => format!(
+            "`roles.sql`, and one archive of `pg_dump` for each database below `/{name}/databases`. Get them with\n\n    \
+             restic restore latest {select} --include {} --target /restore\n\n\
+             On a new server of the same version or a later one, as its superuser:\n\n    \
+             psql -f /restore/{name}/roles.sql postgres\n    \
+             pg_restore --create --jobs=4 --dbname=postgres /restore/{name}/databases/NAME.dump\n\n\
+             A role that is there already is told of and does no harm. Into a database that is there, leave `--create` out and\n\
+             name it as `--dbname`; add `--no-owner` where the roles are not to come back. `server.json` has the settings.\n",
+            shell::quote(&format!("/{name}"))
+        ),
         "command" => {
             "The output of a command, as one file. Get it with\n\n".to_owned()
                 + &format!("    restic dump latest {select} {} > dump\n", shell::quote(&format!("/{name}/FILE")))

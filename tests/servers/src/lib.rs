@@ -7,6 +7,7 @@
 
 mod azure;
 mod docker;
+mod postgres;
 mod pouchdb;
 mod proxy;
 mod redis;
@@ -22,6 +23,7 @@ use std::time::Duration;
 
 pub use azure::AzureServer;
 pub use docker::DockerServer;
+pub use postgres::PostgresServer;
 pub use pouchdb::PouchServer;
 pub use proxy::{Hiccup, Line, Proxy};
 pub use redis::RedisServer;
@@ -64,6 +66,12 @@ pub fn azurite() -> Option<&'static AzureServer> {
 pub fn azurite_tls() -> Option<&'static AzureServer> {
     static SERVER: OnceLock<Result<AzureServer, String>> = OnceLock::new();
     there(SERVER.get_or_init(|| AzureServer::start(true)))
+}
+
+/// PostgreSQL. `None` as for [`rgw`].
+pub fn postgres() -> Option<&'static PostgresServer> {
+    static SERVER: OnceLock<Result<PostgresServer, String>> = OnceLock::new();
+    there(SERVER.get_or_init(PostgresServer::start))
 }
 
 /// PouchDB Server. `None` as for [`rgw`].

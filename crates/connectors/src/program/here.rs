@@ -128,6 +128,10 @@ impl Here {
         self.input = None;
     }
 
+    pub(super) fn has_ended(&mut self) -> bool {
+        !matches!(self.child.try_wait(), Ok(None))
+    }
+
     pub(super) fn wait(&mut self) -> Result<Ended, SourceError> {
         self.close_input();
         let status = loop {

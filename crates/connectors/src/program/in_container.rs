@@ -198,6 +198,10 @@ impl InContainer {
         Ok(())
     }
 
+    pub(super) fn has_ended(&self) -> bool {
+        self.output_has_ended
+    }
+
     pub(super) fn wait(&mut self) -> Result<Ended, SourceError> {
         self.close_input()?;
         while !self.output_has_ended {

@@ -5,11 +5,14 @@ use std::path::PathBuf;
 use connectors::containers::{ContainerName, Containers, Mount};
 use connectors::source::{ComposeOptions, ComposeProject, Reach, ThingKind, read_compose_project};
 use operations::Fault;
-use operations::config::{ComposeSettings, ContainerFilesSettings, PlaceSettings, SourceKind, TlsSettings};
+use operations::config::{ComposeSettings, ContainerFilesSettings, DatabaseServer, PlaceSettings, SourceKind, TlsSettings};
 use repository::SourceError;
 
 use crate::app::Run;
 use crate::wiring;
+
+/// Where images of PostgreSQL keep their data: the official ones, and those of Bitnami.
+const POSTGRES_DATA: [&str; 2] = ["/var/lib/postgresql", "/bitnami/postgresql"];
 
 /// What a source captures of what can be seen on this machine; `None` where that is nothing.
 pub fn reach(run: &Run, kind: &SourceKind, engine: Option<&Containers>) -> Result<Option<Reach>, Fault> {
@@ -41,6 +44,13 @@ pub fn reach(run: &Run, kind: &SourceKind, engine: Option<&Containers>) -> Resul
             let of_couchdb: Vec<_> = std::iter::once(&couchdb.data).chain(&couchdb.config).collect();
             places(&of_couchdb, place_of)?.of_couchdb(couchdb.nouveau)
         }
+        SourceKind::Postgres(database) => match &database.server {
+            DatabaseServer::Container(container) if database.databases.is_empty() && database.exclude.is_empty() => {
+                let data = POSTGRES_DATA.map(PathBuf::from);
+                return in_container(engine, &wiring::container_name(container.clone()), &data, &[]);
+            }
+            _ => return Ok(None),
+        },
         SourceKind::Command(_) => return Ok(None),
     }))
 }

@@ -11,7 +11,7 @@ use super::text::{Place, Text};
 use crate::{Fault, FaultKind};
 
 /// Kinds of source that the format has and later versions read.
-const KINDS_LATER: [&str; 6] = ["postgres", "mysql", "mariadb", "redis", "valkey", "mongodb"];
+const KINDS_LATER: [&str; 5] = ["mysql", "mariadb", "redis", "valkey", "mongodb"];
 /// Something in the configuration that cannot be.
 pub struct Mistake {
     /// Where. The field is found from it.

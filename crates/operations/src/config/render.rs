@@ -284,24 +284,42 @@ impl Page {
                 }
             }
             SourceKind::ContainerFiles(files) => {
-                match &files.of {
-                    ContainerSettings::Container { container } => self.text(5, "container", container),
-                    ContainerSettings::Service { service, project } => {
-                        self.text(5, "service", service);
-                        if let Some(project) = project {
-                            self.text(5, "project", project);
-                        }
-                    }
-                }
+                self.container(&files.of);
                 self.paths("paths", &files.paths)?;
                 self.list("exclude", &files.exclude, &[]);
             }
+            SourceKind::Postgres(database) => self.database(database),
             SourceKind::Tls(TlsSettings::Pair { cert, key }) => {
                 self.path(5, "cert", cert)?;
                 self.path(5, "key", key)?;
             }
         }
         Ok(())
+    }
+
+    fn container(&mut self, container: &ContainerSettings) {
+        match container {
+            ContainerSettings::Container { container } => self.text(5, "container", container),
+            ContainerSettings::Service { service, project } => {
+                self.text(5, "service", service);
+                if let Some(project) = project {
+                    self.text(5, "project", project);
+                }
+            }
+        }
+    }
+
+    /// What is found on a host names no password: nobody knows it, or the container does.
+    fn database(&mut self, database: &DatabaseSettings) {
+        match &database.server {
+            DatabaseServer::Url(url) => self.text(5, "url", url),
+            DatabaseServer::Container(container) => self.container(container),
+        }
+        if let Some(user) = &database.user {
+            self.text(5, "user", user);
+        }
+        self.list("databases", &database.databases, &[]);
+        self.list("exclude", &database.exclude, &[]);
     }
 
     fn line(&mut self, indent: usize, line: &str) {
