@@ -10,7 +10,7 @@ use connectors::containers::{ContainerName, EngineAddress, Halt, Halts, Replaced
 use connectors::source::couchdb::{Peer, ServerOptions};
 use connectors::source::{
     CommandOptions, CommandSource, ComposeOptions, ComposeSource, ContainerFilesOptions, ContainerFilesSource,
-    CouchDbOptions, CouchDbSource, FilesOptions, FilesSource, Password, Place, PostgresOptions, PostgresSource, RunLine, ServerAt, SqliteOptions, SqliteSource, TlsOptions,
+    CouchDbOptions, CouchDbSource, FilesOptions, FilesSource, MysqlOptions, MysqlSource, Password, Place, PostgresOptions, PostgresSource, RedisOptions, RedisSource, RunLine, ServerAt, SqliteOptions, SqliteSource, TlsOptions,
     TlsSource, VolumeOptions, VolumeSource,
 };
 use connectors::storage::{LocalStorage, SftpOptions, SftpStorage};
@@ -187,6 +187,13 @@ fn place(settings: PlaceSettings) -> Place {
     }
 }
 
+fn server_at(settings: DatabaseServer) -> ServerAt {
+    match settings {
+        DatabaseServer::Url(url) => ServerAt::Url(url),
+        DatabaseServer::Container(container) => ServerAt::Container(container_name(container)),
+    }
+}
+
 /// The CouchDB that the configuration says works with a source's data.
 pub fn couch_server(settings: &Settings, stack: &str, source: &str) -> Option<ServerOptions> {
     let sources = &settings.stack(stack).ok()?.sources;
@@ -293,15 +300,27 @@ fn source(kind: &SourceKind, peers: Vec<Peer>, around: &Around<'_>) -> Result<Bo
             engine: around.engine(),
         })?),
         SourceKind::Postgres(database) => Box::new(PostgresSource::new(PostgresOptions {
-            server: match database.server {
-                DatabaseServer::Url(url) => ServerAt::Url(url),
-                DatabaseServer::Container(container) => ServerAt::Container(container_name(container)),
-            },
+            server: server_at(database.server),
             user: database.user,
             password: database.password.map(password),
             databases: database.databases,
             exclude: database.exclude,
             tools: database.tools,
+            engine: around.engine(),
+        })?),
+        SourceKind::Mysql(database) => Box::new(MysqlSource::new(MysqlOptions {
+            server: server_at(database.server),
+            user: database.user,
+            password: database.password.map(password),
+            databases: database.databases,
+            exclude: database.exclude,
+            tools: database.tools,
+            engine: around.engine(),
+        })?),
+        SourceKind::Redis(database) => Box::new(RedisSource::new(RedisOptions {
+            server: server_at(database.server),
+            user: database.user,
+            password: database.password.map(password),
             engine: around.engine(),
         })?),
         SourceKind::CouchDb(couchdb) => Box::new(CouchDbSource::new(CouchDbOptions {

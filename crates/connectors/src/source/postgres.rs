@@ -12,7 +12,6 @@ mod globals;
 mod inventory;
 mod names;
 mod scratch;
-mod selection;
 mod server;
 mod session;
 #[cfg(test)]
@@ -27,22 +26,13 @@ use repository::{Cancel, Capture, CaptureCx, Source, SourceError};
 
 pub use self::examine::examine;
 
-use self::selection::Selection;
 use super::Password;
-use crate::containers::{ContainerName, EngineAddress};
+use super::selection::Selection;
+use super::server_at::ServerAt;
+use crate::containers::EngineAddress;
 
 /// The kind's name in the configuration.
 pub const KIND: &str = "postgres";
-
-/// Where a server is.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum ServerAt {
-    /// At an address as libpq has it, such as `postgresql://me@db:5432?sslmode=require`, without password and database. The tools
-    /// of this machine are used.
-    Url(String),
-    /// In a container, whose own tools are used.
-    Container(ContainerName),
-}
 
 /// What a [`PostgresSource`] captures.
 #[derive(Clone)]

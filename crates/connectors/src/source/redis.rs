@@ -25,19 +25,21 @@ use repository::format::time::Time;
 use repository::{Cancel, Capture, CaptureCx, Event, Events, Facts, Item, Problem, Source, SourceError};
 
 pub use self::examine::examine;
-pub use self::resp::Address;
 
 use self::rdb::{Dump, Parser};
 use self::server::{Login, Server, Users};
 use super::Password;
 use super::output::Proof;
 use super::produced::{Produced, ProducedFile};
-use crate::containers::{ContainerName, EngineAddress};
+use super::server_at::{Address, ServerAt};
+use crate::containers::{ContainerState, EngineAddress};
 use crate::program::Stage;
 
 /// The kind's name in the configuration.
 pub const KIND: &str = "redis";
 
+/// Where it listens, unless it is told otherwise.
+const PORT: u16 = 6379;
 /// The dump, as a server loads it from its folder.
 const DUMP: &str = "dump.rdb";
 /// The users, as `aclfile` takes them.
@@ -46,9 +48,9 @@ const USERS: &str = "users.acl";
 /// What a [`RedisSource`] captures.
 #[derive(Clone)]
 pub struct RedisOptions {
-    /// Which server.
-    pub at: RedisPlace,
-    /// Who asks, where that is not the default user.
+    /// The server.
+    pub server: ServerAt,
+    /// Who asks. Else whom the address names, or the server's default user.
     pub user: Option<String>,
     /// The password; where there is none, that of the container, if any.
     pub password: Option<Password>,
@@ -56,18 +58,9 @@ pub struct RedisOptions {
     pub engine: EngineAddress,
 }
 
-/// Where a server is.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum RedisPlace {
-    /// It listens for us.
-    Address(Address),
-    /// It runs in a container, and is spoken to there.
-    Container(ContainerName),
-}
-
 impl fmt::Debug for RedisOptions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "RedisOptions({:?})", self.at)
+        write!(f, "RedisOptions({:?})", self.server)
     }
 }
 
@@ -76,9 +69,12 @@ impl fmt::Debug for RedisOptions {
 pub struct RedisSource(RedisOptions);
 
 impl RedisSource {
-    /// A server.
-    pub fn new(options: RedisOptions) -> Self {
-        Self(options)
+    /// Nothing is asked yet. Fails with a message for the user where the address cannot be read.
+    pub fn new(options: RedisOptions) -> Result<Self, SourceError> {
+        if let ServerAt::Url(url) = &options.server {
+            Address::parse(url, PORT)?;
+        }
+        Ok(Self(options))
     }
 
     fn server(&self, cancel: &Cancel) -> Result<Server, SourceError> {
@@ -86,11 +82,18 @@ impl RedisSource {
         let password = options.password.as_ref().map(|password| password()).transpose();
         let password = password.map_err(|what| SourceError::Unavailable { what })?;
         let login = Login { user: options.user.clone(), password };
-        match &options.at {
-            RedisPlace::Address(address) => Ok(Server::At { address: address.clone(), login }),
-            RedisPlace::Container(name) => {
+        match &options.server {
+            ServerAt::Url(url) => {
+                let (user, address) = Address::parse(url, PORT)?;
+                Ok(Server::At { address, login: Login { user: login.user.or(user), ..login } })
+            }
+            ServerAt::Container(name) => {
                 let containers = Arc::new(options.engine.open(cancel)?);
                 let container = containers.find(name)?;
+                if container.state != ContainerState::Running {
+                    let what = format!("container {} does not run: start it", container.name);
+                    return Err(SourceError::Unavailable { what });
+                }
                 let (variables, words) = (containers.environment(&container)?, containers.command(&container)?);
                 Ok(Server::in_container(Stage::Container { containers, container }, login, &variables, &words))
             }

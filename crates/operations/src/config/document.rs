@@ -270,6 +270,10 @@ pub struct SourceDocument {
     pub container_files: Option<ContainerFilesDocument>,
     /// Databases of a PostgreSQL server, dumped and counted as of one moment.
     pub postgres: Option<DatabaseDocument>,
+    /// Databases of a MariaDB or MySQL server, dumped and counted as of one moment.
+    pub mysql: Option<DatabaseDocument>,
+    /// What a Redis or Valkey holds, as of one moment. It is always all of it.
+    pub redis: Option<DatabaseDocument>,
 }
 
 /// Files and folders.
@@ -418,8 +422,8 @@ pub struct ContainerFilesDocument {
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "database", extend("oneOf" = [{"required": ["url"]}, {"required": ["service"]}, {"required": ["container"]}]))]
 pub struct DatabaseDocument {
-    /// The address, such as `postgresql://backup@db.example.org:5432`, without password and database. The tools of this machine
-    /// are used.
+    /// The address, such as `postgresql://backup@db.example.org:5432`, `mysql://db.example.org`, `redis://db.example.org` or
+    /// `unix:///run/mysqld/mysqld.sock`, without password and database. The tools of this machine are used.
     pub url: Option<Text>,
     /// The service of a Compose project, instead of an address. The tools in its container are used.
     pub service: Option<Text>,

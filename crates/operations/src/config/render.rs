@@ -288,7 +288,9 @@ impl Page {
                 self.paths("paths", &files.paths)?;
                 self.list("exclude", &files.exclude, &[]);
             }
-            SourceKind::Postgres(database) => self.database(database),
+            SourceKind::Postgres(database) | SourceKind::Mysql(database) | SourceKind::Redis(database) => {
+                self.database(database);
+            }
             SourceKind::Tls(TlsSettings::Pair { cert, key }) => {
                 self.path(5, "cert", cert)?;
                 self.path(5, "key", key)?;

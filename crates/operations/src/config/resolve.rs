@@ -224,6 +224,11 @@ impl Resolver<'_> {
                 .postgres
                 .as_ref()
                 .map(|database| self.database(name, database, &database::POSTGRES).map(SourceKind::Postgres)),
+            source
+                .mysql
+                .as_ref()
+                .map(|database| self.database(name, database, &database::MYSQL).map(SourceKind::Mysql)),
+            source.redis.as_ref().map(|database| self.redis(name, database).map(SourceKind::Redis)),
         ];
         let mut given = kinds.into_iter().flatten();
         match (given.next(), given.next()) {
@@ -236,7 +241,7 @@ impl Resolver<'_> {
                 Ok(settings)
             }
             (None, _) => Err(Mistake::at(name.place, "a source needs a kind with its options").with_hint(
-                "write for example `files: {paths: [/srv/data]}`; kinds: files, sqlite, compose, command, couchdb, tls, volume, container-files, postgres",
+                "write for example `files: {paths: [/srv/data]}`; kinds: files, sqlite, compose, command, couchdb, tls, volume, container-files, postgres, mysql, redis",
             )),
             (Some(_), Some(_)) => Err(Mistake::at(name.place, "a source has one kind only")
                 .with_hint("make two sources of it, each with a name of its own")),

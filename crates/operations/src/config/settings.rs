@@ -153,6 +153,10 @@ pub enum SourceKind {
     ContainerFiles(ContainerFilesSettings),
     /// Databases of a PostgreSQL server.
     Postgres(DatabaseSettings),
+    /// Databases of a MariaDB or MySQL server.
+    Mysql(DatabaseSettings),
+    /// What a Redis or Valkey holds.
+    Redis(DatabaseSettings),
 }
 
 /// Files and folders.
@@ -464,7 +468,9 @@ impl Settings {
                 SourceKind::CouchDb(CouchDbSettings { server: Some(server), .. }) => {
                     server.login.as_ref()?.password.file()
                 }
-                SourceKind::Postgres(database) => database.password.as_ref()?.file(),
+                SourceKind::Postgres(database) | SourceKind::Mysql(database) | SourceKind::Redis(database) => {
+                    database.password.as_ref()?.file()
+                }
                 _ => None,
             }
         }
@@ -539,6 +545,8 @@ impl SourceKind {
             Self::Volume(_) => "volume",
             Self::ContainerFiles(_) => "container-files",
             Self::Postgres(_) => "postgres",
+            Self::Mysql(_) => "mysql",
+            Self::Redis(_) => "redis",
         }
     }
 }

@@ -13,7 +13,6 @@ use serde_json::{Value, json};
 use super::archive::{Archive, Contents, Shared};
 use super::globals::Globals;
 use super::inventory::{self, Counted, Database};
-use super::selection::Selection;
 use super::server::Server;
 use super::session::Session;
 use super::tools::Tools;
@@ -21,6 +20,7 @@ use super::{PostgresOptions, facts, names};
 use crate::program::Program;
 use crate::source::output::Output;
 use crate::source::produced::{FILES, Produced, ProducedFile, files_fact};
+use crate::source::selection::Selection;
 
 /// The folder of the databases in the snapshot.
 const FOLDER: &str = "databases";

@@ -6,11 +6,12 @@
 
 use repository::{Cancel, SourceError};
 
-use super::resp::{Address, Connection, Reply};
+use super::resp::{Connection, Reply};
 use super::server::{Login, log_in, refused};
 use super::tail::{MARK_BYTES, Tail};
 use crate::program::{Ended, Exit};
 use crate::source::output::Origin;
+use crate::source::server_at::Address;
 
 /// How long an id of a history is.
 const ID_CHARS: usize = 40;

@@ -3,11 +3,12 @@
 use std::io::{self, Read, Write};
 use std::net::{TcpStream, ToSocketAddrs as _};
 use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use repository::limits::CANCEL_POLL;
 use repository::{Cancel, SourceError};
+
+use crate::source::server_at::Address;
 
 /// How long to wait for a connection.
 const CONNECT_PATIENCE: Duration = Duration::from_secs(10);
@@ -18,30 +19,6 @@ const ANSWER_BYTES_MAX: usize = 64 << 20;
 /// Lists in lists in answers.
 const DEPTH_MAX: usize = 8;
 const READ_BYTES: usize = 64 << 10;
-
-/// Where a server listens.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Address {
-    /// At a port of a machine.
-    Tcp {
-        /// Its name or number.
-        host: String,
-        /// The port.
-        port: u16,
-    },
-    /// At a socket of this machine.
-    Unix(PathBuf),
-}
-
-impl std::fmt::Display for Address {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Tcp { host, port } if host.contains(':') => write!(f, "[{host}]:{port}"),
-            Self::Tcp { host, port } => write!(f, "{host}:{port}"),
-            Self::Unix(path) => write!(f, "{}", path.display()),
-        }
-    }
-}
 
 /// What a server answers.
 #[derive(Clone, Debug, PartialEq, Eq)]

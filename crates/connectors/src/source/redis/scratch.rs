@@ -14,8 +14,9 @@ use std::time::Duration;
 use repository::{Cancel, SourceError};
 
 use super::rdb::{Dump, Keys};
-use super::resp::{Address, Connection, Reply};
+use super::resp::{Connection, Reply};
 use crate::process;
+use crate::source::server_at::Address;
 
 /// Programs that load a dump.
 const SERVERS: [&str; 2] = ["redis-server", "valkey-server"];

@@ -6,10 +6,11 @@ use repository::{Cancel, SourceError};
 use zeroize::Zeroizing;
 
 use super::link::Link;
-use super::resp::{Address, Connection, Reply};
+use super::resp::{Connection, Reply};
 use super::tail::{MARK_BYTES, Tail};
 use crate::program::{Ended, Program, Running, Stage};
 use crate::source::output::{Origin, Output, Proof};
+use crate::source::server_at::Address;
 
 /// Where a server is that has a container.
 const CLIENT: &str = "redis-cli";

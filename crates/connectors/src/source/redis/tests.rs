@@ -15,8 +15,8 @@ use super::*;
 use crate::source::testing::{Captured, Setup};
 
 fn options(server: &RedisServer) -> RedisOptions {
-    let address = Address::Tcp { host: "127.0.0.1".to_owned(), port: server.port };
-    RedisOptions { at: RedisPlace::Address(address), user: None, password: None, engine: EngineAddress::default() }
+    let url = format!("redis://127.0.0.1:{}", server.port);
+    RedisOptions { server: ServerAt::Url(url), user: None, password: None, engine: EngineAddress::default() }
 }
 
 fn with_login(server: &RedisServer, user: Option<&str>, password: &'static str) -> RedisOptions {
@@ -25,7 +25,7 @@ fn with_login(server: &RedisServer, user: Option<&str>, password: &'static str) 
 }
 
 fn capture(options: RedisOptions) -> Result<Captured, SourceError> {
-    Setup::default().capture(&RedisSource::new(options))
+    Setup::default().capture(&RedisSource::new(options).unwrap())
 }
 
 fn bytes<'a>(captured: &'a Captured, name: &str) -> &'a [u8] {
@@ -275,7 +275,7 @@ fn who_may_not_is_told_so_and_what_to_do() {
 fn a_server_that_is_killed_in_between_leaves_no_whole_dump() {
     let Some(server) = servers::redis(&[]) else { return };
     server.run("EVAL \"for i = 1, 64 do redis.call('SETRANGE', i, 1048576, math.random()) end\" 0\nCONFIG SET rdbcompression no");
-    let source = RedisSource::new(options(&server));
+    let source = RedisSource::new(options(&server)).unwrap();
     let (cancel, claimed) = (Cancel::new(), BTreeSet::new());
     let cx = CaptureCx {
         events: &Silent,
@@ -316,18 +316,18 @@ fn a_server_is_reached_by_its_socket_and_a_replica_without_master_is_doubted() {
     let socket = folder.path().join("s");
     let socket = socket.to_str().unwrap();
     let Some(server) = servers::redis(&["--unixsocket", socket, "--replicaof", "127.0.0.1", "1"]) else { return };
-    let at = RedisPlace::Address(Address::Unix(socket.into()));
-    let error = capture(RedisOptions { at: at.clone(), ..options(&server) }).unwrap_err().to_string();
+    let at = ServerAt::Url(format!("unix://{socket}"));
+    let error = capture(RedisOptions { server: at.clone(), ..options(&server) }).unwrap_err().to_string();
     assert!(error.contains("it is a replica that has lost its master"), "{error}");
     server.run("REPLICAOF NO ONE");
-    assert_eq!(capture(RedisOptions { at, ..options(&server) }).unwrap().problems, [""; 0]);
+    assert_eq!(capture(RedisOptions { server: at, ..options(&server) }).unwrap().problems, [""; 0]);
 }
 
 #[test]
 fn a_dry_run_asks_for_no_dump() {
     let Some(server) = servers::redis(&[]) else { return };
     let setup = Setup { look_only: true, ..Setup::default() };
-    let captured = setup.capture(&RedisSource::new(options(&server))).unwrap();
+    let captured = setup.capture(&RedisSource::new(options(&server)).unwrap()).unwrap();
     assert!(captured.entries.is_empty());
     assert!(captured.notes[0].ends_with("what it holds is not counted in a dry run"), "{:?}", captured.notes);
     assert_eq!(server.run("INFO stats").matches("sync_full:0").count(), 1);

@@ -4,7 +4,7 @@ use super::{Resolver, Result, copy};
 use crate::config::document::DatabaseDocument;
 use crate::config::mistake::Mistake;
 use crate::config::settings::{DatabaseServer, DatabaseSettings};
-use crate::config::text::Text;
+use crate::config::text::{OneOrMany, Text};
 
 /// How the addresses of a kind of server look.
 pub(super) struct Addresses {
@@ -19,6 +19,17 @@ pub(super) const POSTGRES: Addresses = Addresses {
     schemes: &["postgresql://", "postgres://"],
     example: "postgresql://backup@db.example.org:5432?sslmode=require",
 };
+
+/// Those of MariaDB and MySQL.
+pub(super) const MYSQL: Addresses =
+    Addresses { schemes: &["mysql://", "mariadb://", SOCKET], example: "mysql://db.example.org:3306" };
+
+/// Those of Redis and Valkey.
+const REDIS: Addresses =
+    Addresses { schemes: &["redis://", "valkey://", SOCKET], example: "redis://db.example.org:6379" };
+
+/// How the address of a socket of this machine begins; its path follows.
+const SOCKET: &str = "unix://";
 
 /// Keys of an address's query that other keys of the configuration stand for.
 const NOT_IN_QUERY: [&str; 2] = ["password", "dbname"];
@@ -56,6 +67,16 @@ impl Resolver<'_> {
         })
     }
 
+    /// A Redis gives all that it holds, by a protocol that needs no tools.
+    pub(super) fn redis(&self, name: &Text, database: &DatabaseDocument) -> Result<DatabaseSettings> {
+        let lists = [&database.databases, &database.exclude].into_iter().flatten().map(OneOrMany::place);
+        if let Some(place) = lists.chain(database.tools.as_ref().map(|tools| tools.place)).next() {
+            return Err(Mistake::at(place, "a Redis is captured with all its databases, and without tools of this machine")
+                .with_hint("remove the key"));
+        }
+        self.database(name, database, &REDIS)
+    }
+
     /// No message repeats it, as there may be a password in it.
     fn address(&self, text: &Text, addresses: &Addresses) -> Result<String> {
         let url = self.filled(text)?;
@@ -63,6 +84,10 @@ impl Resolver<'_> {
         let Some(rest) = addresses.schemes.iter().find_map(|scheme| url.strip_prefix(scheme)) else {
             return wrong("this is no address of such a server", &format!("write it like {}", addresses.example));
         };
+        if url.starts_with(SOCKET) {
+            let hint = "write the path after it, such as unix:///run/server.sock";
+            return if rest.starts_with('/') { Ok(url) } else { wrong("this names no socket", hint) };
+        }
         let (place, query) = rest.split_once('?').unwrap_or((rest, ""));
         let (authority, path) = place.split_once('/').unwrap_or((place, ""));
         let has_password = authority.rsplit_once('@').is_some_and(|(user, _)| user.contains(':'));
