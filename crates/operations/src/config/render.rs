@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use super::duration;
 use super::secret::CommandLine;
 use super::settings::{
-    ContainerSettings, FilesSettings, HaltSettings, PlaceSettings, SourceKind, SourceSettings, TlsSettings,
+    ContainerSettings, DatabaseServer, DatabaseSettings, FilesSettings, HaltSettings, PlaceSettings, SourceKind,
+    SourceSettings, TlsSettings,
 };
 use super::url::Url;
 use crate::retention::Policy;

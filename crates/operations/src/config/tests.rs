@@ -97,7 +97,9 @@ fn what_a_variable_of_a_command_holds_is_run_and_never_shown() {
 
 #[test]
 fn the_password_of_a_database_is_never_shown() {
-    let settings = read("version: 1\npassword_file: pw\ncopies: {disk: {url: b}}\nstacks: {a: {sources: {s: {postgres: {service: db, password: hunter2}}}}}");
+    let settings = read(
+        "version: 1\npassword_file: pw\ncopies: {disk: {url: b}}\nstacks: {a: {sources: {s: {postgres: {service: db, password: hunter2}}}}}",
+    );
     for shown in [settings.to_yaml().unwrap(), settings.to_json().unwrap().to_string(), format!("{settings:?}")] {
         assert!(!shown.contains("hunter2") && shown.contains("db"), "{shown}");
     }

@@ -151,8 +151,6 @@ mod tests {
 
     use std::sync::Arc;
 
-    use zeroize::Zeroizing;
-
     use super::*;
     use crate::documents::DatabaseInfo;
 

@@ -35,6 +35,10 @@ const TEXT_BYTES_MAX: usize = 1 << 20;
 const SECTION_DATA: i64 = 3;
 /// The kind of entry that sets a sequence to its value.
 const SEQUENCE_SET: &str = "SEQUENCE SET";
+/// The kind of entry that has the rows of a table.
+const TABLE_DATA: &str = "TABLE DATA";
+/// How kinds of entry begin that are about large objects, which are counted otherwise.
+const BLOB: &str = "BLOB";
 
 /// What an archive holds.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -45,6 +49,8 @@ pub struct Contents {
     pub objects: BTreeMap<String, u64>,
     /// The last value of each sequence, and whether it was given out, by schema and name.
     pub sequences: BTreeMap<String, (i64, bool)>,
+    /// The tables whose rows are in it, by schema and name.
+    pub filled: BTreeSet<String>,
 }
 
 /// What an archive that was read to its end holds, for who did not read it.
@@ -341,10 +347,12 @@ impl Archive {
 
     fn expect_field(&mut self) {
         let is_sequence = self.entry.kind == SEQUENCE_SET;
+        let has_schema = is_sequence || self.entry.kind == TABLE_DATA;
         let piece = match self.fields[self.field] {
             Field::Number | Field::HasData | Field::Section | Field::OtherNumber => Piece::Int,
             Field::Name | Field::Kind => Piece::Text { keep: true },
-            Field::Definition | Field::Schema => Piece::Text { keep: is_sequence },
+            Field::Definition => Piece::Text { keep: is_sequence },
+            Field::Schema => Piece::Text { keep: has_schema },
             Field::OtherText | Field::Dependency => Piece::Text { keep: false },
             Field::Offset => Piece::Skip(1 + self.offset_bytes as u64),
         };
@@ -387,16 +395,21 @@ impl Archive {
             let value = sequence_value(&entry.definition)
                 .ok_or_else(|| format!("is damaged: it does not say what the value of the sequence {name} is"))?;
             self.contents.sequences.insert(name, value);
-        } else if entry.section != SECTION_DATA && !is_about_database(&entry) {
+        } else if entry.kind == TABLE_DATA {
+            self.contents.filled.insert(format!("{}.{}", entry.schema, entry.name));
+        } else if is_definition(&entry) {
             *self.contents.objects.entry(entry.kind).or_default() += 1;
         }
         Ok(())
     }
 }
 
-/// Whether an entry is about the database as a whole, whose name may be another where it is restored.
-fn is_about_database(entry: &Entry) -> bool {
-    entry.kind.starts_with("DATABASE") || entry.name.starts_with("DATABASE ")
+/// Whether an entry defines something in the database. Its data is counted otherwise, large objects too; and what is about
+/// the database as a whole bears its name, which may be another where it is restored.
+fn is_definition(entry: &Entry) -> bool {
+    let is_data = entry.section == SECTION_DATA || entry.kind.ends_with(" DATA") || entry.kind.starts_with(BLOB);
+    let is_about_database = entry.kind.starts_with("DATABASE") || entry.name.starts_with("DATABASE ");
+    !is_data && !is_about_database
 }
 
 /// Of `SELECT pg_catalog.setval('NAME', 7, true);`, the number and whether it was given out.

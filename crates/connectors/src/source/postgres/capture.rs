@@ -281,6 +281,12 @@ impl PostgresCapture<'_> {
             let what = format!("the dump of database {} was not read to its end", database.name);
             return Err(SourceError::Invalid { what });
         };
+        let lacking: Vec<_> = counted.filled.iter().filter(|table| !contents.filled.contains(*table)).collect();
+        if let Some(table) = lacking.first() {
+            let (name, count) = (&database.name, lacking.len());
+            let what = format!("the dump of database {name} lacks the rows of {count} tables, such as {table}");
+            return Err(SourceError::Invalid { what });
+        }
         let mut about = facts::about(&database, &path.to_string_lossy());
         about.extend(facts::counted(&counted, &contents));
         self.databases.insert(database.name, Value::Object(about));

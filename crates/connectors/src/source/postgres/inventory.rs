@@ -115,6 +115,8 @@ pub struct Counted {
     pub large_objects: u64,
     /// Versions of extensions.
     pub extensions: BTreeMap<String, String>,
+    /// Tables that have rows, by schema and name, as an archive has them.
+    pub filled: Vec<String>,
 }
 
 /// Counts all rows that can be read, in the transaction that the session is in. Each table of a hierarchy counts its own.
@@ -123,6 +125,8 @@ pub fn count(session: &mut Session) -> Result<Counted, SourceError> {
     struct Table {
         name: String,
         rows: u64,
+        /// Schema and name, where its rows are in a dump: those of a view are made again from others.
+        dumped: Option<String>,
     }
     #[derive(Deserialize)]
     struct Extension {
@@ -134,13 +138,15 @@ pub fn count(session: &mut Session) -> Result<Counted, SourceError> {
         count: u64,
     }
     let tables: Vec<Table> = session.ask_each(&format!(
-        "SELECT format('SELECT row_to_json(r) FROM (SELECT %L AS name, count(*) AS rows FROM ONLY %I.%I) AS r', \
-         format('%I.%I', n.nspname, c.relname), n.nspname, c.relname) {FROM_RELATIONS} \
+        "SELECT format('SELECT row_to_json(r) FROM (SELECT %L AS name, count(*) AS rows, %L AS dumped FROM ONLY %I.%I) AS r', \
+         format('%I.%I', n.nspname, c.relname), CASE c.relkind WHEN 'r' THEN n.nspname || '.' || c.relname END, n.nspname, c.relname) {FROM_RELATIONS} \
          AND (c.relkind = 'r' OR c.relkind = 'm' AND c.relispopulated) AND {IS_READABLE}"
     ))?;
     let extensions: Vec<Extension> = session.ask("SELECT extname AS name, extversion AS version FROM pg_extension")?;
     let objects: Objects = session.ask_one("SELECT count(*) AS count FROM pg_largeobject_metadata")?;
+    let has_rows = tables.iter().filter(|table| table.rows > 0);
     Ok(Counted {
+        filled: has_rows.filter_map(|table| table.dumped.clone()).collect(),
         tables: tables.into_iter().map(|table| (table.name, table.rows)).collect(),
         large_objects: objects.count,
         extensions: extensions.into_iter().map(|extension| (extension.name, extension.version)).collect(),
