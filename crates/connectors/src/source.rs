@@ -48,6 +48,7 @@ pub use couchdb::{CouchDbOptions, CouchDbSource};
 pub use coverage::{Covered, Reach, Sight, Thing, ThingKind};
 pub use discover::{Discovery, FoundDatabase, ServerKind, Uncovered, discover, server_kind_of_image};
 pub use files::{FilesOptions, FilesSource};
+pub use mysql::{MysqlOptions, MysqlSource};
 pub use place::Place;
 pub use postgres::{PostgresOptions, PostgresSource};
 pub use redis::{RedisOptions, RedisSource};
@@ -73,6 +74,7 @@ pub fn examine(kind: &str, dir: &Path, recorded: &Facts, cancel: &Cancel) -> Res
         tls::KIND => tls::examine(dir, recorded, cancel)?,
         command::KIND => command::examine(dir, recorded, cancel)?,
         couchdb::KIND => couchdb::examine(dir, recorded, cancel)?,
+        mysql::KIND => mysql::examine(dir, recorded, cancel)?,
         postgres::KIND => postgres::examine(dir, recorded, cancel)?,
         redis::KIND => redis::examine(dir, recorded, cancel)?,
         other => {

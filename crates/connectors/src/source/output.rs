@@ -218,14 +218,20 @@ enum Outcome {
 }
 
 impl Awaited {
-    fn new(what: &str) -> Self {
+    /// Of an output that has not ended yet.
+    pub fn new(what: &str) -> Self {
         Self { what: what.to_owned(), outcome: Arc::new(Mutex::new(Outcome::Pending)) }
+    }
+
+    /// Tells that it was read to its end, and is whole.
+    pub fn tell(&self, whole: Whole) {
+        *self.outcome() = Outcome::Whole(whole);
     }
 
     /// Of what is known to be whole.
     pub fn known(what: &str, whole: Whole) -> Self {
         let awaited = Self::new(what);
-        *awaited.outcome() = Outcome::Whole(whole);
+        awaited.tell(whole);
         awaited
     }
 

@@ -26,10 +26,15 @@ pub struct ProducedFile {
 }
 
 impl ProducedFile {
+    /// Content that tells by `awaited` how it ended.
+    pub fn new(content: impl Read + Send + 'static, awaited: Awaited) -> Self {
+        Self { content: Box::new(content), awaited }
+    }
+
     /// What a program prints.
     pub fn printed(output: Output) -> Self {
         let awaited = output.awaited();
-        Self { content: Box::new(output), awaited }
+        Self::new(output, awaited)
     }
 
     /// What is there already.
