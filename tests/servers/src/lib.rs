@@ -7,6 +7,7 @@
 
 mod azure;
 mod docker;
+mod mariadb;
 mod postgres;
 mod pouchdb;
 mod proxy;
@@ -23,6 +24,7 @@ use std::time::Duration;
 
 pub use azure::AzureServer;
 pub use docker::DockerServer;
+pub use mariadb::MariadbServer;
 pub use postgres::PostgresServer;
 pub use pouchdb::PouchServer;
 pub use proxy::{Hiccup, Line, Proxy};
@@ -107,6 +109,12 @@ pub fn docker() -> Option<&'static DockerServer> {
 pub fn podman() -> Option<&'static DockerServer> {
     static SERVER: OnceLock<Result<DockerServer, String>> = OnceLock::new();
     there(SERVER.get_or_init(DockerServer::start_podman))
+}
+
+/// MariaDB. `None` as for [`rgw`].
+pub fn mariadb() -> Option<&'static MariadbServer> {
+    static SERVER: OnceLock<Result<MariadbServer, String>> = OnceLock::new();
+    there(SERVER.get_or_init(|| MariadbServer::start(&[])))
 }
 
 /// A Redis of the test's own, with these arguments. `None` as for [`rgw`].

@@ -131,14 +131,14 @@ impl Part {
     fn next_piece(&self) -> Result<Vec<u8>, SourceError> {
         let mut flow = self.dump.flow();
         loop {
-            match flow.splitter.pieces().front() {
-                Some((number, _)) if *number == self.number => {
+            match flow.splitter.pieces().front().map(|(number, _)| *number) {
+                Some(number) if number == self.number => {
                     let piece = flow.splitter.pieces().pop_front().map(|(_, piece)| piece).unwrap_or_default();
                     if !piece.is_empty() {
                         return Ok(piece);
                     }
                 }
-                Some((number, _)) if *number > self.number => return Ok(Vec::new()),
+                Some(number) if number > self.number => return Ok(Vec::new()),
                 Some(_) => {
                     let what = format!("{} was read before what comes before it", self.awaited.what());
                     return Err(SourceError::Invalid { what });

@@ -137,7 +137,7 @@ impl Splitter {
         Ok((held, self.position.clone()))
     }
 
-    /// The next piece of a file, with the file's number.
+    /// Pieces of files that are ready, each with the file's number.
     pub fn pieces(&mut self) -> &mut VecDeque<(usize, Vec<u8>)> {
         &mut self.pieces
     }
