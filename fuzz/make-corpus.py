@@ -22,6 +22,7 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 COUCH_FIXTURES = HERE.parent / "crates/couchfile/tests/fixtures"
+SOURCES = HERE.parent / "crates/connectors/src/source"
 TLS_FIXTURES = HERE.parent / "crates/connectors/src/source/tls/fixtures"
 FIXTURES = HERE.parent / "crates/repository/tests/formats/fixtures"
 PASSWORD = "correct horse battery staple"
@@ -262,6 +263,11 @@ def outside():
     put("sftp_answer", "names", b"\x68" + number + struct.pack(">I", 1) + text(b"f") + text(b"-rw f") + attributes)
     put("sftp_answer", "attributes", b"\x69" + number + attributes)
     put("sftp_answer", "space", b"\xc9" + number + struct.pack(">11Q", *range(4096, 4107)))
+
+    put("redis_dump", "redis-7.0", (SOURCES / "redis/rdb/fixtures/redis-7.0.rdb").read_bytes())
+    module = b"\7\1k\x81\0\0\0\0\0\0\4\1\2\5\5\1x\0"
+    put("redis_dump", "module", b"REDIS0011\xfa\x09redis-ver\x057.2.4\xfe\0" + module + b"\xff" + bytes(8))
+    put("sql_dump", "mariadb-10.11", (SOURCES / "mysql/split/fixtures/mariadb-10.11.sql").read_bytes())
 
     put("compose_file", "cht", """name: ${COMPOSE_PROJECT_NAME:-cht}
 include: [other.yml]

@@ -17,6 +17,8 @@ if [ "$(id -u)" = 0 ]; then
 fi
 chmod 755 "$D"
 cd "$D"
+# Several that share a folder for temporary files remove each other's.
+export TMPDIR=$D
 "${AS[@]}" mariadb-install-db --no-defaults --datadir="$D/data" --auth-root-authentication-method=normal --skip-test-db \
     >"$D/install.log" 2>&1 || { cat "$D/install.log" >&2; exit 1; }
 start MariaDB "${AS[@]}" mariadbd --no-defaults --datadir="$D/data" --bind-address=127.0.0.1 --port="$PORT" \

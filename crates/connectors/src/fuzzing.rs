@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 
 use repository::{Cancel, Facts, SourceError};
 
+use crate::source::mysql::split::Splitter;
+use crate::source::redis::rdb;
 use crate::source::{ComposeOptions, ComposeProject, container_files, couchdb, read_compose_project, tls};
 use crate::storage::sftp::packet;
 
@@ -18,6 +20,29 @@ pub fn tls_file(bytes: &[u8]) -> Result<usize, Vec<String>> {
 /// What a container engine gave for the path `/a/b`: the files by their paths, each with its bytes.
 pub fn container_tar(bytes: &[u8]) -> Result<BTreeMap<PathBuf, Vec<u8>>, SourceError> {
     container_files::read_tar(Path::new("/a/b"), bytes)
+}
+
+/// A dump of Redis that comes in pieces of `size` bytes: what it holds, or what is wrong with it.
+pub fn redis_dump(bytes: &[u8], size: usize) -> Result<rdb::Dump, String> {
+    let mut parser = rdb::Parser::default();
+    for piece in bytes.chunks(size) {
+        parser.push(piece)?;
+    }
+    parser.finish().cloned()
+}
+
+/// A dump in SQL of the databases `a` and `b` that comes in pieces of `size` bytes: its files, or what is wrong with it.
+pub fn sql_dump(bytes: &[u8], size: usize) -> Result<Vec<Vec<u8>>, String> {
+    let mut splitter = Splitter::new(vec!["a".to_owned(), "b".to_owned()]);
+    for piece in bytes.chunks(size) {
+        splitter.push(piece)?;
+    }
+    splitter.finish()?;
+    let mut files = vec![Vec::new(); 3];
+    for (file, piece) in splitter.pieces().drain(..) {
+        files[file].extend(piece);
+    }
+    Ok(files)
 }
 
 /// What an SFTP server answers.

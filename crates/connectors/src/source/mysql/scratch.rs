@@ -50,6 +50,8 @@ impl Scratch {
         }
         let own = |name: &str| {
             let program = Program::new(name).arg("--no-defaults").in_folder(folder.path());
+            // Several that share a folder for temporary files remove each other's.
+            let program = program.variable("TMPDIR", &folder.path().to_string_lossy());
             match user {
                 Some((uid, gid)) => program.as_user(uid, gid),
                 None => program,

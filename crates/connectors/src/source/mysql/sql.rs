@@ -113,28 +113,30 @@ impl Reader {
 
     fn take_at_top<'a>(&mut self, bytes: &'a [u8]) -> Result<(usize, Option<Part<'a>>), String> {
         let blanks = bytes.iter().take_while(|byte| byte.is_ascii_whitespace()).count();
-        let rest = &bytes[blanks..];
-        let could_be = |begin: &&[u8]| rest.len() < begin.len() && begin.starts_with(rest);
-        if rest.is_empty() || COMMENTS.iter().chain([&DELIMITER]).any(could_be) {
+        if blanks > 0 {
             return Ok((blanks, None));
         }
-        let is_comment = COMMENTS.iter().any(|begin| rest.starts_with(begin));
-        if is_comment || rest.starts_with(DELIMITER) {
-            let Some(end) = memchr::memchr(b'\n', rest) else {
-                let is_long = rest.len() > LINE_BYTES_MAX;
-                return if is_long { Err("has an endless line".to_owned()) } else { Ok((blanks, None)) };
+        let could_be = |begin: &&[u8]| bytes.len() < begin.len() && begin.starts_with(bytes);
+        if COMMENTS.iter().chain([&DELIMITER]).any(could_be) {
+            return Ok((0, None));
+        }
+        let is_comment = COMMENTS.iter().any(|begin| bytes.starts_with(begin));
+        if is_comment || bytes.starts_with(DELIMITER) {
+            let Some(end) = memchr::memchr(b'\n', bytes) else {
+                let is_long = bytes.len() > LINE_BYTES_MAX;
+                return if is_long { Err("has an endless line".to_owned()) } else { Ok((0, None)) };
             };
             if is_comment {
-                return Ok((blanks + end + 1, Some(Part::Comment(rest[..end].trim_ascii_end()))));
+                return Ok((end + 1, Some(Part::Comment(bytes[..end].trim_ascii_end()))));
             }
-            self.delimiter = rest[DELIMITER.len()..end].trim_ascii().to_vec();
+            self.delimiter = bytes[DELIMITER.len()..end].trim_ascii().to_vec();
             if self.delimiter.is_empty() {
                 return Err("has an empty delimiter".to_owned());
             }
-            return Ok((blanks + end + 1, None));
+            return Ok((end + 1, None));
         }
         self.begin();
-        Ok((blanks, None))
+        Ok((0, None))
     }
 
     fn begin(&mut self) {

@@ -48,6 +48,17 @@ fn each_database_gets_a_file_and_all_views_one() {
 }
 
 #[test]
+fn a_dump_of_mariadb_itself_is_parted() {
+    let mut splitter = Splitter::new(vec!["a".to_owned(), "b".to_owned()]);
+    splitter.push(include_bytes!("fixtures/mariadb-10.11.sql")).unwrap();
+    let (held, position) = splitter.finish().unwrap();
+    let tables = BTreeMap::from([("t".to_owned(), 2)]);
+    let a = Held { tables, sequences: 1, views: 1, routines: 1, triggers: 1, events: 0 };
+    assert_eq!(held, BTreeMap::from([("a".to_owned(), a), ("b".to_owned(), Held { events: 1, ..Held::default() })]));
+    assert!(position.file.is_some() && position.gtid.is_some());
+}
+
+#[test]
 fn without_views_there_is_a_file_that_says_so() {
     let (files, ..) = split(&[HEAD, A, B, TAIL].concat(), 100).unwrap();
     assert!(files[2].ends_with("-- There are no views.\n"), "{}", files[2]);

@@ -137,6 +137,14 @@ fn a_dump_of_valkey_is_one_too_and_old_ones_have_no_checksum() {
 }
 
 #[test]
+fn a_dump_of_redis_7_itself_is_read() {
+    let dump = parse(include_bytes!("fixtures/redis-7.0.rdb")).unwrap();
+    assert_eq!((dump.version, dump.server.as_deref(), dump.functions), (10, Some("7.0.15"), 1));
+    let keys = [(0, Keys { keys: 4, expiring: 0 }), (2, Keys { keys: 1, expiring: 1 })];
+    assert_eq!(dump.databases, BTreeMap::from(keys));
+}
+
+#[test]
 fn a_module_is_named() {
     // As redis/src/module.c packs names: nine letters of six bits, and the version.
     let number = "ReJSON-RL".bytes().fold(0_u64, |number, letter| {
