@@ -3,7 +3,7 @@
 #
 #   mariadb.sh PORT [ARGS]        prints `ready FOLDER PID`, and runs until its standard input ends
 #
-# FOLDER has the socket `s` and, in `data`, the data. `root` is let in by the socket without password; by the port `backup` with the
+# FOLDER has the socket `mysqld.sock` and, in `data`, the data. `root` is let in by the socket without password; by the port `backup` with the
 # password `secret`, who may do everything.
 set -euo pipefail
 PORT=$1
@@ -22,8 +22,8 @@ export TMPDIR=$D
 "${AS[@]}" mariadb-install-db --no-defaults --datadir="$D/data" --auth-root-authentication-method=normal --skip-test-db \
     >"$D/install.log" 2>&1 || { cat "$D/install.log" >&2; exit 1; }
 start MariaDB "${AS[@]}" mariadbd --no-defaults --datadir="$D/data" --bind-address=127.0.0.1 --port="$PORT" \
-    --socket="$D/s" --pid-file="$D/pid" --log-bin="$D/data/binlog" --server-id=1 --innodb-flush-log-at-trx-commit=0 "$@"
-as_root() { mariadb --no-defaults --socket="$D/s" --user=root --execute="$1"; }
+    --socket="$D/mysqld.sock" --pid-file="$D/pid" --log-bin="$D/data/binlog" --server-id=1 --innodb-flush-log-at-trx-commit=0 "$@"
+as_root() { mariadb --no-defaults --socket="$D/mysqld.sock" --user=root --execute="$1"; }
 until_up as_root 'SELECT 1' >/dev/null
 as_root "CREATE USER backup@'%' IDENTIFIED BY 'secret'; GRANT ALL ON *.* TO backup@'%' WITH GRANT OPTION"
 serve "ready $D $pid"

@@ -10,7 +10,7 @@ use crate::{Script, free_port, program};
 pub struct MariadbServer {
     /// Its port on this machine.
     pub port: u16,
-    /// The folder of its socket, `s`.
+    /// The folder of its socket.
     pub folder: PathBuf,
     /// The number of its process.
     pub pid: i32,
@@ -39,7 +39,7 @@ impl MariadbServer {
 
     /// Its socket.
     pub fn socket(&self) -> PathBuf {
-        self.folder.join("s")
+        self.folder.join("mysqld.sock")
     }
 
     /// The address of its socket, as the configuration has it.
@@ -50,7 +50,13 @@ impl MariadbServer {
     /// Runs SQL as `root`. Gives what it prints, without the last end of line.
     pub fn sql(&self, sql: &str) -> String {
         let mut command = Command::new("mariadb");
-        command.args(["--no-defaults", "--user=root", "--batch", "--skip-column-names", "--default-character-set=utf8mb4"]);
+        command.args([
+            "--no-defaults",
+            "--user=root",
+            "--batch",
+            "--skip-column-names",
+            "--default-character-set=utf8mb4",
+        ]);
         command.arg("--socket").arg(self.socket());
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();

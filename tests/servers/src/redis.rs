@@ -36,7 +36,8 @@ impl RedisServer {
     /// Runs commands, one a line, as `redis-cli` reads them. Gives what it prints; fails where one is refused.
     pub fn run(&self, commands: &str) -> String {
         let printed = self.pipe(&[], commands.as_bytes());
-        let refused = printed.lines().find(|line| ["ERR ", "NOAUTH ", "WRONGTYPE "].iter().any(|word| line.starts_with(word)));
+        let refused =
+            printed.lines().find(|line| ["ERR ", "NOAUTH ", "WRONGTYPE "].iter().any(|word| line.starts_with(word)));
         assert_eq!(refused, None, "{commands}");
         printed.trim_end().to_owned()
     }

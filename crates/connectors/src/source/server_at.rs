@@ -65,7 +65,8 @@ impl Address {
         if host.is_empty() {
             return Err(wrong("it names no host"));
         }
-        let port = digits.map_or(Ok(port), |digits| digits.parse().map_err(|_| wrong("its port is no number up to 65535")));
+        let port =
+            digits.map_or(Ok(port), |digits| digits.parse().map_err(|_| wrong("its port is no number up to 65535")));
         Ok((user, Self::Tcp { host: host.to_owned(), port: port? }))
     }
 }

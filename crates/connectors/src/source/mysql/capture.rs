@@ -35,7 +35,8 @@ pub fn open<'a>(
     let mut session = server.session(&cancel)?;
     let identity = inventory::identity(&mut session)?;
     let there = inventory::databases(&mut session)?;
-    let mut problems: VecDeque<_> = selection.missing(there.iter().map(String::as_str)).into_iter().map(missing).collect();
+    let mut problems: VecDeque<_> =
+        selection.missing(there.iter().map(String::as_str)).into_iter().map(missing).collect();
     // In the order of their files, since the dump is parted in that order.
     let databases: BTreeMap<PathBuf, String> = there
         .into_iter()
@@ -238,7 +239,8 @@ impl MysqlCapture<'_> {
                     None if *rows == 0 => {}
                     _ => {
                         let dumped = in_dump.map_or("does not have it".to_owned(), |dumped| format!("has {dumped}"));
-                        let what = format!("table {name} has {rows} rows as the server counts them, and the dump {dumped}");
+                        let what =
+                            format!("table {name} has {rows} rows as the server counts them, and the dump {dumped}");
                         return Err(SourceError::Invalid { what });
                     }
                 }
@@ -268,7 +270,9 @@ impl Capture for MysqlCapture<'_> {
                     Ok(counted) => self.compare(&found.held, &counted)?,
                     Err(SourceError::Cancelled) => return Err(SourceError::Cancelled),
                     // A table that is changed meanwhile cannot be counted as it was; the dump was.
-                    Err(error) => self.events.emit(Event::Note(format!("rows were counted in the dump alone: {error}"))),
+                    Err(error) => {
+                        self.events.emit(Event::Note(format!("rows were counted in the dump alone: {error}")))
+                    }
                 }
             }
             facts.extend(facts::of_log(&found.position));

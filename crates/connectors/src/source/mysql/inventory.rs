@@ -34,7 +34,8 @@ pub struct Identity {
 pub fn identity(session: &mut Session) -> Result<Identity, SourceError> {
     let row = session.ask("SELECT VERSION(), @@version_comment, @@log_bin, @@lower_case_table_names")?;
     let unknown = || SourceError::Unavailable { what: "the server does not tell its version".to_owned() };
-    let [said, comment, has_log, lower] = row.into_iter().next().and_then(|row| row.try_into().ok()).ok_or_else(unknown)?;
+    let [said, comment, has_log, lower] =
+        row.into_iter().next().and_then(|row| row.try_into().ok()).ok_or_else(unknown)?;
     let version = version(&said).ok_or_else(unknown)?;
     let kind = Kind::of(&format!("{said} {comment}"));
     Ok(Identity { kind, said, version, has_log: has_log == "1", lower_case_table_names: lower })
@@ -42,7 +43,8 @@ pub fn identity(session: &mut Session) -> Result<Identity, SourceError> {
 
 /// The databases that hold what people put into a server.
 pub fn databases(session: &mut Session) -> Result<Vec<String>, SourceError> {
-    let rows = session.ask(&format!("SELECT schema_name FROM information_schema.schemata WHERE schema_name NOT IN {OWN}"))?;
+    let rows =
+        session.ask(&format!("SELECT schema_name FROM information_schema.schemata WHERE schema_name NOT IN {OWN}"))?;
     Ok(rows.into_iter().flatten().collect())
 }
 
@@ -198,6 +200,9 @@ mod tests {
         let all = Rights { reads_all: true, locks: true, sees_log: true };
         assert_eq!(rights(&["GRANT ALL PRIVILEGES ON *.* TO `root`@`%` WITH GRANT OPTION"]), all);
         assert_eq!(rights(&["GRANT SELECT, RELOAD, BINLOG MONITOR ON *.* TO `b`@`%`"]), all);
-        assert_eq!(rights(&["GRANT USAGE ON *.* TO `b`@`%`", "GRANT SELECT ON `shop`.* TO `b`@`%`"]), Rights::default());
+        assert_eq!(
+            rights(&["GRANT USAGE ON *.* TO `b`@`%`", "GRANT SELECT ON `shop`.* TO `b`@`%`"]),
+            Rights::default()
+        );
     }
 }

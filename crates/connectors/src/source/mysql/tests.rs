@@ -13,6 +13,7 @@ use servers::MariadbServer;
 use zeroize::Zeroizing;
 
 use super::*;
+use crate::containers::ContainerName;
 use crate::source::testing::{Captured, Setup};
 
 /// Databases of a test alone, which others on the same server leave out.
@@ -119,7 +120,9 @@ fn what_is_missing_or_damaged_in_what_comes_back_is_found() {
 #[test]
 fn an_unchanged_database_gives_the_same_bytes_though_others_change() {
     let Some(server) = servers::mariadb() else { return };
-    server.sql("CREATE DATABASE still; USE still; CREATE TABLE t (a INT); INSERT INTO t VALUES (1); CREATE DATABASE busy");
+    server.sql(
+        "CREATE DATABASE still; USE still; CREATE TABLE t (a INT); INSERT INTO t VALUES (1); CREATE DATABASE busy",
+    );
     let first = capture(of(server, &["still"])).unwrap();
     server.sql("CREATE TABLE busy.t (a INT); INSERT INTO busy.t VALUES (1)");
     let second = capture(of(server, &["still"])).unwrap();
@@ -269,7 +272,11 @@ fn a_tool_that_does_not_do_its_work_is_noticed() {
     assert!(complained.contains("ended as if all were well; it said: mysqldump: Got error: 1"), "{complained}");
     assert!(told("echo no >&2; exit 3").contains("ended with exit code 3; it said: no"));
     let (folder, options) = with_dump_tool(server, "exit 0", &["tool"]);
-    std::fs::write(folder.path().join("mariadb-dump"), "#!/bin/sh\necho mariadb-dump  Ver 10.19 Distrib 5.5.68-MariaDB, for Linux").unwrap();
+    std::fs::write(
+        folder.path().join("mariadb-dump"),
+        "#!/bin/sh\necho mariadb-dump  Ver 10.19 Distrib 5.5.68-MariaDB, for Linux",
+    )
+    .unwrap();
     let old = capture(options).unwrap_err().to_string();
     assert!(old.contains("takes a dump tool of MariaDB 10") && old.contains("and here is"), "{old}");
 }
@@ -339,4 +346,34 @@ fn changes_are_held_up_no_longer_than_until_the_dump_has_begun() {
         }
     }
     assert_eq!(capture.finish().unwrap()["databases"]["held"]["tables"]["t"], 20);
+}
+
+#[test]
+fn a_server_in_a_container_is_dumped_with_the_tools_of_the_container_and_what_it_knows() {
+    let (Some(server), Some(docker)) = (servers::mariadb(), servers::docker()) else { return };
+    server.sql("CREATE DATABASE contained; USE contained; CREATE TABLE t (a INT); INSERT INTO t VALUES (1), (2)");
+    // This machine's programs, and the socket of the server where they look for it.
+    let socket = format!("{}:/run/mysqld", server.folder.display());
+    let mut options: Vec<&str> =
+        ["/usr:/usr:ro", "/lib:/lib:ro", "/lib64:/lib64:ro", &socket].iter().flat_map(|at| ["-v", at]).collect();
+    options.extend(
+        ["PATH=/usr/bin:/bin", "MARIADB_USER=backup", "MARIADB_PASSWORD=secret"].iter().flat_map(|set| ["-e", set]),
+    );
+    let name = docker.name();
+    docker.run(&name, &options);
+    let options = || MysqlOptions {
+        server: ServerAt::Container(ContainerName::Container(name.clone())),
+        user: None,
+        engine: EngineAddress::at(&docker.socket),
+        ..of(server, &["contained"])
+    };
+    let captured = capture(options()).unwrap();
+    assert_eq!(captured.problems, [""; 0]);
+    assert_eq!(captured.facts["databases"]["contained"]["tables"], json!({"t": 2}));
+    assert_eq!(
+        text(&captured, "databases/contained.sql"),
+        text(&capture(of(server, &["contained"])).unwrap(), "databases/contained.sql")
+    );
+    docker.docker(&["stop", &name]);
+    assert_eq!(capture(options()).unwrap_err().to_string(), format!("container {name} does not run: start it"));
 }

@@ -61,7 +61,8 @@ impl DumpTool {
             }
         }
         let (kind, [major, minor, _]) = (kind.name(), version);
-        let what = if others.is_empty() { "none is installed".to_owned() } else { format!("here is {}", others.join(", ")) };
+        let what =
+            if others.is_empty() { "none is installed".to_owned() } else { format!("here is {}", others.join(", ")) };
         Err(SourceError::Unavailable {
             what: format!(
                 "{} is {kind} {major}.{minor}, which takes a dump tool of {kind} {major}.{minor} or later, and {what}; \
@@ -93,7 +94,11 @@ mod tests {
     #[test]
     fn versions_are_read_as_each_tool_says_them() {
         for (said, expected, kind) in [
-            ("mariadb-dump  Ver 10.19 Distrib 10.11.19-MariaDB, for debian-linux-gnu (x86_64)", [10, 11, 19], Kind::Mariadb),
+            (
+                "mariadb-dump  Ver 10.19 Distrib 10.11.19-MariaDB, for debian-linux-gnu (x86_64)",
+                [10, 11, 19],
+                Kind::Mariadb,
+            ),
             ("mariadb-dump from 11.4.2-MariaDB, client 10.19 for Linux (x86_64)", [11, 4, 2], Kind::Mariadb),
             ("mysqldump  Ver 10.13 Distrib 5.7.44, for Linux (x86_64)", [5, 7, 44], Kind::Mysql),
             ("mysqldump  Ver 8.4.0 for Linux on x86_64 (MySQL Community Server - GPL)", [8, 4, 0], Kind::Mysql),

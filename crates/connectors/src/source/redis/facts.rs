@@ -58,9 +58,8 @@ pub fn of_dump(dump: &Dump) -> Facts {
 /// Empty databases are left out, as a server does it.
 pub fn of_databases(databases: &BTreeMap<u64, Keys>) -> Value {
     let filled = databases.iter().filter(|(_, keys)| keys.keys > 0);
-    let fact = |(number, keys): (&u64, &Keys)| {
-        (number.to_string(), json!({ "keys": keys.keys, "expiring": keys.expiring }))
-    };
+    let fact =
+        |(number, keys): (&u64, &Keys)| (number.to_string(), json!({ "keys": keys.keys, "expiring": keys.expiring }));
     Value::Object(filled.map(fact).collect())
 }
 

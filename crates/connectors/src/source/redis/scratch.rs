@@ -88,7 +88,16 @@ impl Scratch {
         let databases = databases.to_string();
         for server in SERVERS {
             let mut command = Command::new(server);
-            command.args(["--port", "0", "--unixsocket", "socket", "--unixsocketperm", "700", "--dbfilename", "dump.rdb"]);
+            command.args([
+                "--port",
+                "0",
+                "--unixsocket",
+                "socket",
+                "--unixsocketperm",
+                "700",
+                "--dbfilename",
+                "dump.rdb",
+            ]);
             command.args(["--save", "", "--appendonly", "no", "--daemonize", "no", "--databases", &databases]);
             command.args(["--replicaof", "127.0.0.1", "1", "--replica-serve-stale-data", "yes"]);
             command.current_dir(folder.path()).process_group(0).stdin(Stdio::null());

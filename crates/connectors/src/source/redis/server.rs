@@ -144,9 +144,10 @@ impl Server {
                 let (printed, ended) = self.client().args(words.iter().copied()).run(stage, cancel)?;
                 let text = String::from_utf8_lossy(&printed).trim_end().to_owned();
                 // Errors are printed like answers.
-                let is_error = text.split(' ').next().is_some_and(|word| {
-                    word.len() > 2 && word.bytes().all(|byte| byte.is_ascii_uppercase())
-                });
+                let is_error = text
+                    .split(' ')
+                    .next()
+                    .is_some_and(|word| word.len() > 2 && word.bytes().all(|byte| byte.is_ascii_uppercase()));
                 match ended.is_well() {
                     true if !is_error => Ok(Reply::Text(text.into_bytes())),
                     _ if is_error => Ok(Reply::Error(text)),
@@ -239,10 +240,7 @@ pub fn refused(what: &str, login: &Login, error: &str) -> SourceError {
     let hint = match error.split(' ').next().unwrap_or_default() {
         "NOAUTH" => "give its password: `password_file`".to_owned(),
         "WRONGPASS" => "see whether `user` and `password_file` are right".to_owned(),
-        "NOPERM" => format!(
-            "let the user make backups: ACL SETUSER {} +psync +replconf +info +acl|list",
-            login.user()
-        ),
+        "NOPERM" => format!("let the user make backups: ACL SETUSER {} +psync +replconf +info +acl|list", login.user()),
         "LOADING" => "it still loads its data; try again when it has".to_owned(),
         "MASTERDOWN" | "NOMASTERLINK" => "it is a replica that has lost its master; back up the master".to_owned(),
         _ if error.contains("unknown command") => {

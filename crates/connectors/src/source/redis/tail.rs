@@ -38,10 +38,7 @@ impl Tail {
     }
 
     /// Reads more; gives how much.
-    pub fn fill(
-        &mut self,
-        read: impl FnOnce(&mut [u8]) -> Result<usize, SourceError>,
-    ) -> Result<usize, SourceError> {
+    pub fn fill(&mut self, read: impl FnOnce(&mut [u8]) -> Result<usize, SourceError>) -> Result<usize, SourceError> {
         self.held.drain(..self.given);
         self.given = 0;
         let before = self.held.len();

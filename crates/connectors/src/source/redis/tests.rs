@@ -12,6 +12,7 @@ use servers::RedisServer;
 use zeroize::Zeroizing;
 
 use super::*;
+use crate::containers::ContainerName;
 use crate::source::testing::{Captured, Setup};
 
 fn options(server: &RedisServer) -> RedisOptions {
@@ -352,6 +353,41 @@ fn redis_cli_where_the_server_is_gives_the_same_dump() {
     let without = Server::in_container(Stage::Here, Login::default(), &BTreeMap::new(), &words[..3]);
     let error = without.info(&cancel).unwrap_err().to_string();
     assert!(error.contains("NOAUTH"), "{error}");
-    let (mut output, _) = without.dump(Watched { parser: Parser::default(), found: Found::default() }, &cancel).unwrap();
+    let (mut output, _) =
+        without.dump(Watched { parser: Parser::default(), found: Found::default() }, &cancel).unwrap();
     assert!(output.read_to_end(&mut Vec::new()).is_err());
+}
+
+#[test]
+fn a_server_in_a_container_is_captured_with_the_client_that_is_there_and_what_it_knows() {
+    let Some(docker) = servers::docker() else { return };
+    if servers::redis(&[]).is_none() {
+        return;
+    }
+    let name = docker.name();
+    // This machine's programs.
+    let mut options: Vec<&str> =
+        ["/usr:/usr:ro", "/lib:/lib:ro", "/lib64:/lib64:ro"].iter().flat_map(|at| ["-v", at]).collect();
+    options.extend(["PATH=/usr/bin:/bin", "REDIS_PASSWORD=secret"].iter().flat_map(|set| ["-e", set]));
+    docker.make(&name, &options, "exec redis-server --requirepass secret --repl-diskless-sync-delay 0 --save ''");
+    docker.docker(&["start", &name]);
+    let client = ["exec", "-e", "REDISCLI_AUTH=secret", &name, "redis-cli"];
+    while !docker.attempt(&[&client[..], &["SET", "a", "1"]].concat()).stdout.starts_with(b"OK") {
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    let options = || RedisOptions {
+        server: ServerAt::Container(ContainerName::Container(name.clone())),
+        user: None,
+        password: None,
+        engine: EngineAddress::at(&docker.socket),
+    };
+    let captured = capture(options()).unwrap();
+    assert_eq!((&captured.problems, &captured.notes), (&vec![], &vec![]));
+    assert_eq!(captured.facts["databases"], json!({"0": {"keys": 1, "expiring": 0}}));
+    assert_eq!((&captured.facts["users"], &captured.facts["functions"]), (&json!(1), &json!(0)));
+    let folder = tempfile::tempdir().unwrap();
+    captured.restore(folder.path());
+    assert_eq!(examine(folder.path(), &captured.facts, &Cancel::new()).unwrap(), captured.facts);
+    docker.docker(&["stop", &name]);
+    assert_eq!(capture(options()).unwrap_err().to_string(), format!("container {name} does not run: start it"));
 }

@@ -71,8 +71,11 @@ impl Resolver<'_> {
     pub(super) fn redis(&self, name: &Text, database: &DatabaseDocument) -> Result<DatabaseSettings> {
         let lists = [&database.databases, &database.exclude].into_iter().flatten().map(OneOrMany::place);
         if let Some(place) = lists.chain(database.tools.as_ref().map(|tools| tools.place)).next() {
-            return Err(Mistake::at(place, "a Redis is captured with all its databases, and without tools of this machine")
-                .with_hint("remove the key"));
+            return Err(Mistake::at(
+                place,
+                "a Redis is captured with all its databases, and without tools of this machine",
+            )
+            .with_hint("remove the key"));
         }
         self.database(name, database, &REDIS)
     }

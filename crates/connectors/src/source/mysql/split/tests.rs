@@ -2,7 +2,8 @@ use super::*;
 
 const HEAD: &str = "/*M!999999\\- enable the sandbox mode */ \n-- MariaDB dump\n/*!40101 SET NAMES utf8mb4 */;\n\
     -- CHANGE MASTER TO MASTER_LOG_FILE='binlog.000001', MASTER_LOG_POS=826;\n\n";
-const TAIL: &str = "\n-- SET GLOBAL gtid_slave_pos='0-1-29';\n/*!40111 SET SQL_NOTES=@OLD_SQL_NOTES */;\n\n-- Dump completed\n";
+const TAIL: &str =
+    "\n-- SET GLOBAL gtid_slave_pos='0-1-29';\n/*!40111 SET SQL_NOTES=@OLD_SQL_NOTES */;\n\n-- Dump completed\n";
 const A: &str = "--\n-- Current Database: `a`\n--\nUSE `a`;\nCREATE SEQUENCE `s` start with 1;\nCREATE TABLE `t` (\n  `id` int\n);\n\
     INSERT INTO `t` VALUES\n(1),\n(2);\nINSERT INTO `t` VALUES (3);\nCREATE TABLE `empty` (`id` int);\nDELIMITER ;;\n\
     /*!50003 CREATE*/ /*!50003 trigger x before insert on t for each row begin\n-- Current Database: `b`\nend */;;\n\
@@ -73,9 +74,15 @@ fn what_lacks_its_end_or_a_database_is_no_dump() {
     assert_eq!(refused(&[HEAD, A, B, TAIL, "INSERT INTO `t` VALUES (1);\n"]), early);
     assert_eq!(refused(&[HEAD, A, TAIL]), "gave a dump without the database b`c");
     assert_eq!(refused(&[HEAD, B, A, TAIL]), "gave a dump with the database b`c at a place that is not its own");
-    assert_eq!(refused(&[HEAD, &A.replace("`a`", "`other`"), B, TAIL]), "gave a dump with the database other at a place that is not its own");
+    assert_eq!(
+        refused(&[HEAD, &A.replace("`a`", "`other`"), B, TAIL]),
+        "gave a dump with the database other at a place that is not its own"
+    );
     let denied = "-- insufficient privileges to SHOW CREATE PROCEDURE `p`\n";
-    assert_eq!(refused(&[HEAD, A, denied, B, TAIL]), "left something out: insufficient privileges to SHOW CREATE PROCEDURE `p`");
+    assert_eq!(
+        refused(&[HEAD, A, denied, B, TAIL]),
+        "left something out: insufficient privileges to SHOW CREATE PROCEDURE `p`"
+    );
     let all: String = [HEAD, A, B, VIEWS, TAIL].concat();
     let end = all.find("-- Dump completed").unwrap();
     for at in 0..end {

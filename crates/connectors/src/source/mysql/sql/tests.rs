@@ -61,15 +61,21 @@ fn rows_are_counted_whatever_stands_in_texts() {
 fn lines_within_a_body_are_no_comments_of_the_dump() {
     let body = "CREATE PROCEDURE `p`()\nbegin\n-- Current Database: `x`; it's\n# don't;;\n/* ;; ' */ select ';;', 5--1;\nend\n;;";
     let dump = format!("-- first\n\nDELIMITER ;;\n{body}\nDELIMITER ;\n\n-- second\nSELECT 1;\n-- third");
-    let expected =
-        [comment("-- first"), Read::Statement(body.to_owned(), 0, true), comment("-- second"), statement("SELECT 1;", 0)];
+    let expected = [
+        comment("-- first"),
+        Read::Statement(body.to_owned(), 0, true),
+        comment("-- second"),
+        statement("SELECT 1;", 0),
+    ];
     assert_eq!(read(&dump), expected);
 }
 
 #[test]
 fn what_stands_in_a_comment_for_certain_versions_is_sql() {
     let trigger = "/*!50003 CREATE*/ /*!50003 trigger tr before insert on t for each row begin set new.v = ';;'; /* it's */ end \n*/;;";
-    let dump = format!("/*M!999999\\- enable the sandbox mode */ \n-- next\nDELIMITER ;;\n{trigger}\nDELIMITER ;\n/*!40000 ALTER TABLE `t` ENABLE KEYS */;\n");
+    let dump = format!(
+        "/*M!999999\\- enable the sandbox mode */ \n-- next\nDELIMITER ;;\n{trigger}\nDELIMITER ;\n/*!40000 ALTER TABLE `t` ENABLE KEYS */;\n"
+    );
     let expected = [
         comment("/*M!999999\\- enable the sandbox mode */"),
         comment("-- next"),

@@ -112,8 +112,7 @@ const CONSUMERS: Step = Count(&[Text, WORD, Count(&[ENTRY_ID])]);
 const ACTIVE_CONSUMERS: Step = Count(&[Text, WORD, WORD, Count(&[ENTRY_ID])]);
 
 /// How many entries there are, and the last id; then groups.
-const STREAM_1: [Step; 6] =
-    [Text, ENTRIES, Length, Length, Length, Count(&[Text, Length, Length, PENDING, CONSUMERS])];
+const STREAM_1: [Step; 6] = [Text, ENTRIES, Length, Length, Length, Count(&[Text, Length, Length, PENDING, CONSUMERS])];
 /// Also the first id, the highest deleted one, and how many were ever added; of each group how many it has read.
 const STREAM_2: [Step; 11] = stream(Count(&[Text, Length, Length, Length, PENDING, CONSUMERS]));
 const STREAM_3: [Step; 11] = stream(Count(&[Text, Length, Length, Length, PENDING, ACTIVE_CONSUMERS]));

@@ -70,8 +70,7 @@ fn every_type_of_value_is_passed_over_exactly() {
     let entries = Writer::default().length(1).text(&id).text(b"listpack").length(1).length(1 << 40).length(0);
     let stream_2 = entries.clone().length(1).length(0).length(0).length(0).length(9);
     let module = Writer::default().length(0x0123_4567_89ab_cdef);
-    let module =
-        module.length(1).length(5).length(2).length(9).length(3).bytes(&[0; 4]).length(4).bytes(&[0; 8]);
+    let module = module.length(1).length(5).length(2).length(9).length(3).bytes(&[0; 4]).length(4).bytes(&[0; 8]);
     let module = module.length(5).text(b"text").length(0);
     let pair = Writer::default().text(b"a").text(b"b");
     let cases: [(u8, &str, Vec<u8>); 26] = [
@@ -82,7 +81,20 @@ fn every_type_of_value_is_passed_over_exactly() {
         (0, "string", Writer(vec![0xc3]).length(3).length(300).bytes(b"lzf").0),
         (1, "list", Writer::default().length(2).bytes(&pair.0).0),
         (2, "set", Writer::default().length(1).text(b"a").0),
-        (3, "zset", Writer::default().length(3).text(b"a").bytes(&[3]).bytes(b"1.5").text(b"b").bytes(&[254]).text(b"c").bytes(&[253]).0),
+        (
+            3,
+            "zset",
+            Writer::default()
+                .length(3)
+                .text(b"a")
+                .bytes(&[3])
+                .bytes(b"1.5")
+                .text(b"b")
+                .bytes(&[254])
+                .text(b"c")
+                .bytes(&[253])
+                .0,
+        ),
         (4, "hash", Writer::default().length(1).bytes(&pair.0).0),
         (5, "zset", Writer::default().length(1).text(b"a").bytes(&[0; 8]).0),
         (7, "module", module.0),
@@ -161,7 +173,8 @@ fn what_is_no_dump_is_told() {
     assert_eq!(told(b""), "it is empty");
     assert_eq!(told(b"-NOAUTH Authentication required.\r\n"), "it does not begin like a dump of Redis (byte 8)");
     assert_eq!(told(b"REDIS"), "it ends early, after 5 bytes");
-    let unknown = "a value or mark of kind 26 is not known to this version of Lifeboat; the dump has version 13 (byte 9)";
+    let unknown =
+        "a value or mark of kind 26 is not known to this version of Lifeboat; the dump has version 13 (byte 9)";
     assert_eq!(told(b"REDIS0013\x1a"), unknown);
     let whole = Writer::begin("REDIS0010").database(0).bytes(&[0]).text(b"key").text(b"value").end();
     let more = [&*whole, b"\n"].concat();
@@ -173,7 +186,16 @@ fn what_is_no_dump_is_told() {
 #[test]
 fn every_cut_and_every_flipped_bit_is_noticed() {
     let dump = Writer::begin("REDIS0010").bytes(&[250]).text(b"redis-ver").text(b"7.0.15").database(0);
-    let whole = dump.bytes(&[0]).text(b"key").text(&[b'v'; 100]).bytes(&[4]).text(b"hash").length(1).text(b"a").text(b"b").end();
+    let whole = dump
+        .bytes(&[0])
+        .text(b"key")
+        .text(&[b'v'; 100])
+        .bytes(&[4])
+        .text(b"hash")
+        .length(1)
+        .text(b"a")
+        .text(b"b")
+        .end();
     parse(&whole).unwrap();
     for at in 0..whole.len() {
         assert!(parse(&whole[..at]).is_err(), "cut at {at}");
