@@ -23,6 +23,7 @@ mod couchdb;
 mod coverage;
 mod credentials;
 mod damage;
+mod database_servers;
 mod disks;
 mod documents;
 mod documents_back;
