@@ -10,15 +10,15 @@ use connectors::containers::{ContainerName, EngineAddress, Halt, Halts, Replaced
 use connectors::source::couchdb::{Peer, ServerOptions};
 use connectors::source::{
     CommandOptions, CommandSource, ComposeOptions, ComposeSource, ContainerFilesOptions, ContainerFilesSource,
-    CouchDbOptions, CouchDbSource, FilesOptions, FilesSource, Password, Place, PostgresOptions, PostgresSource, RunLine, ServerAt, SqliteOptions, SqliteSource, TlsOptions,
-    TlsSource, VolumeOptions, VolumeSource,
+    CouchDbOptions, CouchDbSource, FilesOptions, FilesSource, Password, Place, PostgresOptions, PostgresSource,
+    RunLine, ServerAt, SqliteOptions, SqliteSource, TlsOptions, TlsSource, VolumeOptions, VolumeSource,
 };
 use connectors::storage::{LocalStorage, SftpOptions, SftpStorage};
 use operations::backup::NamedSource;
 use operations::config::{
-    ArchiveKey, CommandLine, ContainerSettings, CopySettings, CouchServerSettings, DatabaseServer, Environment, HaltSettings, Location,
-    PlaceSettings, Secret, SecretSource, Settings, SftpLocation, SourceKind, SourceSettings, SqliteSettings,
-    StackSettings, TlsSettings,
+    ArchiveKey, CommandLine, ContainerSettings, CopySettings, CouchServerSettings, DatabaseServer, Environment,
+    HaltSettings, Location, PlaceSettings, Secret, SecretSource, Settings, SftpLocation, SourceKind, SourceSettings,
+    SqliteSettings, StackSettings, TlsSettings,
 };
 use operations::{Fault, in_place, shell};
 use repository::limits::CACHE_BYTES_MAX;

@@ -5,7 +5,9 @@ use std::path::PathBuf;
 use connectors::containers::{ContainerName, Containers, Mount};
 use connectors::source::{ComposeOptions, ComposeProject, Reach, ThingKind, read_compose_project};
 use operations::Fault;
-use operations::config::{ComposeSettings, ContainerFilesSettings, DatabaseServer, PlaceSettings, SourceKind, TlsSettings};
+use operations::config::{
+    ComposeSettings, ContainerFilesSettings, DatabaseServer, PlaceSettings, SourceKind, TlsSettings,
+};
 use repository::SourceError;
 
 use crate::app::Run;
