@@ -45,7 +45,7 @@ pub use coverage::{Covered, Reach, Sight, Thing, ThingKind};
 pub use discover::{Discovery, FoundDatabase, ServerKind, Uncovered, discover, server_kind_of_image};
 pub use files::{FilesOptions, FilesSource};
 pub use place::Place;
-pub use postgres::{PostgresOptions, PostgresSource, ServerAt};
+pub use postgres::{PostgresOptions, PostgresRestore, PostgresSource, RestoredDatabase, ServerAt};
 pub use sqlite::{SqliteOptions, SqliteSource};
 pub use tls::{TlsOptions, TlsSource};
 pub use volume::{VolumeOptions, VolumeSource};

@@ -10,7 +10,9 @@ mod examine;
 mod facts;
 mod globals;
 mod inventory;
+mod measure;
 mod names;
+mod restore;
 mod scratch;
 mod selection;
 mod server;
@@ -26,6 +28,7 @@ use std::path::PathBuf;
 use repository::{Cancel, Capture, CaptureCx, Source, SourceError};
 
 pub use self::examine::examine;
+pub use self::restore::{PostgresRestore, RestoredDatabase};
 
 use self::selection::Selection;
 use super::Password;
