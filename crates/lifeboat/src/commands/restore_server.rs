@@ -55,7 +55,7 @@ pub fn run(app: &App, place: &Place, server: &str, arguments: &arguments::Restor
         return Ok(would_restore(app, &found.id.to_hex(), &files));
     }
     let wanted: Vec<_> = files.into_iter().map(|file| (PathBuf::from(source).join(&file), file)).collect();
-    let restored = with_scratch(&app.scratch(), |scratch| {
+    let restored: Result<_, Fault> = with_scratch(&app.scratch(), |scratch| {
         let options = Options::for_this_process();
         let dir = scratch.join("archives");
         let staged = restore::several_to_new_place(&app.cx(), &repository, &index, &tree, &wanted, &dir, options)?;
