@@ -14,7 +14,8 @@ fn site(mariadb: &MariadbServer, redis: &RedisServer, database: &str) -> Site {
          INSERT INTO orders SELECT seq, MD5(seq) FROM seq_1_to_20000; CREATE VIEW few AS SELECT * FROM orders WHERE id < 10; \
          CREATE USER {database}@'%' IDENTIFIED BY '{SECRET}'; GRANT ALL ON *.* TO {database}@'%' WITH GRANT OPTION"
     ));
-    redis.run(&format!("SET visits 1\nHSET session:1 user me\nEXPIRE session:1 3600\nACL SETUSER default on >{SECRET}"));
+    redis
+        .run(&format!("SET visits 1\nHSET session:1 user me\nEXPIRE session:1 3600\nACL SETUSER default on >{SECRET}"));
     let site = Site::new();
     let password = site.path("database-password");
     write_secret(&password, SECRET);

@@ -32,6 +32,7 @@ mod json;
 mod killed;
 mod metadata;
 mod mounts;
+mod postgres;
 mod remote;
 mod requests;
 mod restic;

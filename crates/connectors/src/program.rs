@@ -179,7 +179,7 @@ impl Running {
     pub fn has_ended(&mut self) -> bool {
         match self {
             Self::Here(here) => here.has_ended(),
-            Self::InContainer(there) => there.has_ended(),
+            Self::InContainer(there) => there.is_over(),
         }
     }
 

@@ -50,7 +50,7 @@ pub use discover::{Discovery, FoundDatabase, ServerKind, Uncovered, discover, se
 pub use files::{FilesOptions, FilesSource};
 pub use mysql::{MysqlOptions, MysqlSource};
 pub use place::Place;
-pub use postgres::{PostgresOptions, PostgresSource};
+pub use postgres::{PostgresOptions, PostgresRestore, PostgresSource, RestoredDatabase};
 pub use redis::{RedisOptions, RedisSource};
 pub use server_at::ServerAt;
 pub use sqlite::{SqliteOptions, SqliteSource};

@@ -17,9 +17,9 @@ use connectors::source::{
 use connectors::storage::{LocalStorage, SftpOptions, SftpStorage};
 use operations::backup::NamedSource;
 use operations::config::{
-    ArchiveKey, CommandLine, ContainerSettings, CopySettings, CouchServerSettings, DatabaseServer, Environment,
-    HaltSettings, Location, PlaceSettings, Secret, SecretSource, Settings, SftpLocation, SourceKind, SourceSettings,
-    SqliteSettings, StackSettings, TlsSettings,
+    ArchiveKey, CommandLine, ContainerSettings, CopySettings, CouchServerSettings, DatabaseServer, DatabaseSettings,
+    Environment, HaltSettings, Location, PlaceSettings, Secret, SecretSource, Settings, SftpLocation, SourceKind,
+    SourceSettings, SqliteSettings, StackSettings, TlsSettings,
 };
 use operations::{Fault, in_place, shell};
 use repository::limits::CACHE_BYTES_MAX;
@@ -133,7 +133,8 @@ impl<'a> Around<'a> {
         Self { folder: settings.folder(), halts: Halts::below(&settings.state_dir), environment }
     }
 
-    fn engine(&self) -> EngineAddress {
+    /// Where the container engine is.
+    pub fn engine(&self) -> EngineAddress {
         EngineAddress::of(self.environment.variables())
     }
 }
@@ -206,6 +207,19 @@ pub fn couch_server(settings: &Settings, stack: &str, source: &str) -> Option<Se
 
 fn server_options(server: CouchServerSettings) -> ServerOptions {
     ServerOptions { url: server.url, login: server.login.map(|login| (login.user, password(login.password))) }
+}
+
+/// A server of PostgreSQL, and what is wanted of it.
+pub fn postgres(database: DatabaseSettings, around: &Around<'_>) -> PostgresOptions {
+    PostgresOptions {
+        server: server_at(database.server),
+        user: database.user,
+        password: database.password.map(password),
+        databases: database.databases,
+        exclude: database.exclude,
+        tools: database.tools,
+        engine: around.engine(),
+    }
 }
 
 /// Got when it is needed, so that a backup does not fail for want of it.
@@ -300,15 +314,7 @@ fn source(kind: &SourceKind, peers: Vec<Peer>, around: &Around<'_>) -> Result<Bo
             exclude: files.exclude,
             engine: around.engine(),
         })?),
-        SourceKind::Postgres(database) => Box::new(PostgresSource::new(PostgresOptions {
-            server: server_at(database.server),
-            user: database.user,
-            password: database.password.map(password),
-            databases: database.databases,
-            exclude: database.exclude,
-            tools: database.tools,
-            engine: around.engine(),
-        })?),
+        SourceKind::Postgres(database) => Box::new(PostgresSource::new(postgres(database, around))?),
         SourceKind::Mysql(database) => Box::new(MysqlSource::new(MysqlOptions {
             server: server_at(database.server),
             user: database.user,

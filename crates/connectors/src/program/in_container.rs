@@ -198,7 +198,7 @@ impl InContainer {
         Ok(())
     }
 
-    pub(super) fn has_ended(&self) -> bool {
+    pub(super) fn is_over(&self) -> bool {
         self.output_has_ended
     }
 

@@ -10,7 +10,9 @@ mod examine;
 mod facts;
 mod globals;
 mod inventory;
+mod measure;
 mod names;
+mod restore;
 mod scratch;
 mod server;
 mod session;
@@ -25,6 +27,7 @@ use std::path::PathBuf;
 use repository::{Cancel, Capture, CaptureCx, Source, SourceError};
 
 pub use self::examine::examine;
+pub use self::restore::{PostgresRestore, RestoredDatabase};
 
 use super::Password;
 use super::selection::Selection;

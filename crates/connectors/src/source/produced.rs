@@ -73,17 +73,6 @@ impl Produced {
         Self { now, steps, awaited }
     }
 
-    /// The next file or folder.
-    pub fn next(&mut self) -> Option<Item> {
-        let (path, content) = self.steps.pop_front()?;
-        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let (kind, data) = match content {
-            Some(content) => (NodeKind::File, Data::Stream(content)),
-            None => (NodeKind::Dir, Data::None),
-        };
-        Some(Item::Entry(Box::new(Entry { node: node(&name, kind, self.now), path, data })))
-    }
-
     /// All files, by path, each whole. What programs said, though all went well, is passed on. Fails where one was not whole,
     /// or was not read to its end.
     pub fn finish(&self, events: &dyn Events) -> Result<BTreeMap<PathBuf, Whole>, SourceError> {
@@ -96,6 +85,21 @@ impl Produced {
             files.insert(path.clone(), whole);
         }
         Ok(files)
+    }
+}
+
+/// The files, and the folders on the way to them.
+impl Iterator for Produced {
+    type Item = Item;
+
+    fn next(&mut self) -> Option<Item> {
+        let (path, content) = self.steps.pop_front()?;
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let (kind, data) = match content {
+            Some(content) => (NodeKind::File, Data::Stream(content)),
+            None => (NodeKind::Dir, Data::None),
+        };
+        Some(Item::Entry(Box::new(Entry { node: node(&name, kind, self.now), path, data })))
     }
 }
 

@@ -31,6 +31,7 @@ mod restore_couchdb;
 mod restore_couchdb_in_place;
 mod restore_documents;
 mod restore_host;
+mod restore_server;
 mod snapshots;
 mod status;
 mod sync;

@@ -2,7 +2,7 @@
 //! defaults filled in, names looked up.
 
 mod copy;
-mod database;
+pub(super) mod database;
 mod place;
 
 use std::path::{Component, Path, PathBuf};

@@ -88,7 +88,7 @@ fn path_of(database: &str) -> PathBuf {
 }
 
 /// A session for questions about the server, and the name of its database.
-fn maintenance(server: &Server, psql: &Program, cancel: &Cancel) -> Result<(Session, &'static str), SourceError> {
+pub fn maintenance(server: &Server, psql: &Program, cancel: &Cancel) -> Result<(Session, &'static str), SourceError> {
     let mut last = None;
     for name in MAINTENANCE {
         let begun = Session::begin(server, psql.clone(), name, cancel).and_then(|mut session| {

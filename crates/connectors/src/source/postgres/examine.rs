@@ -1,22 +1,19 @@
 //! A restore into a scratch server, which is then counted as the original was.
 
-use std::io::Read as _;
 use std::path::Path;
-use std::sync::Arc;
 
 use repository::fs::free_bytes;
 use repository::{Cancel, Facts, SourceError};
 use serde_json::{Value, json};
 
-use super::archive::{Archive, Contents, Shared};
 use super::facts::{DATABASES, ENCODING, EXTENSIONS, FILE, FIRST_USER, ROLES, SERVER, VERSION};
-use super::globals::ROLES_FILE;
+use super::globals::{self, ROLES_FILE};
+use super::inventory;
+use super::measure::measured;
 use super::names::{literal, quoted};
 use super::scratch::Scratch;
 use super::tools::Version;
-use super::{facts, inventory};
 use crate::program::Stage;
-use crate::source::output::Output;
 use crate::source::produced::{FILES, below, recount_files};
 
 /// Programs that restore one database at once, at most.
@@ -103,12 +100,7 @@ impl Drill<'_> {
         let psql = self.scratch.tools().program("psql").args(["-X", "-q", "--no-password", "-f"]);
         let psql = psql.arg(self.dir.join(ROLES_FILE));
         let (_, ended) = self.scratch.server().at(psql, "postgres").run(&Stage::Here, self.cancel)?;
-        let is_known = |line: &str| line.contains("ERROR:  role \"") && line.ends_with("already exists");
-        match ended.said.lines().find(|line| line.contains("ERROR:") && !is_known(line)) {
-            None if ended.is_well() => Ok(()),
-            Some(line) => Err(SourceError::Invalid { what: format!("the roles do not come back: {line}") }),
-            None => Err(SourceError::Invalid { what: format!("the roles do not come back: psql {}", ended.told()) }),
-        }
+        globals::check_roles(&ended)
     }
 
     /// Restores one database, under another name, and counts it.
@@ -124,13 +116,7 @@ impl Drill<'_> {
             let what = format!("database {name} does not come back: pg_restore {}", ended.told());
             return Err(SourceError::Invalid { what });
         }
-        let mut session = self.scratch.session(scratch_name, self.cancel)?;
-        let counted = inventory::count(&mut session)?;
-        let sequences = inventory::sequences(&mut session)?;
-        let contents = Contents { sequences, ..self.contents(scratch_name)? };
-        let mut facts = known.as_object().cloned().unwrap_or_default();
-        facts.extend(facts::counted(&counted, &contents));
-        Ok(Value::Object(facts))
+        measured(self.scratch.server(), self.scratch.tools(), scratch_name, known, self.cancel)
     }
 
     /// Makes an empty database that stores text as the original did. Rules of sorting that this machine does not have are of
@@ -144,17 +130,5 @@ impl Drill<'_> {
             literal(encoding)
         ))?;
         inventory::version(&mut session).map(drop)
-    }
-
-    /// What a dump of the restored database would hold.
-    fn contents(&self, name: &str) -> Result<Contents, SourceError> {
-        let dump = self.scratch.tools().program("pg_dump").args(["--format=custom", "--compress=0", "--schema-only"]);
-        let running = self.scratch.server().at(dump, name).start(&Stage::Here, self.cancel)?;
-        let shared = Shared::default();
-        let mut output = Output::of("pg_dump".to_owned(), Archive::new(Arc::clone(&shared)), self.cancel, running);
-        let mut buffer = [0; 64 << 10];
-        while output.read(&mut buffer).map_err(SourceError::io(self.scratch.folder()))? > 0 {}
-        let contents = shared.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).take();
-        contents.ok_or_else(|| SourceError::Invalid { what: "the restored database cannot be dumped".to_owned() })
     }
 }

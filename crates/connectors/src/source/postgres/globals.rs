@@ -10,6 +10,7 @@ use super::inventory;
 use super::server::Server;
 use super::session::Session;
 use super::tools::{Tools, Version};
+use crate::program::Ended;
 use crate::source::produced::ProducedFile;
 
 /// The file with the roles.
@@ -97,6 +98,17 @@ fn dump_all(
         ));
     }
     Ok(Ok(text))
+}
+
+/// Whether the roles came back, by how `psql` ended. Those that are there already are told of, and do no harm.
+pub fn check_roles(ended: &Ended) -> Result<(), SourceError> {
+    let is_known = |line: &str| line.contains("ERROR:  role \"") && line.ends_with("already exists");
+    let why = match ended.said.lines().find(|line| line.contains("ERROR:") && !is_known(line)) {
+        None if ended.is_well() => return Ok(()),
+        Some(line) => line.to_owned(),
+        None => format!("psql {}", ended.told()),
+    };
+    Err(SourceError::Invalid { what: format!("the roles do not come back: {why}") })
 }
 
 /// Newer versions put a random token around what they print, which would make every dump another one.

@@ -106,6 +106,16 @@ pub fn unreadable(session: &mut Session) -> Result<Vec<Unreadable>, SourceError>
     ))
 }
 
+/// How many tables, views and sequences there are, whoever may read them.
+pub fn relations(session: &mut Session) -> Result<u64, SourceError> {
+    #[derive(Deserialize)]
+    struct Row {
+        count: u64,
+    }
+    let query = format!("SELECT count(*) AS count {FROM_RELATIONS} AND c.relkind IN ('r', 'm', 'p', 'S', 'v', 'f')");
+    Ok(session.ask_one::<Row>(&query)?.count)
+}
+
 /// What was counted in a database.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Counted {

@@ -1,6 +1,6 @@
 //! A server of our own, for a drill: made anew in a temporary folder, spoken to by a socket in it alone, gone afterwards.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use repository::{Cancel, SourceError};
@@ -74,11 +74,6 @@ impl Scratch {
     /// A session with one of its databases.
     pub fn session(&self, database: &str, cancel: &Cancel) -> Result<Session, SourceError> {
         Session::begin(&self.server, self.tools.program("psql"), database, cancel)
-    }
-
-    /// Where its temporary files lie.
-    pub fn folder(&self) -> &Path {
-        self.folder.path()
     }
 
     fn data(&self) -> PathBuf {

@@ -104,6 +104,12 @@ impl Server {
         self.user.as_deref().unwrap_or("that is configured")
     }
 
+    /// `pg_restore` into a database of this server: it has to be told to use one at all.
+    pub fn into(&self, restore: Program, database: &str) -> Program {
+        let restore = self.at(restore, database);
+        if self.url.is_some() { restore } else { restore.arg(format!("--dbname={database}")) }
+    }
+
     /// A tool that is pointed at a database of this server.
     pub fn at(&self, tool: Program, database: &str) -> Program {
         let mut tool = tool

@@ -83,24 +83,38 @@ impl Resolver<'_> {
     /// No message repeats it, as there may be a password in it.
     fn address(&self, text: &Text, addresses: &Addresses) -> Result<String> {
         let url = self.filled(text)?;
-        let wrong = |what: &str, hint: &str| Err(Mistake::at(text.place, what).with_hint(hint));
-        let Some(rest) = addresses.schemes.iter().find_map(|scheme| url.strip_prefix(scheme)) else {
-            return wrong("this is no address of such a server", &format!("write it like {}", addresses.example));
+        match addresses.fault(&url) {
+            Some((what, hint)) => Err(Mistake::at(text.place, what).with_hint(hint)),
+            None => Ok(url),
+        }
+    }
+}
+
+/// What is wrong with an address of PostgreSQL, and what to do; nothing where it may be used.
+pub fn wrong_postgres_url(url: &str) -> Option<(&'static str, String)> {
+    POSTGRES.fault(url)
+}
+
+impl Addresses {
+    fn fault(&self, url: &str) -> Option<(&'static str, String)> {
+        let wrong = |what, hint: &str| Some((what, hint.to_owned()));
+        let Some(rest) = self.schemes.iter().find_map(|scheme| url.strip_prefix(scheme)) else {
+            return wrong("this is no address of such a server", &format!("write it like {}", self.example));
         };
         if url.starts_with(SOCKET) {
             let hint = "write the path after it, such as unix:///run/server.sock";
-            return if rest.starts_with('/') { Ok(url) } else { wrong("this names no socket", hint) };
+            return if rest.starts_with('/') { None } else { wrong("this names no socket", hint) };
         }
         let (place, query) = rest.split_once('?').unwrap_or((rest, ""));
         let (authority, path) = place.split_once('/').unwrap_or((place, ""));
         let has_password = authority.rsplit_once('@').is_some_and(|(user, _)| user.contains(':'));
-        let keys = query.split('&').filter_map(|part| part.split('=').next());
-        match keys.into_iter().find(|key| NOT_IN_QUERY.contains(key)) {
-            _ if has_password => wrong("a password stands in it", "write it as `password_file`"),
-            Some("password") => wrong("a password stands in it", "write it as `password_file`"),
-            Some(_) => wrong("a database stands in it", "write it as `databases`"),
-            None if !path.is_empty() => wrong("a database stands in it", "write it as `databases`"),
-            None => Ok(url),
+        let mut keys = query.split('&').filter_map(|part| part.split('=').next());
+        match keys.find(|key| NOT_IN_QUERY.contains(key)) {
+            _ if has_password => wrong("a password stands in it", "give it in a file"),
+            Some("password") => wrong("a password stands in it", "give it in a file"),
+            Some(_) => wrong("a database stands in it", "name it on its own"),
+            None if !path.is_empty() => wrong("a database stands in it", "name it on its own"),
+            None => None,
         }
     }
 }

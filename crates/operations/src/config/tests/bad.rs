@@ -226,9 +226,9 @@ fn bad_files_are_told_what_is_wrong_and_where_and_what_to_do() {
         source-postgres-two-servers.yaml:7:66: stacks.cht.sources.data.postgres.container: `url` is given too, and a server is in one place only
             remove one of the two
         source-postgres-url-with-database.yaml:7:30: stacks.cht.sources.data.postgres.url: a database stands in it
-            write it as `databases`
+            name it on its own
         source-postgres-url-with-password.yaml:7:30: stacks.cht.sources.data.postgres.url: a password stands in it
-            write it as `password_file`
+            give it in a file
         source-postgres-url.yaml:7:30: stacks.cht.sources.data.postgres.url: this is no address of such a server
             write it like postgresql://backup@db.example.org:5432?sslmode=require
         source-redis-databases.yaml:7:57: stacks.cht.sources.data.redis.databases: a Redis is captured with all its databases, and without tools of this machine
