@@ -2,7 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::{Path, PathBuf};
+use std::sync::mpsc::{RecvTimeoutError, Sender};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use repository::format::time::Time;
 use repository::{Cancel, Capture, CaptureCx, Event, Events, Facts, Item, Problem, SourceError};
@@ -19,8 +21,10 @@ use crate::source::output::Output;
 use crate::source::produced::{Produced, ProducedFile};
 use crate::source::selection::Selection;
 
-/// How long changes in the way may hold up the moment that the dump and the counting share, seconds.
-const LOCK_PATIENCE_S: u32 = 30;
+/// How long to wait for changes that are under way to end, seconds: those that come after them wait, too.
+const LOCK_PATIENCE_S: u32 = 5;
+/// How long changes are held up at most until the dump has begun.
+const HOLD_MAX: Duration = Duration::from_secs(5);
 /// As many tables as this are named; of more, how many they are.
 const NAMED_MAX: usize = 20;
 
@@ -105,15 +109,14 @@ fn begin(
     let tool = DumpTool::find(server, identity.kind, identity.version, cancel)?;
     let has_position = identity.has_log && rights.locks && rights.sees_log;
     let program = dump_program(server, &tool, identity.kind, has_position, names);
-    let held_up = if rights.locks { hold_up(server, cancel)? } else { None };
+    let held_up = if rights.locks { HeldUp::begin(server, cancel)? } else { None };
     let running = program.start(server.stage(), cancel)?;
     let output = Output::of(tool.name.to_owned(), NoComplaint, cancel, running);
     let dump = Dump::new(output, names.to_vec());
     dump.wait_for_data()?;
-    let counting = match held_up {
+    let counting = match held_up.and_then(HeldUp::end) {
         None => None,
-        Some((lock, mut session)) => {
-            drop(lock);
+        Some(mut session) => {
             let names = names.to_vec();
             let count = move || inventory::count(&mut session, &names);
             let thread = std::thread::Builder::new().name("count rows".to_owned()).spawn(count);
@@ -123,19 +126,44 @@ fn begin(
     Ok(Begun { dump, counting })
 }
 
-/// Holds up all changes, and begins a transaction. Both last as long as their sessions. `None` where others have been at
-/// changes for too long.
-fn hold_up(server: &Server, cancel: &Cancel) -> Result<Option<(Session, Session)>, SourceError> {
-    let (mut lock, mut session) = (server.session(cancel)?, server.session(cancel)?);
-    session.ask("SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ")?;
-    lock.ask(&format!("SET SESSION lock_wait_timeout = {LOCK_PATIENCE_S}"))?;
-    match lock.ask("FLUSH TABLES WITH READ LOCK") {
-        Ok(_) => {}
-        Err(SourceError::Cancelled) => return Err(SourceError::Cancelled),
-        Err(_) => return Ok(None),
+/// Changes that are held up, and a transaction that was begun meanwhile.
+struct HeldUp {
+    session: Session,
+    /// Says that the dump has begun, by being closed.
+    begun: Sender<()>,
+    /// Lets the changes go on then, and after [`HOLD_MAX`] in any case. Whether the dump had begun by then.
+    letting_go: JoinHandle<bool>,
+}
+
+impl HeldUp {
+    /// `None` where changes that are under way take too long.
+    fn begin(server: &Server, cancel: &Cancel) -> Result<Option<Self>, SourceError> {
+        let (mut lock, mut session) = (server.session(cancel)?, server.session(cancel)?);
+        session.ask("SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ")?;
+        lock.ask(&format!("SET SESSION lock_wait_timeout = {LOCK_PATIENCE_S}"))?;
+        match lock.ask("FLUSH TABLES WITH READ LOCK") {
+            Ok(_) => {}
+            Err(SourceError::Cancelled) => return Err(SourceError::Cancelled),
+            Err(_) => return Ok(None),
+        }
+        session.ask("START TRANSACTION WITH CONSISTENT SNAPSHOT")?;
+        let (begun, waiting) = std::sync::mpsc::channel();
+        let let_go = move || {
+            let has_begun = waiting.recv_timeout(HOLD_MAX) == Err(RecvTimeoutError::Disconnected);
+            // Where that fails, the end of the session does it.
+            let _ = lock.ask("UNLOCK TABLES");
+            has_begun
+        };
+        let thread = std::thread::Builder::new().name("hold up changes".to_owned()).spawn(let_go);
+        Ok(Some(Self { session, begun, letting_go: thread.map_err(SourceError::io("a thread"))? }))
     }
-    session.ask("START TRANSACTION WITH CONSISTENT SNAPSHOT")?;
-    Ok(Some((lock, session)))
+
+    /// Lets changes go on. Gives the session whose transaction sees what the dump sees; `None` where the dump took too long to
+    /// begin.
+    fn end(self) -> Option<Session> {
+        drop(self.begun);
+        self.letting_go.join().unwrap_or(false).then_some(self.session)
+    }
 }
 
 fn dump_program(server: &Server, tool: &DumpTool, kind: Kind, has_position: bool, names: &[String]) -> Program {

@@ -4,6 +4,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use repository::clock::SystemClock;
 use repository::{Data, Facts, Item, Silent};
@@ -346,6 +347,33 @@ fn changes_are_held_up_no_longer_than_until_the_dump_has_begun() {
         }
     }
     assert_eq!(capture.finish().unwrap()["databases"]["held"]["tables"]["t"], 20);
+}
+
+#[test]
+fn a_dump_that_takes_long_to_begin_holds_nobody_up_for_long() {
+    if servers::mariadb().is_none() {
+        return;
+    }
+    // One of its own, since everybody on it is held up.
+    let server = MariadbServer::start(&[]).unwrap();
+    server.sql("CREATE DATABASE slow; USE slow; CREATE TABLE t (a INT); INSERT INTO t VALUES (1)");
+    let (folder, options) =
+        with_dump_tool(&server, "echo > $(dirname $0)/begun; sleep 12; exec /usr/bin/mariadb-dump \"$@\"", &["slow"]);
+    let begun = folder.path().join("begun");
+    let waited = std::thread::scope(|scope| {
+        let writer = scope.spawn(|| {
+            while !begun.exists() {
+                std::thread::sleep(Duration::from_millis(10));
+            }
+            let start = Instant::now();
+            server.sql("INSERT INTO slow.t VALUES (2)");
+            start.elapsed()
+        });
+        assert_eq!(capture(options).unwrap().facts["databases"]["slow"]["tables"]["t"], 2);
+        writer.join().unwrap()
+    });
+    assert!(waited > Duration::from_secs(2), "nothing was held up: {waited:?}");
+    assert!(waited < Duration::from_secs(9), "held up for {waited:?}");
 }
 
 #[test]
