@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 
 use repository::{Cancel, Facts, SourceError};
 
-use crate::source::{ComposeOptions, ComposeProject, container_files, couchdb, read_compose_project, tls};
+use crate::source::output::Proof as _;
+use crate::source::{ComposeOptions, ComposeProject, container_files, couchdb, postgres, read_compose_project, tls};
 use crate::storage::sftp::packet;
 
 /// A file among certificates, named as one: how many certificates and keys it holds, or what is wrong with it.
@@ -18,6 +19,18 @@ pub fn tls_file(bytes: &[u8]) -> Result<usize, Vec<String>> {
 /// What a container engine gave for the path `/a/b`: the files by their paths, each with its bytes.
 pub fn container_tar(bytes: &[u8]) -> Result<BTreeMap<PathBuf, Vec<u8>>, SourceError> {
     container_files::read_tar(Path::new("/a/b"), bytes)
+}
+
+/// What `pg_dump` prints, in two pieces. Gives the whole of it as it is stored, or what is wrong with it.
+pub fn postgres_archive(bytes: &[u8]) -> Result<Vec<u8>, String> {
+    let mut proof = postgres::Archive::new(postgres::Shared::default());
+    let mut bytes = bytes.to_vec();
+    let half = bytes.len() / 2;
+    let (first, second) = bytes.split_at_mut(half);
+    proof.take(first)?;
+    proof.take(second)?;
+    proof.verdict("")?;
+    Ok(bytes)
 }
 
 /// What an SFTP server answers.

@@ -17,7 +17,7 @@ mod glob;
 pub(crate) mod layout;
 pub mod output;
 mod place;
-mod postgres;
+pub(crate) mod postgres;
 pub mod produced;
 mod sqlite;
 #[cfg(test)]
