@@ -167,6 +167,24 @@ fn a_drill_that_cannot_run_here_says_what_to_install_and_nothing_of_the_backup()
 }
 
 #[test]
+fn the_template_of_new_databases_is_captured_only_where_it_has_something_in_it() {
+    if servers::postgres().is_none() {
+        return;
+    }
+    // One of its own, whose template is nobody else's.
+    let server = PostgresServer::start().unwrap();
+    let databases = || {
+        let captured = capture(&server, &[]);
+        captured.facts["databases"].as_object().unwrap().keys().cloned().collect::<Vec<_>>()
+    };
+    assert_eq!(databases(), ["postgres"]);
+    server.sql("template1", "CREATE TABLE everywhere ()");
+    assert_eq!(databases(), ["postgres", "template1"]);
+    let captured = capture(&server, &["template1"]);
+    assert_eq!(drilled(&captured).unwrap(), captured.facts);
+}
+
+#[test]
 fn a_look_lists_the_databases_and_dumps_nothing() {
     let Some(server) = servers::postgres() else { return };
     let name = database(server);
