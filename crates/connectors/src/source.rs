@@ -19,6 +19,7 @@ pub mod output;
 mod place;
 pub(crate) mod postgres;
 pub mod produced;
+mod shrink;
 mod sqlite;
 #[cfg(test)]
 mod testing;

@@ -92,6 +92,8 @@ pub fn open<'a>(
         counting: None,
         databases: Facts::new(),
         known,
+        previous: cx.previous.map(|previous| previous.facts).filter(|_| !cx.look_only),
+        selection: selection.clone(),
         _guard: guard,
     }))
 }
@@ -300,6 +302,9 @@ struct PostgresCapture<'a> {
     databases: Facts,
     /// Facts of the server.
     known: Facts,
+    /// What the last snapshot says, until it was held against this one.
+    previous: Option<&'a Facts>,
+    selection: Selection,
     _guard: Guard,
 }
 
@@ -334,6 +339,13 @@ impl Capture for PostgresCapture<'_> {
         }
         self.end_counting()?;
         let next = self.produced.next();
+        if next.is_none()
+            && let Some(previous) = self.previous.take()
+        {
+            let lost = facts::lost(previous, &self.databases, |name| self.selection.has(name) && name != TEMPLATE);
+            self.problems.extend(lost.into_iter().map(|(name, what)| about(&name, &what)));
+            return self.next();
+        }
         if let Some(Item::Entry(entry)) = &next
             && let Some(view) = self.views.remove(&entry.path)
         {
