@@ -285,6 +285,36 @@ volumes: { credentials: { name: "cht_${X-y}" }, data: {}, ext: { external: true 
     put("compose_file", "loop", "services: { a: { extends: b }, b: { extends: a } }\ninclude: compose.yaml\n")
     put("compose_file", "merged", "services:\n  a: !reset null\n  b: !override { image: x$$y }\n")
 
+    archives()
+
+
+def archives():
+    """Archives of pg_dump, of each version of the format that is known."""
+    def number(value):
+        return (b"\1" if value < 0 else b"\0") + struct.pack("<I", abs(value))
+
+    def text(value):
+        return number(-1) if value is None else number(len(value)) + value.encode()
+
+    def entry(minor, id_, has_data, name, kind, section, definition):
+        parts = [number(id_), number(has_data), text("1259"), text("16386"), text(name), text(kind), number(section)]
+        parts += [text(definition), text(""), text("COPY a FROM stdin;\n"), text("public"), text("")]
+        parts += [text("heap")] * (minor >= 14) + [number(114)] * (minor >= 16)
+        return b"".join(parts + [text("me"), text("false"), text("2"), text(None), b"\1" + bytes(8)])
+
+    for minor in range(12, 17):
+        compression = b"\0" if minor >= 15 else number(0)
+        moment = b"".join(number(part) for part in [1, 2, 3, 4, 5, 124, 0])
+        head = b"PGDMP" + bytes([1, minor, 0, 4, 8, 1]) + compression + moment + text("shop") + text("15.1") + text("15.1")
+        entries = [(3, 0, "a", "TABLE", 2, "CREATE TABLE a ();"), (4, 1, "a", "TABLE DATA", 3, ""),
+                   (5, 0, "s", "SEQUENCE SET", 0, "SELECT pg_catalog.setval('public.s', 7, true);\n"),
+                   (6, 1, "BLOBS", "BLOBS", 3, "")]
+        contents = number(len(entries)) + b"".join(entry(minor, *one) for one in entries)
+        rows = b"\1" + number(4) + number(6) + b"1\tone\n" + number(0)
+        blobs = b"\3" + number(6) + number(16390) + number(5) + b"large" + number(0) + number(0)
+        put("postgres_archive", f"1.{minor}", head + contents + rows + blobs)
+    put("postgres_archive", "ends-early", head + contents + rows)
+
 
 def manifests():
     shard, damaged = "shards/00000000-7fffffff/medic.1.couch", "shards/80000000-ffffffff/medic.1.couch"

@@ -7,8 +7,9 @@ use std::path::{Path, PathBuf};
 use repository::{Cancel, Facts, SourceError};
 
 use crate::source::mysql::split::Splitter;
+use crate::source::output::Proof as _;
 use crate::source::redis::rdb;
-use crate::source::{ComposeOptions, ComposeProject, container_files, couchdb, read_compose_project, tls};
+use crate::source::{ComposeOptions, ComposeProject, container_files, couchdb, postgres, read_compose_project, tls};
 use crate::storage::sftp::packet;
 
 /// A file among certificates, named as one: how many certificates and keys it holds, or what is wrong with it.
@@ -43,6 +44,18 @@ pub fn sql_dump(bytes: &[u8], size: usize) -> Result<Vec<Vec<u8>>, String> {
         files[file].extend(piece);
     }
     Ok(files)
+}
+
+/// What `pg_dump` prints, in two pieces. Gives the whole of it as it is stored, or what is wrong with it.
+pub fn postgres_archive(bytes: &[u8]) -> Result<Vec<u8>, String> {
+    let mut proof = postgres::Archive::new(postgres::Shared::default());
+    let mut bytes = bytes.to_vec();
+    let half = bytes.len() / 2;
+    let (first, second) = bytes.split_at_mut(half);
+    proof.take(first)?;
+    proof.take(second)?;
+    proof.verdict("")?;
+    Ok(bytes)
 }
 
 /// What an SFTP server answers.

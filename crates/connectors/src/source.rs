@@ -18,11 +18,12 @@ pub(crate) mod layout;
 pub(crate) mod mysql;
 pub mod output;
 mod place;
-mod postgres;
+pub(crate) mod postgres;
 pub mod produced;
 pub(crate) mod redis;
 mod selection;
 pub(crate) mod server_at;
+mod shrink;
 mod sqlite;
 #[cfg(test)]
 mod testing;

@@ -300,7 +300,11 @@ pub(super) fn uncovered_of(project: &ComposeProject, dir: &Path) -> Vec<Uncovere
     for (key, service) in &project.services {
         let server = service.image.as_deref().and_then(server_kind_of_image);
         if let Some(server) = server {
-            let why = format!("runs {}: its data must be taken through the server to be one state", server.name());
+            let how = match server {
+                ServerKind::Postgres => format!("; add a source `postgres: {{ service: {key} }}`"),
+                _ => String::new(),
+            };
+            let why = format!("runs {}: its data must be taken through the server to be one state{how}", server.name());
             add(format!("service {key} of {}", project.name), why, Some(server));
         }
         for volume in &service.volumes {

@@ -26,6 +26,8 @@ use std::path::PathBuf;
 
 use repository::{Cancel, Capture, CaptureCx, Source, SourceError};
 
+#[cfg(feature = "fuzzing")]
+pub(crate) use self::archive::{Archive, Shared};
 pub use self::examine::examine;
 pub use self::restore::{PostgresRestore, RestoredDatabase};
 

@@ -193,19 +193,31 @@ struct RedisCapture<'a> {
     produced: Produced,
     found: Found,
     facts: Facts,
+    /// What the last snapshot says, until it was held against this one.
+    previous: Option<&'a Facts>,
 }
 
 impl<'a> RedisCapture<'a> {
     fn new(cx: &CaptureCx<'a>, files: BTreeMap<PathBuf, ProducedFile>, found: Found, facts: Facts) -> Self {
         let produced = Produced::new(files, Time::from(cx.clock.now()));
-        Self { events: cx.events, cancel: cx.cancel, problems: VecDeque::new(), produced, found, facts }
+        let previous = cx.previous.map(|previous| previous.facts).filter(|_| !cx.look_only);
+        Self { events: cx.events, cancel: cx.cancel, problems: VecDeque::new(), produced, found, facts, previous }
     }
 }
 
 impl Capture for RedisCapture<'_> {
     fn next(&mut self) -> Result<Option<Item>, SourceError> {
         self.cancel.check()?;
-        Ok(self.problems.pop_front().map(Item::Problem).or_else(|| self.produced.next()))
+        if let Some(item) = self.problems.pop_front().map(Item::Problem).or_else(|| self.produced.next()) {
+            return Ok(Some(item));
+        }
+        // All was read, so that it is known what there is.
+        let lost = match (self.previous.take(), &*self.found.get()) {
+            (Some(previous), Some(dump)) => facts::lost(previous, dump),
+            _ => Vec::new(),
+        };
+        self.problems.extend(lost.into_iter().map(|(name, what)| Problem::new(Path::new(&name), what)));
+        Ok(self.problems.pop_front().map(Item::Problem))
     }
 
     fn finish(self: Box<Self>) -> Result<Facts, SourceError> {

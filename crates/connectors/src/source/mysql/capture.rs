@@ -61,6 +61,8 @@ pub fn open<'a>(
         dump: None,
         counting: None,
         inconsistent: BTreeSet::new(),
+        previous: cx.previous.map(|previous| previous.facts).filter(|_| !cx.look_only),
+        selection: selection.clone(),
         guard: Guard(cancel.clone()),
     };
     if cx.look_only {
@@ -200,6 +202,9 @@ struct MysqlCapture<'a> {
     counting: Option<Counting>,
     /// Tables that two transactions may see differently, though they see the same moment.
     inconsistent: BTreeSet<String>,
+    /// What the last snapshot says, until it was held against this one.
+    previous: Option<&'a Facts>,
+    selection: Selection,
     guard: Guard,
 }
 
@@ -281,7 +286,15 @@ impl MysqlCapture<'_> {
 impl Capture for MysqlCapture<'_> {
     fn next(&mut self) -> Result<Option<Item>, SourceError> {
         self.guard.0.check()?;
-        Ok(self.problems.pop_front().map(Item::Problem).or_else(|| self.produced.next()))
+        if let Some(item) = self.problems.pop_front().map(Item::Problem).or_else(|| self.produced.next()) {
+            return Ok(Some(item));
+        }
+        // All was read, so that it is known what there is.
+        let Some(previous) = self.previous.take() else { return Ok(None) };
+        let held = self.dump.as_ref().map(Dump::finish).transpose()?.map(|(found, _)| found.held).unwrap_or_default();
+        let lost = facts::lost(previous, &held, |name| self.selection.has(name));
+        self.problems.extend(lost.into_iter().map(|(name, what)| Problem::new(Path::new(&name), what)));
+        Ok(self.problems.pop_front().map(Item::Problem))
     }
 
     fn finish(mut self: Box<Self>) -> Result<Facts, SourceError> {

@@ -10,6 +10,7 @@ use super::inventory::Identity;
 use super::split::{Held, LogPosition};
 use crate::source::output::Whole;
 use crate::source::produced::{FILES, files_fact};
+use crate::source::shrink;
 
 /// The server's kind and version, and how it takes capitals.
 pub const SERVER: &str = "server";
@@ -44,6 +45,27 @@ pub fn of_databases(held: &BTreeMap<String, Held>) -> Value {
         })
     };
     Value::Object(held.iter().map(|(name, held)| (name.clone(), fact(held))).collect())
+}
+
+/// What this snapshot lacks that the last one had: databases that are gone, of those that `is_wanted`, and most of the rows of
+/// one. Each with the name of the database.
+pub fn lost(
+    previous: &Facts,
+    held: &BTreeMap<String, Held>,
+    is_wanted: impl Fn(&str) -> bool,
+) -> Vec<(String, String)> {
+    let before = previous.get(DATABASES).and_then(Value::as_object).into_iter().flatten();
+    let lost = before.filter(|(name, _)| is_wanted(name)).filter_map(|(name, before)| {
+        let rows = before["tables"].as_object().into_iter().flat_map(|tables| tables.values());
+        let rows = rows.filter_map(Value::as_u64).fold(0, u64::saturating_add);
+        let what = match held.get(name) {
+            Some(now) => shrink::told("rows", rows, now.tables.values().copied().fold(0, u64::saturating_add))?,
+            None => "was in the last snapshot and is not in this one: see where it has gone, or name it in `exclude`"
+                .to_owned(),
+        };
+        Some((name.clone(), what))
+    });
+    lost.collect()
 }
 
 /// Sizes and hashes.

@@ -233,6 +233,26 @@ fn who_may_not_do_all_gets_what_is_possible_and_is_told_the_rest() {
 }
 
 #[test]
+fn what_the_last_snapshot_had_and_this_one_lacks_is_told_once() {
+    let Some(server) = servers::mariadb() else { return };
+    for name in ["lost_kept", "lost_emptied", "lost_gone"] {
+        server.sql(&format!("CREATE DATABASE {name}; USE {name}; CREATE TABLE t AS SELECT seq FROM seq_1_to_1000"));
+    }
+    let source = MysqlSource::new(of(server, &["lost_*"])).unwrap();
+    let first = Setup::default().capture(&source).unwrap();
+    server.sql("DELETE FROM lost_emptied.t WHERE seq > 400; DROP DATABASE lost_gone");
+    let after = |facts: &Facts| {
+        let setup = Setup { previous: Some(facts.clone()), ..Setup::default() };
+        setup.capture(&source).unwrap()
+    };
+    let second = after(&first.facts);
+    assert_eq!(second.problems.len(), 2, "{:?}", second.problems);
+    assert!(second.problems[0].starts_with("lost_emptied: has 400 rows, and had 1000"), "{:?}", second.problems);
+    assert!(second.problems[1].starts_with("lost_gone: was in the last snapshot"), "{:?}", second.problems);
+    assert_eq!(after(&second.facts).problems, [""; 0]);
+}
+
+#[test]
 fn databases_that_are_not_there_are_named() {
     let Some(server) = servers::mariadb() else { return };
     let captured = capture(of(server, &["nowhere"])).unwrap();

@@ -24,8 +24,13 @@ use crate::source::selection::Selection;
 
 /// The folder of the databases in the snapshot.
 const FOLDER: &str = "databases";
-/// Databases that are tried for questions about the server; one of them is there wherever nobody dropped both.
-const MAINTENANCE: [&str; 2] = ["postgres", "template1"];
+/// Databases that are tried for questions about the server, before those that are named.
+const MAINTENANCE: [&str; 2] = ["postgres", TEMPLATE];
+/// What new databases are copies of. Nobody can make one while somebody is connected to it, so it is captured only where there
+/// is something in it, or it is named.
+const TEMPLATE: &str = "template1";
+/// The oldest version whose catalogues have all that is asked.
+const OLDEST: u32 = 10;
 /// How long a dump waits for a table that somebody changes, before it gives up.
 const LOCK_WAIT: &str = "--lock-wait-timeout=300000";
 
@@ -40,10 +45,18 @@ pub fn open<'a>(
     let guard = Guard(cancel.clone());
     let server = Arc::new(Server::find(options, &cancel)?);
     let psql = Tools::psql(server.stage(), options.tools.as_deref(), &cancel)?;
-    let (mut session, through) = maintenance(&server, &psql, &cancel)?;
+    let (mut session, through) = maintenance(&server, &psql, &options.databases, &cancel)?;
     let version = inventory::version(&mut session)?;
+    if version.major < OLDEST {
+        let what =
+            format!("the server is of version {}, and the oldest that can be captured is {OLDEST}", version.major);
+        return Err(SourceError::Unavailable { what });
+    }
     let tools = Tools::find(server.stage(), options.tools.as_deref(), "pg_dump", version, &cancel)?;
-    let (databases, mut problems) = choose(&mut session, selection, &server)?;
+    let (mut databases, mut problems) = choose(&mut session, selection, &server)?;
+    if !options.databases.iter().any(|name| name == TEMPLATE) {
+        leave_out_template(&mut databases, &server, &psql, &cancel)?;
+    }
     let mut files = BTreeMap::new();
     let mut views = BTreeMap::new();
     let mut known = Facts::new();
@@ -79,6 +92,8 @@ pub fn open<'a>(
         counting: None,
         databases: Facts::new(),
         known,
+        previous: cx.previous.map(|previous| previous.facts).filter(|_| !cx.look_only),
+        selection: selection.clone(),
         _guard: guard,
     }))
 }
@@ -88,9 +103,15 @@ fn path_of(database: &str) -> PathBuf {
 }
 
 /// A session for questions about the server, and the name of its database.
-pub fn maintenance(server: &Server, psql: &Program, cancel: &Cancel) -> Result<(Session, &'static str), SourceError> {
+pub fn maintenance<'a>(
+    server: &Server,
+    psql: &Program,
+    named: &'a [String],
+    cancel: &Cancel,
+) -> Result<(Session, &'a str), SourceError> {
     let mut last = None;
-    for name in MAINTENANCE {
+    let is_name = |name: &&str| !name.contains(['*', '?', '[', '{']);
+    for name in MAINTENANCE.into_iter().chain(named.iter().map(String::as_str).filter(is_name)) {
         let begun = Session::begin(server, psql.clone(), name, cancel).and_then(|mut session| {
             inventory::version(&mut session)?;
             Ok(session)
@@ -137,6 +158,20 @@ fn choose(
         return Err(SourceError::Unavailable { what });
     }
     Ok((chosen, problems))
+}
+
+fn leave_out_template(
+    databases: &mut Vec<Database>,
+    server: &Server,
+    psql: &Program,
+    cancel: &Cancel,
+) -> Result<(), SourceError> {
+    let Some(at) = databases.iter().position(|database| database.name == TEMPLATE) else { return Ok(()) };
+    let mut session = Session::begin(server, psql.clone(), TEMPLATE, cancel)?;
+    if !inventory::has_own_things(&mut session)? {
+        databases.remove(at);
+    }
+    Ok(())
 }
 
 fn about(database: &str, what: &str) -> Problem {
@@ -267,6 +302,9 @@ struct PostgresCapture<'a> {
     databases: Facts,
     /// Facts of the server.
     known: Facts,
+    /// What the last snapshot says, until it was held against this one.
+    previous: Option<&'a Facts>,
+    selection: Selection,
     _guard: Guard,
 }
 
@@ -301,6 +339,13 @@ impl Capture for PostgresCapture<'_> {
         }
         self.end_counting()?;
         let next = self.produced.next();
+        if next.is_none()
+            && let Some(previous) = self.previous.take()
+        {
+            let lost = facts::lost(previous, &self.databases, |name| self.selection.has(name) && name != TEMPLATE);
+            self.problems.extend(lost.into_iter().map(|(name, what)| about(&name, &what)));
+            return self.next();
+        }
         if let Some(Item::Entry(entry)) = &next
             && let Some(view) = self.views.remove(&entry.path)
         {

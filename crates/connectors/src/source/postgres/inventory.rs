@@ -49,6 +49,18 @@ pub fn databases(session: &mut Session) -> Result<Vec<Database>, SourceError> {
     session.ask(DATABASES)
 }
 
+/// Whether somebody made anything in a database. What PostgreSQL itself makes there has lower numbers.
+pub fn has_own_things(session: &mut Session) -> Result<bool, SourceError> {
+    #[derive(Deserialize)]
+    struct Row {
+        has: bool,
+    }
+    let of = |catalogue| format!("EXISTS (SELECT FROM {catalogue} WHERE oid >= 16384)");
+    let catalogues =
+        ["pg_class", "pg_proc", "pg_type", "pg_namespace", "pg_extension", "pg_largeobject_metadata"].map(of);
+    Ok(session.ask_one::<Row>(&format!("SELECT {} AS has", catalogues.join(" OR ")))?.has)
+}
+
 /// The roles of the server, but those that PostgreSQL brings.
 pub fn roles(session: &mut Session) -> Result<Vec<String>, SourceError> {
     #[derive(Deserialize)]
@@ -129,7 +141,8 @@ pub struct Counted {
     pub filled: Vec<String>,
 }
 
-/// Counts all rows that can be read, in the transaction that the session is in. Each table of a hierarchy counts its own.
+/// Counts all rows that can be read, in the transaction that the session is in. Each table of a hierarchy counts its own. An
+/// unlogged table has none on a standby.
 pub fn count(session: &mut Session) -> Result<Counted, SourceError> {
     #[derive(Deserialize)]
     struct Table {
@@ -148,8 +161,10 @@ pub fn count(session: &mut Session) -> Result<Counted, SourceError> {
         count: u64,
     }
     let tables: Vec<Table> = session.ask_each(&format!(
-        "SELECT format('SELECT row_to_json(r) FROM (SELECT %L AS name, count(*) AS rows, %L AS dumped FROM ONLY %I.%I) AS r', \
-         format('%I.%I', n.nspname, c.relname), CASE c.relkind WHEN 'r' THEN n.nspname || '.' || c.relname END, n.nspname, c.relname) {FROM_RELATIONS} \
+        "SELECT format('SELECT row_to_json(r) FROM (SELECT %L AS name, %s AS rows, %L AS dumped) AS r', \
+         format('%I.%I', n.nspname, c.relname), CASE WHEN c.relpersistence = 'u' AND pg_is_in_recovery() THEN '0' \
+         ELSE format('(SELECT count(*) FROM ONLY %I.%I)', n.nspname, c.relname) END, \
+         CASE c.relkind WHEN 'r' THEN n.nspname || '.' || c.relname END) {FROM_RELATIONS} \
          AND (c.relkind = 'r' OR c.relkind = 'm' AND c.relispopulated) AND {IS_READABLE}"
     ))?;
     let extensions: Vec<Extension> = session.ask("SELECT extname AS name, extversion AS version FROM pg_extension")?;

@@ -90,7 +90,7 @@ impl PostgresRestore {
     pub fn run(&self, dir: &Path, recorded: &Facts, cancel: &Cancel) -> Result<Vec<RestoredDatabase>, SourceError> {
         let server = Server::find(&self.into, cancel)?;
         let psql = Tools::psql(server.stage(), self.into.tools.as_deref(), cancel)?;
-        let (mut session, through) = super::capture::maintenance(&server, &psql, cancel)?;
+        let (mut session, through) = super::capture::maintenance(&server, &psql, &[], cancel)?;
         let there = inventory::version(&mut session)?;
         let made_by = recorded.get(SERVER).and_then(|server| Version::said(server[VERSION].as_str()?)).unwrap_or(there);
         // An archive is read by tools that are as new as those that wrote it.

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use super::rdb::{Dump, Keys};
 use crate::source::output::Whole;
 use crate::source::produced::{FILES, files_fact};
+use crate::source::shrink;
 
 /// The server's name and version.
 pub const SERVER: &str = "server";
@@ -61,6 +62,16 @@ pub fn of_databases(databases: &BTreeMap<u64, Keys>) -> Value {
     let fact =
         |(number, keys): (&u64, &Keys)| (number.to_string(), json!({ "keys": keys.keys, "expiring": keys.expiring }));
     Value::Object(filled.map(fact).collect())
+}
+
+/// Databases that had more than twice the keys in the last snapshot, each with what to tell.
+pub fn lost(previous: &Facts, dump: &Dump) -> Vec<(String, String)> {
+    let before = previous.get(DATABASES).and_then(Value::as_object).into_iter().flatten();
+    let lost = before.filter_map(|(number, before)| {
+        let now = dump.databases.get(&number.parse().ok()?).copied().unwrap_or_default();
+        Some((format!("database {number}"), shrink::told("keys", before["keys"].as_u64()?, now.keys)?))
+    });
+    lost.collect()
 }
 
 /// Adds sizes and hashes.

@@ -160,6 +160,21 @@ fn an_unchanged_server_gives_nearly_the_same_bytes() {
 }
 
 #[test]
+fn a_database_that_was_emptied_is_told_of_once() {
+    let Some(server) = servers::redis(&[]) else { return };
+    server.run("EVAL \"for i = 1, 200 do redis.call('SET', i, i) end\" 0");
+    let first = capture(options(&server)).unwrap();
+    server.run("FLUSHALL");
+    let source = RedisSource::new(options(&server)).unwrap();
+    let setup = Setup { previous: Some(first.facts), ..Setup::default() };
+    let second = setup.capture(&source).unwrap();
+    assert_eq!(second.problems.len(), 1);
+    assert!(second.problems[0].starts_with("database 0: has 0 keys, and had 200 in the last"), "{:?}", second.problems);
+    let setup = Setup { previous: Some(second.facts), ..Setup::default() };
+    assert_eq!(setup.capture(&source).unwrap().problems, [""; 0]);
+}
+
+#[test]
 fn an_empty_server_is_captured_as_such() {
     let Some(server) = servers::redis(&[]) else { return };
     let captured = capture(options(&server)).unwrap();

@@ -104,3 +104,18 @@ proptest! {
         let _ = read(&damaged, piece, "");
     }
 }
+
+#[test]
+fn an_archive_of_each_version_of_the_format_is_read() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/corpus/postgres_archive");
+    for minor in super::MINOR_VERSIONS {
+        let archive = std::fs::read(folder.join(format!("1.{minor}"))).unwrap();
+        let (_, contents) = read(&archive, 5, "").unwrap_or_else(|error| panic!("1.{minor}: {error}"));
+        assert_eq!(contents.made_by, "15.1", "1.{minor}");
+        assert_eq!(contents.objects, [("TABLE".to_owned(), 1)].into(), "1.{minor}");
+        assert_eq!(contents.sequences, [("public.s".to_owned(), (7, true))].into(), "1.{minor}");
+        assert_eq!(contents.filled, ["public.a".to_owned()].into(), "1.{minor}");
+    }
+    let error = read(&std::fs::read(folder.join("ends-early")).unwrap(), 100, "").unwrap_err();
+    assert_eq!(error, "printed an archive that lacks the data of 1 tables");
+}

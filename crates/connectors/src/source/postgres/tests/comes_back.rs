@@ -37,11 +37,13 @@ fn whatever_is_in_a_database_comes_back_and_every_count_is_the_same() {
         ("public.quick", 10),
         ("public.nothing", 0),
         ("public.totals", 300),
+        ("public.extended", 1),
     ] {
         assert_eq!(tables[table], rows, "{table}");
     }
-    assert_eq!(tables.as_object().unwrap().len(), 10, "{tables}");
+    assert_eq!(tables.as_object().unwrap().len(), 11, "{tables}");
     assert_eq!(facts["large_objects"], 2);
+    assert!(facts["extensions"]["hstore"].is_string(), "{facts}");
     assert_eq!(facts["sequences"]["public.counter"], json!({ "last": -10, "given_out": true }));
     assert_eq!(facts["sequences"]["public.untouched"], json!({ "last": 1, "given_out": false }));
     assert_eq!((&facts["objects"]["TRIGGER"], &facts["objects"]["POLICY"]), (&json!(1), &json!(1)));
@@ -109,6 +111,77 @@ fn what_does_not_come_back_shows_as_a_difference() {
     let found = examine(dir.path(), &captured.facts, &Cancel::new()).unwrap();
     assert_ne!(found["files"], captured.facts["files"]);
     assert!(!found.contains_key("databases"));
+}
+
+#[test]
+fn table_spaces_are_kept_and_a_drill_needs_none() {
+    let Some(server) = servers::postgres() else { return };
+    let _roles = roles_are_mine();
+    let (name, space) = (database(server), format!("space {}", servers::unique()));
+    let place = server.folder.join(&space);
+    std::fs::create_dir(&place).unwrap();
+    let owner = std::fs::metadata(server.folder.join("data")).unwrap();
+    use std::os::unix::fs::MetadataExt as _;
+    std::os::unix::fs::chown(&place, Some(owner.uid()), Some(owner.gid())).unwrap();
+    server.sql(&name, &format!("CREATE TABLESPACE \"{space}\" LOCATION '{}'", place.display()));
+    server.sql(&name, &format!("CREATE TABLE t TABLESPACE \"{space}\" AS SELECT 1"));
+    let captured = capture(server, &[&name]);
+    let file = |name: &str| {
+        let entry = captured.entries.iter().find(|entry| entry.path == Path::new(name)).unwrap();
+        String::from_utf8_lossy(&entry.bytes).into_owned()
+    };
+    assert!(file("tablespaces.sql").contains(&format!("CREATE TABLESPACE \"{space}\"")));
+    let about: serde_json::Value = serde_json::from_str(&file("server.json")).unwrap();
+    assert_eq!(about["tablespaces"][0]["location"], place.display().to_string());
+    let settings = about["settings"].as_array().unwrap();
+    assert!(settings.iter().any(|setting| setting["name"] == "max_connections" && setting["setting"] == "60"));
+    let drilled = drilled(&captured);
+    server.sql(&name, "DROP TABLE t");
+    server.sql(&name, &format!("DROP TABLESPACE \"{space}\""));
+    assert_eq!(drilled.unwrap(), captured.facts);
+}
+
+#[test]
+fn a_drill_that_cannot_run_here_says_what_to_install_and_nothing_of_the_backup() {
+    let Some(server) = servers::postgres() else { return };
+    let _roles = roles_are_mine();
+    let name = database(server);
+    let captured = capture(server, &[&name]);
+    let dir = tempfile::tempdir().unwrap();
+    captured.restore(dir.path());
+    let refused = |facts: &Facts| match examine(dir.path(), facts, &Cancel::new()) {
+        Err(SourceError::Unavailable { what }) => what,
+        other => panic!("{other:?}"),
+    };
+    let mut newer = captured.facts.clone();
+    newer["server"]["version"] = json!("99.1");
+    let error = refused(&newer);
+    assert!(
+        error.contains("is older than the server, which is 99.1") && error.contains("install postgresql-99"),
+        "{error}"
+    );
+    let mut extended = captured.facts.clone();
+    extended["databases"][&name]["extensions"]["no_such_extension"] = json!("1.0");
+    let error = refused(&extended);
+    assert!(error.contains("extension no_such_extension is not installed here"), "{error}");
+}
+
+#[test]
+fn the_template_of_new_databases_is_captured_only_where_it_has_something_in_it() {
+    if servers::postgres().is_none() {
+        return;
+    }
+    // One of its own, whose template is nobody else's.
+    let server = PostgresServer::start().unwrap();
+    let databases = || {
+        let captured = capture(&server, &[]);
+        captured.facts["databases"].as_object().unwrap().keys().cloned().collect::<Vec<_>>()
+    };
+    assert_eq!(databases(), ["postgres"]);
+    server.sql("template1", "CREATE TABLE everywhere ()");
+    assert_eq!(databases(), ["postgres", "template1"]);
+    let captured = capture(&server, &["template1"]);
+    assert_eq!(drilled(&captured).unwrap(), captured.facts);
 }
 
 #[test]

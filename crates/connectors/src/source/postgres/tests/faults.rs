@@ -163,6 +163,32 @@ fn databases_that_are_named_and_not_there_are_problems_and_none_at_all_is_a_fail
 }
 
 #[test]
+fn what_the_last_snapshot_had_and_this_one_lacks_is_told_once() {
+    let Some(server) = servers::postgres() else { return };
+    let _roles = roles_are_mine();
+    let unique = servers::unique();
+    let (kept, emptied, gone) = (format!("{unique}-kept"), format!("{unique}-emptied"), format!("{unique}-gone"));
+    for name in [&kept, &emptied, &gone] {
+        server.sql("postgres", &format!("CREATE DATABASE \"{name}\""));
+        server.sql(name, "CREATE TABLE t AS SELECT generate_series(1, 1000)");
+    }
+    let wanted = format!("{unique}*");
+    let source = PostgresSource::new(options(server, PostgresServer::USER, &[&wanted])).unwrap();
+    let first = Setup::default().capture(&source).unwrap();
+    server.sql(&emptied, "DELETE FROM t WHERE generate_series > 400");
+    server.sql("postgres", &format!("DROP DATABASE \"{gone}\""));
+    let after = |facts: &Facts| {
+        let setup = Setup { previous: Some(facts.clone()), ..Setup::default() };
+        setup.capture(&source).unwrap()
+    };
+    let second = after(&first.facts);
+    assert_eq!(second.problems.len(), 2, "{:?}", second.problems);
+    assert!(second.problems[0].starts_with(&format!("database {emptied}: has 400 rows, and had 1000")), "{second:?}");
+    assert!(second.problems[1].starts_with(&format!("database {gone}: was in the last snapshot")), "{second:?}");
+    assert_eq!(after(&second.facts).problems, [""; 0]);
+}
+
+#[test]
 fn cancelling_ends_the_dump_and_what_counts() {
     let Some(server) = servers::postgres() else { return };
     let name = database(server);

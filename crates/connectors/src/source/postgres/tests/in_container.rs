@@ -3,6 +3,7 @@
 
 use super::*;
 use crate::containers::ContainerName;
+use crate::source::PostgresRestore;
 
 #[test]
 fn a_server_in_a_container_is_dumped_with_the_tools_of_the_container_and_what_it_knows() {
@@ -48,6 +49,19 @@ fn a_server_in_a_container_is_dumped_with_the_tools_of_the_container_and_what_it
     assert_eq!(captured.facts["databases"][&database]["tables"]["public.t"], 1000);
     assert_eq!(drilled(&captured).unwrap(), captured.facts);
     assert_eq!(captured.facts["files"], capture(server, &[&database]).facts["files"], "the same as from here");
+    let again = format!("{database} again");
+    let restore = PostgresRestore {
+        into: options(),
+        databases: vec![database.clone()],
+        rename: Some(again.clone()),
+        tables: Vec::new(),
+        replace: false,
+    };
+    let dir = tempfile::tempdir().unwrap();
+    captured.restore(dir.path());
+    let done = restore.run(dir.path(), &captured.facts, &Cancel::new()).unwrap();
+    let (recorded, found) = done[0].counted.clone().unwrap();
+    assert_eq!((found, server.sql(&again, "SELECT count(*) FROM t").as_str()), (recorded, "1000"));
     docker.docker(&["stop", &name]);
     let error = capture_with(options()).unwrap_err().to_string();
     assert_eq!(error, format!("container {name} does not run: start it"));
