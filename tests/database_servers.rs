@@ -20,7 +20,7 @@ fn site(mariadb: &MariadbServer, redis: &RedisServer, database: &str) -> Site {
     let password = site.path("database-password");
     write_secret(&password, SECRET);
     site.configure(&format!(
-        "shop: {{ mysql: {{ url: 'mysql://127.0.0.1:{}', user: {database}, password_file: {password:?}, databases: {database} }} }}\n      \
+        "shop: {{ mysql: {{ url: 'mysql://127.0.0.1:{}', user: {database}, password_file: {password:?}, databases: {database} }} }}\n\
          cache: {{ redis: {{ url: 'redis://127.0.0.1:{}', password_file: {password:?} }} }}",
         mariadb.port, redis.port
     ));

@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::Read as _;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -19,6 +20,8 @@ const PAUSE: Duration = Duration::from_millis(50);
 const WRITE_BYTES: usize = 64 << 10;
 /// Whom to run as where Lifeboat is root: the first that there is.
 const USERS: [&str; 2] = ["mysql", "nobody"];
+/// In the mode of a folder.
+const OTHERS_MAY_ENTER: u32 = 0o001;
 /// What it needs not be: safe against a power cut, seen from anywhere else, or busy by itself.
 const SETTINGS: [&str; 8] = [
     "--skip-networking",
@@ -42,9 +45,10 @@ pub struct Scratch {
 impl Scratch {
     /// Starts one of this kind, which takes capitals in names as the other one did.
     pub fn start(kind: Kind, lower_case_table_names: &str, cancel: &Cancel) -> Result<Self, SourceError> {
-        let folder = tempfile::Builder::new().prefix("lifeboat-my-").tempdir();
-        let folder = folder.map_err(SourceError::io(std::env::temp_dir()))?;
         let user = unprivileged()?;
+        let place = place(user.is_some());
+        let folder = tempfile::Builder::new().prefix("lifeboat-my-").tempdir_in(&place);
+        let folder = folder.map_err(SourceError::io(place))?;
         if let Some((uid, gid)) = user {
             std::os::unix::fs::chown(folder.path(), Some(uid), Some(gid)).map_err(SourceError::io(folder.path()))?;
         }
@@ -131,6 +135,14 @@ impl Scratch {
         let ended = running.wait()?;
         Ok(if ended.is_well() { Ok(()) } else { Err(ended.told()) })
     }
+}
+
+/// Where its folder is made: among temporary files, where a user who may not enter everything can reach them.
+fn place(is_for_another: bool) -> PathBuf {
+    let may_enter = |folder: &Path| folder.metadata().is_ok_and(|found| found.mode() & OTHERS_MAY_ENTER != 0);
+    let is_reached = |place: &PathBuf| !is_for_another || place.ancestors().all(may_enter);
+    let places = [std::env::temp_dir(), "/tmp".into(), "/var/tmp".into()];
+    places.into_iter().find(is_reached).unwrap_or_else(std::env::temp_dir)
 }
 
 /// Whom to run a server as: nobody else where this is not root.

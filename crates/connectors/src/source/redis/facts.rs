@@ -68,7 +68,7 @@ pub fn of_databases(databases: &BTreeMap<u64, Keys>) -> Value {
 pub fn lost(previous: &Facts, dump: &Dump) -> Vec<(String, String)> {
     let before = previous.get(DATABASES).and_then(Value::as_object).into_iter().flatten();
     let lost = before.filter_map(|(number, before)| {
-        let now = dump.databases.get(&number.parse().ok()?).copied().unwrap_or_default();
+        let now = dump.databases.get(&number.parse::<u64>().ok()?).copied().unwrap_or_default();
         Some((format!("database {number}"), shrink::told("keys", before["keys"].as_u64()?, now.keys)?))
     });
     lost.collect()

@@ -231,7 +231,7 @@ fn bad_files_are_told_what_is_wrong_and_where_and_what_to_do() {
             give it in a file
         source-postgres-url.yaml:7:30: stacks.cht.sources.data.postgres.url: this is no address of such a server
             write it like postgresql://backup@db.example.org:5432?sslmode=require
-        source-redis-databases.yaml:7:57: stacks.cht.sources.data.redis.databases: a Redis is captured with all its databases, and without tools of this machine
+        source-redis-databases.yaml:7:59: stacks.cht.sources.data.redis.databases: a Redis is captured with all its databases, and without tools of this machine
             remove the key
         source-star.yaml:7:45: a text that begins with `*` needs quotes
             write it like "*.log"
