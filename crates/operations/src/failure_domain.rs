@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use repository::Identity;
 
 use crate::config::{
-    ArchiveKey, CopySettings, CouchDbSettings, Location, PlaceSettings, SecretSource, Settings, SourceKind,
-    StackSettings, TlsSettings,
+    ArchiveKey, CopySettings, CouchDbSettings, DatabaseServer, Location, PlaceSettings, SecretSource, Settings,
+    SourceKind, StackSettings, TlsSettings,
 };
 use crate::disk;
 use crate::score::{Live, Password, Place};
@@ -32,7 +32,10 @@ pub fn live(settings: &Settings, stack: &StackSettings, volumes: &BTreeMap<Strin
         | SourceKind::Command(_)
         | SourceKind::Tls(_)
         | SourceKind::Volume(_)
-        | SourceKind::ContainerFiles(_) => &[],
+        | SourceKind::ContainerFiles(_)
+        | SourceKind::Postgres(_)
+        | SourceKind::Mysql(_)
+        | SourceKind::Redis(_) => &[],
     });
     let mut disks: BTreeSet<String> = paths.filter_map(|path| disk::of(&without_glob(path))).collect();
     // On another host a folder of that name is none of it.
@@ -58,6 +61,9 @@ pub fn live(settings: &Settings, stack: &StackSettings, volumes: &BTreeMap<Strin
 fn is_with_an_engine(kind: &SourceKind) -> bool {
     match kind {
         SourceKind::Volume(_) | SourceKind::ContainerFiles(_) => true,
+        SourceKind::Postgres(database) | SourceKind::Mysql(database) | SourceKind::Redis(database) => {
+            matches!(database.server, DatabaseServer::Container(_))
+        }
         SourceKind::CouchDb(couchdb) => !matches!(couchdb.data, PlaceSettings::Host(_)),
         SourceKind::Tls(TlsSettings::From { from }) => !matches!(from, PlaceSettings::Host(_)),
         SourceKind::Files(_)

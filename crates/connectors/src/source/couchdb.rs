@@ -46,7 +46,7 @@ use repository::{Cancel, Capture, CaptureCx, Facts, Source, SourceError};
 pub use self::cluster::{
     COPIES_NOT_TAKEN, ClusterPlan, Contest, NodeFiles, Settled, plan_cluster, settle, tidy, write_cluster,
 };
-pub use self::cross_check::{Answer, Password, ServerOptions, ask};
+pub use self::cross_check::{Answer, ServerOptions, ask};
 pub(super) use self::data_folder::is_rebuilt;
 pub use self::examine::{check_files, check_part, examine, recount_data};
 pub use self::in_place::{

@@ -7,6 +7,7 @@ mod couch_files;
 mod couch_in_place;
 mod documents;
 mod host;
+mod server;
 
 use std::path::{Path, PathBuf};
 
@@ -53,6 +54,9 @@ pub fn run(run: Run, arguments: &arguments::Restore) -> Result<Outcome, Fault> {
     if let Some(url) = &arguments.couch.couch_url {
         return documents::run(&app, place, url, arguments);
     }
+    if let Some(server) = &arguments.server.server {
+        return server::run(&app, place, server, arguments);
+    }
     let stack = arguments.stack.as_deref();
     let of_stack = stack.and_then(|name| app.settings.stack(name).ok());
     let copies = app.repositories(arguments.copy.as_deref(), of_stack)?;
@@ -76,10 +80,11 @@ pub fn run(run: Run, arguments: &arguments::Restore) -> Result<Outcome, Fault> {
         Some(target) if arguments.as_host => job.to_root(target, &copy.name),
         Some(target) => job.to(target, &copy.name),
         None if arguments.in_place => job.in_place(),
-        None => {
-            Err(Fault::new(FaultKind::Usage, "say where to: --to DIR, --in-place, or --couch-url URL for documents")
-                .with_hint("--in-place puts everything where it came from, and keeps what is there now for an undo"))
-        }
+        None => Err(Fault::new(
+            FaultKind::Usage,
+            "say where to: --to DIR, --in-place, --couch-url URL for documents, or --server URL for databases",
+        )
+        .with_hint("--in-place puts everything where it came from, and keeps what is there now for an undo")),
     }?;
     Ok(if done == Outcome::Ok && is_doubtful { Outcome::Partial } else { done })
 }
