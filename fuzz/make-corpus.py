@@ -22,6 +22,7 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 COUCH_FIXTURES = HERE.parent / "crates/couchfile/tests/fixtures"
+SOURCES = HERE.parent / "crates/connectors/src/source"
 TLS_FIXTURES = HERE.parent / "crates/connectors/src/source/tls/fixtures"
 FIXTURES = HERE.parent / "crates/repository/tests/formats/fixtures"
 PASSWORD = "correct horse battery staple"
@@ -263,6 +264,11 @@ def outside():
     put("sftp_answer", "attributes", b"\x69" + number + attributes)
     put("sftp_answer", "space", b"\xc9" + number + struct.pack(">11Q", *range(4096, 4107)))
 
+    put("redis_dump", "redis-7.0", (SOURCES / "redis/rdb/fixtures/redis-7.0.rdb").read_bytes())
+    module = b"\7\1k\x81\0\0\0\0\0\0\4\1\2\5\5\1x\0"
+    put("redis_dump", "module", b"REDIS0011\xfa\x09redis-ver\x057.2.4\xfe\0" + module + b"\xff" + bytes(8))
+    put("sql_dump", "mariadb-10.11", (SOURCES / "mysql/split/fixtures/mariadb-10.11.sql").read_bytes())
+
     put("compose_file", "cht", """name: ${COMPOSE_PROJECT_NAME:-cht}
 include: [other.yml]
 x-common: &common { restart: always, env_file: [{ path: .env, required: false }] }
@@ -278,6 +284,36 @@ volumes: { credentials: { name: "cht_${X-y}" }, data: {}, ext: { external: true 
 """)
     put("compose_file", "loop", "services: { a: { extends: b }, b: { extends: a } }\ninclude: compose.yaml\n")
     put("compose_file", "merged", "services:\n  a: !reset null\n  b: !override { image: x$$y }\n")
+
+    archives()
+
+
+def archives():
+    """Archives of pg_dump, of each version of the format that is known."""
+    def number(value):
+        return (b"\1" if value < 0 else b"\0") + struct.pack("<I", abs(value))
+
+    def text(value):
+        return number(-1) if value is None else number(len(value)) + value.encode()
+
+    def entry(minor, id_, has_data, name, kind, section, definition):
+        parts = [number(id_), number(has_data), text("1259"), text("16386"), text(name), text(kind), number(section)]
+        parts += [text(definition), text(""), text("COPY a FROM stdin;\n"), text("public"), text("")]
+        parts += [text("heap")] * (minor >= 14) + [number(114)] * (minor >= 16)
+        return b"".join(parts + [text("me"), text("false"), text("2"), text(None), b"\1" + bytes(8)])
+
+    for minor in range(12, 17):
+        compression = b"\0" if minor >= 15 else number(0)
+        moment = b"".join(number(part) for part in [1, 2, 3, 4, 5, 124, 0])
+        head = b"PGDMP" + bytes([1, minor, 0, 4, 8, 1]) + compression + moment + text("shop") + text("15.1") + text("15.1")
+        entries = [(3, 0, "a", "TABLE", 2, "CREATE TABLE a ();"), (4, 1, "a", "TABLE DATA", 3, ""),
+                   (5, 0, "s", "SEQUENCE SET", 0, "SELECT pg_catalog.setval('public.s', 7, true);\n"),
+                   (6, 1, "BLOBS", "BLOBS", 3, "")]
+        contents = number(len(entries)) + b"".join(entry(minor, *one) for one in entries)
+        rows = b"\1" + number(4) + number(6) + b"1\tone\n" + number(0)
+        blobs = b"\3" + number(6) + number(16390) + number(5) + b"large" + number(0) + number(0)
+        put("postgres_archive", f"1.{minor}", head + contents + rows + blobs)
+    put("postgres_archive", "ends-early", head + contents + rows)
 
 
 def manifests():

@@ -46,7 +46,7 @@ const ONE_OFF: &str = "com.docker.compose.oneoff";
 
 /// An engine that answers.
 pub struct Containers {
-    docker: Docker,
+    pub(crate) docker: Docker,
     socket: PathBuf,
     runtime: Runtime,
     cancel: Cancel,
@@ -265,6 +265,27 @@ impl Containers {
         })
     }
 
+    /// The variables that a container was made with. There are passwords among them, so they must not be shown.
+    pub fn environment(&self, container: &Container) -> Result<BTreeMap<String, String>, SourceError> {
+        let definition = self.definition(container)?;
+        let variables = definition["Config"]["Env"].as_array().into_iter().flatten();
+        let split = variables.filter_map(|variable| variable.as_str()?.split_once('='));
+        Ok(split.map(|(name, value)| (name.to_owned(), value.to_owned())).collect())
+    }
+
+    /// The words that a container runs. There may be passwords among them, so they must not be shown.
+    pub fn command(&self, container: &Container) -> Result<Vec<String>, SourceError> {
+        let definition = self.definition(container)?;
+        let words =
+            ["Entrypoint", "Cmd"].map(|part| definition["Config"][part].as_array().cloned().unwrap_or_default());
+        Ok(words.iter().flatten().filter_map(|word| word.as_str().map(str::to_owned)).collect())
+    }
+
+    /// The same engine, for what must be done also after the run was cancelled.
+    pub(crate) fn steady(&self) -> Result<Self, SourceError> {
+        Self::connect(&self.socket, &Cancel::new())
+    }
+
     /// Where a link at `path` in a container leads to; `None` where there is none. Fails where nothing is at `path`.
     pub fn link_target(&self, container: &Container, path: &Path) -> Result<Option<PathBuf>, SourceError> {
         let options = ContainerArchiveInfoOptionsBuilder::default().path(&text(path)?).build();
@@ -306,16 +327,25 @@ impl Containers {
     }
 
     /// Waits for an answer about `what`.
-    fn ask<T>(&self, what: &str, answer: impl Future<Output = Result<T, EngineError>>) -> Result<T, SourceError> {
+    pub(crate) fn ask<T>(
+        &self,
+        what: &str,
+        answer: impl Future<Output = Result<T, EngineError>>,
+    ) -> Result<T, SourceError> {
         self.wait(answer)?.map_err(|error| unavailable(format!("{what}: {}", said(&error))))
     }
 
     /// Waits, and looks meanwhile whether the run was cancelled.
     fn wait<T>(&self, answer: impl Future<Output = T>) -> Result<T, SourceError> {
+        self.wait_unless(&self.cancel, answer)
+    }
+
+    /// Waits, and looks meanwhile whether a part of the run was cancelled.
+    pub(crate) fn wait_unless<T>(&self, cancel: &Cancel, answer: impl Future<Output = T>) -> Result<T, SourceError> {
         self.runtime.block_on(async {
             let mut answer = std::pin::pin!(answer);
             loop {
-                self.cancel.check()?;
+                cancel.check()?;
                 if let Ok(answer) = tokio::time::timeout(CANCEL_POLL, &mut answer).await {
                     return Ok(answer);
                 }
@@ -392,7 +422,7 @@ fn listed(what: &str, mut names: Vec<String>) -> String {
 }
 
 /// What the engine says of an error, without what surrounds it.
-fn said(error: &EngineError) -> String {
+pub(crate) fn said(error: &EngineError) -> String {
     match error {
         EngineError::DockerResponseServerError { message, .. } => message.trim().to_owned(),
         EngineError::RequestTimeoutError => "the container engine does not answer; see whether it hangs".to_owned(),
@@ -405,7 +435,7 @@ fn text(path: &Path) -> Result<String, SourceError> {
     text.ok_or_else(|| unavailable(format!("{} is not UTF-8, which the container engine needs", path.display())))
 }
 
-fn unavailable(what: String) -> SourceError {
+pub(crate) fn unavailable(what: String) -> SourceError {
     SourceError::Unavailable { what }
 }
 

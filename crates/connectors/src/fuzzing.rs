@@ -6,7 +6,10 @@ use std::path::{Path, PathBuf};
 
 use repository::{Cancel, Facts, SourceError};
 
-use crate::source::{ComposeOptions, ComposeProject, container_files, couchdb, read_compose_project, tls};
+use crate::source::mysql::split::Splitter;
+use crate::source::output::Proof as _;
+use crate::source::redis::rdb;
+use crate::source::{ComposeOptions, ComposeProject, container_files, couchdb, postgres, read_compose_project, tls};
 use crate::storage::sftp::packet;
 
 /// A file among certificates, named as one: how many certificates and keys it holds, or what is wrong with it.
@@ -18,6 +21,41 @@ pub fn tls_file(bytes: &[u8]) -> Result<usize, Vec<String>> {
 /// What a container engine gave for the path `/a/b`: the files by their paths, each with its bytes.
 pub fn container_tar(bytes: &[u8]) -> Result<BTreeMap<PathBuf, Vec<u8>>, SourceError> {
     container_files::read_tar(Path::new("/a/b"), bytes)
+}
+
+/// A dump of Redis that comes in pieces of `size` bytes: what it holds, or what is wrong with it.
+pub fn redis_dump(bytes: &[u8], size: usize) -> Result<rdb::Dump, String> {
+    let mut parser = rdb::Parser::default();
+    for piece in bytes.chunks(size) {
+        parser.push(piece)?;
+    }
+    parser.finish().cloned()
+}
+
+/// A dump in SQL of the databases `a` and `b` that comes in pieces of `size` bytes: its files, or what is wrong with it.
+pub fn sql_dump(bytes: &[u8], size: usize) -> Result<Vec<Vec<u8>>, String> {
+    let mut splitter = Splitter::new(vec!["a".to_owned(), "b".to_owned()]);
+    for piece in bytes.chunks(size) {
+        splitter.push(piece)?;
+    }
+    splitter.finish()?;
+    let mut files = vec![Vec::new(); 3];
+    for (file, piece) in splitter.pieces().drain(..) {
+        files[file].extend(piece);
+    }
+    Ok(files)
+}
+
+/// What `pg_dump` prints, in two pieces. Gives the whole of it as it is stored, or what is wrong with it.
+pub fn postgres_archive(bytes: &[u8]) -> Result<Vec<u8>, String> {
+    let mut proof = postgres::Archive::new(postgres::Shared::default());
+    let mut bytes = bytes.to_vec();
+    let half = bytes.len() / 2;
+    let (first, second) = bytes.split_at_mut(half);
+    proof.take(first)?;
+    proof.take(second)?;
+    proof.verdict("")?;
+    Ok(bytes)
 }
 
 /// What an SFTP server answers.

@@ -10,5 +10,6 @@ pub mod documents;
 pub mod fuzzing;
 mod http;
 pub mod process;
+pub mod program;
 pub mod source;
 pub mod storage;

@@ -15,18 +15,29 @@ mod files;
 mod full_read;
 mod glob;
 pub(crate) mod layout;
+pub(crate) mod mysql;
+pub mod output;
 mod place;
+pub(crate) mod postgres;
+pub mod produced;
+pub(crate) mod redis;
+mod selection;
+pub(crate) mod server_at;
+mod shrink;
 mod sqlite;
 #[cfg(test)]
 mod testing;
 pub(crate) mod tls;
+mod trailer;
 mod volume;
 mod walk;
 
 use std::path::Path;
+use std::sync::Arc;
 
 use repository::source::{PATHS_FACT, VOLUME_FACT};
 use repository::{Cancel, Facts, SourceError};
+use zeroize::Zeroizing;
 
 pub use cht::{ChtHost, ChtNode, ChtProject};
 pub use command::{CommandOptions, CommandSource, RunLine};
@@ -38,10 +49,17 @@ pub use couchdb::{CouchDbOptions, CouchDbSource};
 pub use coverage::{Covered, Reach, Sight, Thing, ThingKind};
 pub use discover::{Discovery, FoundDatabase, ServerKind, Uncovered, discover, server_kind_of_image};
 pub use files::{FilesOptions, FilesSource};
+pub use mysql::{MysqlOptions, MysqlSource};
 pub use place::Place;
+pub use postgres::{PostgresOptions, PostgresRestore, PostgresSource, RestoredDatabase};
+pub use redis::{RedisOptions, RedisSource};
+pub use server_at::ServerAt;
 pub use sqlite::{SqliteOptions, SqliteSource};
 pub use tls::{TlsOptions, TlsSource};
 pub use volume::{VolumeOptions, VolumeSource};
+
+/// Gives the password of a database when it is needed, or why there is none.
+pub type Password = Arc<dyn Fn() -> Result<Zeroizing<String>, String> + Send + Sync>;
 
 /// Recounts the facts of a source from its restored folder `dir`: what a drill holds against the `recorded` facts of the
 /// manifest. Both are equal where everything that the facts speak of came back. Facts that only say how the capture
@@ -57,6 +75,9 @@ pub fn examine(kind: &str, dir: &Path, recorded: &Facts, cancel: &Cancel) -> Res
         tls::KIND => tls::examine(dir, recorded, cancel)?,
         command::KIND => command::examine(dir, recorded, cancel)?,
         couchdb::KIND => couchdb::examine(dir, recorded, cancel)?,
+        mysql::KIND => mysql::examine(dir, recorded, cancel)?,
+        postgres::KIND => postgres::examine(dir, recorded, cancel)?,
+        redis::KIND => redis::examine(dir, recorded, cancel)?,
         other => {
             let what = format!("sources of kind `{other}` are not known to this version of Lifeboat");
             return Err(SourceError::Unavailable { what });

@@ -9,7 +9,7 @@ use clap::{Args, Parser, Subcommand};
 use operations::config::duration;
 use operations::snapshots::Place;
 
-pub use restore::{CouchFiles, NewNodeName, Restore, RestoreFrom, ToCouch};
+pub use restore::{CouchFiles, NewNodeName, Restore, RestoreFrom, ToCouch, ToServer};
 
 /// Backups of self-hosted applications, proven by drills to restore.
 #[derive(Debug, Parser)]

@@ -2,6 +2,7 @@
 //! not be read.
 
 use std::cell::Cell;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use connectors::documents::{
@@ -9,10 +10,10 @@ use connectors::documents::{
 };
 use connectors::source::couchdb;
 use couchfile::{Database, ReadAt};
-use operations::manifest::Manifest;
+use operations::manifest::{Manifest, SourceRecord};
 use operations::{Fault, FaultKind};
 use repository::file_reader::StoredFiles;
-use repository::{Event, Events as _, Id, Index, Problem, Repository, walk};
+use repository::{Event, Events as _, Facts, Id, Index, Problem, Repository, walk};
 
 use crate::app::App;
 
@@ -26,6 +27,9 @@ pub struct Lost<'a> {
     below: PathBuf,
     /// The data folders of other nodes: a path below one of them is whole.
     others: Vec<PathBuf>,
+    /// What the backup told of files that were damaged when it captured them, by their paths below the data folder. Some of their
+    /// documents may read as if nothing were wrong: not all of a file has checksums.
+    damaged: BTreeMap<PathBuf, String>,
     total: Cell<u64>,
 }
 
@@ -43,9 +47,20 @@ impl Lost<'_> {
         Ok(())
     }
 
-    /// Names the shards of `database` that the snapshot does not have.
+    /// Names the shards of `database` that the snapshot does not have whole.
     pub fn missing(&self, database: &StoredDatabase<'_>) {
         database.missing.iter().for_each(|path| self.name(path, MISSING_SHARD));
+        database.shards.iter().for_each(|shard| self.damaged_before(shard));
+    }
+
+    /// Names what was known of a shard when it was captured.
+    fn damaged_before(&self, shard: &StoredShard<'_>) {
+        if let Some(what) = self.damaged.get(Path::new(&shard.path)) {
+            self.name(
+                &shard.path,
+                format!("it was damaged when it was captured, so what is read of it is in doubt; {what}"),
+            );
+        }
     }
 
     /// Names a document that could not be written back.
@@ -112,7 +127,8 @@ pub fn data_folder<'r>(
     };
     let folder_tree = walk::find(repository, index, tree, &folder)?.and_then(|node| node.subtree);
     let folder_tree = folder_tree.ok_or_else(|| missing(format!("there is no folder {}", folder.display())))?;
-    let mut lost = Lost { app, below: folder, others: Vec::new(), total: Cell::new(0) };
+    let damaged = damaged(repository, index, tree, &folder)?;
+    let mut lost = Lost { app, below: folder, others: Vec::new(), damaged, total: Cell::new(0) };
     let mut opened = StoredDataFolder::open(app.cx(), repository, index, files, &folder_tree, &mut |path, what| {
         lost.name(path, what)
     })?;
@@ -133,6 +149,31 @@ pub fn data_folder<'r>(
     Ok((opened, lost))
 }
 
+/// The data folders of all sources of kind `couchdb`, with what is known of each.
+fn recorded(repository: &Repository, index: &Index, tree: &Id) -> Result<Vec<(PathBuf, Facts)>, repository::Error> {
+    let manifest = match Manifest::load(repository, index, tree) {
+        Err(error) if error.is_damage() => None,
+        manifest => manifest?,
+    };
+    let sources = manifest.into_iter().flat_map(|manifest| manifest.sources);
+    let sources = sources.filter(|(_, record)| record.kind == couchdb::KIND);
+    let folder = |(name, record): (String, SourceRecord)| {
+        Some((couchdb::data_folder(&record.facts, Path::new(&name))?, record.facts))
+    };
+    Ok(sources.filter_map(folder).collect())
+}
+
+/// What is known to be damaged in the data folder `own`.
+fn damaged(
+    repository: &Repository,
+    index: &Index,
+    tree: &Id,
+    own: &Path,
+) -> Result<BTreeMap<PathBuf, String>, repository::Error> {
+    let own = recorded(repository, index, tree)?.into_iter().find(|(folder, _)| folder == own);
+    Ok(own.map(|(_, facts)| couchdb::damaged(&facts).into_iter().collect()).unwrap_or_default())
+}
+
 /// The data folders of the other sources of kind `couchdb`.
 fn other_data_folders(
     repository: &Repository,
@@ -140,13 +181,7 @@ fn other_data_folders(
     tree: &Id,
     own: &Path,
 ) -> Result<Vec<PathBuf>, repository::Error> {
-    let manifest = match Manifest::load(repository, index, tree) {
-        Err(error) if error.is_damage() => None,
-        manifest => manifest?,
-    };
-    let sources = manifest.into_iter().flat_map(|manifest| manifest.sources);
-    let sources = sources.filter(|(_, record)| record.kind == couchdb::KIND);
-    let folders = sources.filter_map(|(name, record)| couchdb::data_folder(&record.facts, Path::new(&name)));
+    let folders = recorded(repository, index, tree)?.into_iter().map(|(folder, _)| folder);
     Ok(folders.filter(|folder| folder != own).collect())
 }
 
@@ -189,7 +224,10 @@ pub fn find<'f, T>(
     let before = lost.total();
     for shard in database.shards_for(id) {
         match shard.open().and_then(|opened| look(shard, &opened)) {
-            Ok(Some(found)) => return Ok(found),
+            Ok(Some(found)) => {
+                lost.damaged_before(shard);
+                return Ok(found);
+            }
             Ok(None) => {}
             Err(error) => lost.error(&shard.path, error)?,
         }

@@ -7,18 +7,19 @@ use std::sync::Arc;
 
 use archive::Recipients;
 use connectors::containers::{ContainerName, EngineAddress, Halt, Halts, Replaced};
-use connectors::source::couchdb::{Password, Peer, ServerOptions};
+use connectors::source::couchdb::{Peer, ServerOptions};
 use connectors::source::{
     CommandOptions, CommandSource, ComposeOptions, ComposeSource, ContainerFilesOptions, ContainerFilesSource,
-    CouchDbOptions, CouchDbSource, FilesOptions, FilesSource, Place, RunLine, SqliteOptions, SqliteSource, TlsOptions,
-    TlsSource, VolumeOptions, VolumeSource,
+    CouchDbOptions, CouchDbSource, FilesOptions, FilesSource, MysqlOptions, MysqlSource, Password, Place,
+    PostgresOptions, PostgresSource, RedisOptions, RedisSource, RunLine, ServerAt, SqliteOptions, SqliteSource,
+    TlsOptions, TlsSource, VolumeOptions, VolumeSource,
 };
 use connectors::storage::{LocalStorage, SftpOptions, SftpStorage};
 use operations::backup::NamedSource;
 use operations::config::{
-    ArchiveKey, CommandLine, ContainerSettings, CopySettings, CouchServerSettings, Environment, HaltSettings, Location,
-    PlaceSettings, Secret, SecretSource, Settings, SftpLocation, SourceKind, SourceSettings, SqliteSettings,
-    StackSettings, TlsSettings,
+    ArchiveKey, CommandLine, ContainerSettings, CopySettings, CouchServerSettings, DatabaseServer, DatabaseSettings,
+    Environment, HaltSettings, Location, PlaceSettings, Secret, SecretSource, Settings, SftpLocation, SourceKind,
+    SourceSettings, SqliteSettings, StackSettings, TlsSettings,
 };
 use operations::{Fault, in_place, shell};
 use repository::limits::CACHE_BYTES_MAX;
@@ -132,7 +133,8 @@ impl<'a> Around<'a> {
         Self { folder: settings.folder(), halts: Halts::below(&settings.state_dir), environment }
     }
 
-    fn engine(&self) -> EngineAddress {
+    /// Where the container engine is.
+    pub fn engine(&self) -> EngineAddress {
         EngineAddress::of(self.environment.variables())
     }
 }
@@ -187,6 +189,13 @@ fn place(settings: PlaceSettings) -> Place {
     }
 }
 
+fn server_at(settings: DatabaseServer) -> ServerAt {
+    match settings {
+        DatabaseServer::Url(url) => ServerAt::Url(url),
+        DatabaseServer::Container(container) => ServerAt::Container(container_name(container)),
+    }
+}
+
 /// The CouchDB that the configuration says works with a source's data.
 pub fn couch_server(settings: &Settings, stack: &str, source: &str) -> Option<ServerOptions> {
     let sources = &settings.stack(stack).ok()?.sources;
@@ -198,6 +207,19 @@ pub fn couch_server(settings: &Settings, stack: &str, source: &str) -> Option<Se
 
 fn server_options(server: CouchServerSettings) -> ServerOptions {
     ServerOptions { url: server.url, login: server.login.map(|login| (login.user, password(login.password))) }
+}
+
+/// A server of PostgreSQL, and what is wanted of it.
+pub fn postgres(database: DatabaseSettings, around: &Around<'_>) -> PostgresOptions {
+    PostgresOptions {
+        server: server_at(database.server),
+        user: database.user,
+        password: database.password.map(password),
+        databases: database.databases,
+        exclude: database.exclude,
+        tools: database.tools,
+        engine: around.engine(),
+    }
 }
 
 /// Got when it is needed, so that a backup does not fail for want of it.
@@ -290,6 +312,22 @@ fn source(kind: &SourceKind, peers: Vec<Peer>, around: &Around<'_>) -> Result<Bo
             container: container_name(files.of),
             paths: files.paths,
             exclude: files.exclude,
+            engine: around.engine(),
+        })?),
+        SourceKind::Postgres(database) => Box::new(PostgresSource::new(postgres(database, around))?),
+        SourceKind::Mysql(database) => Box::new(MysqlSource::new(MysqlOptions {
+            server: server_at(database.server),
+            user: database.user,
+            password: database.password.map(password),
+            databases: database.databases,
+            exclude: database.exclude,
+            tools: database.tools,
+            engine: around.engine(),
+        })?),
+        SourceKind::Redis(database) => Box::new(RedisSource::new(RedisOptions {
+            server: server_at(database.server),
+            user: database.user,
+            password: database.password.map(password),
             engine: around.engine(),
         })?),
         SourceKind::CouchDb(couchdb) => Box::new(CouchDbSource::new(CouchDbOptions {

@@ -1,14 +1,20 @@
 //! What things are lost with: from the configuration, and from this machine's disks. The score is worked out from it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
+use repository::Identity;
+
 use crate::config::{
-    ArchiveKey, CopySettings, CouchDbSettings, Location, PlaceSettings, SecretSource, Settings, SourceKind,
-    StackSettings, TlsSettings,
+    ArchiveKey, CopySettings, CouchDbSettings, DatabaseServer, Location, PlaceSettings, SecretSource, Settings,
+    SourceKind, StackSettings, TlsSettings,
 };
 use crate::disk;
 use crate::score::{Live, Password, Place};
+
+/// Characters of a public key that are shown: what all have in common, and a dozen that are its own.
+const KEY_CHARACTERS: usize = 16;
 
 /// The disks that a stack's data lies on. What a command prints lies nowhere. Which disk a container engine keeps its data
 /// on, only it knows: it told of the `volumes` that were captured, by their names, and where such a folder is there, it tells.
@@ -26,7 +32,10 @@ pub fn live(settings: &Settings, stack: &StackSettings, volumes: &BTreeMap<Strin
         | SourceKind::Command(_)
         | SourceKind::Tls(_)
         | SourceKind::Volume(_)
-        | SourceKind::ContainerFiles(_) => &[],
+        | SourceKind::ContainerFiles(_)
+        | SourceKind::Postgres(_)
+        | SourceKind::Mysql(_)
+        | SourceKind::Redis(_) => &[],
     });
     let mut disks: BTreeSet<String> = paths.filter_map(|path| disk::of(&without_glob(path))).collect();
     // On another host a folder of that name is none of it.
@@ -52,6 +61,9 @@ pub fn live(settings: &Settings, stack: &StackSettings, volumes: &BTreeMap<Strin
 fn is_with_an_engine(kind: &SourceKind) -> bool {
     match kind {
         SourceKind::Volume(_) | SourceKind::ContainerFiles(_) => true,
+        SourceKind::Postgres(database) | SourceKind::Mysql(database) | SourceKind::Redis(database) => {
+            matches!(database.server, DatabaseServer::Container(_))
+        }
         SourceKind::CouchDb(couchdb) => !matches!(couchdb.data, PlaceSettings::Host(_)),
         SourceKind::Tls(TlsSettings::From { from }) => !matches!(from, PlaceSettings::Host(_)),
         SourceKind::Files(_)
@@ -85,12 +97,23 @@ pub fn place(copy: &CopySettings) -> Place {
         (Location::Local(path), None) => {
             Place::Disk(disk::of(path).unwrap_or_else(|| format!("below {}", path.display())))
         }
+        // A server on this machine keeps its data here. Which disk only it knows, so the worse reading is taken.
+        (_, Some(provider)) if is_this_machine(provider) => {
+            Place::Disk(disk::of(Path::new("/")).unwrap_or_else(|| "of this machine".to_owned()))
+        }
         (location, provider) => Place::Service {
             provider: provider.clone().unwrap_or_else(|| location.to_string()),
             account: copy.account.clone(),
             region: copy.region.clone(),
         },
     }
+}
+
+/// Whether a server of this name is this machine, as far as a name tells.
+fn is_this_machine(name: &str) -> bool {
+    let name = name.trim_matches(['[', ']']);
+    let is_own_address = name.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback() || ip.is_unspecified());
+    is_own_address || name.eq_ignore_ascii_case("localhost") || name == Identity::of_process().hostname
 }
 
 /// What opens a copy.
@@ -109,8 +132,22 @@ pub fn password(settings: &Settings, copy: &CopySettings) -> Password {
             Some(ArchiveKey::Passphrase(source)) => {
                 Password { whence: source.to_string(), is_here: !matches!(source, SecretSource::Command { .. }) }
             }
-            _ => Password { whence: format!("the secret keys of copy {}", copy.name), is_here: false },
+            Some(ArchiveKey::Recipients(keys)) => {
+                // Copies for the same keys are lost with the same secret ones.
+                let mut keys: Vec<String> = keys.iter().map(|key| shortened(key)).collect();
+                keys.sort_unstable();
+                Password { whence: format!("the secret key of {}", keys.join(" or ")), is_here: false }
+            }
+            None => Password { whence: format!("copy {}", copy.name), is_here: false },
         },
+    }
+}
+
+/// Enough of a public key to know it by.
+fn shortened(key: &str) -> String {
+    match key.char_indices().nth(KEY_CHARACTERS) {
+        Some((end, _)) => format!("{}…", &key[..end]),
+        None => key.to_owned(),
     }
 }
 
@@ -143,6 +180,17 @@ mod tests {
         };
         assert_eq!(place(b), service("nas", None));
         assert_eq!(place(c), service("s3.example.org", Some("eu")));
+    }
+
+    #[test]
+    fn a_server_on_this_machine_is_lost_with_it() {
+        let settings = settings(
+            "a: {url: 's3://bucket', region: eu, endpoint: 'http://127.0.0.1:9000'}, b: {url: 's3://bucket', region: eu, endpoint: 'http://localhost:9000'}, \
+             c: {url: 'sftp://u@[::1]/x', private_key_file: /k}, d: {url: 's3://bucket', region: eu, endpoint: 'http://10.0.0.1', provider: nas}",
+        );
+        let places: Vec<Place> = settings.copies.iter().map(place).collect();
+        assert!(places[..3].iter().all(|place| matches!(place, Place::Disk(_))), "{places:?}");
+        assert!(matches!(places[3], Place::Service { .. }));
     }
 
     #[test]

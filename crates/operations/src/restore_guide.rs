@@ -118,6 +118,36 @@ fn describe(name: &str, record: &SourceRecord, select: &str) -> String {
              that lie beside the old one: they belong to another state. Check it with\n\n    \
              sqlite3 FILE 'PRAGMA integrity_check'\n"
         ),
+        "postgres" => format!(
+            "`roles.sql`, and one archive of `pg_dump` for each database below `/{name}/databases`. Get them with\n\n    \
+             restic restore latest {select} --include {} --target /restore\n\n\
+             On a new server of the same version or a later one, as its superuser:\n\n    \
+             psql -f /restore/{name}/roles.sql postgres\n    \
+             pg_restore --create --jobs=4 --dbname=postgres /restore/{name}/databases/NAME.dump\n\n\
+             A role that is there already is told of and does no harm. Into a database that is there, leave `--create` out and\n\
+             name it as `--dbname`; add `--no-owner` where the roles are not to come back. `server.json` has the settings.\n",
+            shell::quote(&format!("/{name}"))
+        ),
+        "mysql" => format!(
+            "One file of SQL for each database below `/{name}/databases`, `users.sql`, and `views.sql` with the views of all. Get\n\
+             them with\n\n    \
+             restic restore latest {select} --include {} --target /restore\n\n\
+             Into a new server of the same kind, of the same version or a later one, as its `root`, in this order (the client of\n\
+             MySQL is called `mysql`):\n\n    \
+             mariadb < /restore/{name}/databases/NAME.sql      # each\n    \
+             mariadb --force < /restore/{name}/users.sql\n    \
+             mariadb < /restore/{name}/views.sql\n\n\
+             Each file of a database replaces what is there of the same name. A user that is there already keeps the password.\n",
+            shell::quote(&format!("/{name}"))
+        ),
+        "redis" => format!(
+            "`dump.rdb` below `/{name}`, as Redis itself writes it, and `users.acl` where the server has users. Get them with\n\n    \
+             restic restore latest {select} --include {} --target /restore\n\n\
+             Stop the server, put `dump.rdb` into its folder of data (`dir`), and move away what lies there of `appendonly`: where it\n\
+             is told to keep one, it would load that. Start it with `appendonly no`, look whether all is there, and then turn it on\n\
+             again: `redis-cli CONFIG SET appendonly yes`. `users.acl` is what its `aclfile` names.\n",
+            shell::quote(&format!("/{name}"))
+        ),
         "command" => {
             "The output of a command, as one file. Get it with\n\n".to_owned()
                 + &format!("    restic dump latest {select} {} > dump\n", shell::quote(&format!("/{name}/FILE")))

@@ -2,7 +2,7 @@
 //! that a drill has not proven. Pure: from what is known to numbers, verdicts and, in words, what a single loss would
 //! take. `docs/design/copies.md` says why each thing counts as it does.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use serde::Serialize;
 
@@ -63,9 +63,9 @@ pub enum Place {
     Service {
         /// Who runs it, or the machine's name.
         provider: String,
-        /// The account there. Two that are not named are taken for one.
+        /// The account there. One that is not named may be any.
         account: Option<String>,
-        /// The region. Two that are not named are taken for one.
+        /// The region. One that is not named may be any.
         region: Option<String>,
     },
 }
@@ -77,6 +77,8 @@ pub enum Proof {
     Never,
     /// The newest telling drill failed.
     Failed,
+    /// It is known to be damaged, whatever drills said before.
+    Damaged,
     /// The newest telling drill passed, so many days ago, which is too long.
     Old(u64),
     /// The newest telling drill passed.
@@ -207,9 +209,8 @@ impl View<'_> {
     }
 
     fn score(&self) -> Score {
-        let places: BTreeSet<&Place> = self.apart().map(|copy| &copy.place).collect();
         Score {
-            copies: 1 + places.len(),
+            copies: 1 + most_apart(&self.apart().map(|copy| &copy.place).collect::<Vec<_>>()),
             media: self.media().len(),
             offsite: self.apart().filter(|copy| copy.offsite).count(),
             immutable: self.apart().filter(|copy| copy.immutable).count(),
@@ -220,7 +221,7 @@ impl View<'_> {
     fn copies_rule(&self, score: Score) -> RuleVerdict {
         let noun = if score.copies == 1 { "copy" } else { "copies" };
         let mut text = format!("{} {noun}, the data itself being one; {COPIES_MIN} are wanted", score.copies);
-        let mut seen: BTreeMap<&Place, &str> = BTreeMap::new();
+        let mut seen: Vec<(&Place, &str)> = Vec::new();
         let mut mendable = None;
         for copy in &self.copies {
             let name = &copy.name;
@@ -236,7 +237,8 @@ impl View<'_> {
             } else if self.is_with_data(copy) {
                 Some(format!("is on {}, as the data is", copy.place.text()))
             } else {
-                let other = seen.insert(&copy.place, name);
+                let other = seen.iter().find(|(place, _)| place.may_be(&copy.place)).map(|(_, other)| *other);
+                seen.push((&copy.place, name));
                 other.map(|other| format!("is on {}, as copy {other} is", copy.place.text()))
             };
             if let Some(why) = why_not {
@@ -296,10 +298,13 @@ impl View<'_> {
                 _ if copy.holds == Holds::Older => {
                     ("lacks the newest snapshot".to_owned(), "run `lifeboat sync`".to_owned())
                 }
+                CopyFacts { keeps_archives: false, proof: Proof::Damaged, .. } => {
+                    ("is damaged".to_owned(), format!("run `lifeboat heal --copy {name} --read-data`"))
+                }
                 CopyFacts { keeps_archives: true, proof, .. } => {
                     let check = format!("run `lifeboat check --copy {name} --read-data`");
                     match proof {
-                        Proof::Failed => {
+                        Proof::Damaged => {
                             let heal = format!("run `lifeboat heal --copy {name} --read-data`");
                             ("keeps archives of which some are damaged".to_owned(), heal)
                         }
@@ -394,7 +399,28 @@ impl View<'_> {
     }
 }
 
+/// How many of these places are surely different ones: the most of which no two may be the same.
+fn most_apart(places: &[&Place]) -> usize {
+    let Some((first, rest)) = places.split_first() else { return 0 };
+    let (same, others): (Vec<&Place>, Vec<&Place>) = rest.iter().partition(|other| first.may_be(other));
+    let with_first = 1 + most_apart(&others);
+    // Where nothing may be the same, the first one takes nothing from the others; nor where what may be is just that.
+    if same.iter().all(|other| other == first) { with_first } else { with_first.max(most_apart(rest)) }
+}
+
 impl Place {
+    /// Whether both may be one. What does not name its account or region may be in any.
+    fn may_be(&self, other: &Self) -> bool {
+        let differ = |one: &Option<String>, other: &Option<String>| one.is_some() && other.is_some() && one != other;
+        match (self, other) {
+            (
+                Self::Service { provider, account, region },
+                Self::Service { provider: other, account: other_account, region: other_region },
+            ) => provider == other && !differ(account, other_account) && !differ(region, other_region),
+            _ => self == other,
+        }
+    }
+
     /// In words.
     fn text(&self) -> String {
         match self {

@@ -338,6 +338,7 @@ fn facts(copy: &CopyKnown, newest: Option<&Newest>, drill: Option<&LastDrill>, n
     };
     let proof = match drill {
         _ if copy.keeps_archives => archives_proof(copy, now),
+        _ if is_damaged(copy) => Proof::Damaged,
         Some(LastDrill { status: Verdict::Passed, at, .. }) if age(*at, now) > DRILL_AGE_MAX => {
             Proof::Old(age(*at, now).as_secs() / (24 * 60 * 60))
         }
@@ -358,6 +359,12 @@ fn facts(copy: &CopyKnown, newest: Option<&Newest>, drill: Option<&LastDrill>, n
         proof,
         password: copy.password.clone(),
     }
+}
+
+/// Whether something is known to be wrong with a repository itself.
+fn is_damaged(copy: &CopyKnown) -> bool {
+    let is_found = copy.check.as_ref().is_some_and(|check| check.failure.is_some());
+    is_found || copy.glance.packs_lost > 0 || !copy.damaged.is_empty() || !copy.lost.is_empty()
 }
 
 fn age(at: Timestamp, now: Timestamp) -> Duration {

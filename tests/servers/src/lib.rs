@@ -7,8 +7,11 @@
 
 mod azure;
 mod docker;
+mod mariadb;
+mod postgres;
 mod pouchdb;
 mod proxy;
+mod redis;
 mod s3;
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
@@ -21,8 +24,11 @@ use std::time::Duration;
 
 pub use azure::AzureServer;
 pub use docker::DockerServer;
+pub use mariadb::MariadbServer;
+pub use postgres::PostgresServer;
 pub use pouchdb::PouchServer;
 pub use proxy::{Hiccup, Line, Proxy};
+pub use redis::RedisServer;
 pub use s3::S3Server;
 
 /// Ceph's object gateway. `None` where it cannot be started: the caller is left out, and has been named.
@@ -64,6 +70,12 @@ pub fn azurite_tls() -> Option<&'static AzureServer> {
     there(SERVER.get_or_init(|| AzureServer::start(true)))
 }
 
+/// PostgreSQL. `None` as for [`rgw`].
+pub fn postgres() -> Option<&'static PostgresServer> {
+    static SERVER: OnceLock<Result<PostgresServer, String>> = OnceLock::new();
+    there(SERVER.get_or_init(PostgresServer::start))
+}
+
 /// PouchDB Server. `None` as for [`rgw`].
 pub fn pouchdb() -> Option<&'static PouchServer> {
     static SERVER: OnceLock<Result<PouchServer, String>> = OnceLock::new();
@@ -97,6 +109,19 @@ pub fn docker() -> Option<&'static DockerServer> {
 pub fn podman() -> Option<&'static DockerServer> {
     static SERVER: OnceLock<Result<DockerServer, String>> = OnceLock::new();
     there(SERVER.get_or_init(DockerServer::start_podman))
+}
+
+/// MariaDB. `None` as for [`rgw`].
+pub fn mariadb() -> Option<&'static MariadbServer> {
+    static SERVER: OnceLock<Result<MariadbServer, String>> = OnceLock::new();
+    there(SERVER.get_or_init(|| MariadbServer::start(&[])))
+}
+
+/// A Redis of the test's own, with these arguments. `None` as for [`rgw`].
+pub fn redis(arguments: &[&str]) -> Option<RedisServer> {
+    static FOUND: OnceLock<Result<(), String>> = OnceLock::new();
+    there(FOUND.get_or_init(RedisServer::is_here))?;
+    Some(RedisServer::start(arguments).unwrap())
 }
 
 /// The container engines, for a test that has to hold on each. Those that cannot be started are left out as for [`rgw`].

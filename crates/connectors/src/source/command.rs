@@ -3,31 +3,27 @@
 //! An end of output proves nothing. The stream itself fails at its end unless the command ended with exit code 0, printed
 //! something, and ended with the trailer it was to end with: so a broken dump can never be stored as a whole one.
 
-mod running;
 #[cfg(test)]
 mod tests;
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
 
-use repository::format::go;
 use repository::format::time::Time;
-use repository::{
-    Cancel, Capture, CaptureCx, Data, Entry, Event, Events, Facts, Item, Node, NodeKind, Source, SourceError,
-};
+use repository::{Cancel, Capture, CaptureCx, Events, Facts, Item, Node, Source, SourceError};
 use serde_json::Value;
 
-use self::running::{Outcome, Running};
 use super::file_hash::file_hash;
+use super::output::{ExitAlone, Output};
+use super::produced::{BYTES, Produced, ProducedFile, SHA256};
+use super::trailer::Trailer;
+use crate::program::{Program, Stage};
 
 /// The kind's name in the configuration.
 pub const KIND: &str = "command";
 
 const NAME: &str = "name";
-const BYTES: &str = "bytes";
-const SHA256: &str = "sha256";
 const EXIT_CODE: &str = "exit_code";
 
 /// What to run.
@@ -102,57 +98,57 @@ impl Source for CommandSource {
     }
 
     fn capture<'a>(&'a self, cx: &CaptureCx<'a>) -> Result<Box<dyn Capture + 'a>, SourceError> {
-        cx.cancel.check()?;
         let options = &self.0;
-        let outcome = Arc::new(Mutex::new(Outcome::Pending));
-        let running = Running::start(options, cx.cancel.clone(), Arc::clone(&outcome))?;
-        let node = output_node(&options.name, Time::from(cx.clock.now()));
-        let data = Data::Stream(Box::new(running));
-        let entry = Entry { path: PathBuf::from(&options.name), node, data };
-        Ok(Box::new(CommandCapture { events: cx.events, name: &options.name, entry: Some(entry), outcome }))
+        let what = format!("the command for `{}`", options.name);
+        let running = program(options).start(&Stage::Here, cx.cancel).map_err(|error| match error {
+            SourceError::Unavailable { what: why } => SourceError::Unavailable { what: format!("{what}: {why}") },
+            other => other,
+        })?;
+        let output = match options.trailer.as_deref().and_then(Trailer::new) {
+            Some(trailer) => Output::of(what, trailer, cx.cancel, running),
+            None => Output::of(what, ExitAlone, cx.cancel, running),
+        };
+        let files = [(PathBuf::from(&options.name), ProducedFile::printed(output))].into();
+        let produced = Produced::new(files, Time::from(cx.clock.now()));
+        Ok(Box::new(CommandCapture { events: cx.events, name: &options.name, produced }))
     }
 }
 
-/// The file is whose the command is, and nobody else's.
-fn output_node(name: &str, now: Time) -> Node {
-    let (uid, gid) = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
-    let text = |name: &std::ffi::OsStr| name.to_string_lossy().into_owned();
-    let mut node = Node::new(name, NodeKind::File);
-    node.mode = go::mode_from_posix(0o100_600);
-    (node.uid, node.gid, node.links) = (uid, gid, 1);
-    node.user = uzers::get_user_by_uid(uid).map_or_else(String::new, |user| text(user.name()));
-    node.group = uzers::get_group_by_gid(gid).map_or_else(String::new, |group| text(group.name()));
-    (node.mtime, node.atime, node.ctime) = (now, now, now);
-    node
+fn program(options: &CommandOptions) -> Program {
+    let program = match &options.run {
+        RunLine::Words(words) => {
+            let name = words.first().map(OsString::as_os_str).unwrap_or_default();
+            Program::new(name).args(words.iter().skip(1))
+        }
+        // The first line makes a shell that can do so fail where any part of a pipe does.
+        RunLine::Shell(text) => {
+            Program::new(shell()).arg("-c").arg(format!("(set -o pipefail) 2>/dev/null && set -o pipefail\n{text}"))
+        }
+    };
+    program.in_folder(&options.folder)
+}
+
+/// bash where it is, since it notices a failure in the middle of a pipe; else the system's own shell.
+fn shell() -> &'static str {
+    const BASH: &str = "/bin/bash";
+    if Path::new(BASH).exists() { BASH } else { "/bin/sh" }
 }
 
 struct CommandCapture<'a> {
     events: &'a dyn Events,
     name: &'a str,
-    entry: Option<Entry>,
-    outcome: Arc<Mutex<Outcome>>,
+    produced: Produced,
 }
 
 impl Capture for CommandCapture<'_> {
     fn next(&mut self) -> Result<Option<Item>, SourceError> {
-        Ok(self.entry.take().map(|entry| Item::Entry(Box::new(entry))))
+        Ok(self.produced.next())
     }
 
     fn finish(self: Box<Self>) -> Result<Facts, SourceError> {
-        match &*self.outcome.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) {
-            Outcome::Whole { bytes, sha256, said } => {
-                if !said.is_empty() {
-                    self.events.emit(Event::Note(format!("the command for `{}` said: {said}", self.name)));
-                }
-                Ok(facts(self.name, *bytes, sha256, Value::from(0)))
-            }
-            Outcome::Broken(why) => Err(SourceError::Invalid { what: why.clone() }),
-            Outcome::Cancelled => Err(SourceError::Cancelled),
-            Outcome::Pending => {
-                let what = format!("the output for `{}` was not read to its end", self.name);
-                Err(SourceError::Invalid { what })
-            }
-        }
+        let files = self.produced.finish(self.events)?;
+        let Some(whole) = files.into_values().next() else { return Ok(Facts::new()) };
+        Ok(facts(self.name, whole.bytes, &whole.sha256, Value::from(0)))
     }
 }
 

@@ -46,7 +46,7 @@ use repository::{Cancel, Capture, CaptureCx, Facts, Source, SourceError};
 pub use self::cluster::{
     COPIES_NOT_TAKEN, ClusterPlan, Contest, NodeFiles, Settled, plan_cluster, settle, tidy, write_cluster,
 };
-pub use self::cross_check::{Answer, Password, ServerOptions, ask};
+pub use self::cross_check::{Answer, ServerOptions, ask};
 pub(super) use self::data_folder::is_rebuilt;
 pub use self::examine::{check_files, check_part, examine, recount_data};
 pub use self::in_place::{
@@ -54,7 +54,9 @@ pub use self::in_place::{
 };
 pub use self::rename::{RenamedNodes, rename_nodes};
 pub use self::restored_path::{FilesAt, PartAt, part_at};
-pub use self::select::{Selected, damage_of, files_of, has_shard, known_damage, missing_shards, no_shard_map};
+pub use self::select::{
+    Selected, damage_of, files_of, has_shard, known_damage, missing_shards, no_database, no_shard_map,
+};
 pub use self::shard_map::SHARD_MAP;
 pub use self::stored_check::{StoredCheck, StoredFinding, StoredReport, StoredSource};
 pub use self::version::{Version, needed_version, version_of_image};

@@ -300,7 +300,14 @@ pub(super) fn uncovered_of(project: &ComposeProject, dir: &Path) -> Vec<Uncovere
     for (key, service) in &project.services {
         let server = service.image.as_deref().and_then(server_kind_of_image);
         if let Some(server) = server {
-            let why = format!("runs {}: its data must be taken through the server to be one state", server.name());
+            let kind = match server {
+                ServerKind::Postgres => Some("postgres"),
+                ServerKind::Mysql => Some("mysql"),
+                ServerKind::Redis => Some("redis"),
+                ServerKind::Couchdb | ServerKind::Mongodb => None,
+            };
+            let how = kind.map_or_else(String::new, |kind| format!("; add a source `{kind}: {{ service: {key} }}`"));
+            let why = format!("runs {}: its data must be taken through the server to be one state{how}", server.name());
             add(format!("service {key} of {}", project.name), why, Some(server));
         }
         for volume in &service.volumes {

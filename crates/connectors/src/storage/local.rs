@@ -185,14 +185,17 @@ impl LocalStorage {
 }
 
 impl LocalStorage {
-    /// Whether this process may write into a file that is there, which a copy never does. Changes nothing.
+    /// Whether this process may write into a file that is there, or make it so that it may be written, neither of which a copy
+    /// ever does. Changes nothing.
     pub fn may_overwrite(&self, file: File) -> Result<bool, StorageError> {
         let failed = |errno| self.missing_or("open", file, errno);
         let root = self.root().and_then(|root| root.ok_or(Errno::NOENT)).map_err(failed)?;
         let flags = OFlags::WRONLY | OFlags::CLOEXEC;
         match retry_on_intr(|| fs::openat(&root.folder, file.path(), flags, Mode::empty())) {
             Ok(_) => Ok(true),
-            Err(Errno::ACCESS | Errno::PERM | Errno::ROFS) => Ok(false),
+            // The mode keeps its owner from accidents alone: who may change it may write. It is set to what it is.
+            Err(Errno::ACCESS) => Ok(fs::chmodat(&root.folder, file.path(), root.file_mode, AtFlags::empty()).is_ok()),
+            Err(Errno::PERM | Errno::ROFS) => Ok(false),
             Err(errno) => Err(failed(errno)),
         }
     }

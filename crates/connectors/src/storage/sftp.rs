@@ -30,7 +30,7 @@ use self::packet::{Attributes, Code, Kind, Name, Request, WRITE};
 use self::request::{Failed, attributes, done, handle, read_folders};
 use self::session::{Broken, Session};
 use self::ssh::Reason;
-use self::transfer::ReadFailed;
+use self::transfer::{FILE_MODE, ReadFailed};
 use super::layout::{id_of, is_digit, is_temporary};
 
 /// Folders that are read at once. A server may have a hundred open, and others have theirs.
@@ -105,7 +105,8 @@ impl SftpStorage {
         Ok(session)
     }
 
-    /// Whether this user may write into a file that is there, which a copy never does. Changes nothing.
+    /// Whether this user may write into a file that is there, or make it so that it may be written, neither of which a copy ever
+    /// does. Changes nothing.
     pub fn may_overwrite(&self, file: File) -> Result<bool, StorageError> {
         let path = self.full_path(&file.path());
         let opened = self.session().and_then(|session| {
@@ -113,9 +114,14 @@ impl SftpStorage {
             let handle = handle(session.send(open)?)?;
             done(session.send(Request::new(Kind::Close).bytes(&handle))?)
         });
+        // The mode keeps its owner from accidents alone: who may change it may write. It is set to what it is.
+        let mode = || {
+            let session = self.session()?;
+            done(session.send(Request::new(Kind::SetStat).bytes(path.as_bytes()).mode(FILE_MODE))?)
+        };
         match opened.map_err(|failed| self.missing_or("open", file, failed)) {
             Ok(()) => Ok(true),
-            Err(StorageError::Denied { .. }) => Ok(false),
+            Err(StorageError::Denied { .. }) => Ok(mode().is_ok()),
             Err(error) => Err(error),
         }
     }

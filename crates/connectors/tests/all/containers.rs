@@ -2,11 +2,13 @@
 
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use connectors::containers::{
     Container, ContainerName, ContainerState, Containers, EngineAddress, Halt, Halts, Replaced,
 };
-use repository::{Cancel, Clock as _, SystemClock};
+use connectors::program::{Exit, Program, Stage};
+use repository::{Cancel, Clock as _, SourceError, SystemClock};
 use servers::DockerServer;
 
 fn open(server: &DockerServer) -> Containers {
@@ -119,6 +121,75 @@ fn a_command_in_a_container_gives_its_output_and_its_exit_code() {
         assert_eq!((ended.code, ended.errors.trim()), (3, "bad"));
         let expected: String = (0..20_000).map(|number| format!("line {number}\n")).collect();
         assert_eq!(output, [expected.as_bytes(), b"a\0b"].concat());
+    }
+}
+
+#[test]
+fn a_program_in_a_container_is_spoken_to_and_is_gone_when_nobody_wants_it_any_more() {
+    for server in servers::engines() {
+        let name = server.name();
+        server.run(&name, &["-e", "OWN=of the container", "-e", "SECRET=a=b"]);
+        let containers = Arc::new(open(server));
+        let container = named(&containers, &name);
+        assert_eq!(containers.environment(&container).unwrap()["SECRET"], "a=b");
+        assert_eq!(containers.command(&container).unwrap(), ["/bin/sh", "-c", "sleep 1000000"]);
+        let stage = Stage::Container { containers, container };
+        let sh = |script: &str| Program::new("sh").arg("-c").arg(script);
+
+        let greeting = sh("while read line; do echo \"$OWN $MINE $line\"; done; echo the reason >&2; exit 3");
+        let mut running = greeting.variable("MINE", "mine").with_input().start(&stage, &Cancel::new()).unwrap();
+        let mut buffer = [0; 1000];
+        for word in ["one", "two"] {
+            running.write(format!("{word}\n").as_bytes()).unwrap();
+            let length = running.read(&mut buffer).unwrap();
+            assert_eq!(String::from_utf8_lossy(&buffer[..length]), format!("of the container mine {word}\n"));
+        }
+        running.close_input().unwrap();
+        assert_eq!(running.read(&mut buffer).unwrap(), 0);
+        let ended = running.wait().unwrap();
+        assert_eq!((ended.exit, ended.said.as_str()), (Exit::Code(3), "the reason"));
+        let (printed, ended) = sh("echo out").run(&stage, &Cancel::new()).unwrap();
+        assert_eq!((printed.as_slice(), ended.is_well(), ended.said.as_str()), (&b"out\n"[..], true, ""));
+        let (_, ended) = Program::new("no-such-program").run(&stage, &Cancel::new()).unwrap();
+        assert_eq!(ended.exit, Exit::Code(127), "{}", ended.told());
+
+        // More than any pipe holds, both ways at once.
+        let mut cat = Program::new("cat").with_input().start(&stage, &Cancel::new()).unwrap();
+        cat.write(&vec![b'x'; 2_000_000]).unwrap();
+        cat.close_input().unwrap();
+        let mut read = 0;
+        while let length @ 1.. = cat.read(&mut buffer).unwrap() {
+            read += length;
+        }
+        assert_eq!((read, cat.wait().unwrap().is_well()), (2_000_000, true));
+
+        // Told apart from others by how long it sleeps.
+        let seconds = format!("{}", 500_000 + std::process::id());
+        let is_there = || runs(&["sleep", &seconds]);
+        let cancel = Cancel::new();
+        let mut sleeping = Program::new("sleep").arg(&seconds).start(&stage, &cancel).unwrap();
+        until(is_there);
+        cancel.cancel();
+        assert!(matches!(sleeping.read(&mut buffer), Err(SourceError::Cancelled)));
+        drop(sleeping);
+        until(|| !is_there());
+    }
+}
+
+/// Whether a process of this machine, in whatever container, was started with exactly these words.
+fn runs(words: &[&str]) -> bool {
+    let wanted: String = words.iter().map(|word| format!("{word}\0")).collect();
+    let processes = std::fs::read_dir("/proc").unwrap().flatten();
+    processes
+        .into_iter()
+        .any(|process| std::fs::read_to_string(process.path().join("cmdline")).is_ok_and(|found| found == wanted))
+}
+
+fn until(is_so: impl Fn() -> bool) {
+    let end = std::time::Instant::now() + std::time::Duration::from_secs(30);
+    while !is_so() {
+        assert!(std::time::Instant::now() < end, "it takes too long");
+        std::thread::sleep(std::time::Duration::from_millis(50));
     }
 }
 

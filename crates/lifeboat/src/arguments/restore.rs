@@ -1,6 +1,6 @@
 //! What may be typed after `lifeboat restore`.
 //!
-//! It works in one of a few modes: to a new place, in place, to a running CouchDB, an undo, the end of an undo. A flag that
+//! It works in one of a few modes: to a new place, in place, to a running CouchDB, to a database server, an undo, the end of an undo. A flag that
 //! would mean nothing in a mode is refused there, by name: clap drops `requires` where what is required conflicts with what
 //! was given, so that alone would let it pass in silence.
 
@@ -14,15 +14,19 @@ use connectors::source::couchdb::Version;
 use operations::snapshots::Place;
 
 /// The modes besides a restore to a new place.
-const UNLESS_TO: [&str; 4] = ["in_place", "couch_url", "undo", "drop_undo"];
+const UNLESS_TO: [&str; 5] = ["in_place", "couch_url", "server", "undo", "drop_undo"];
 /// The modes besides a restore in place.
-const UNLESS_IN_PLACE: [&str; 4] = ["to", "couch_url", "undo", "drop_undo"];
+const UNLESS_IN_PLACE: [&str; 5] = ["to", "couch_url", "server", "undo", "drop_undo"];
 /// The modes besides documents written to a running CouchDB.
-const UNLESS_COUCH_URL: [&str; 4] = ["to", "in_place", "undo", "drop_undo"];
+const UNLESS_COUCH_URL: [&str; 5] = ["to", "in_place", "server", "undo", "drop_undo"];
+/// The modes besides databases restored into a server.
+const UNLESS_SERVER: [&str; 5] = ["to", "in_place", "couch_url", "undo", "drop_undo"];
 /// The modes in which nothing is taken from a copy.
 const UNDOS: [&str; 2] = ["undo", "drop_undo"];
 /// The modes in which no files are restored.
-const NO_FILES: [&str; 3] = ["couch_url", "undo", "drop_undo"];
+const NO_FILES: [&str; 4] = ["couch_url", "server", "undo", "drop_undo"];
+/// The modes in which no databases are chosen.
+const NO_DATABASES: [&str; 3] = ["couch_url", "undo", "drop_undo"];
 
 /// What a restore takes its data from.
 #[derive(Clone, Debug)]
@@ -69,7 +73,7 @@ pub struct Restore {
     #[arg(long, requires = "in_place", conflicts_with_all = UNLESS_IN_PLACE)]
     pub programs_stopped: bool,
     /// In place and undo: also while programs have the files open
-    #[arg(long, conflicts_with_all = ["to", "couch_url", "drop_undo"])]
+    #[arg(long, conflicts_with_all = ["to", "couch_url", "server", "drop_undo"])]
     pub force: bool,
     /// Show what would be done, change nothing
     #[arg(long, conflicts_with_all = UNDOS)]
@@ -99,14 +103,17 @@ pub struct Restore {
     pub couch_files: CouchFiles,
     #[command(flatten)]
     pub couch: ToCouch,
+    #[command(flatten)]
+    pub server: ToServer,
 }
 
 /// What of a source of kind `couchdb` is restored as files.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Files of CouchDB: SNAPSHOT:SOURCE")]
 pub struct CouchFiles {
-    /// Only the files of this database; may be repeated. With --to they lie in DIR as in CouchDB's data folder
-    #[arg(long, value_name = "DB", conflicts_with_all = NO_FILES)]
+    /// Only the files of this database; may be repeated. With --to they lie in DIR as in CouchDB's data folder. With --server:
+    /// only this database
+    #[arg(long, value_name = "DB", conflicts_with_all = NO_DATABASES)]
     pub database: Vec<String>,
     /// Only these shards of it, such as 00000000-15555554; may be repeated
     #[arg(long, value_name = "RANGE", requires = "database", conflicts_with = "as_host", conflicts_with_all = NO_FILES)]
@@ -185,46 +192,82 @@ pub struct ToCouch {
     pub as_new_revision: bool,
 }
 
+/// Where databases are restored to.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Databases back into a running server: SNAPSHOT:SOURCE of kind postgres")]
+pub struct ToServer {
+    /// Restore into this server, such as postgresql://admin@127.0.0.1:5432, without password and database; `configured` is the
+    /// one that they came from
+    #[arg(long, value_name = "URL", conflicts_with_all = UNLESS_SERVER)]
+    pub server: Option<String>,
+    /// Who logs in; the password is $PGPASSWORD, where one is needed
+    #[arg(long, value_name = "NAME", requires = "server", conflicts_with_all = UNLESS_SERVER)]
+    pub server_user: Option<String>,
+    /// A file with the password
+    #[arg(long, value_name = "FILE", requires = "server", conflicts_with_all = UNLESS_SERVER)]
+    pub server_password_file: Option<PathBuf>,
+    /// What the one database is to be called there; it is made where it is not there
+    #[arg(long = "as", value_name = "NAME", requires = "server", conflicts_with_all = UNLESS_SERVER)]
+    pub rename: Option<String>,
+    /// Only this table of the one database, with its rows; may be repeated
+    #[arg(long, value_name = "SCHEMA.TABLE", requires = "server", conflicts_with_all = UNLESS_SERVER)]
+    pub table: Vec<String>,
+    /// Drop what is there of the same name first; else only what is empty is restored into
+    #[arg(long, requires = "server", conflicts_with_all = UNLESS_SERVER)]
+    pub replace: bool,
+}
+
 #[cfg(test)]
 mod tests {
     use clap::Parser as _;
 
     use crate::arguments::Arguments;
 
-    const MODES: [&str; 5] =
-        ["latest --to DIR", "latest --in-place", "latest --couch-url URL", "--undo DIR", "--drop-undo DIR"];
+    const MODES: [&str; 6] = [
+        "latest --to DIR",
+        "latest --in-place",
+        "latest --couch-url URL",
+        "--undo DIR",
+        "--drop-undo DIR",
+        "latest --server URL",
+    ];
 
     /// Each flag with what it needs beside it, and the modes in which it means something.
-    const FLAGS: [(&str, [bool; 5]); 26] = [
-        ("--as-host", [true, false, false, false, false]),
-        ("--yes", [false, true, false, false, false]),
-        ("--delete", [false, true, false, false, false]),
-        ("--stop-containers", [false, true, false, false, false]),
-        ("--programs-stopped", [false, true, false, false, false]),
-        ("--force", [false, true, false, true, false]),
-        ("--dry-run", [true, true, true, false, false]),
-        ("--keep-damaged", [true, false, false, false, false]),
-        ("--stack NAME", [true, true, true, false, false]),
-        ("--copy NAME", [true, true, true, false, false]),
-        ("--identity FILE", [true, false, false, false, false]),
-        ("--passphrase-file FILE", [true, false, false, false, false]),
-        ("--database DB", [true, true, false, false, false]),
-        ("--database DB --shard 00000000-ffffffff", [true, true, false, false, false]),
-        ("--rename-node a@b=c@d", [true, true, false, false, false]),
-        ("--nodes a@b,c@d", [true, false, false, false, false]),
-        ("--couchdb-version 3.5", [true, true, false, false, false]),
-        ("--couch-user NAME", [false, false, true, false, false]),
-        ("--couch-user NAME --couch-password-file FILE", [false, false, true, false, false]),
-        ("--couch-db DB", [false, false, true, false, false]),
-        ("--id ID", [false, false, true, false, false]),
-        ("--as-new-revision", [false, false, true, false, false]),
+    const FLAGS: [(&str, [bool; 6]); 31] = [
+        ("--as-host", [true, false, false, false, false, false]),
+        ("--yes", [false, true, false, false, false, false]),
+        ("--delete", [false, true, false, false, false, false]),
+        ("--stop-containers", [false, true, false, false, false, false]),
+        ("--programs-stopped", [false, true, false, false, false, false]),
+        ("--force", [false, true, false, true, false, false]),
+        ("--dry-run", [true, true, true, false, false, true]),
+        ("--keep-damaged", [true, false, false, false, false, false]),
+        ("--stack NAME", [true, true, true, false, false, true]),
+        ("--copy NAME", [true, true, true, false, false, true]),
+        ("--identity FILE", [true, false, false, false, false, false]),
+        ("--passphrase-file FILE", [true, false, false, false, false, false]),
+        ("--database DB", [true, true, false, false, false, true]),
+        ("--database DB --shard 00000000-ffffffff", [true, true, false, false, false, false]),
+        ("--rename-node a@b=c@d", [true, true, false, false, false, false]),
+        ("--nodes a@b,c@d", [true, false, false, false, false, false]),
+        ("--couchdb-version 3.5", [true, true, false, false, false, false]),
+        ("--couch-user NAME", [false, false, true, false, false, false]),
+        ("--couch-user NAME --couch-password-file FILE", [false, false, true, false, false, false]),
+        ("--couch-db DB", [false, false, true, false, false, false]),
+        ("--id ID", [false, false, true, false, false, false]),
+        ("--as-new-revision", [false, false, true, false, false, false]),
+        ("--server-user NAME", [false, false, false, false, false, true]),
+        ("--server-password-file FILE", [false, false, false, false, false, true]),
+        ("--as NAME", [false, false, false, false, false, true]),
+        ("--table NAME", [false, false, false, false, false, true]),
+        ("--replace", [false, false, false, false, false, true]),
         // Without what they need, they mean nothing in any mode.
-        ("--shard 00000000-ffffffff", [false; 5]),
-        ("--couch-password-file FILE", [false; 5]),
+        ("--shard 00000000-ffffffff", [false; 6]),
+        ("--couch-password-file FILE", [false; 6]),
         // To a new place it is refused once it is known what is restored.
-        ("--rename-node a@b=c@d --database DB", [true, true, false, false, false]),
+        ("--rename-node a@b=c@d --database DB", [true, true, false, false, false, false]),
         // It would start the CouchDB under its old name.
-        ("--rename-node a@b=c@d --stop-containers", [false; 5]),
+        ("--rename-node a@b=c@d --stop-containers", [false; 6]),
     ];
 
     fn is_understood(line: &str) -> bool {

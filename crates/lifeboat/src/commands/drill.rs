@@ -29,6 +29,12 @@ pub fn run(app: &App, arguments: &arguments::Drill) -> Result<Outcome, Fault> {
         let mut copies = app.repositories(arguments.copy.as_deref(), Some(stack))?;
         if arguments.all_copies {
             copies = app.here(copies)?;
+            for archives in app.copies(None, Some(stack))?.iter().filter(|copy| copy.archives().is_some()) {
+                let name = &archives.name;
+                app.output().chat(format!(
+                    "copy {name} keeps archives: `lifeboat check --copy {name} --read-data` proves them"
+                ));
+            }
         } else {
             copies.truncate(1);
         }

@@ -114,7 +114,19 @@ fn change(app: &App, arguments: &KeyAdd) -> Result<Outcome, Fault> {
     reopened.remove_key(old)?;
     app.output().summary(json!({ "status": "ok", "added": id, "removed": old }));
     app.output().text(format!("the password was changed: key {} instead of {}", id.short(), old.short()));
-    app.output().text(format!("now put the new password where {} is read from", copy.password()?));
+    let source = copy.password()?;
+    let is_shared = |other: &&CopySettings| other.name != copy.name && other.password().is_ok_and(|own| own == source);
+    let others: Vec<&str> = app.settings.repositories().filter(is_shared).map(|other| &*other.name).collect();
+    if others.is_empty() {
+        app.output().text(format!("now put the new password where {source} is read from"));
+    } else {
+        app.output().text(format!(
+            "now give copy {} a `password_file` of its own in lifeboat.yaml, with the new password; leave {source} as it is: {} \
+             still needs the old one",
+            copy.name,
+            others.join(", ")
+        ));
+    }
     Ok(Outcome::Ok)
 }
 

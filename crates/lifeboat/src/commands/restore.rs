@@ -7,6 +7,7 @@ mod couch_files;
 mod couch_in_place;
 mod documents;
 mod host;
+mod server;
 
 use std::path::{Path, PathBuf};
 
@@ -53,6 +54,9 @@ pub fn run(run: Run, arguments: &arguments::Restore) -> Result<Outcome, Fault> {
     if let Some(url) = &arguments.couch.couch_url {
         return documents::run(&app, place, url, arguments);
     }
+    if let Some(server) = &arguments.server.server {
+        return server::run(&app, place, server, arguments);
+    }
     let stack = arguments.stack.as_deref();
     let of_stack = stack.and_then(|name| app.settings.stack(name).ok());
     let copies = app.repositories(arguments.copy.as_deref(), of_stack)?;
@@ -76,10 +80,11 @@ pub fn run(run: Run, arguments: &arguments::Restore) -> Result<Outcome, Fault> {
         Some(target) if arguments.as_host => job.to_root(target, &copy.name),
         Some(target) => job.to(target, &copy.name),
         None if arguments.in_place => job.in_place(),
-        None => {
-            Err(Fault::new(FaultKind::Usage, "say where to: --to DIR, --in-place, or --couch-url URL for documents")
-                .with_hint("--in-place puts everything where it came from, and keeps what is there now for an undo"))
-        }
+        None => Err(Fault::new(
+            FaultKind::Usage,
+            "say where to: --to DIR, --in-place, --couch-url URL for documents, or --server URL for databases",
+        )
+        .with_hint("--in-place puts everything where it came from, and keeps what is there now for an undo")),
     }?;
     Ok(if done == Outcome::Ok && is_doubtful { Outcome::Partial } else { done })
 }
@@ -178,8 +183,10 @@ impl Chosen<'_> {
         restored.problems.extend(wrong.into_iter().map(|what| Problem::new(target, what)));
         let took = app.run.clock.now().duration_since(started).as_secs_f64();
         let partial = !restored.problems.is_empty();
+        // Of a whole host, what the backup could not take is lacking, too.
+        let is_partial = partial || self.is_doubtful || (next.is_some() && left_out > 0);
         let mut summary = json!({
-            "status": if partial || self.is_doubtful { "partial" } else { "ok" }, "snapshot_id": self.id, "copy": copy,
+            "status": if is_partial { "partial" } else { "ok" }, "snapshot_id": self.id, "copy": copy,
             "target": target.to_string_lossy(), "files": restored.files, "dirs": restored.dirs,
             "bytes": restored.bytes, "bytes_fetched": restored.bytes_fetched, "duration_s": took,
             "problems": restored.problems, "left_out_at_backup": left_out,

@@ -268,6 +268,12 @@ pub struct SourceDocument {
     /// Files out of a container.
     #[serde(rename = "container-files")]
     pub container_files: Option<ContainerFilesDocument>,
+    /// Databases of a PostgreSQL server, dumped and counted as of one moment.
+    pub postgres: Option<DatabaseDocument>,
+    /// Databases of a MariaDB or MySQL server, dumped and counted as of one moment.
+    pub mysql: Option<DatabaseDocument>,
+    /// What a Redis or Valkey holds, as of one moment. It is always all of it.
+    pub redis: Option<DatabaseDocument>,
 }
 
 /// Files and folders.
@@ -409,6 +415,36 @@ pub struct ContainerFilesDocument {
     pub paths: Option<OneOrMany>,
     /// What to leave out, as gitignore patterns.
     pub exclude: Option<OneOrMany>,
+}
+
+/// A database server: at an address, or in a container.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "database", extend("oneOf" = [{"required": ["url"]}, {"required": ["service"]}, {"required": ["container"]}]))]
+pub struct DatabaseDocument {
+    /// The address, such as `postgresql://backup@db.example.org:5432`, `mysql://db.example.org`, `redis://db.example.org` or
+    /// `unix:///run/mysqld/mysqld.sock`, without password and database. The tools of this machine are used.
+    pub url: Option<Text>,
+    /// The service of a Compose project, instead of an address. The tools in its container are used.
+    pub service: Option<Text>,
+    /// The project, where several have such a service.
+    pub project: Option<Text>,
+    /// The container's name, instead of a service.
+    pub container: Option<Text>,
+    /// Who logs in. Default: whom the address names, or the container was made with.
+    pub user: Option<Text>,
+    /// The password of the user, where one is needed that the container does not know. Better: `password_file`.
+    pub password: Option<Text>,
+    /// A file that holds the password of the user and that only its owner may read.
+    pub password_file: Option<Text>,
+    /// A command that prints the password of the user.
+    pub password_command: Option<OneOrMany>,
+    /// Which databases: names, or patterns such as `shop_*`. Default: all.
+    pub databases: Option<OneOrMany>,
+    /// Databases to leave out, the same way.
+    pub exclude: Option<OneOrMany>,
+    /// The folder with the database's own programs, where they are not to be found by themselves.
+    pub tools: Option<Text>,
 }
 
 // Values that are not texts may still come out of the environment, so each of these allows `${VAR}`.

@@ -11,7 +11,10 @@ use super::text::{Place, Text};
 use crate::{Fault, FaultKind};
 
 /// Kinds of source that the format has and later versions read.
-const KINDS_LATER: [&str; 6] = ["postgres", "mysql", "mariadb", "redis", "valkey", "mongodb"];
+const KINDS_LATER: [&str; 1] = ["mongodb"];
+/// What some kinds are called elsewhere, and here.
+const OTHER_NAMES: [(&str, &str); 3] = [("mariadb", "mysql"), ("valkey", "redis"), ("postgresql", "postgres")];
+
 /// Something in the configuration that cannot be.
 pub struct Mistake {
     /// Where. The field is found from it.
@@ -72,6 +75,11 @@ impl From<&Error> for Mistake {
                 if expected.contains(&"sqlite") && KINDS_LATER.contains(&field.as_str()) {
                     return at_key(format!("kind `{field}` {later}"))
                         .with_hint(format!("it comes with a later one; this one has {}", expected.join(", ")));
+                }
+                let here = OTHER_NAMES.iter().find(|(other, _)| expected.contains(&"sqlite") && other == field);
+                if let Some((other, here)) = here {
+                    return at_key(format!("unknown kind of source `{other}`"))
+                        .with_hint(format!("write `{here}`, which is for {other} too"));
                 }
                 if expected.contains(&"sources") && field == "after_restore" {
                     return at_key(format!("`{field}` {later}")).with_hint("it comes with a later one");

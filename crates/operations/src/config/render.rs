@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use super::duration;
 use super::secret::CommandLine;
 use super::settings::{
-    ContainerSettings, FilesSettings, HaltSettings, PlaceSettings, SourceKind, SourceSettings, TlsSettings,
+    ContainerSettings, DatabaseServer, DatabaseSettings, FilesSettings, HaltSettings, PlaceSettings, SourceKind,
+    SourceSettings, TlsSettings,
 };
 use super::url::Url;
 use crate::retention::Policy;
@@ -284,17 +285,12 @@ impl Page {
                 }
             }
             SourceKind::ContainerFiles(files) => {
-                match &files.of {
-                    ContainerSettings::Container { container } => self.text(5, "container", container),
-                    ContainerSettings::Service { service, project } => {
-                        self.text(5, "service", service);
-                        if let Some(project) = project {
-                            self.text(5, "project", project);
-                        }
-                    }
-                }
+                self.container(&files.of);
                 self.paths("paths", &files.paths)?;
                 self.list("exclude", &files.exclude, &[]);
+            }
+            SourceKind::Postgres(database) | SourceKind::Mysql(database) | SourceKind::Redis(database) => {
+                self.database(database);
             }
             SourceKind::Tls(TlsSettings::Pair { cert, key }) => {
                 self.path(5, "cert", cert)?;
@@ -302,6 +298,31 @@ impl Page {
             }
         }
         Ok(())
+    }
+
+    fn container(&mut self, container: &ContainerSettings) {
+        match container {
+            ContainerSettings::Container { container } => self.text(5, "container", container),
+            ContainerSettings::Service { service, project } => {
+                self.text(5, "service", service);
+                if let Some(project) = project {
+                    self.text(5, "project", project);
+                }
+            }
+        }
+    }
+
+    /// What is found on a host names no password: nobody knows it, or the container does.
+    fn database(&mut self, database: &DatabaseSettings) {
+        match &database.server {
+            DatabaseServer::Url(url) => self.text(5, "url", url),
+            DatabaseServer::Container(container) => self.container(container),
+        }
+        if let Some(user) = &database.user {
+            self.text(5, "user", user);
+        }
+        self.list("databases", &database.databases, &[]);
+        self.list("exclude", &database.exclude, &[]);
     }
 
     fn line(&mut self, indent: usize, line: &str) {

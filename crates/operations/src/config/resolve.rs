@@ -2,6 +2,7 @@
 //! defaults filled in, names looked up.
 
 mod copy;
+pub(super) mod database;
 mod place;
 
 use std::path::{Component, Path, PathBuf};
@@ -219,6 +220,15 @@ impl Resolver<'_> {
                 .container_files
                 .as_ref()
                 .map(|files| self.container_files(name, files).map(SourceKind::ContainerFiles)),
+            source
+                .postgres
+                .as_ref()
+                .map(|database| self.database(name, database, &database::POSTGRES).map(SourceKind::Postgres)),
+            source
+                .mysql
+                .as_ref()
+                .map(|database| self.database(name, database, &database::MYSQL).map(SourceKind::Mysql)),
+            source.redis.as_ref().map(|database| self.redis(name, database).map(SourceKind::Redis)),
         ];
         let mut given = kinds.into_iter().flatten();
         match (given.next(), given.next()) {
@@ -231,7 +241,7 @@ impl Resolver<'_> {
                 Ok(settings)
             }
             (None, _) => Err(Mistake::at(name.place, "a source needs a kind with its options").with_hint(
-                "write for example `files: {paths: [/srv/data]}`; kinds: files, sqlite, compose, command, couchdb, tls, volume, container-files",
+                "write for example `files: {paths: [/srv/data]}`; kinds: files, sqlite, compose, command, couchdb, tls, volume, container-files, postgres, mysql, redis",
             )),
             (Some(_), Some(_)) => Err(Mistake::at(name.place, "a source has one kind only")
                 .with_hint("make two sources of it, each with a name of its own")),

@@ -151,6 +151,12 @@ pub enum SourceKind {
     Volume(VolumeSettings),
     /// Files out of a container.
     ContainerFiles(ContainerFilesSettings),
+    /// Databases of a PostgreSQL server.
+    Postgres(DatabaseSettings),
+    /// Databases of a MariaDB or MySQL server.
+    Mysql(DatabaseSettings),
+    /// What a Redis or Valkey holds.
+    Redis(DatabaseSettings),
 }
 
 /// Files and folders.
@@ -375,6 +381,39 @@ pub struct ContainerFilesSettings {
     pub exclude: Vec<String>,
 }
 
+/// A database server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DatabaseSettings {
+    /// Where it is.
+    pub server: DatabaseServer,
+    /// Who logs in, where it is said.
+    pub user: Option<String>,
+    /// The password.
+    pub password: Option<SecretSource>,
+    /// Names and patterns of the databases to capture; all where empty.
+    pub databases: Vec<String>,
+    /// Those to leave out.
+    pub exclude: Vec<String>,
+    /// The folder with the database's own programs, absolute.
+    pub tools: Option<PathBuf>,
+}
+
+/// Where a database server is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum DatabaseServer {
+    /// At an address, without password and database.
+    Url(String),
+    /// In a container.
+    Container(ContainerSettings),
+}
+
+impl DatabaseSettings {
+    /// All databases of `server`, as whoever it lets in.
+    pub fn new(server: DatabaseServer) -> Self {
+        Self { server, user: None, password: None, databases: Vec::new(), exclude: Vec::new(), tools: None }
+    }
+}
+
 /// A container that the configuration names.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(untagged)]
@@ -428,6 +467,9 @@ impl Settings {
             match &source.kind {
                 SourceKind::CouchDb(CouchDbSettings { server: Some(server), .. }) => {
                     server.login.as_ref()?.password.file()
+                }
+                SourceKind::Postgres(database) | SourceKind::Mysql(database) | SourceKind::Redis(database) => {
+                    database.password.as_ref()?.file()
                 }
                 _ => None,
             }
@@ -502,6 +544,9 @@ impl SourceKind {
             Self::Tls(_) => "tls",
             Self::Volume(_) => "volume",
             Self::ContainerFiles(_) => "container-files",
+            Self::Postgres(_) => "postgres",
+            Self::Mysql(_) => "mysql",
+            Self::Redis(_) => "redis",
         }
     }
 }

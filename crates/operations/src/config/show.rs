@@ -10,7 +10,10 @@ use super::archive::ArchiveKey;
 use super::location::{AzureLogin, Location};
 use super::rate;
 use super::secret::SecretSource;
-use super::settings::{CopySettings, CouchServerSettings, Layout, Settings, SourceSettings};
+use super::settings::{
+    ContainerSettings, CopySettings, CouchServerSettings, DatabaseServer, DatabaseSettings, Layout, Settings,
+    SourceSettings,
+};
 use crate::{Fault, FaultKind};
 
 impl Settings {
@@ -115,6 +118,30 @@ impl Serialize for CouchServerSettings {
             map.serialize_entry("user", &login.user)?;
             secret(&mut map, "password", Some(&login.password))?;
         }
+        map.end()
+    }
+}
+
+impl Serialize for DatabaseSettings {
+    /// Keys that say nothing are left out.
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        match &self.server {
+            DatabaseServer::Url(url) => map.serialize_entry("url", url)?,
+            DatabaseServer::Container(ContainerSettings::Container { container }) => {
+                map.serialize_entry("container", container)?;
+            }
+            DatabaseServer::Container(ContainerSettings::Service { service, project }) => {
+                map.serialize_entry("service", service)?;
+                maybe(&mut map, "project", project.as_ref())?;
+            }
+        }
+        maybe(&mut map, "user", self.user.as_ref())?;
+        secret(&mut map, "password", self.password.as_ref())?;
+        for (key, patterns) in [("databases", &self.databases), ("exclude", &self.exclude)] {
+            maybe(&mut map, key, Some(patterns).filter(|patterns| !patterns.is_empty()))?;
+        }
+        maybe(&mut map, "tools", self.tools.as_ref())?;
         map.end()
     }
 }

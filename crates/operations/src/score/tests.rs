@@ -66,11 +66,26 @@ fn arrangements_are_counted_by_what_they_are_lost_with() {
             vec![in_bucket("a", "aws", None, Some("eu")), in_bucket("b", "aws", None, Some("us"))],
             [3, 2, 2, 0, 2],
         ),
+        (
+            "a region that one does not name",
+            vec![in_bucket("a", "aws", None, Some("eu")), in_bucket("b", "aws", None, None)],
+            [2, 2, 2, 0, 2],
+        ),
+        (
+            "two named regions and one that is not",
+            vec![
+                in_bucket("a", "aws", None, None),
+                in_bucket("b", "aws", None, Some("eu")),
+                in_bucket("c", "aws", None, Some("us")),
+            ],
+            [3, 2, 3, 0, 3],
+        ),
         ("in memory", vec![CopyFacts { place: Place::Memory, immutable: true, ..disk() }], [1, 1, 0, 0, 0]),
         ("out of reach", vec![CopyFacts { in_reach: false, immutable: true, ..s3("s3") }], [1, 1, 0, 0, 0]),
         ("empty", vec![CopyFacts { holds: Holds::Nothing, ..s3("s3") }], [1, 1, 0, 0, 0]),
         ("behind", vec![CopyFacts { holds: Holds::Older, ..s3("s3") }], [2, 2, 1, 0, 0]),
         ("never drilled", vec![CopyFacts { proof: Proof::Never, ..s3("s3") }], [2, 2, 1, 0, 0]),
+        ("damaged", vec![CopyFacts { proof: Proof::Damaged, ..s3("s3") }], [2, 2, 1, 0, 0]),
         ("failed a drill", vec![CopyFacts { proof: Proof::Failed, ..s3("s3") }], [2, 2, 1, 0, 0]),
         ("drilled long ago", vec![CopyFacts { proof: Proof::Old(90), ..s3("s3") }], [2, 2, 1, 0, 0]),
     ] {

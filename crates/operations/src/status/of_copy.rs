@@ -133,7 +133,7 @@ fn proof_problems(
     if copy.keeps_archives {
         let text = match archives_proof(copy, now) {
             // That damage was found is said above.
-            Proof::Passed | Proof::Failed => return,
+            Proof::Passed | Proof::Failed | Proof::Damaged => return,
             Proof::Old(days) => format!("the archives of copy {name} were last read back {days} days ago"),
             Proof::Never => {
                 format!("the archives of copy {name} were never read back: nothing proves that they are good")
@@ -198,7 +198,7 @@ fn overdue(since: Timestamp, text: String, now: Timestamp) -> (Severity, String)
 /// What proves archives: that every byte was read back and is what was written.
 pub(super) fn archives_proof(copy: &CopyKnown, now: Timestamp) -> Proof {
     match &copy.check {
-        Some(LastCheck { failure: Some(_), .. }) => Proof::Failed,
+        Some(LastCheck { failure: Some(_), .. }) => Proof::Damaged,
         Some(LastCheck { proven: Some(at), .. }) if age(*at, now) <= DRILL_AGE_MAX => Proof::Passed,
         Some(LastCheck { proven: Some(at), .. }) => Proof::Old(age(*at, now).as_secs() / (24 * 60 * 60)),
         _ => Proof::Never,

@@ -3,21 +3,17 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::sync::Arc;
 use std::time::Duration;
 
 use repository::Cancel;
-use zeroize::Zeroizing;
 
 use super::complete::in_words;
 use super::facts::Counted;
 use crate::couch_server::{Account, CouchError, CouchServer, DatabaseInfos};
+use crate::source::Password;
 
 /// Patience while nothing comes: a backup must not wait long for what it can do without.
 const SILENCE: Duration = Duration::from_secs(30);
-
-/// Gives a password, or why there is none.
-pub type Password = Arc<dyn Fn() -> Result<Zeroizing<String>, String> + Send + Sync>;
 
 /// The CouchDB to ask.
 #[derive(Clone)]
@@ -152,6 +148,8 @@ fn compare(before: &DatabaseInfos, captured: &BTreeMap<String, Option<u64>>) -> 
 mod tests {
     use std::io::{Read as _, Write as _};
     use std::net::{TcpListener, TcpStream};
+
+    use std::sync::Arc;
 
     use super::*;
     use crate::couch_server::DatabaseInfo;

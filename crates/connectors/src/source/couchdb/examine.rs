@@ -14,6 +14,7 @@ use super::data_folder::Kind;
 use super::facts::{self, Counted, DAMAGED, DATA, FILES, MISSING, OLDER_XXH3, SEEN, UNSEEN, VERSION, VIEWS};
 use super::parent::Before;
 use super::prefix::Prefix;
+use super::select::no_database;
 use super::shard_map::{self, NODE_LIST};
 use crate::source::full_read::FULL_READ_AT;
 use crate::source::walk::{Seen, walk};
@@ -28,7 +29,11 @@ pub(super) const OTHER_COMMIT: &str = "it is not as of the commit that was captu
 pub(super) type FileRead = (Option<Value>, Option<Damage>);
 
 /// Recounts the facts. What is wrong with a file that was not damaged when it was captured is one more record of damage.
+/// A snapshot without any database has nothing that could be counted, and proves nothing.
 pub fn examine(dir: &Path, recorded: &Facts, cancel: &Cancel) -> Result<Facts, SourceError> {
+    if let Some(what) = no_database(recorded) {
+        return Err(SourceError::Unavailable { what });
+    }
     match super::data_folder(recorded, dir) {
         Some(root) => recount_data(&root, recorded, cancel),
         None => Ok(with_carried(Facts::new(), recorded)),

@@ -144,7 +144,14 @@ pub fn damage_of(facts: &Facts, files: &[PathBuf]) -> Vec<String> {
 /// What is wrong with a whole snapshot, as it was told when it was made: damaged files and missing shards.
 pub fn known_damage(facts: &Facts) -> Vec<String> {
     let damaged = object(facts, DAMAGED).map(|(name, record)| damage::problem(Path::new(""), name, record).what);
-    damaged.chain(missing_shards(facts)).chain(no_shard_map(facts)).collect()
+    damaged.chain(missing_shards(facts)).chain(no_shard_map(facts)).chain(no_database(facts)).collect()
+}
+
+/// That the snapshot has no database at all, in words. A CouchDB that is started on that makes everything anew, as empty.
+pub fn no_database(facts: &Facts) -> Option<String> {
+    names(facts, FILES, Kind::Database)
+        .is_empty()
+        .then(|| "no database is in the snapshot: the data folder was empty, or its disk not mounted".to_owned())
 }
 
 /// That the snapshot has shards and no shard map, in words: CouchDB would know none of their databases.

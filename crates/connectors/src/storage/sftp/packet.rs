@@ -17,6 +17,7 @@ pub(super) enum Kind {
     Read = 5,
     Write = 6,
     Lstat = 7,
+    SetStat = 9,
     OpenDir = 11,
     ReadDir = 12,
     Remove = 13,

@@ -19,7 +19,7 @@ const PIECES_SENT: usize = 64;
 /// A temporary file untouched for this long, by the server's clock, belongs to a process that is gone.
 pub(super) const LEFTOVER_SECONDS: u32 = 24 * 60 * 60;
 /// Files are never changed, so not even their owner may write to them.
-const FILE_MODE: u32 = 0o400;
+pub(super) const FILE_MODE: u32 = 0o400;
 const FSYNC: &str = "fsync@openssh.com";
 const POSIX_RENAME: &str = "posix-rename@openssh.com";
 const STATVFS: &str = "statvfs@openssh.com";

@@ -166,6 +166,8 @@ impl<'a> CouchDbRestore<'a> {
                     PartAt::Nothing => continue,
                 },
                 Wanted::Files(Selected { files, .. }) => couchdb::check_files(target, files, &record.facts, cancel)?,
+                // That there is none is known.
+                Wanted::Whole(_) if couchdb::no_database(&record.facts).is_some() => Vec::new(),
                 Wanted::Whole(below) => differences(&record.facts, &target.join(below), app)?,
             };
             let known = part.known_damage();

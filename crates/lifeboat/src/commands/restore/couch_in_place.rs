@@ -245,7 +245,10 @@ impl CouchDbRestore<'_> {
                 Finding::new(Effect::BlocksUnlessForced, &data.join(file), what)
             }));
             let missing = match wanted {
-                Wanted::Whole(_) => couchdb::missing_shards(&record.facts),
+                Wanted::Whole(_) => couchdb::no_database(&record.facts)
+                    .into_iter()
+                    .chain(couchdb::missing_shards(&record.facts))
+                    .collect(),
                 Wanted::Files(Selected { lacking, .. }) => lacking.clone(),
                 Wanted::Path(path) if data.starts_with(path) => couchdb::missing_shards(&record.facts),
                 Wanted::Path(_) => Vec::new(),

@@ -24,6 +24,9 @@ const COMPOSE: &str = "compose";
 /// Kinds whose files are one state: what is there already must not be mixed with them.
 const ONE_STATE: [&str; 2] = ["couchdb", "sqlite"];
 
+/// Things that the backup could not take, as they are listed one by one.
+const LACKING_SHOWN: usize = 20;
+
 impl Chosen<'_> {
     /// Restores all sources, or one, each path at its place below `target`.
     pub(super) fn to_root(&self, target: &Path, copy: &str) -> Result<Outcome, Fault> {
@@ -61,6 +64,19 @@ impl Chosen<'_> {
             app.output().text("  mend that before you start anything on it");
             return Ok(outcome);
         }
+        // Nothing of that is damaged; whether the host can do without it, only its owner knows.
+        let lacking: Vec<_> = manifest
+            .sources
+            .iter()
+            .flat_map(|(name, record)| record.problems.iter().map(move |problem| format!("  {name}: {problem}")))
+            .collect();
+        if !lacking.is_empty() {
+            app.output().text("what the backup could not take, so that it is not here either:");
+            lacking.iter().take(LACKING_SHOWN).for_each(|line| app.output().text(line));
+            if lacking.len() > LACKING_SHOWN {
+                app.output().text(format!("  and {} more", lacking.len() - LACKING_SHOWN));
+            }
+        }
         if !next.is_empty() {
             app.output().text("next, as root on the new host:");
         }
@@ -68,7 +84,7 @@ impl Chosen<'_> {
             app.output().text(format!("  # {source}"));
             commands.iter().for_each(|command| app.output().text(format!("  {command}")));
         }
-        Ok(Outcome::Ok)
+        Ok(if self.left_out() > 0 { Outcome::Partial } else { Outcome::Ok })
     }
 }
 

@@ -57,7 +57,25 @@ impl Resolver<'_> {
         name: &Text,
         files: &ContainerFilesDocument,
     ) -> Result<ContainerFilesSettings> {
-        let of = match (&files.service, &files.container, &files.project) {
+        let of = self.container(name, (&files.service, &files.project, &files.container))?;
+        let paths = required(&files.paths, name, "paths", "for example `paths: [/etc/nginx]`")?;
+        if paths.texts().is_empty() {
+            return Err(Mistake::at(paths.place(), "the list is empty").with_hint("name at least one path"));
+        }
+        Ok(ContainerFilesSettings {
+            of,
+            paths: paths.texts().iter().map(|path| self.path_in_container(path)).collect::<Result<_>>()?,
+            exclude: self.texts(&files.exclude)?,
+        })
+    }
+
+    /// A container, by a service or by its own name.
+    pub(super) fn container(
+        &self,
+        name: &Text,
+        (service, project, container): (&Option<Text>, &Option<Text>, &Option<Text>),
+    ) -> Result<ContainerSettings> {
+        Ok(match (service, container, project) {
             (Some(service), None, project) => ContainerSettings::Service {
                 service: self.engine_name(service)?,
                 project: project.as_ref().map(|project| self.engine_name(project)).transpose()?,
@@ -75,15 +93,6 @@ impl Resolver<'_> {
                 return Err(Mistake::at(name.place, "`service` is missing")
                     .with_hint("add the name of a Compose service, or `container` with the name of a container"));
             }
-        };
-        let paths = required(&files.paths, name, "paths", "for example `paths: [/etc/nginx]`")?;
-        if paths.texts().is_empty() {
-            return Err(Mistake::at(paths.place(), "the list is empty").with_hint("name at least one path"));
-        }
-        Ok(ContainerFilesSettings {
-            of,
-            paths: paths.texts().iter().map(|path| self.path_in_container(path)).collect::<Result<_>>()?,
-            exclude: self.texts(&files.exclude)?,
         })
     }
 

@@ -195,12 +195,16 @@ fn bad_files_are_told_what_is_wrong_and_where_and_what_to_do() {
             write it like 30m, 6h, 7d or 1h30m (w, d, h, m, s; here `m` is minutes)
         source-key-misspelt.yaml:7:22: stacks.cht.sources.data.files.pahts: unknown key `pahts`
             did you mean `paths`? known here: paths, exclude, exclude_caches, one_file_system, append_only, full_read
-        source-later-kind.yaml:7:14: stacks.cht.sources.data.postgres: kind `postgres` is not supported by this version of Lifeboat
-            it comes with a later one; this one has files, sqlite, compose, command, couchdb, tls, volume, container-files
+        source-later-kind.yaml:7:14: stacks.cht.sources.data.mongodb: kind `mongodb` is not supported by this version of Lifeboat
+            it comes with a later one; this one has files, sqlite, compose, command, couchdb, tls, volume, container-files, postgres, mysql, redis
+        source-mysql-by-another-name.yaml:7:14: stacks.cht.sources.data.mariadb: unknown kind of source `mariadb`
+            write `mysql`, which is for mariadb too
+        source-mysql-socket.yaml:7:27: stacks.cht.sources.data.mysql.url: this names no socket
+            write the path after it, such as unix:///run/server.sock
         source-name-taken.yaml:8:7: stacks.cht.sources.lifeboat.json: `lifeboat.json` is the name of a file in every snapshot
             choose another name for the source
         source-nothing.yaml:7:7: stacks.cht.sources.data: a source needs a kind with its options
-            write for example `files: {paths: [/srv/data]}`; kinds: files, sqlite, compose, command, couchdb, tls, volume, container-files
+            write for example `files: {paths: [/srv/data]}`; kinds: files, sqlite, compose, command, couchdb, tls, volume, container-files, postgres, mysql, redis
         source-open-variable.yaml:7:29: stacks.cht.sources.data.command.run: `${` is not closed by `}`
             set the variable, give a default with ${VAR:-default}, or write $$ for a plain dollar
         source-paths-empty.yaml:7:29: stacks.cht.sources.data.files.paths: the list is empty
@@ -217,6 +221,18 @@ fn bad_files_are_told_what_is_wrong_and_where_and_what_to_do() {
             write it like nginx:/etc/nginx/private, without `..`
         source-place-volume.yaml:7:28: stacks.cht.sources.data.tls.from: this names no place in a volume
             write it like volume:shop_certs or volume:shop_certs/live, without `..`
+        source-postgres-nothing.yaml:7:7: stacks.cht.sources.data: `service` is missing
+            add the name of a Compose service, or `container` with the name of a container, or `url`, such as `url: postgresql://backup@db.example.org:5432?sslmode=require`
+        source-postgres-two-servers.yaml:7:66: stacks.cht.sources.data.postgres.container: `url` is given too, and a server is in one place only
+            remove one of the two
+        source-postgres-url-with-database.yaml:7:30: stacks.cht.sources.data.postgres.url: a database stands in it
+            name it on its own
+        source-postgres-url-with-password.yaml:7:30: stacks.cht.sources.data.postgres.url: a password stands in it
+            give it in a file
+        source-postgres-url.yaml:7:30: stacks.cht.sources.data.postgres.url: this is no address of such a server
+            write it like postgresql://backup@db.example.org:5432?sslmode=require
+        source-redis-databases.yaml:7:59: stacks.cht.sources.data.redis.databases: a Redis is captured with all its databases, and without tools of this machine
+            remove the key
         source-star.yaml:7:45: a text that begins with `*` needs quotes
             write it like "*.log"
         source-text.yaml:7:13: stacks.cht.sources.data: expected keys and values here
@@ -232,7 +248,7 @@ fn bad_files_are_told_what_is_wrong_and_where_and_what_to_do() {
         source-two-kinds.yaml:7:7: stacks.cht.sources.data: a source has one kind only
             make two sources of it, each with a name of its own
         source-unknown-kind.yaml:7:14: stacks.cht.sources.data.sqllite: unknown kind of source `sqllite`
-            did you mean `sqlite`? known here: files, sqlite, compose, command, couchdb, tls, volume, container-files
+            did you mean `sqlite`? known here: files, sqlite, compose, command, couchdb, tls, volume, container-files, postgres, mysql, redis
         source-volume-halt.yaml:7:40: stacks.cht.sources.data.volume.halt: expected stop or pause
             write one of the two, or remove it to let the containers go on
         source-volume-name.yaml:7:31: stacks.cht.sources.data.volume.name: this cannot be the name of a volume, service or container

@@ -1,0 +1,102 @@
+//! Source `mysql`: the databases of a MariaDB or MySQL server, as its own dump tool writes them.
+//!
+//! One dump sees all databases as of one moment, and is parted into a file for each as it flows; what each holds is counted in
+//! it. Where it is allowed, all changes are held up until the dump has begun, so that a second transaction sees the same
+//! moment: in that one the server counts all rows, and both must agree.
+
+mod capture;
+mod dump;
+mod examine;
+mod facts;
+mod inventory;
+mod names;
+mod scratch;
+mod server;
+mod session;
+pub(crate) mod split;
+mod sql;
+#[cfg(test)]
+mod tests;
+mod tools;
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::path::PathBuf;
+
+use repository::{Cancel, Capture, CaptureCx, Source, SourceError};
+
+pub use self::examine::examine;
+
+use super::Password;
+use super::selection::Selection;
+use super::server_at::{Address, ServerAt};
+use crate::containers::EngineAddress;
+
+/// The kind's name in the configuration.
+pub const KIND: &str = "mysql";
+
+/// Where a server listens, unless it is told otherwise.
+const PORT: u16 = 3306;
+/// The folder of the databases' files.
+const DATABASES: &str = "databases";
+/// The accounts, as statements that make them again.
+const USERS: &str = "users.sql";
+/// All views, since they may need each other's databases.
+const VIEWS: &str = "views.sql";
+
+/// What a [`MysqlSource`] captures.
+#[derive(Clone)]
+pub struct MysqlOptions {
+    /// The server.
+    pub server: ServerAt,
+    /// Who logs in. Else whom the address names, or the container was made with.
+    pub user: Option<String>,
+    /// The password, where one is needed and the container does not know it.
+    pub password: Option<Password>,
+    /// The databases: names, or patterns with `*`. All where empty.
+    pub databases: Vec<String>,
+    /// Those that are left out, the same way.
+    pub exclude: Vec<String>,
+    /// The folder of `mariadb` and `mariadb-dump`, or of `mysql` and `mysqldump`. Else they are looked for.
+    pub tools: Option<PathBuf>,
+    /// Where the container engine is.
+    pub engine: EngineAddress,
+}
+
+impl fmt::Debug for MysqlOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MysqlOptions").field("server", &self.server).finish_non_exhaustive()
+    }
+}
+
+/// The databases of a server.
+#[derive(Debug)]
+pub struct MysqlSource {
+    options: MysqlOptions,
+    selection: Selection,
+}
+
+impl MysqlSource {
+    /// Nothing is asked yet. Fails with a message for the user where a pattern is malformed, or the address cannot be read.
+    pub fn new(options: MysqlOptions) -> Result<Self, SourceError> {
+        if let ServerAt::Url(url) = &options.server {
+            Address::parse(url, PORT)?;
+        }
+        let selection = Selection::new(&options.databases, &options.exclude)?;
+        Ok(Self { options, selection })
+    }
+}
+
+impl Source for MysqlSource {
+    fn kind(&self) -> &'static str {
+        KIND
+    }
+
+    fn claims(&self, _: &Cancel) -> Result<BTreeSet<PathBuf>, SourceError> {
+        Ok(BTreeSet::new())
+    }
+
+    fn capture<'a>(&'a self, cx: &CaptureCx<'a>) -> Result<Box<dyn Capture + 'a>, SourceError> {
+        capture::open(&self.options, &self.selection, cx)
+    }
+}

@@ -1,0 +1,325 @@
+//! A server on its way into a snapshot.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{RecvTimeoutError, Sender};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use repository::format::time::Time;
+use repository::{Cancel, Capture, CaptureCx, Event, Events, Facts, Item, Problem, SourceError};
+
+use super::dump::{Dump, NoComplaint};
+use super::inventory::{self, Identity, Rights};
+use super::server::Server;
+use super::session::Session;
+use super::split::Held;
+use super::tools::{DumpTool, Kind};
+use super::{DATABASES, MysqlOptions, USERS, VIEWS, facts, names};
+use crate::program::Program;
+use crate::source::output::Output;
+use crate::source::produced::{Produced, ProducedFile};
+use crate::source::selection::Selection;
+
+/// How long to wait for changes that are under way to end, seconds: those that come after them wait, too.
+const LOCK_PATIENCE_S: u32 = 5;
+/// How long changes are held up at most until the dump has begun.
+const HOLD_MAX: Duration = Duration::from_secs(5);
+/// As many tables as this are named; of more, how many they are.
+const NAMED_MAX: usize = 20;
+
+/// Opens the view: the transaction of the dump has begun when this returns.
+pub fn open<'a>(
+    options: &MysqlOptions,
+    selection: &Selection,
+    cx: &CaptureCx<'a>,
+) -> Result<Box<dyn Capture + 'a>, SourceError> {
+    let cancel = cx.cancel.child();
+    let server = Server::find(options, &cancel)?;
+    let mut session = server.session(&cancel)?;
+    let identity = inventory::identity(&mut session)?;
+    let there = inventory::databases(&mut session)?;
+    let mut problems: VecDeque<_> =
+        selection.missing(there.iter().map(String::as_str)).into_iter().map(missing).collect();
+    // In the order of their files, since the dump is parted in that order.
+    let databases: BTreeMap<PathBuf, String> = there
+        .into_iter()
+        .filter(|name| selection.has(name))
+        .map(|name| (Path::new(DATABASES).join(names::file_name(&name)), name))
+        .collect();
+    let rights = inventory::rights(&mut session)?;
+    if !rights.reads_all {
+        let what = "who logs in may not read everything, so there may be databases and tables that are not in the snapshot; \
+                    GRANT SELECT, SHOW VIEW, TRIGGER, EVENT, RELOAD, BINLOG MONITOR ON *.* TO the user";
+        problems.push_back(Problem::new(Path::new(server.name()), what));
+    }
+    let mut capture = MysqlCapture {
+        events: cx.events,
+        problems,
+        produced: Produced::new(BTreeMap::new(), Time::from(cx.clock.now())),
+        facts: facts::of_server(&identity),
+        dump: None,
+        counting: None,
+        inconsistent: BTreeSet::new(),
+        previous: cx.previous.map(|previous| previous.facts).filter(|_| !cx.look_only),
+        selection: selection.clone(),
+        guard: Guard(cancel.clone()),
+    };
+    if cx.look_only {
+        cx.events.emit(Event::Note(format!("{}: what it holds is not counted in a dry run", server.name())));
+        return Ok(Box::new(capture));
+    }
+    let mut files = BTreeMap::new();
+    capture.take_accounts(&server, &identity, &mut files, &cancel)?;
+    if databases.is_empty() {
+        capture.problems.push_back(Problem::new(Path::new(server.name()), "it has no database to be captured"));
+    } else {
+        let names: Vec<String> = databases.values().cloned().collect();
+        capture.take_inconsistent(&mut session, &names)?;
+        let begun = begin(&server, &identity, rights, &names, &cancel)?;
+        for (number, path) in databases.keys().enumerate() {
+            files.insert(path.clone(), begun.dump.file(number, &path.to_string_lossy()));
+        }
+        files.insert(VIEWS.into(), begun.dump.file(names.len(), VIEWS));
+        (capture.dump, capture.counting) = (Some(begun.dump), begun.counting);
+    }
+    capture.produced = Produced::new(files, Time::from(cx.clock.now()));
+    Ok(Box::new(capture))
+}
+
+fn missing(name: String) -> Problem {
+    Problem::new(Path::new(&name), "there is no such database")
+}
+
+/// A dump that has begun, and what counts beside it.
+struct Begun {
+    dump: Dump,
+    counting: Option<Counting>,
+}
+
+/// Gives what the server counted.
+type Counting = JoinHandle<Result<BTreeMap<String, Held>, SourceError>>;
+
+/// Begins the dump and, where changes may be held up for that, a transaction that sees the same moment.
+fn begin(
+    server: &Server,
+    identity: &Identity,
+    rights: Rights,
+    names: &[String],
+    cancel: &Cancel,
+) -> Result<Begun, SourceError> {
+    let tool = DumpTool::find(server, identity.kind, identity.version, cancel)?;
+    let has_position = identity.has_log && rights.locks && rights.sees_log;
+    let program = dump_program(server, &tool, identity.kind, has_position, names);
+    let held_up = if rights.locks { HeldUp::begin(server, cancel)? } else { None };
+    let running = program.start(server.stage(), cancel)?;
+    let output = Output::of(tool.name.to_owned(), NoComplaint, cancel, running);
+    let dump = Dump::new(output, names.to_vec());
+    dump.wait_for_data()?;
+    let counting = match held_up.and_then(HeldUp::end) {
+        None => None,
+        Some(mut session) => {
+            let names = names.to_vec();
+            let count = move || inventory::count(&mut session, &names);
+            let thread = std::thread::Builder::new().name("count rows".to_owned()).spawn(count);
+            Some(thread.map_err(SourceError::io("a thread"))?)
+        }
+    };
+    Ok(Begun { dump, counting })
+}
+
+/// Changes that are held up, and a transaction that was begun meanwhile.
+struct HeldUp {
+    session: Session,
+    /// Says that the dump has begun, by being closed.
+    begun: Sender<()>,
+    /// Lets the changes go on then, and after [`HOLD_MAX`] in any case. Whether the dump had begun by then.
+    letting_go: JoinHandle<bool>,
+}
+
+impl HeldUp {
+    /// `None` where changes that are under way take too long.
+    fn begin(server: &Server, cancel: &Cancel) -> Result<Option<Self>, SourceError> {
+        let (mut lock, mut session) = (server.session(cancel)?, server.session(cancel)?);
+        session.ask("SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ")?;
+        lock.ask(&format!("SET SESSION lock_wait_timeout = {LOCK_PATIENCE_S}"))?;
+        match lock.ask("FLUSH TABLES WITH READ LOCK") {
+            Ok(_) => {}
+            Err(SourceError::Cancelled) => return Err(SourceError::Cancelled),
+            Err(_) => return Ok(None),
+        }
+        session.ask("START TRANSACTION WITH CONSISTENT SNAPSHOT")?;
+        let (begun, waiting) = std::sync::mpsc::channel();
+        let let_go = move || {
+            let has_begun = waiting.recv_timeout(HOLD_MAX) == Err(RecvTimeoutError::Disconnected);
+            // Where that fails, the end of the session does it.
+            let _ = lock.ask("UNLOCK TABLES");
+            has_begun
+        };
+        let thread = std::thread::Builder::new().name("hold up changes".to_owned()).spawn(let_go);
+        Ok(Some(Self { session, begun, letting_go: thread.map_err(SourceError::io("a thread"))? }))
+    }
+
+    /// Lets changes go on. Gives the session whose transaction sees what the dump sees; `None` where the dump took too long to
+    /// begin.
+    fn end(self) -> Option<Session> {
+        drop(self.begun);
+        self.letting_go.join().unwrap_or(false).then_some(self.session)
+    }
+}
+
+fn dump_program(server: &Server, tool: &DumpTool, kind: Kind, has_position: bool, names: &[String]) -> Program {
+    let mut program = server.program(tool.name).args([
+        "--single-transaction",
+        "--quick",
+        "--routines",
+        "--events",
+        "--triggers",
+        "--hex-blob",
+        "--skip-dump-date",
+        "--no-tablespaces",
+        "--max-allowed-packet=1G",
+    ]);
+    if kind == Kind::Mysql {
+        program = program.arg("--set-gtid-purged=OFF");
+        if tool.version[0] >= 8 {
+            program = program.arg("--column-statistics=0");
+        }
+    }
+    if has_position {
+        let is_renamed = kind == Kind::Mysql && tool.version >= [8, 0, 26];
+        program = program.arg(if is_renamed { "--source-data=2" } else { "--master-data=2" });
+    }
+    program.arg("--databases").arg("--").args(names)
+}
+
+struct MysqlCapture<'a> {
+    events: &'a dyn Events,
+    problems: VecDeque<Problem>,
+    produced: Produced,
+    facts: Facts,
+    dump: Option<Dump>,
+    counting: Option<Counting>,
+    /// Tables that two transactions may see differently, though they see the same moment.
+    inconsistent: BTreeSet<String>,
+    /// What the last snapshot says, until it was held against this one.
+    previous: Option<&'a Facts>,
+    selection: Selection,
+    guard: Guard,
+}
+
+/// Ends what was begun, where the capture is given up.
+struct Guard(Cancel);
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        self.0.cancel();
+    }
+}
+
+impl MysqlCapture<'_> {
+    fn take_accounts(
+        &mut self,
+        server: &Server,
+        identity: &Identity,
+        files: &mut BTreeMap<PathBuf, ProducedFile>,
+        cancel: &Cancel,
+    ) -> Result<(), SourceError> {
+        // A session of its own, since a refusal ends it.
+        let accounts = inventory::accounts(&mut server.session(cancel)?, identity.kind, identity.version);
+        match accounts {
+            Ok(statements) => {
+                let made = statements.iter().filter(|statement| statement.starts_with("CREATE ")).count();
+                self.facts.insert(facts::ACCOUNTS.to_owned(), made.into());
+                let text: String = statements.iter().map(|statement| format!("{statement};\n")).collect();
+                files.insert(USERS.into(), ProducedFile::ready(USERS, text.into_bytes()));
+                Ok(())
+            }
+            Err(SourceError::Cancelled) => Err(SourceError::Cancelled),
+            Err(error) => {
+                let what = format!("its users are not in the snapshot: {error}");
+                self.problems.push_back(Problem::new(Path::new(server.name()), what));
+                Ok(())
+            }
+        }
+    }
+
+    /// Names the tables whose engines know no transactions.
+    fn take_inconsistent(&mut self, session: &mut Session, names: &[String]) -> Result<(), SourceError> {
+        let tables = inventory::inconsistent(session, names)?;
+        if !tables.is_empty() {
+            let more = tables.len().saturating_sub(NAMED_MAX);
+            let named = tables.iter().take(NAMED_MAX).map(String::as_str).collect::<Vec<_>>().join(", ");
+            let more = if more == 0 { String::new() } else { format!(" and {more} more") };
+            self.events.emit(Event::Note(format!(
+                "tables whose engine knows no transactions are captured as they are when it is their turn: {named}{more}"
+            )));
+        }
+        let name = |table: String| table.rsplit_once(" (").map_or(table.clone(), |(name, _)| name.to_owned());
+        self.inconsistent = tables.into_iter().map(name).collect();
+        Ok(())
+    }
+
+    /// Holds what the server counted against what is in the dump.
+    fn compare(&self, dumped: &BTreeMap<String, Held>, counted: &BTreeMap<String, Held>) -> Result<(), SourceError> {
+        for (database, held) in counted {
+            for (table, rows) in &held.tables {
+                let name = format!("{database}.{table}");
+                let in_dump = dumped.get(database).and_then(|held| held.tables.get(table));
+                match in_dump {
+                    Some(dumped) if dumped == rows || self.inconsistent.contains(&name) => {}
+                    // One that was made after that moment.
+                    None if *rows == 0 => {}
+                    _ => {
+                        let dumped = in_dump.map_or("does not have it".to_owned(), |dumped| format!("has {dumped}"));
+                        let what =
+                            format!("table {name} has {rows} rows as the server counts them, and the dump {dumped}");
+                        return Err(SourceError::Invalid { what });
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Capture for MysqlCapture<'_> {
+    fn next(&mut self) -> Result<Option<Item>, SourceError> {
+        self.guard.0.check()?;
+        if let Some(item) = self.problems.pop_front().map(Item::Problem).or_else(|| self.produced.next()) {
+            return Ok(Some(item));
+        }
+        // All was read, so that it is known what there is.
+        let Some(previous) = self.previous.take() else { return Ok(None) };
+        let held = self.dump.as_ref().map(Dump::finish).transpose()?.map(|(found, _)| found.held).unwrap_or_default();
+        let lost = facts::lost(previous, &held, |name| self.selection.has(name));
+        self.problems.extend(lost.into_iter().map(|(name, what)| Problem::new(Path::new(&name), what)));
+        Ok(self.problems.pop_front().map(Item::Problem))
+    }
+
+    fn finish(mut self: Box<Self>) -> Result<Facts, SourceError> {
+        let files = self.produced.finish(self.events)?;
+        let mut facts = std::mem::take(&mut self.facts);
+        if let Some(dump) = &self.dump {
+            let (found, said) = dump.finish()?;
+            if !said.is_empty() {
+                self.events.emit(Event::Note(format!("the dump tool said: {said}")));
+            }
+            if let Some(counting) = self.counting.take() {
+                let panicked = |_| SourceError::Unavailable { what: "counting rows broke off".to_owned() };
+                match counting.join().map_err(panicked)? {
+                    Ok(counted) => self.compare(&found.held, &counted)?,
+                    Err(SourceError::Cancelled) => return Err(SourceError::Cancelled),
+                    // A table that is changed meanwhile cannot be counted as it was; the dump was.
+                    Err(error) => {
+                        self.events.emit(Event::Note(format!("rows were counted in the dump alone: {error}")))
+                    }
+                }
+            }
+            facts.extend(facts::of_log(&found.position));
+            facts.insert(facts::DATABASES.to_owned(), facts::of_databases(&found.held));
+        }
+        facts::add_files(&mut facts, &files);
+        Ok(facts)
+    }
+}

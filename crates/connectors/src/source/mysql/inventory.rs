@@ -1,0 +1,208 @@
+//! What a server has: its databases, what they hold, and what who asks may see of it.
+
+use std::collections::BTreeMap;
+
+use repository::SourceError;
+
+use super::names::{literal, quoted};
+use super::session::{Rows, Session};
+use super::split::Held;
+use super::tools::{Kind, Version, version};
+
+/// Databases that a server has for itself. Its users are captured in another way.
+const OWN: &str = "('information_schema', 'performance_schema', 'mysql', 'sys')";
+/// Tables counted by one question.
+const TABLES_AT_ONCE: usize = 100;
+/// Engines whose tables a transaction sees as of one moment, or that have nothing to be seen.
+const CONSISTENT: &str = "('InnoDB', 'RocksDB', 'TokuDB', 'SEQUENCE', 'BLACKHOLE', 'ndbcluster')";
+
+/// What a server says of itself.
+pub struct Identity {
+    /// Its kind.
+    pub kind: Kind,
+    /// Its version, in its own words.
+    pub said: String,
+    /// The numbers of it.
+    pub version: Version,
+    /// Whether it keeps a log of changes.
+    pub has_log: bool,
+    /// How it takes capitals in the names of tables; a server that is to load its dump must do the same.
+    pub lower_case_table_names: String,
+}
+
+/// Asks a server what it is.
+pub fn identity(session: &mut Session) -> Result<Identity, SourceError> {
+    let row = session.ask("SELECT VERSION(), @@version_comment, @@log_bin, @@lower_case_table_names")?;
+    let unknown = || SourceError::Unavailable { what: "the server does not tell its version".to_owned() };
+    let [said, comment, has_log, lower] =
+        row.into_iter().next().and_then(|row| row.try_into().ok()).ok_or_else(unknown)?;
+    let version = version(&said).ok_or_else(unknown)?;
+    let kind = Kind::of(&format!("{said} {comment}"));
+    Ok(Identity { kind, said, version, has_log: has_log == "1", lower_case_table_names: lower })
+}
+
+/// The databases that hold what people put into a server.
+pub fn databases(session: &mut Session) -> Result<Vec<String>, SourceError> {
+    let rows =
+        session.ask(&format!("SELECT schema_name FROM information_schema.schemata WHERE schema_name NOT IN {OWN}"))?;
+    Ok(rows.into_iter().flatten().collect())
+}
+
+/// What who asks may do.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Rights {
+    /// Read every table. Without it, tables may be there that nobody tells of.
+    pub reads_all: bool,
+    /// Hold up all changes for a moment.
+    pub locks: bool,
+    /// See how far the log of changes has come.
+    pub sees_log: bool,
+}
+
+/// Asks what who asks may do.
+pub fn rights(session: &mut Session) -> Result<Rights, SourceError> {
+    Ok(rights_of(&session.ask("SHOW GRANTS")?))
+}
+
+/// A row is like ``GRANT SELECT, RELOAD ON *.* TO `backup`@`%` ``.
+fn rights_of(rows: &Rows) -> Rights {
+    let of_all = rows.iter().flatten().filter_map(|grant| grant.strip_prefix("GRANT ")?.split_once(" ON *.* TO "));
+    let granted: Vec<&str> = of_all.flat_map(|(rights, _)| rights.split(", ")).collect();
+    let has = |names: &[&str]| granted.iter().any(|right| *right == "ALL PRIVILEGES" || names.contains(right));
+    Rights {
+        reads_all: has(&["SELECT"]),
+        locks: has(&["RELOAD", "FLUSH_TABLES"]),
+        sees_log: has(&["REPLICATION CLIENT", "BINLOG MONITOR", "SUPER"]),
+    }
+}
+
+/// Tables of these databases that no transaction sees as of one moment, with their engines.
+pub fn inconsistent(session: &mut Session, databases: &[String]) -> Result<Vec<String>, SourceError> {
+    let rows = session.ask(&format!(
+        "SELECT table_schema, table_name, engine FROM information_schema.tables WHERE table_type = 'BASE TABLE' \
+         AND engine NOT IN {CONSISTENT} AND table_schema IN ({}) ORDER BY 1, 2",
+        list(databases)
+    ))?;
+    let shown = |row: Vec<String>| match <[String; 3]>::try_from(row) {
+        Ok([database, table, engine]) => format!("{database}.{table} ({engine})"),
+        Err(row) => row.join("."),
+    };
+    Ok(rows.into_iter().map(shown).collect())
+}
+
+fn list(databases: &[String]) -> String {
+    databases.iter().map(|name| literal(name)).collect::<Vec<_>>().join(", ")
+}
+
+/// What each of these databases holds, every row counted.
+pub fn count(session: &mut Session, databases: &[String]) -> Result<BTreeMap<String, Held>, SourceError> {
+    let mut held: BTreeMap<String, Held> = databases.iter().map(|name| (name.clone(), Held::default())).collect();
+    if held.is_empty() {
+        return Ok(held);
+    }
+    let tables = session.ask(&format!(
+        "SELECT table_schema, table_name, table_type FROM information_schema.tables WHERE table_schema IN ({})",
+        list(databases)
+    ))?;
+    let mut counted = Vec::new();
+    for row in tables {
+        let [database, table, kind] = three(row)?;
+        let Some(held) = held.get_mut(&database) else { continue };
+        match &*kind {
+            "VIEW" | "SYSTEM VIEW" => held.views += 1,
+            "SEQUENCE" => held.sequences += 1,
+            _ => counted.push((database, table)),
+        }
+    }
+    for tables in counted.chunks(TABLES_AT_ONCE) {
+        let count = |(at, (database, table)): (usize, &(String, String))| {
+            format!("SELECT {at}, COUNT(*) FROM {}.{}", quoted(database), quoted(table))
+        };
+        let question: Vec<_> = tables.iter().enumerate().map(count).collect();
+        for row in session.ask(&question.join(" UNION ALL "))? {
+            let (at, rows) = pair(&row)?;
+            let known = usize::try_from(at).ok().and_then(|at| tables.get(at));
+            if let Some((database, table)) = known
+                && let Some(held) = held.get_mut(database)
+            {
+                held.tables.insert(table.clone(), rows);
+            }
+        }
+    }
+    type Field = fn(&mut Held) -> &mut u64;
+    let others: [(&str, &str, Field); 3] = [
+        ("routines", "routine_schema", |held| &mut held.routines),
+        ("triggers", "trigger_schema", |held| &mut held.triggers),
+        ("events", "event_schema", |held| &mut held.events),
+    ];
+    for (what, database, field) in others {
+        let question = format!(
+            "SELECT {database}, COUNT(*) FROM information_schema.{what} WHERE {database} IN ({}) GROUP BY 1",
+            list(databases)
+        );
+        for row in session.ask(&question)? {
+            let [database, number] = row.try_into().map_err(strange)?;
+            if let Some(held) = held.get_mut(&database) {
+                *field(held) = number.parse().unwrap_or_default();
+            }
+        }
+    }
+    Ok(held)
+}
+
+fn three(row: Vec<String>) -> Result<[String; 3], SourceError> {
+    row.try_into().map_err(strange)
+}
+
+fn pair(row: &[String]) -> Result<(u64, u64), SourceError> {
+    let number = |at: usize| row.get(at).and_then(|number| number.parse().ok());
+    number(0).zip(number(1)).ok_or_else(|| strange(row.to_vec()))
+}
+
+fn strange(row: Vec<String>) -> SourceError {
+    SourceError::Unavailable { what: format!("the server gives an answer that cannot be read: {}", row.join(", ")) }
+}
+
+/// The accounts of a server, as statements that make them again, with hashed passwords. Roles come first, then users, then what
+/// each may do.
+pub fn accounts(session: &mut Session, kind: Kind, version: Version) -> Result<Vec<String>, SourceError> {
+    // Hashes may hold bytes that are no text.
+    if kind == Kind::Mysql && version >= [8, 0, 17] {
+        session.ask("SET SESSION print_identified_with_as_hex = ON")?;
+    }
+    let is_role = if kind == Kind::Mariadb { "is_role" } else { "'N'" };
+    let rows = session.ask(&format!(
+        "SELECT user, host, {is_role} FROM mysql.user WHERE user NOT IN ('mysql.sys', 'mysql.session', \
+         'mysql.infoschema', 'mariadb.sys', 'PUBLIC') ORDER BY 3 DESC, 1, 2"
+    ))?;
+    let (mut made, mut granted) = (Vec::new(), Vec::new());
+    for row in rows {
+        let [user, host, is_role] = three(row)?;
+        let name = if is_role == "Y" { quoted(&user) } else { format!("{}@{}", quoted(&user), quoted(&host)) };
+        if is_role == "Y" {
+            made.push(format!("CREATE ROLE IF NOT EXISTS {name}"));
+        } else {
+            let shown = session.ask_one(&format!("SHOW CREATE USER {name}"))?;
+            made.push(shown.replacen("CREATE USER ", "CREATE USER IF NOT EXISTS ", 1));
+        }
+        granted.extend(session.ask(&format!("SHOW GRANTS FOR {name}"))?.into_iter().flatten());
+    }
+    Ok(made.into_iter().chain(granted).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_somebody_may_do_is_read_from_grants() {
+        let rights = |grants: &[&str]| rights_of(&grants.iter().map(|grant| vec![(*grant).to_owned()]).collect());
+        let all = Rights { reads_all: true, locks: true, sees_log: true };
+        assert_eq!(rights(&["GRANT ALL PRIVILEGES ON *.* TO `root`@`%` WITH GRANT OPTION"]), all);
+        assert_eq!(rights(&["GRANT SELECT, RELOAD, BINLOG MONITOR ON *.* TO `b`@`%`"]), all);
+        assert_eq!(
+            rights(&["GRANT USAGE ON *.* TO `b`@`%`", "GRANT SELECT ON `shop`.* TO `b`@`%`"]),
+            Rights::default()
+        );
+    }
+}

@@ -1,0 +1,94 @@
+//! Source `postgres`: the databases of a PostgreSQL server, as `pg_dump` writes them.
+//!
+//! A transaction is opened in every database before the first is read, all as close together as can be; what is dumped and
+//! what is counted is what that transaction sees. The archives are read as they flow: one that ends early is a failed run.
+//! Beside them lie the roles, the table spaces and the settings of the server.
+
+mod archive;
+mod capture;
+mod examine;
+mod facts;
+mod globals;
+mod inventory;
+mod measure;
+mod names;
+mod restore;
+mod scratch;
+mod server;
+mod session;
+#[cfg(test)]
+mod tests;
+mod tools;
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::path::PathBuf;
+
+use repository::{Cancel, Capture, CaptureCx, Source, SourceError};
+
+#[cfg(feature = "fuzzing")]
+pub(crate) use self::archive::{Archive, Shared};
+pub use self::examine::examine;
+pub use self::restore::{PostgresRestore, RestoredDatabase};
+
+use super::Password;
+use super::selection::Selection;
+use super::server_at::ServerAt;
+use crate::containers::EngineAddress;
+
+/// The kind's name in the configuration.
+pub const KIND: &str = "postgres";
+
+/// What a [`PostgresSource`] captures.
+#[derive(Clone)]
+pub struct PostgresOptions {
+    /// The server.
+    pub server: ServerAt,
+    /// Who logs in. Else whom the address names, or the container was made with.
+    pub user: Option<String>,
+    /// The password, where one is needed and the container does not know it.
+    pub password: Option<Password>,
+    /// The databases: names, or patterns with `*`. All where empty.
+    pub databases: Vec<String>,
+    /// Those that are left out, the same way.
+    pub exclude: Vec<String>,
+    /// The folder of `psql` and `pg_dump`. Else they are looked for.
+    pub tools: Option<PathBuf>,
+    /// Where the container engine is.
+    pub engine: EngineAddress,
+}
+
+impl fmt::Debug for PostgresOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PostgresOptions").field("server", &self.server).finish_non_exhaustive()
+    }
+}
+
+/// The databases of a server.
+#[derive(Debug)]
+pub struct PostgresSource {
+    options: PostgresOptions,
+    selection: Selection,
+}
+
+impl PostgresSource {
+    /// Nothing is asked yet. Fails with a message for the user where a pattern is malformed.
+    pub fn new(options: PostgresOptions) -> Result<Self, SourceError> {
+        let selection = Selection::new(&options.databases, &options.exclude)?;
+        Ok(Self { options, selection })
+    }
+}
+
+impl Source for PostgresSource {
+    fn kind(&self) -> &'static str {
+        KIND
+    }
+
+    fn claims(&self, _: &Cancel) -> Result<BTreeSet<PathBuf>, SourceError> {
+        Ok(BTreeSet::new())
+    }
+
+    fn capture<'a>(&'a self, cx: &CaptureCx<'a>) -> Result<Box<dyn Capture + 'a>, SourceError> {
+        capture::open(&self.options, &self.selection, cx)
+    }
+}

@@ -1,0 +1,130 @@
+//! What a server has besides its databases: roles, table spaces, settings.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use repository::{Cancel, Problem, SourceError};
+use serde_json::json;
+
+use super::inventory;
+use super::server::Server;
+use super::session::Session;
+use super::tools::{Tools, Version};
+use crate::program::Ended;
+use crate::source::produced::ProducedFile;
+
+/// The file with the roles.
+pub const ROLES_FILE: &str = "roles.sql";
+/// The file with the table spaces, where there are any.
+const TABLE_SPACES_FILE: &str = "tablespaces.sql";
+/// The file with the settings.
+const SERVER_FILE: &str = "server.json";
+/// How what `pg_dumpall` prints ends.
+const TRAILER: &str = "-- PostgreSQL database cluster dump complete";
+
+/// Files about the server, and what is lacking.
+pub struct Globals {
+    /// By path.
+    pub files: BTreeMap<PathBuf, ProducedFile>,
+    /// What could not be read.
+    pub problems: Vec<Problem>,
+    /// The names of the roles.
+    pub roles: Vec<String>,
+    /// The user that the server was made with.
+    pub first_user: String,
+}
+
+impl Globals {
+    /// Reads them. `session` is one with the database `through`.
+    pub fn read(
+        server: &Server,
+        tools: &Tools,
+        session: &mut Session,
+        through: &str,
+        version: Version,
+        cancel: &Cancel,
+    ) -> Result<Self, SourceError> {
+        let dump = |options: &[&str]| dump_all(server, tools, through, options, cancel);
+        let mut problems = Vec::new();
+        let roles = match dump(&["--roles-only"])? {
+            Ok(roles) => roles,
+            // Only who may read the passwords' hashes may have them.
+            Err(why) => {
+                problems.push(Problem::new(
+                    ROLES_FILE.as_ref(),
+                    format!(
+                        "the passwords of roles are not in the backup, since the user {} may not read them: make it a \
+                         superuser, or set the passwords anew after a restore ({why})",
+                        server.user()
+                    ),
+                ));
+                dump(&["--roles-only", "--no-role-passwords"])?.map_err(|why| SourceError::Invalid { what: why })?
+            }
+        };
+        let (settings, spaces) = inventory::settings(session)?;
+        let about = json!({ "version": version.to_string(), "settings": settings, "tablespaces": spaces });
+        let about =
+            serde_json::to_vec_pretty(&about).map_err(|error| SourceError::Invalid { what: error.to_string() })?;
+        let mut files = BTreeMap::from([
+            (PathBuf::from(ROLES_FILE), ProducedFile::ready(ROLES_FILE, roles)),
+            (PathBuf::from(SERVER_FILE), ProducedFile::ready(SERVER_FILE, about)),
+        ]);
+        if !spaces.is_empty() {
+            let spaces = dump(&["--tablespaces-only"])?.map_err(|why| SourceError::Invalid { what: why })?;
+            files.insert(TABLE_SPACES_FILE.into(), ProducedFile::ready(TABLE_SPACES_FILE, spaces));
+        }
+        let (roles, first_user) = (inventory::roles(session)?, inventory::first_user(session)?);
+        Ok(Self { files, problems, roles, first_user })
+    }
+}
+
+/// What `pg_dumpall` prints, or why it is not whole.
+fn dump_all(
+    server: &Server,
+    tools: &Tools,
+    through: &str,
+    options: &[&str],
+    cancel: &Cancel,
+) -> Result<Result<Vec<u8>, String>, SourceError> {
+    let program = tools.program("pg_dumpall").args(options).arg(format!("--database={through}")).arg("--no-password");
+    let (printed, ended) = server.at(program, through).run(server.stage(), cancel)?;
+    if !ended.is_well() {
+        return Ok(Err(format!("pg_dumpall {}", ended.told())));
+    }
+    let text = without_tokens(&printed);
+    if !text.split(|byte| *byte == b'\n').any(|line| line == TRAILER.as_bytes()) {
+        return Ok(Err(
+            "pg_dumpall printed an output that does not end with its trailer, so it is not whole".to_owned()
+        ));
+    }
+    Ok(Ok(text))
+}
+
+/// Whether the roles came back, by how `psql` ended. Those that are there already are told of, and do no harm.
+pub fn check_roles(ended: &Ended) -> Result<(), SourceError> {
+    let is_known = |line: &str| line.contains("ERROR:  role \"") && line.ends_with("already exists");
+    let why = match ended.said.lines().find(|line| line.contains("ERROR:") && !is_known(line)) {
+        None if ended.is_well() => return Ok(()),
+        Some(line) => line.to_owned(),
+        None => format!("psql {}", ended.told()),
+    };
+    Err(SourceError::Invalid { what: format!("the roles do not come back: {why}") })
+}
+
+/// Newer versions put a random token around what they print, which would make every dump another one.
+fn without_tokens(printed: &[u8]) -> Vec<u8> {
+    let is_token = |line: &[u8]| line.starts_with(b"\\restrict ") || line.starts_with(b"\\unrestrict ");
+    let kept = printed.split_inclusive(|byte| *byte == b'\n').filter(|line| !is_token(line));
+    kept.flatten().copied().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn random_tokens_are_taken_out() {
+        let printed = b"--\n\\restrict aB3\nCREATE ROLE a;\n\\unrestrict aB3\n-- end";
+        assert_eq!(without_tokens(printed), b"--\nCREATE ROLE a;\n-- end");
+    }
+}

@@ -1,0 +1,195 @@
+//! What a server holds: its databases, and in each what is counted.
+
+use std::collections::BTreeMap;
+
+use repository::SourceError;
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::session::Session;
+use super::tools::Version;
+
+/// A database of the server.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Database {
+    /// Its name.
+    pub name: String,
+    /// Whose it is.
+    pub owner: String,
+    /// How text in it is stored, such as `UTF8`.
+    pub encoding: String,
+    /// By which rules text is sorted.
+    pub collate: String,
+    /// By which rules letters are told apart.
+    pub ctype: String,
+    /// Whether anybody may connect to it.
+    pub allows: bool,
+    /// Whether who asks may.
+    pub may: bool,
+}
+
+/// All but the one that nobody may change, by the question itself.
+const DATABASES: &str = "SELECT datname AS name, pg_get_userbyid(datdba) AS owner, \
+    pg_encoding_to_char(encoding) AS encoding, datcollate AS collate, datctype AS ctype, \
+    datallowconn AND datconnlimit <> -2 AS allows, has_database_privilege(oid, 'CONNECT') AS may \
+    FROM pg_database WHERE datname <> 'template0' ORDER BY datname";
+
+/// The server's version.
+pub fn version(session: &mut Session) -> Result<Version, SourceError> {
+    #[derive(Deserialize)]
+    struct Row {
+        number: u32,
+    }
+    let row: Row = session.ask_one("SELECT current_setting('server_version_num')::int AS number")?;
+    Ok(Version::of_number(row.number))
+}
+
+/// The server's databases.
+pub fn databases(session: &mut Session) -> Result<Vec<Database>, SourceError> {
+    session.ask(DATABASES)
+}
+
+/// Whether somebody made anything in a database. What PostgreSQL itself makes there has lower numbers.
+pub fn has_own_things(session: &mut Session) -> Result<bool, SourceError> {
+    #[derive(Deserialize)]
+    struct Row {
+        has: bool,
+    }
+    let of = |catalogue| format!("EXISTS (SELECT FROM {catalogue} WHERE oid >= 16384)");
+    let catalogues =
+        ["pg_class", "pg_proc", "pg_type", "pg_namespace", "pg_extension", "pg_largeobject_metadata"].map(of);
+    Ok(session.ask_one::<Row>(&format!("SELECT {} AS has", catalogues.join(" OR ")))?.has)
+}
+
+/// The roles of the server, but those that PostgreSQL brings.
+pub fn roles(session: &mut Session) -> Result<Vec<String>, SourceError> {
+    #[derive(Deserialize)]
+    struct Row {
+        name: String,
+    }
+    let rows: Vec<Row> = session.ask("SELECT rolname AS name FROM pg_roles WHERE rolname !~ '^pg_'")?;
+    let mut names: Vec<String> = rows.into_iter().map(|row| row.name).collect();
+    names.sort();
+    Ok(names)
+}
+
+/// The name of the user that the server was made with.
+pub fn first_user(session: &mut Session) -> Result<String, SourceError> {
+    #[derive(Deserialize)]
+    struct Row {
+        name: String,
+    }
+    Ok(session.ask_one::<Row>("SELECT pg_get_userbyid(10) AS name")?.name)
+}
+
+/// Settings that somebody made, and where tables may lie: for whoever sets up the server again.
+pub fn settings(session: &mut Session) -> Result<(Vec<Value>, Vec<Value>), SourceError> {
+    let settings = "SELECT name, setting, unit, source FROM pg_settings \
+        WHERE source NOT IN ('default', 'override', 'client', 'session') ORDER BY name";
+    let spaces = "SELECT spcname AS name, pg_get_userbyid(spcowner) AS owner, \
+        pg_tablespace_location(oid) AS location FROM pg_tablespace WHERE spcname !~ '^pg_' ORDER BY spcname";
+    Ok((session.ask(settings)?, session.ask(spaces)?))
+}
+
+/// Tables and materialised views with rows of their own, and sequences; not those that belong to an extension, which come
+/// with it, and not those of PostgreSQL itself.
+const FROM_RELATIONS: &str = "FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
+    WHERE n.nspname NOT IN ('pg_catalog', 'information_schema') AND n.nspname !~ '^pg_(toast|temp_)' \
+    AND c.relpersistence <> 't' AND NOT EXISTS (SELECT FROM pg_depend d \
+    WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e')";
+/// What `pg_dump` needs to read it. Where rows are hidden from who asks, it refuses.
+const IS_READABLE: &str = "(has_schema_privilege(n.oid, 'USAGE') AND has_table_privilege(c.oid, 'SELECT') \
+    AND NOT row_security_active(c.oid))";
+
+/// A table or sequence that who asks may not read whole.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
+pub struct Unreadable {
+    /// Its schema.
+    pub schema: String,
+    /// Its name.
+    pub name: String,
+}
+
+/// What who asks may not read whole.
+pub fn unreadable(session: &mut Session) -> Result<Vec<Unreadable>, SourceError> {
+    session.ask(&format!(
+        "SELECT n.nspname AS schema, c.relname AS name {FROM_RELATIONS} AND c.relkind IN ('r', 'm', 'p', 'S') \
+         AND NOT {IS_READABLE} ORDER BY 1, 2"
+    ))
+}
+
+/// How many tables, views and sequences there are, whoever may read them.
+pub fn relations(session: &mut Session) -> Result<u64, SourceError> {
+    #[derive(Deserialize)]
+    struct Row {
+        count: u64,
+    }
+    let query = format!("SELECT count(*) AS count {FROM_RELATIONS} AND c.relkind IN ('r', 'm', 'p', 'S', 'v', 'f')");
+    Ok(session.ask_one::<Row>(&query)?.count)
+}
+
+/// What was counted in a database.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Counted {
+    /// Rows of each table, by schema and name, quoted where SQL needs it.
+    pub tables: BTreeMap<String, u64>,
+    /// Large objects.
+    pub large_objects: u64,
+    /// Versions of extensions.
+    pub extensions: BTreeMap<String, String>,
+    /// Tables that have rows, by schema and name, as an archive has them.
+    pub filled: Vec<String>,
+}
+
+/// Counts all rows that can be read, in the transaction that the session is in. Each table of a hierarchy counts its own. An
+/// unlogged table has none on a standby.
+pub fn count(session: &mut Session) -> Result<Counted, SourceError> {
+    #[derive(Deserialize)]
+    struct Table {
+        name: String,
+        rows: u64,
+        /// Schema and name, where its rows are in a dump: those of a view are made again from others.
+        dumped: Option<String>,
+    }
+    #[derive(Deserialize)]
+    struct Extension {
+        name: String,
+        version: String,
+    }
+    #[derive(Deserialize)]
+    struct Objects {
+        count: u64,
+    }
+    let tables: Vec<Table> = session.ask_each(&format!(
+        "SELECT format('SELECT row_to_json(r) FROM (SELECT %L AS name, %s AS rows, %L AS dumped) AS r', \
+         format('%I.%I', n.nspname, c.relname), CASE WHEN c.relpersistence = 'u' AND pg_is_in_recovery() THEN '0' \
+         ELSE format('(SELECT count(*) FROM ONLY %I.%I)', n.nspname, c.relname) END, \
+         CASE c.relkind WHEN 'r' THEN n.nspname || '.' || c.relname END) {FROM_RELATIONS} \
+         AND (c.relkind = 'r' OR c.relkind = 'm' AND c.relispopulated) AND {IS_READABLE}"
+    ))?;
+    let extensions: Vec<Extension> = session.ask("SELECT extname AS name, extversion AS version FROM pg_extension")?;
+    let objects: Objects = session.ask_one("SELECT count(*) AS count FROM pg_largeobject_metadata")?;
+    let has_rows = tables.iter().filter(|table| table.rows > 0);
+    Ok(Counted {
+        filled: has_rows.filter_map(|table| table.dumped.clone()).collect(),
+        tables: tables.into_iter().map(|table| (table.name, table.rows)).collect(),
+        large_objects: objects.count,
+        extensions: extensions.into_iter().map(|extension| (extension.name, extension.version)).collect(),
+    })
+}
+
+/// The last value of each sequence, and whether it was given out, by schema and name.
+pub fn sequences(session: &mut Session) -> Result<BTreeMap<String, (i64, bool)>, SourceError> {
+    #[derive(Deserialize)]
+    struct Sequence {
+        name: String,
+        last: i64,
+        called: bool,
+    }
+    let found: Vec<Sequence> = session.ask_each(&format!(
+        "SELECT format('SELECT row_to_json(r) FROM (SELECT %L AS name, last_value AS last, is_called AS called \
+         FROM %I.%I) AS r', n.nspname || '.' || c.relname, n.nspname, c.relname) {FROM_RELATIONS} \
+         AND c.relkind = 'S' AND {IS_READABLE}"
+    ))?;
+    Ok(found.into_iter().map(|sequence| (sequence.name, (sequence.last, sequence.called))).collect())
+}

@@ -1,0 +1,100 @@
+//! Restores into a running server: all of it, one database, one table.
+
+use super::*;
+use crate::source::PostgresRestore;
+use crate::source::postgres::restore::RestoredDatabase;
+
+fn restore(server: &PostgresServer, databases: &[&str]) -> PostgresRestore {
+    PostgresRestore {
+        into: options(server, PostgresServer::USER, &[]),
+        databases: databases.iter().map(|name| name.to_string()).collect(),
+        rename: None,
+        tables: Vec::new(),
+        replace: false,
+    }
+}
+
+fn run(restore: &PostgresRestore, captured: &Captured) -> Result<Vec<RestoredDatabase>, SourceError> {
+    let dir = tempfile::tempdir().unwrap();
+    captured.restore(dir.path());
+    let needed = restore.files(&captured.facts)?;
+    assert!(needed.iter().all(|file| dir.path().join(file).exists()), "{needed:?}");
+    restore.run(dir.path(), &captured.facts, &Cancel::new())
+}
+
+fn shop(server: &PostgresServer) -> String {
+    let name = database(server);
+    server.sql(
+        &name,
+        "CREATE TABLE a (id serial PRIMARY KEY, t text); INSERT INTO a (t) SELECT 'x' FROM generate_series(1, 1000); \
+         CREATE SCHEMA s; CREATE TABLE s.b AS SELECT 1 AS n; CREATE VIEW v AS SELECT * FROM a",
+    );
+    name
+}
+
+#[test]
+fn one_database_comes_back_under_another_name_and_into_an_empty_one_but_never_over_another() {
+    let Some(server) = servers::postgres() else { return };
+    let _roles = roles_are_mine();
+    let name = shop(server);
+    let captured = capture(server, &[&name]);
+    let other = format!("{name} again");
+    let to_other = PostgresRestore { rename: Some(other.clone()), ..restore(server, &[&name]) };
+    let done = run(&to_other, &captured).unwrap();
+    assert_eq!((done.len(), done[0].restored_as.as_str(), done[0].problems.len()), (1, other.as_str(), 0));
+    let (recorded, found) = done[0].counted.clone().unwrap();
+    assert_eq!(found, recorded);
+    assert_eq!(server.sql(&other, "SELECT count(*), max(id) FROM a"), "1000|1000");
+    let error = run(&to_other, &captured).unwrap_err().to_string();
+    assert!(
+        error.contains("is on the server and has 4 tables, views or sequences") && error.contains("--replace"),
+        "{error}"
+    );
+    server.sql(&other, "DELETE FROM a; CREATE TABLE mine ()");
+    let done = run(&PostgresRestore { replace: true, ..to_other }, &captured).unwrap();
+    assert_ne!(done[0].counted.clone().unwrap().1, recorded, "what is not in the snapshot stays");
+    assert_eq!(server.sql(&other, "SELECT count(*) FROM a"), "1000");
+}
+
+#[test]
+fn one_table_comes_back_alone() {
+    let Some(server) = servers::postgres() else { return };
+    let _roles = roles_are_mine();
+    let (name, other) = (shop(server), database(server));
+    let captured = capture(server, &[&name]);
+    let tables = vec!["a".to_owned()];
+    let only = PostgresRestore { rename: Some(other.clone()), tables, ..restore(server, &[&name]) };
+    assert_eq!(run(&only, &captured).unwrap()[0].counted, None);
+    assert_eq!(server.sql(&other, "SELECT count(*) FROM a"), "1000");
+    assert_eq!(server.sql(&other, "SELECT count(*) FROM pg_class WHERE relname IN ('b', 'v')"), "0");
+    let several = PostgresRestore { databases: Vec::new(), ..only };
+    assert!(several.files(&captured.facts).is_ok(), "there is one database only");
+    let error = restore(server, &["gone"]).files(&captured.facts).unwrap_err().to_string();
+    assert_eq!(error, format!("database gone is not in the snapshot, which has: {name}"));
+}
+
+#[test]
+fn a_whole_server_comes_back_on_another_one_with_its_roles() {
+    let Some(server) = servers::postgres() else { return };
+    let _roles = roles_are_mine();
+    let (name, role) = (shop(server), format!("role \"{}\"", servers::unique()));
+    let quoted = crate::source::postgres::names::quoted(&role);
+    server.sql(&name, &format!("CREATE ROLE {quoted} PASSWORD 'x'; ALTER TABLE a OWNER TO {quoted}"));
+    let captured = capture(server, &[&name, "postgres"]);
+    let other = PostgresServer::start().unwrap();
+    // Without its roles first, as whoever asks for one database gets it.
+    let done = run(&restore(&other, &[&name]), &captured).unwrap();
+    assert!(done[0].problems[0].contains(&role), "{done:?}");
+    let owner = "SELECT tableowner FROM pg_tables WHERE tablename = 'a'";
+    assert_eq!(other.sql(&name, owner), "postgres");
+    other.sql("postgres", &format!("DROP DATABASE \"{name}\""));
+    let done = run(&restore(&other, &[]), &captured).unwrap();
+    assert_eq!(done.len(), 2);
+    for one in &done {
+        let (recorded, found) = one.counted.clone().unwrap();
+        assert_eq!((found, one.problems.len()), (recorded, 0), "{}", one.name);
+    }
+    assert_eq!(other.sql(&name, owner), role);
+    server.sql("postgres", &format!("DROP DATABASE \"{name}\""));
+    server.sql("postgres", &format!("DROP ROLE {quoted}"));
+}

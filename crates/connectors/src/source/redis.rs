@@ -1,0 +1,236 @@
+//! Source `redis`: the dump of a running Redis or Valkey, as it sends it to whoever follows it, and its users.
+//!
+//! Nothing of the server's disk is needed. The dump is read as it flows: it is whole where its structure and its checksum say
+//! so, and what it holds is counted in it. Of an unchanged server, two dumps differ in their first bytes, where the time and
+//! the memory in use stand, and in the checksum at their end.
+
+mod crc64;
+mod examine;
+mod facts;
+mod link;
+pub(crate) mod rdb;
+mod resp;
+mod scratch;
+mod server;
+mod tail;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use repository::format::time::Time;
+use repository::{Cancel, Capture, CaptureCx, Event, Events, Facts, Item, Problem, Source, SourceError};
+
+pub use self::examine::examine;
+
+use self::rdb::{Dump, Parser};
+use self::server::{Login, Server, Users};
+use super::Password;
+use super::output::Proof;
+use super::produced::{Produced, ProducedFile};
+use super::server_at::{Address, ServerAt};
+use crate::containers::{ContainerState, EngineAddress};
+use crate::program::Stage;
+
+/// The kind's name in the configuration.
+pub const KIND: &str = "redis";
+
+/// Where it listens, unless it is told otherwise.
+const PORT: u16 = 6379;
+/// The dump, as a server loads it from its folder.
+const DUMP: &str = "dump.rdb";
+/// The users, as `aclfile` takes them.
+const USERS: &str = "users.acl";
+
+/// What a [`RedisSource`] captures.
+#[derive(Clone)]
+pub struct RedisOptions {
+    /// The server.
+    pub server: ServerAt,
+    /// Who asks. Else whom the address names, or the server's default user.
+    pub user: Option<String>,
+    /// The password; where there is none, that of the container, if any.
+    pub password: Option<Password>,
+    /// Where the container engine is.
+    pub engine: EngineAddress,
+}
+
+impl fmt::Debug for RedisOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "RedisOptions({:?})", self.server)
+    }
+}
+
+/// A Redis or Valkey.
+#[derive(Debug)]
+pub struct RedisSource(RedisOptions);
+
+impl RedisSource {
+    /// Nothing is asked yet. Fails with a message for the user where the address cannot be read.
+    pub fn new(options: RedisOptions) -> Result<Self, SourceError> {
+        if let ServerAt::Url(url) = &options.server {
+            Address::parse(url, PORT)?;
+        }
+        Ok(Self(options))
+    }
+
+    fn server(&self, cancel: &Cancel) -> Result<Server, SourceError> {
+        let options = &self.0;
+        let password = options.password.as_ref().map(|password| password()).transpose();
+        let password = password.map_err(|what| SourceError::Unavailable { what })?;
+        let login = Login { user: options.user.clone(), password };
+        match &options.server {
+            ServerAt::Url(url) => {
+                let (user, address) = Address::parse(url, PORT)?;
+                Ok(Server::At { address, login: Login { user: login.user.or(user), ..login } })
+            }
+            ServerAt::Container(name) => {
+                let containers = Arc::new(options.engine.open(cancel)?);
+                let container = containers.find(name)?;
+                if container.state != ContainerState::Running {
+                    let what = format!("container {} does not run: start it", container.name);
+                    return Err(SourceError::Unavailable { what });
+                }
+                let (variables, words) = (containers.environment(&container)?, containers.command(&container)?);
+                Ok(Server::in_container(Stage::Container { containers, container }, login, &variables, &words))
+            }
+        }
+    }
+}
+
+impl Source for RedisSource {
+    fn kind(&self) -> &'static str {
+        KIND
+    }
+
+    fn claims(&self, _: &Cancel) -> Result<BTreeSet<PathBuf>, SourceError> {
+        Ok(BTreeSet::new())
+    }
+
+    fn capture<'a>(&'a self, cx: &CaptureCx<'a>) -> Result<Box<dyn Capture + 'a>, SourceError> {
+        let server = self.server(cx.cancel)?;
+        let info = server.info(cx.cancel)?;
+        let mut facts = facts::of_server(&info);
+        if cx.look_only {
+            let name = server.what();
+            cx.events.emit(Event::Note(format!("{name}: what it holds is not counted in a dry run")));
+            return Ok(Box::new(RedisCapture::new(cx, BTreeMap::new(), Found::default(), facts)));
+        }
+        let mut problems: VecDeque<_> = doubts(&info).map(|what| problem(&server, what)).into_iter().collect();
+        let mut files = BTreeMap::new();
+        match server.users(cx.cancel)? {
+            Users::Known(lines) => {
+                facts.insert(facts::USERS.to_owned(), lines.len().into());
+                let text = lines.iter().map(|line| format!("{line}\n")).collect::<String>();
+                files.insert(USERS.into(), ProducedFile::ready(USERS, text.into_bytes()));
+            }
+            Users::None => {}
+            Users::Untold(why) => {
+                let what = format!("its users are not in the snapshot: {why}; allow +acl|list to get them");
+                problems.push_back(problem(&server, what));
+            }
+        }
+        let found = Found::default();
+        let proof = Watched { parser: Parser::default(), found: found.clone() };
+        let (output, position) = server.dump(proof, cx.cancel)?;
+        facts.extend(position.map(|position| facts::of_position(&position)));
+        files.insert(DUMP.into(), ProducedFile::printed(output));
+        let capture = RedisCapture::new(cx, files, found, facts);
+        Ok(Box::new(RedisCapture { problems, ..capture }))
+    }
+}
+
+/// What makes doubtful what a server holds.
+fn doubts(info: &BTreeMap<String, String>) -> Option<String> {
+    let is = |name: &str, value: &str| info.get(name).is_some_and(|found| found == value);
+    let is_cut_off = is("role", "slave") && is("master_link_status", "down");
+    is_cut_off.then(|| "it is a replica that has lost its master, so what it holds may be old".to_owned())
+}
+
+fn problem(server: &Server, what: String) -> Problem {
+    Problem::new(Path::new(&server.what()), what)
+}
+
+/// What was found in the dump, once it was read.
+#[derive(Clone, Default)]
+struct Found(Arc<Mutex<Option<Dump>>>);
+
+impl Found {
+    fn get(&self) -> MutexGuard<'_, Option<Dump>> {
+        self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+}
+
+/// Holds an output to being a dump, and keeps what it holds.
+struct Watched {
+    parser: Parser,
+    found: Found,
+}
+
+impl Proof for Watched {
+    fn take(&mut self, bytes: &mut [u8]) -> Result<(), String> {
+        self.parser.push(bytes).map_err(broken)
+    }
+
+    fn verdict(&mut self, _: &str) -> Result<(), String> {
+        let dump = self.parser.finish().map_err(broken)?;
+        *self.found.get() = Some(dump.clone());
+        Ok(())
+    }
+}
+
+fn broken(what: String) -> String {
+    format!("gave no whole dump: {what}")
+}
+
+struct RedisCapture<'a> {
+    events: &'a dyn Events,
+    cancel: &'a Cancel,
+    problems: VecDeque<Problem>,
+    produced: Produced,
+    found: Found,
+    facts: Facts,
+    /// What the last snapshot says, until it was held against this one.
+    previous: Option<&'a Facts>,
+}
+
+impl<'a> RedisCapture<'a> {
+    fn new(cx: &CaptureCx<'a>, files: BTreeMap<PathBuf, ProducedFile>, found: Found, facts: Facts) -> Self {
+        let produced = Produced::new(files, Time::from(cx.clock.now()));
+        let previous = cx.previous.map(|previous| previous.facts).filter(|_| !cx.look_only);
+        Self { events: cx.events, cancel: cx.cancel, problems: VecDeque::new(), produced, found, facts, previous }
+    }
+}
+
+impl Capture for RedisCapture<'_> {
+    fn next(&mut self) -> Result<Option<Item>, SourceError> {
+        self.cancel.check()?;
+        if let Some(item) = self.problems.pop_front().map(Item::Problem).or_else(|| self.produced.next()) {
+            return Ok(Some(item));
+        }
+        // All was read, so that it is known what there is.
+        let lost = match (self.previous.take(), &*self.found.get()) {
+            (Some(previous), Some(dump)) => facts::lost(previous, dump),
+            _ => Vec::new(),
+        };
+        self.problems.extend(lost.into_iter().map(|(name, what)| Problem::new(Path::new(&name), what)));
+        Ok(self.problems.pop_front().map(Item::Problem))
+    }
+
+    fn finish(self: Box<Self>) -> Result<Facts, SourceError> {
+        let files = self.produced.finish(self.events)?;
+        let mut facts = self.facts;
+        if let Some(dump) = &*self.found.get() {
+            if dump.version >= rdb::CHECKSUM_SINCE && dump.checksum.is_none() {
+                let what = "the server makes no checksums (rdbchecksum no), so the dump is held to its structure alone";
+                self.events.emit(Event::Note(what.to_owned()));
+            }
+            facts.extend(facts::of_dump(dump));
+        }
+        facts::add_files(&mut facts, &files);
+        Ok(facts)
+    }
+}

@@ -1,0 +1,80 @@
+//! What is known of a server and of its dump.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use repository::Facts;
+use serde_json::{Value, json};
+
+use super::rdb::{Dump, Keys};
+use crate::source::output::Whole;
+use crate::source::produced::{FILES, files_fact};
+use crate::source::shrink;
+
+/// The server's name and version.
+pub const SERVER: &str = "server";
+/// Of which history of changes the dump is a state, and which.
+pub const POSITION: &str = "position";
+/// The dump's own version, and its checksum.
+const DUMP: &str = "dump";
+/// How many keys each database has, and how many of these expire; by its number.
+pub const DATABASES: &str = "databases";
+/// How many keys there are of each type.
+const TYPES: &str = "types";
+/// How many libraries of functions.
+pub const FUNCTIONS: &str = "functions";
+/// The types of modules that have values in the dump.
+const MODULES: &str = "modules";
+/// How many users.
+pub const USERS: &str = "users";
+
+/// Whether it is a Redis, and which.
+pub fn of_server(info: &BTreeMap<String, String>) -> Facts {
+    let get = |name: &str| info.get(name).cloned();
+    let (name, version) = match get("valkey_version") {
+        Some(version) => (get("server_name").unwrap_or_else(|| "valkey".to_owned()), Some(version)),
+        None => ("redis".to_owned(), get("redis_version")),
+    };
+    Facts::from_iter([(SERVER.to_owned(), json!({ "name": name, "version": version, "role": get("role") }))])
+}
+
+/// See [`POSITION`].
+pub fn of_position((id, offset): &(String, u64)) -> (String, Value) {
+    (POSITION.to_owned(), json!({ "history": id, "offset": offset }))
+}
+
+/// What the dump holds.
+pub fn of_dump(dump: &Dump) -> Facts {
+    let checksum = dump.checksum.map(|sum| format!("{sum:016x}"));
+    let facts = [
+        (DUMP, json!({ "version": dump.version, "checksum": checksum })),
+        (DATABASES, of_databases(&dump.databases)),
+        (TYPES, json!(dump.types)),
+        (FUNCTIONS, json!(dump.functions)),
+        (MODULES, json!(dump.modules)),
+    ];
+    facts.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+}
+
+/// Empty databases are left out, as a server does it.
+pub fn of_databases(databases: &BTreeMap<u64, Keys>) -> Value {
+    let filled = databases.iter().filter(|(_, keys)| keys.keys > 0);
+    let fact =
+        |(number, keys): (&u64, &Keys)| (number.to_string(), json!({ "keys": keys.keys, "expiring": keys.expiring }));
+    Value::Object(filled.map(fact).collect())
+}
+
+/// Databases that had more than twice the keys in the last snapshot, each with what to tell.
+pub fn lost(previous: &Facts, dump: &Dump) -> Vec<(String, String)> {
+    let before = previous.get(DATABASES).and_then(Value::as_object).into_iter().flatten();
+    let lost = before.filter_map(|(number, before)| {
+        let now = dump.databases.get(&number.parse::<u64>().ok()?).copied().unwrap_or_default();
+        Some((format!("database {number}"), shrink::told("keys", before["keys"].as_u64()?, now.keys)?))
+    });
+    lost.collect()
+}
+
+/// Adds sizes and hashes.
+pub fn add_files(facts: &mut Facts, files: &BTreeMap<PathBuf, Whole>) {
+    facts.insert(FILES.to_owned(), files_fact(files));
+}

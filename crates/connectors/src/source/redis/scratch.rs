@@ -1,0 +1,177 @@
+//! A server of our own that loads a dump, so that it is counted by what it is for.
+//!
+//! It listens at a socket in a folder of its own and nowhere else. It is told that it is a replica of a master that nobody is,
+//! since only a master throws away keys whose time is over, and those that were captured must be counted.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::os::unix::fs::symlink;
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use repository::{Cancel, SourceError};
+
+use super::rdb::{Dump, Keys};
+use super::resp::{Connection, Reply};
+use crate::process;
+use crate::source::server_at::Address;
+
+/// Programs that load a dump.
+const SERVERS: [&str; 2] = ["redis-server", "valkey-server"];
+/// Between two looks at whether it has loaded.
+const PAUSE: Duration = Duration::from_millis(20);
+/// What is shown of its log.
+const LOG_CHARS_MAX: usize = 2000;
+/// As many as a server has, unless it is told otherwise.
+const DATABASES_MIN: u64 = 16;
+
+/// What a server says that it has.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Counted {
+    /// By the number of the database.
+    pub databases: BTreeMap<u64, Keys>,
+    /// Libraries of functions.
+    pub functions: u64,
+}
+
+/// Lets a server load the dump at `path`, and counts. Fails where no server is here, or none that loads such a dump.
+pub fn count(path: &Path, dump: &Dump, cancel: &Cancel) -> Result<Counted, SourceError> {
+    let mut scratch = Scratch::start(path, dump)?;
+    let mut connection = scratch.connect(cancel)?;
+    scratch.wait_until_loaded(&mut connection, cancel)?;
+    let text = match connection.ask(&["INFO", "keyspace"])? {
+        Reply::Text(text) => String::from_utf8_lossy(&text).into_owned(),
+        other => return Err(scratch.failed(&format!("it does not tell what it has: {other:?}"))),
+    };
+    let mut databases: BTreeMap<u64, Keys> = text.lines().filter_map(database).collect();
+    for (number, keys) in &mut databases {
+        connection.ask(&["SELECT", &number.to_string()])?;
+        match connection.ask(&["DBSIZE"])? {
+            Reply::Number(size) if u64::try_from(size) == Ok(keys.keys) => {}
+            other => return Err(scratch.failed(&format!("database {number} has {} keys and {other:?}", keys.keys))),
+        }
+    }
+    // Servers before version 7 have none.
+    let functions = match connection.ask(&["FUNCTION", "LIST"])? {
+        Reply::List(list) => list.len() as u64,
+        _ => 0,
+    };
+    Ok(Counted { databases, functions })
+}
+
+/// A line like `db0:keys=3,expires=1,avg_ttl=0`.
+fn database(line: &str) -> Option<(u64, Keys)> {
+    let (name, values) = line.trim().split_once(':')?;
+    let value = |name: &str| {
+        values.split(',').find_map(|value| value.strip_prefix(name)?.strip_prefix('=')?.parse::<u64>().ok())
+    };
+    Some((name.strip_prefix("db")?.parse().ok()?, Keys { keys: value("keys")?, expiring: value("expires")? }))
+}
+
+/// The server. It is ended when this is dropped.
+struct Scratch {
+    child: Child,
+    folder: tempfile::TempDir,
+}
+
+impl Scratch {
+    fn start(path: &Path, dump: &Dump) -> Result<Self, SourceError> {
+        // In the system's own folder for temporary files, since the path of a socket must be short.
+        let folder = tempfile::Builder::new().prefix("lifeboat-redis-").tempdir();
+        let folder = folder.map_err(SourceError::io(std::env::temp_dir()))?;
+        let path = std::path::absolute(path).map_err(SourceError::io(path))?;
+        symlink(path, folder.path().join("dump.rdb")).map_err(SourceError::io(folder.path()))?;
+        let log = File::create(folder.path().join("log")).map_err(SourceError::io(folder.path()))?;
+        let databases = dump.databases.keys().next_back().map_or(0, |last| last.saturating_add(1)).max(DATABASES_MIN);
+        let databases = databases.to_string();
+        for server in SERVERS {
+            let mut command = Command::new(server);
+            command.args([
+                "--port",
+                "0",
+                "--unixsocket",
+                "socket",
+                "--unixsocketperm",
+                "700",
+                "--dbfilename",
+                "dump.rdb",
+            ]);
+            command.args(["--save", "", "--appendonly", "no", "--daemonize", "no", "--databases", &databases]);
+            command.args(["--replicaof", "127.0.0.1", "1", "--replica-serve-stale-data", "yes"]);
+            command.current_dir(folder.path()).process_group(0).stdin(Stdio::null());
+            let outputs = log.try_clone().and_then(|first| Ok((first, log.try_clone()?)));
+            let (output, errors) = outputs.map_err(SourceError::io(folder.path()))?;
+            match command.stdout(output).stderr(errors).spawn() {
+                Ok(child) => return Ok(Self { child, folder }),
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+                Err(error) => return Err(SourceError::io(server)(error)),
+            }
+        }
+        let what = "no redis-server is installed here to load the dump with; install redis-server or valkey-server";
+        Err(SourceError::Unavailable { what: what.to_owned() })
+    }
+
+    fn connect(&mut self, cancel: &Cancel) -> Result<Connection, SourceError> {
+        let socket = Address::Unix(self.socket());
+        loop {
+            match Connection::open(&socket, cancel) {
+                Ok(connection) => return Ok(connection),
+                Err(SourceError::Cancelled) => return Err(SourceError::Cancelled),
+                Err(_) => self.go_on_waiting()?,
+            }
+        }
+    }
+
+    fn socket(&self) -> PathBuf {
+        self.folder.path().join("socket")
+    }
+
+    fn wait_until_loaded(&mut self, connection: &mut Connection, cancel: &Cancel) -> Result<(), SourceError> {
+        loop {
+            cancel.check()?;
+            match connection.ask(&["INFO", "persistence"]) {
+                Ok(Reply::Text(text)) if String::from_utf8_lossy(&text).contains("loading:0") => return Ok(()),
+                Err(SourceError::Cancelled) => return Err(SourceError::Cancelled),
+                Ok(_) | Err(_) => self.go_on_waiting()?,
+            }
+        }
+    }
+
+    /// Fails where the server has ended.
+    fn go_on_waiting(&mut self) -> Result<(), SourceError> {
+        std::thread::sleep(PAUSE);
+        match self.child.try_wait() {
+            Ok(None) => Ok(()),
+            _ => Err(self.failed("it ended while it loaded the dump")),
+        }
+    }
+
+    /// With what it said last.
+    fn failed(&self, what: &str) -> SourceError {
+        let log = std::fs::read(self.folder.path().join("log")).unwrap_or_default();
+        let log = String::from_utf8_lossy(&log);
+        let from = log.char_indices().rev().nth(LOG_CHARS_MAX).map_or(0, |(at, _)| at);
+        SourceError::Unavailable { what: format!("a scratch server: {what}; it said: {}", log[from..].trim()) }
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        process::end_group(&mut self.child);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_server_says_of_its_databases_is_read() {
+        let keys = Keys { keys: 3, expiring: 1 };
+        assert_eq!(database("db10:keys=3,expires=1,avg_ttl=0,subexpiry=0\r"), Some((10, keys)));
+        assert_eq!(database("# Keyspace"), None);
+        assert_eq!(database("db0:keys=x,expires=1"), None);
+    }
+}

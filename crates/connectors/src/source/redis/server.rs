@@ -1,0 +1,292 @@
+//! The server that is captured: reached by its port or socket, or in its container by the `redis-cli` that is there.
+
+use std::collections::BTreeMap;
+
+use repository::{Cancel, SourceError};
+use zeroize::Zeroizing;
+
+use super::link::Link;
+use super::resp::{Connection, Reply};
+use super::tail::{MARK_BYTES, Tail};
+use crate::program::{Ended, Program, Running, Stage};
+use crate::source::output::{Origin, Output, Proof};
+use crate::source::server_at::Address;
+
+/// Where a server is that has a container.
+const CLIENT: &str = "redis-cli";
+/// Variables of containers that hold the password, in well-known images.
+const PASSWORD_VARIABLES: [&str; 3] = ["REDISCLI_AUTH", "REDIS_PASSWORD", "VALKEY_PASSWORD"];
+
+/// Who asks.
+#[derive(Clone, Default)]
+pub struct Login {
+    /// The user; the server's default one where there is none.
+    pub user: Option<String>,
+    /// The password; none is asked for where there is none.
+    pub password: Option<Zeroizing<String>>,
+}
+
+impl Login {
+    fn user(&self) -> &str {
+        self.user.as_deref().unwrap_or("default")
+    }
+}
+
+/// A server.
+pub enum Server {
+    /// One that listens for us.
+    At {
+        /// Where.
+        address: Address,
+        /// Who asks.
+        login: Login,
+    },
+    /// One in a container.
+    In {
+        /// The container.
+        stage: Stage,
+        /// Who asks.
+        login: Login,
+        /// Where it listens in its container, where that is not the usual port.
+        port: Option<String>,
+    },
+}
+
+/// The users that a server has.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Users {
+    /// Each as a line of its own, with hashed passwords.
+    Known(Vec<String>),
+    /// It is too old to have any.
+    None,
+    /// It does not tell, in words.
+    Untold(String),
+}
+
+impl Server {
+    /// A server in a container, with what its container says of it where the login does not.
+    pub fn in_container(
+        stage: Stage,
+        mut login: Login,
+        variables: &BTreeMap<String, String>,
+        words: &[String],
+    ) -> Self {
+        let after = |name: &str| words.iter().skip_while(|word| *word != name).nth(1).cloned();
+        if login.password.is_none() {
+            let of_variables = PASSWORD_VARIABLES.iter().find_map(|name| variables.get(*name)).cloned();
+            let found = after("--requirepass").or(of_variables).filter(|password| !password.is_empty());
+            login.password = found.map(Zeroizing::new);
+        }
+        Self::In { stage, login, port: after("--port") }
+    }
+
+    /// What it says of itself.
+    pub fn info(&self, cancel: &Cancel) -> Result<BTreeMap<String, String>, SourceError> {
+        let text = match self.ask(&["INFO"], cancel)? {
+            Reply::Text(text) => text,
+            Reply::Error(error) => return Err(self.refused(&error)),
+            _ => return Err(unavailable(format!("{}: it says nothing of itself; is it a Redis?", self.what()))),
+        };
+        Ok(pairs(&String::from_utf8_lossy(&text)))
+    }
+
+    /// Its users.
+    pub fn users(&self, cancel: &Cancel) -> Result<Users, SourceError> {
+        let lines: Vec<_> = match self.ask(&["ACL", "LIST"], cancel)? {
+            Reply::Error(error) if error.contains("unknown command") => return Ok(Users::None),
+            Reply::Error(error) => return Ok(Users::Untold(error)),
+            Reply::List(list) => list
+                .into_iter()
+                .filter_map(|reply| match reply {
+                    Reply::Text(text) => String::from_utf8(text).ok(),
+                    _ => None,
+                })
+                .collect(),
+            Reply::Text(text) => String::from_utf8_lossy(&text).lines().map(str::to_owned).collect(),
+            _ => Vec::new(),
+        };
+        let is_user = |line: &String| line.starts_with("user ");
+        match lines.iter().find(|line| !is_user(line)) {
+            Some(odd) => Ok(Users::Untold(format!("it answers: {odd}"))),
+            None => Ok(Users::Known(lines)),
+        }
+    }
+
+    /// Its dump, and of which history of changes it is a state, where that is known.
+    pub fn dump(
+        &self,
+        proof: impl Proof + 'static,
+        cancel: &Cancel,
+    ) -> Result<(Output, Option<(String, u64)>), SourceError> {
+        let what = self.what();
+        match self {
+            Self::At { address, login } => {
+                let link = Link::follow(address, login, cancel)?;
+                let position = link.position.clone();
+                Ok((Output::of(what, proof, cancel, link), position))
+            }
+            Self::In { stage, .. } => {
+                let running = self.client().args(["--rdb", "-"]).start(stage, cancel)?;
+                let printed = Printed { running, tail: Tail::default(), has_ended: false };
+                Ok((Output::of(what, proof, cancel, printed), None))
+            }
+        }
+    }
+
+    fn ask(&self, words: &[&str], cancel: &Cancel) -> Result<Reply, SourceError> {
+        match self {
+            Self::At { address, login } => {
+                let mut connection = Connection::open(address, cancel)?;
+                log_in(&mut connection, login)?;
+                connection.ask(words)
+            }
+            Self::In { stage, .. } => {
+                let (printed, ended) = self.client().args(words.iter().copied()).run(stage, cancel)?;
+                let text = String::from_utf8_lossy(&printed).trim_end().to_owned();
+                // Errors are printed like answers.
+                let is_error = text
+                    .split(' ')
+                    .next()
+                    .is_some_and(|word| word.len() > 2 && word.bytes().all(|byte| byte.is_ascii_uppercase()));
+                match ended.is_well() {
+                    true if !is_error => Ok(Reply::Text(text.into_bytes())),
+                    _ if is_error => Ok(Reply::Error(text)),
+                    _ => Err(unavailable(format!("{} {}", self.what(), ended.told()))),
+                }
+            }
+        }
+    }
+
+    fn client(&self) -> Program {
+        let mut client = Program::new(CLIENT);
+        if let Self::In { login, port, .. } = self {
+            if let Some(user) = &login.user {
+                client = client.args(["--user", user.as_str()]);
+            }
+            if let Some(port) = port {
+                client = client.args(["-p", port.as_str()]);
+            }
+            if let Some(password) = &login.password {
+                client = client.variable("REDISCLI_AUTH", password);
+            }
+        }
+        client
+    }
+
+    /// What it is, for messages.
+    pub fn what(&self) -> String {
+        match self {
+            Self::At { address, .. } => format!("Redis at {address}"),
+            Self::In { stage: Stage::Container { container, .. }, .. } => {
+                format!("{CLIENT} in container {}", container.name)
+            }
+            Self::In { .. } => CLIENT.to_owned(),
+        }
+    }
+
+    fn refused(&self, error: &str) -> SourceError {
+        let (Self::At { login, .. } | Self::In { login, .. }) = self;
+        refused(&self.what(), login, error)
+    }
+}
+
+/// What `redis-cli --rdb -` prints. It prints the mark that the server ends the dump with as well, and words about how it gets
+/// on, which are not passed on where all went well.
+struct Printed {
+    running: Running,
+    tail: Tail,
+    has_ended: bool,
+}
+
+impl Origin for Printed {
+    fn read(&mut self, buffer: &mut [u8]) -> Result<usize, SourceError> {
+        while !self.has_ended {
+            let length = self.tail.give(buffer);
+            if length > 0 {
+                return Ok(length);
+            }
+            self.has_ended = self.tail.fill(|room| self.running.read(room))? == 0;
+        }
+        // A dump without a mark ends with a byte of ones and a checksum.
+        let is_mark = self.tail.held().len() == MARK_BYTES && self.tail.held().iter().all(u8::is_ascii_hexdigit);
+        Ok(if is_mark { 0 } else { self.tail.give_rest(buffer) })
+    }
+
+    fn wait(&mut self) -> Result<Ended, SourceError> {
+        let mut ended = self.running.wait()?;
+        if ended.is_well() {
+            ended.said.clear();
+        }
+        Ok(ended)
+    }
+}
+
+/// Says who asks, where a password is given.
+pub fn log_in(connection: &mut Connection, login: &Login) -> Result<(), SourceError> {
+    let Some(password) = &login.password else { return Ok(()) };
+    let answer = match &login.user {
+        Some(user) => connection.ask(&["AUTH", user, password])?,
+        None => connection.ask(&["AUTH", password])?,
+    };
+    match answer {
+        Reply::Error(error) if error.contains("no password is set") || error.contains("without any password") => Ok(()),
+        Reply::Error(error) => Err(refused(connection.what(), login, &error)),
+        _ => Ok(()),
+    }
+}
+
+/// What a server says to a wish that it does not grant, and what to do.
+pub fn refused(what: &str, login: &Login, error: &str) -> SourceError {
+    let hint = match error.split(' ').next().unwrap_or_default() {
+        "NOAUTH" => "give its password: `password_file`".to_owned(),
+        "WRONGPASS" => "see whether `user` and `password_file` are right".to_owned(),
+        "NOPERM" => format!("let the user make backups: ACL SETUSER {} +psync +replconf +info +acl|list", login.user()),
+        "LOADING" => "it still loads its data; try again when it has".to_owned(),
+        "MASTERDOWN" | "NOMASTERLINK" => "it is a replica that has lost its master; back up the master".to_owned(),
+        _ if error.contains("unknown command") => {
+            "it gives nobody a dump, as some providers have it; use what the provider has for backups".to_owned()
+        }
+        _ => "see its log".to_owned(),
+    };
+    unavailable(format!("{what} refuses: {error}; {hint}"))
+}
+
+fn unavailable(what: String) -> SourceError {
+    SourceError::Unavailable { what }
+}
+
+/// What stands in lines like `name:value`.
+fn pairs(text: &str) -> BTreeMap<String, String> {
+    let pair = |line: &str| line.split_once(':').map(|(name, value)| (name.to_owned(), value.trim().to_owned()));
+    text.lines().filter_map(pair).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_container_tells_its_own_password_and_port_and_none_is_shown() {
+        let words = ["redis-server", "--requirepass", "secret", "--port", "7000"].map(str::to_owned);
+        let server = Server::in_container(Stage::Here, Login::default(), &BTreeMap::new(), &words);
+        let Server::In { login, port, .. } = &server else { panic!() };
+        assert_eq!(login.password.as_ref().map(|password| password.as_str()), Some("secret"));
+        assert_eq!(port.as_deref(), Some("7000"));
+        let shown = format!("{:?}", server.client());
+        assert!(!shown.contains("secret"), "{shown}");
+        let variables = BTreeMap::from([("REDIS_PASSWORD".to_owned(), "other".to_owned())]);
+        let given = Login { user: None, password: Some(Zeroizing::new("given".to_owned())) };
+        let Server::In { login, .. } = Server::in_container(Stage::Here, given, &variables, &[]) else { panic!() };
+        assert_eq!(login.password.as_ref().map(|password| password.as_str()), Some("given"));
+    }
+
+    #[test]
+    fn every_refusal_says_what_to_do() {
+        let said = |error: &str| refused("Redis at here:1", &Login::default(), error).to_string();
+        let expected = "Redis at here:1 refuses: NOAUTH Authentication required.; give its password: `password_file`";
+        assert_eq!(said("NOAUTH Authentication required."), expected);
+        assert!(said("NOPERM no").ends_with("ACL SETUSER default +psync +replconf +info +acl|list"));
+        assert!(said("ERR unknown command 'PSYNC'").contains("some providers"));
+        assert!(said("ERR something").ends_with("see its log"));
+    }
+}

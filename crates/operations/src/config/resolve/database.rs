@@ -1,0 +1,120 @@
+//! Database servers: at an address, or in a container.
+
+use super::{Resolver, Result, copy};
+use crate::config::document::DatabaseDocument;
+use crate::config::mistake::Mistake;
+use crate::config::settings::{DatabaseServer, DatabaseSettings};
+use crate::config::text::{OneOrMany, Text};
+
+/// How the addresses of a kind of server look.
+pub(super) struct Addresses {
+    /// What they begin with.
+    schemes: &'static [&'static str],
+    /// One of them.
+    example: &'static str,
+}
+
+/// Those of PostgreSQL, as libpq has them.
+pub(super) const POSTGRES: Addresses = Addresses {
+    schemes: &["postgresql://", "postgres://"],
+    example: "postgresql://backup@db.example.org:5432?sslmode=require",
+};
+
+/// Those of MariaDB and MySQL.
+pub(super) const MYSQL: Addresses =
+    Addresses { schemes: &["mysql://", "mariadb://", SOCKET], example: "mysql://db.example.org:3306" };
+
+/// Those of Redis and Valkey.
+const REDIS: Addresses =
+    Addresses { schemes: &["redis://", "valkey://", SOCKET], example: "redis://db.example.org:6379" };
+
+/// How the address of a socket of this machine begins; its path follows.
+const SOCKET: &str = "unix://";
+
+/// Keys of an address's query that other keys of the configuration stand for.
+const NOT_IN_QUERY: [&str; 2] = ["password", "dbname"];
+
+impl Resolver<'_> {
+    pub(super) fn database(
+        &self,
+        name: &Text,
+        database: &DatabaseDocument,
+        addresses: &Addresses,
+    ) -> Result<DatabaseSettings> {
+        let DatabaseDocument { url, service, project, container, .. } = database;
+        let server = match (url, service.as_ref().or(container.as_ref())) {
+            (Some(_), Some(other)) => {
+                return Err(Mistake::at(other.place, "`url` is given too, and a server is in one place only")
+                    .with_hint("remove one of the two"));
+            }
+            (Some(url), None) => DatabaseServer::Url(self.address(url, addresses)?),
+            (None, None) if project.is_none() => {
+                return Err(Mistake::at(name.place, "`service` is missing").with_hint(format!(
+                    "add the name of a Compose service, or `container` with the name of a container, or `url`, such as `url: {}`",
+                    addresses.example
+                )));
+            }
+            (None, _) => DatabaseServer::Container(self.container(name, (service, project, container))?),
+        };
+        let typed = (&database.password, &database.password_file, &database.password_command);
+        Ok(DatabaseSettings {
+            server,
+            user: database.user.as_ref().map(|user| self.filled(user)).transpose()?,
+            password: self.secret("password", typed as copy::TypedSecret<'_>)?,
+            databases: self.texts(&database.databases)?,
+            exclude: self.texts(&database.exclude)?,
+            tools: database.tools.as_ref().map(|tools| self.path(tools)).transpose()?,
+        })
+    }
+
+    /// A Redis gives all that it holds, by a protocol that needs no tools.
+    pub(super) fn redis(&self, name: &Text, database: &DatabaseDocument) -> Result<DatabaseSettings> {
+        let lists = [&database.databases, &database.exclude].into_iter().flatten().map(OneOrMany::place);
+        if let Some(place) = lists.chain(database.tools.as_ref().map(|tools| tools.place)).next() {
+            return Err(Mistake::at(
+                place,
+                "a Redis is captured with all its databases, and without tools of this machine",
+            )
+            .with_hint("remove the key"));
+        }
+        self.database(name, database, &REDIS)
+    }
+
+    /// No message repeats it, as there may be a password in it.
+    fn address(&self, text: &Text, addresses: &Addresses) -> Result<String> {
+        let url = self.filled(text)?;
+        match addresses.fault(&url) {
+            Some((what, hint)) => Err(Mistake::at(text.place, what).with_hint(hint)),
+            None => Ok(url),
+        }
+    }
+}
+
+/// What is wrong with an address of PostgreSQL, and what to do; nothing where it may be used.
+pub fn wrong_postgres_url(url: &str) -> Option<(&'static str, String)> {
+    POSTGRES.fault(url)
+}
+
+impl Addresses {
+    fn fault(&self, url: &str) -> Option<(&'static str, String)> {
+        let wrong = |what, hint: &str| Some((what, hint.to_owned()));
+        let Some(rest) = self.schemes.iter().find_map(|scheme| url.strip_prefix(scheme)) else {
+            return wrong("this is no address of such a server", &format!("write it like {}", self.example));
+        };
+        if url.starts_with(SOCKET) {
+            let hint = "write the path after it, such as unix:///run/server.sock";
+            return if rest.starts_with('/') { None } else { wrong("this names no socket", hint) };
+        }
+        let (place, query) = rest.split_once('?').unwrap_or((rest, ""));
+        let (authority, path) = place.split_once('/').unwrap_or((place, ""));
+        let has_password = authority.rsplit_once('@').is_some_and(|(user, _)| user.contains(':'));
+        let mut keys = query.split('&').filter_map(|part| part.split('=').next());
+        match keys.find(|key| NOT_IN_QUERY.contains(key)) {
+            _ if has_password => wrong("a password stands in it", "give it in a file"),
+            Some("password") => wrong("a password stands in it", "give it in a file"),
+            Some(_) => wrong("a database stands in it", "name it on its own"),
+            None if !path.is_empty() => wrong("a database stands in it", "name it on its own"),
+            None => None,
+        }
+    }
+}

@@ -1,0 +1,113 @@
+//! A PostgreSQL server, from its backup to a drill and back into a server.
+
+use std::path::Path;
+
+use serde_json::json;
+use servers::PostgresServer;
+
+use crate::support::{Site, can, program, run, write_secret};
+
+/// A site whose one source, `db`, is this database of a server.
+fn site(server: &PostgresServer, database: &str, more: &str) -> Site {
+    let site = Site::new();
+    write_secret(&site.path("db-password"), PostgresServer::PASSWORD);
+    site.configure(&format!(
+        "db: {{ postgres: {{ url: {:?}, user: postgres, password_file: db-password, databases: [{database:?}]{more} }} }}",
+        server.url()
+    ));
+    site.lifeboat(["init"]).ok();
+    site
+}
+
+fn shop(server: &PostgresServer) -> String {
+    let name = servers::unique();
+    server.sql("postgres", &format!("CREATE DATABASE \"{name}\""));
+    server.sql(
+        &name,
+        "CREATE TABLE orders (id serial PRIMARY KEY, what text); \
+         INSERT INTO orders (what) SELECT md5(n::text) FROM generate_series(1, 20000) AS n",
+    );
+    name
+}
+
+#[test]
+fn databases_are_backed_up_drilled_and_restored_into_a_server() {
+    let Some(server) = servers::postgres() else { return };
+    let name = shop(server);
+    let site = site(server, &name, "");
+    let done = site.lifeboat(["backup", "--json"]).ok().summary();
+    assert_eq!(done["sources"]["db"]["facts"]["databases"][&name]["tables"], json!({ "public.orders": 20_000 }));
+    // What did not change adds a few kilobytes, whatever the time is.
+    std::thread::sleep(std::time::Duration::from_millis(1100));
+    let again = site.lifeboat(["backup", "--json"]).ok().summary();
+    assert!(done["bytes_added"].as_u64() > Some(300_000) && again["bytes_added"].as_u64() < Some(20_000), "{again}");
+    let drill = site.lifeboat(["drill", "--json"]).ok().summary();
+    assert_eq!((&drill["status"], &drill["level"]), (&json!("passed"), &json!(3)));
+
+    let other = format!("{name}-back");
+    let restore = |arguments: &[&str]| {
+        let all = ["restore", "latest:db", "--json", "--server"].iter().chain(arguments);
+        let mut command = site.lifeboat_command(all.copied().collect::<Vec<_>>());
+        run(command.env("PGPASSWORD", PostgresServer::PASSWORD))
+    };
+    let url = server.url().replace("//", "//postgres@");
+    let planned = restore(&[&url, "--database", &name, "--as", &other, "--dry-run"]).ok().summary();
+    assert_eq!(planned["files"], json!([format!("databases/{name}.dump")]));
+    let restored = restore(&[&url, "--database", &name, "--as", &other]).ok().summary();
+    assert_eq!(restored["databases"][&name], json!({ "restored_as": other, "compared": true, "problems": [] }));
+    assert_eq!(server.sql(&other, "SELECT count(*), max(id) FROM orders"), "20000|20000");
+    // Nothing of value is written over unasked.
+    server.sql(&name, "DELETE FROM orders");
+    let error = restore(&["configured", "--database", &name]).exits(1).error();
+    assert!(error["message"].as_str().unwrap().contains("let what is there be dropped with --replace"), "{error}");
+    restore(&["configured", "--database", &name, "--replace"]).ok();
+    assert_eq!(server.sql(&name, "SELECT count(*) FROM orders"), "20000");
+    restore(&["postgresql://me:hunter2@db"]).exits(2);
+}
+
+#[test]
+fn an_archive_in_a_snapshot_is_restored_with_restic_and_pg_restore_alone() {
+    let Some(server) = servers::postgres() else { return };
+    if !can(program("restic")) {
+        return;
+    }
+    let name = shop(server);
+    let site = site(server, &name, "");
+    site.backup();
+    let target = site.path("by-restic");
+    site.restic(["restore", "latest", "--target", &target.display().to_string()]).ok();
+    let file = target.join("db/databases").join(format!("{name}.dump"));
+    let back = format!("{name}-stock");
+    server.sql("postgres", &format!("CREATE DATABASE \"{back}\""));
+    let mut restore = server.command("pg_restore", &back);
+    let done = restore.args(["--exit-on-error", "--dbname", &back]).arg(&file).output().unwrap();
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    assert_eq!(server.sql(&back, "SELECT count(*) FROM orders"), "20000");
+    assert!(std::fs::read_to_string(target.join("RESTORE.md")).unwrap().contains("pg_restore --create"));
+}
+
+#[test]
+fn a_dump_that_prints_nothing_fails_the_run_and_the_last_good_snapshot_stays() {
+    let Some(server) = servers::postgres() else { return };
+    let name = shop(server);
+    let site = site(server, &name, ", tools: tools");
+    let tools = site.path("tools");
+    std::fs::create_dir(&tools).unwrap();
+    for tool in ["psql", "pg_dump", "pg_dumpall"] {
+        std::os::unix::fs::symlink(server.programs.join(tool), tools.join(tool)).unwrap();
+    }
+    let good = site.backup();
+    let real = server.programs.join("pg_dump");
+    std::fs::remove_file(tools.join("pg_dump")).unwrap();
+    script(&tools.join("pg_dump"), &format!("[ \"$1\" = --version ] && exec {} --version\nexit 0", real.display()));
+    let error = site.lifeboat(["backup", "--json"]).exits(1).error();
+    assert!(error["message"].as_str().unwrap().contains("printed nothing"), "{error}");
+    let snapshots = site.lifeboat(["snapshots", "--json"]).ok().of_type("snapshot");
+    assert_eq!(snapshots.iter().map(|snapshot| &snapshot["id"]).collect::<Vec<_>>(), [&json!(good)]);
+}
+
+fn script(path: &Path, text: &str) {
+    use std::os::unix::fs::PermissionsExt as _;
+    std::fs::write(path, format!("#!/bin/sh\n{text}\n")).unwrap();
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755)).unwrap();
+}
