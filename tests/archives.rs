@@ -187,7 +187,10 @@ fn what_an_archive_copy_lacks_is_written_again_and_old_ones_go_by_its_own_rules(
     {
         site.lifeboat(command).exits(2).says(["copy bundle keeps archives"]);
     }
+    let left = bundles.join("x/lifeboat-probe-1");
+    std::fs::write(&left, "left by credentials that may not delete").unwrap();
     site.lifeboat(["copies", "test", "bundle"]).ok().says(["writes, reads and lists", "delete and overwrite"]);
+    assert!(!left.exists());
     site.lifeboat(["protect", site.data().to_str().unwrap()]).ok().says(["came back from copy disk"]);
     site.lifeboat(["config", "check"]).ok().says(["copy bundle: listed, 2 archived snapshots"]);
     site.lifeboat(["copies"]).says(["bundle:"]);

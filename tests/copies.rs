@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::support::{Dice, Ran, Site, can, program, run, write_secret};
+use crate::support::{Dice, Ran, Site, can, inside, program, root, run, write_secret};
 
 fn restored(site: &Site, snapshot: &str, name: &str, more: &[&str]) -> String {
     let target = site.path(name);
@@ -48,6 +48,27 @@ fn a_backup_brings_every_copy_into_step_and_names_those_that_are_away() {
     site.away("nas");
     site.away("repo");
     site.lifeboat(["backup"]).exits(10).says(["copy disk", "copy nas"]);
+}
+
+#[test]
+fn hosts_that_back_up_under_one_name_keep_what_each_has() {
+    if !can(root()) || !can(program("unshare")) {
+        return;
+    }
+    let site = Site::initialised();
+    let on = |host: &str, arguments: &[&str]| {
+        let named = ["unshare", "--uts", "sh", "-c", "hostname \"$0\" && exec \"$@\"", host];
+        run(&mut inside(&named, &site.lifeboat_command(arguments)))
+    };
+    on("ward", &["backup"]).ok();
+    on("clinic", &["backup"]).ok().says(["the last snapshot of stack app is of host ward, and this is clinic"]);
+    // It may have taken the place of the other; a second turn shows that it did not.
+    on("clinic", &["forget", "--keep-last", "1"]).ok().says(["clinic and ward back up", "removed 0 snapshots"]);
+    assert!(!on("ward", &["status"]).text().contains("back up under the name"));
+    on("ward", &["backup"]).ok();
+    on("ward", &["forget", "--keep-last", "1", "--dry-run"]).ok().says(["several hosts back up", "would remove 0"]);
+    on("ward", &["status"]).exits(3).says(["hosts clinic and ward back up under the name app"]);
+    on("ward", &["forget", "--keep-last", "1", "--force"]).ok().says(["removed 2 snapshots"]);
 }
 
 #[test]

@@ -10,7 +10,7 @@ use std::time::Duration;
 use servers::DockerServer;
 
 use crate::couchdb::COUCHDB;
-use crate::support::{Ran, Running, Site, can, program, root, run, start, wait_until};
+use crate::support::{Ran, Running, Site, can, inside, program, root, run, start, wait_until};
 
 /// Files of the site, so that a swap is more than one rename.
 const FILES: usize = 200;
@@ -254,10 +254,7 @@ fn where_no_other_process_can_be_seen_nothing_is_put_in_place_unasked() {
     fs::write(site.data().join("a"), "new").unwrap();
     let restore = |more: &[&str]| {
         let inner = site.lifeboat_command([&["restore", "latest", "--in-place", "--yes"], more].concat());
-        let mut command = Command::new("unshare");
-        command.args(["--pid", "--fork", "--mount-proc"]).arg(inner.get_program()).args(inner.get_args());
-        command.envs(inner.get_envs().filter_map(|(name, value)| Some((name, value?))));
-        command.current_dir(inner.get_current_dir().unwrap_or(&site.data()));
+        let mut command = inside(&["unshare", "--pid", "--fork", "--mount-proc"], &inner);
         run(command.env("DOCKER_HOST", format!("unix://{}", site.path("no.sock").display())))
     };
     restore(&[]).exits(1).says(["cannot be seen from inside this container", "--programs-stopped"]);

@@ -24,6 +24,8 @@ struct Remote {
     container: String,
     /// The way to the S3 server.
     line: Proxy,
+    /// The way to Azurite.
+    azure_line: Proxy,
     sftp: &'static SftpServer,
     /// The folder of the copy on the SFTP server.
     place: String,
@@ -41,15 +43,16 @@ impl Remote {
         let (azure, sftp) = (servers::azurite()?, servers::sftp()?);
         let site = Site::new();
         let (bucket, container) = (s3.bucket(), azure.container());
-        let (line, place) = (Proxy::to(s3.port), sftp.place());
-        let remote = Self { site, s3, bucket, azure, container, line, sftp, place };
-        remote.configure(azure, &remote.container);
+        let (line, azure_line, place) = (Proxy::to(s3.port), Proxy::to(azure.port), sftp.place());
+        let remote = Self { site, s3, bucket, azure, container, line, azure_line, sftp, place };
+        remote.configure();
         Some(remote)
     }
 
-    fn configure(&self, azure: &AzureServer, container: &str) {
-        let site = &self.site;
-        write_secret(&site.path("azure"), &azure.connection_string());
+    fn configure(&self) {
+        let (site, container) = (&self.site, &self.container);
+        let [direct, by_line] = [self.azure.port, self.azure_line.port].map(|port| format!(":{port}/"));
+        write_secret(&site.path("azure"), &self.azure.connection_string().replace(&direct, &by_line));
         let mut text =
             "version: 1\nstate_dir: state\npassword_file: password\ncopies:\n  disk: { url: repo }\n".to_owned();
         let _ = writeln!(text, "  s3: {{ {} }}", site.s3_copy(self.s3, self.line.port, &self.bucket));
@@ -63,6 +66,11 @@ impl Remote {
         let _ =
             writeln!(text, "stacks:\n  app:\n    sources:\n      files: {{ files: {{ paths: [{:?}] }} }}", site.data());
         std::fs::write(site.config(), text).unwrap();
+    }
+
+    /// What the ways to the servers of objects do from now on.
+    fn set_lines(&self, line: Line) {
+        [&self.line, &self.azure_line].into_iter().for_each(|way| way.set(line));
     }
 
     /// The copy on the SFTP server, as this machine sees it.
@@ -239,13 +247,17 @@ fn requests_that_go_wrong_again_and_again_cost_time_and_nothing_else() {
             .enumerate()
     {
         write_files(&remote.site, round as u64);
-        remote.line.set(Line::EveryNth(6, hiccup));
+        remote.set_lines(Line::EveryNth(6, hiccup));
         let ran = remote.lifeboat(["backup"]);
-        remote.line.set(Line::Open);
+        remote.set_lines(Line::Open);
         ran.ok();
-        remote.lifeboat(["check", "--read-data", "--copy", "s3"]).ok();
+        for copy in ["s3", "azure"] {
+            remote.lifeboat(["check", "--read-data", "--copy", copy]).ok();
+        }
     }
-    assert_eq!(remote.lifeboat(["snapshots", "--copy", "s3", "--json"]).ok().of_type("snapshot").len(), 4);
+    for copy in ["s3", "azure"] {
+        assert_eq!(remote.lifeboat(["snapshots", "--copy", copy, "--json"]).ok().of_type("snapshot").len(), 4);
+    }
 }
 
 #[test]
@@ -255,13 +267,18 @@ fn credentials_that_expired_and_a_clock_that_is_off_are_named_with_what_to_do() 
     remote.lifeboat(["init"]).ok();
     let expired = "<?xml version=\"1.0\"?><Error><Code>ExpiredToken</Code></Error>";
     let skewed = "<?xml version=\"1.0\"?><Error><Code>RequestTimeTooSkewed</Code></Error>";
-    for (body, says) in [(expired, "get a new one"), (skewed, "set it right")] {
-        remote.line.set(Line::EveryNth(1, Hiccup::Answer("403 Forbidden", body)));
+    let refused = "<?xml version=\"1.0\"?><Error><Code>AuthenticationFailed</Code></Error>";
+    for (line, copy, body, says) in [
+        (&remote.line, "s3", expired, "get a new one"),
+        (&remote.line, "s3", skewed, "set it right"),
+        (&remote.azure_line, "azure", refused, "has expired"),
+    ] {
+        line.set(Line::EveryNth(1, Hiccup::Answer("403 Forbidden", body)));
         let ran = remote.lifeboat(["backup"]);
-        remote.line.set(Line::Open);
-        ran.exits(3).says(["copy s3 FAILED", says]);
+        line.set(Line::Open);
+        ran.exits(3).says([&*format!("copy {copy} FAILED"), says]);
     }
-    remote.lifeboat(["sync"]).ok().says(["copy s3 got 2 snapshots"]);
+    remote.lifeboat(["sync"]).ok().says(["copy azure got 1 snapshot"]);
 }
 
 #[test]

@@ -217,6 +217,18 @@ impl Site {
     }
 }
 
+/// A command as another program starts it, which is given with its arguments.
+pub fn inside(wrapper: &[&str], inner: &Command) -> Command {
+    let mut command = Command::new(wrapper[0]);
+    command.args(&wrapper[1..]).arg(inner.get_program()).args(inner.get_args()).env_clear();
+    command.envs(inner.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    if let Some(folder) = inner.get_current_dir() {
+        command.current_dir(folder);
+    }
+    command.stdin(Stdio::null());
+    command
+}
+
 #[expect(clippy::disallowed_methods, reason = "the test decides what the program's environment is")]
 fn command_path() -> std::ffi::OsString {
     std::env::var_os("PATH").unwrap_or_default()

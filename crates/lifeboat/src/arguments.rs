@@ -357,8 +357,9 @@ pub struct Forget {
     /// Prune afterwards
     #[arg(long)]
     pub prune: bool,
-    /// Also remove, where it is named, a stack's newest snapshot, or the newest that passed a drill
-    #[arg(long, requires = "snapshot")]
+    /// Also remove, where it is named, a stack's newest snapshot, or the newest that passed a drill; by rules, also of a
+    /// stack that several hosts back up under one name
+    #[arg(long)]
     pub force: bool,
     #[command(flatten)]
     pub keep: Keep,

@@ -1,7 +1,7 @@
 //! A look into copies: what each of them holds, and what cannot be looked into. Each copy is opened once, however many
 //! stacks are asked about.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use jiff::Timestamp;
@@ -9,7 +9,7 @@ use operations::config::{CopySettings, StackSettings};
 use operations::drill::{self, Receipts};
 use operations::manifest::{Manifest, SourceRecord};
 use operations::status::{self, Content, CopyFault, CopyKnown, Health, Known, Newest, Told};
-use operations::{Fault, FaultKind, copies, failure_domain, snapshots, sync};
+use operations::{Fault, FaultKind, copies, failure_domain, retention, snapshots, sync};
 use repository::check::{self, Glance};
 use repository::format::pack::BlobKind;
 use repository::format::receipt::Receipt;
@@ -207,6 +207,7 @@ fn known(app: &App, looks: &[&Look<'_>], stack: &StackSettings) -> Vec<CopyKnown
             last_step: state.last_step(copy, &stack.name),
             lacking: lacking(app, stack, looks, look),
             snapshots: held.into_iter().flat_map(|held| &held.snapshots).map(|(id, _)| *id).collect(),
+            several_hosts: held.map_or_else(BTreeSet::new, |held| retention::hosts_at_once(&held.described)),
             ahead: held
                 .into_iter()
                 .flat_map(|held| held.snapshots.iter().copied())

@@ -249,7 +249,6 @@ pub fn remove(cx: &RunCx<'_>, place: &dyn ArchivePlace, held: &[Archived], ids: 
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
     use std::io::Read as _;
     use std::sync::Arc;
 
@@ -417,14 +416,22 @@ mod tests {
         let all = [held(1, 1), held(2, 2), held(3, 1), held(4, 1), held(5, 2)];
         let policy = Policy { last: retention::Count::AtMost(1), ..Policy::default() };
         let [group] = &groups(&all)[..] else { panic!("one stack") };
-        let decisions =
-            group.decide(&[], &BTreeSet::new(), &policy, Timestamp::from_second(6 * 86_400).unwrap(), &TimeZone::UTC);
+        let decisions = group.decide(
+            &retention::Beside::default(),
+            &policy,
+            Timestamp::from_second(6 * 86_400).unwrap(),
+            &TimeZone::UTC,
+        );
         let kept: Vec<Id> =
             decisions.iter().filter(|decision| decision.is_kept()).map(|decision| decision.id).collect();
         assert_eq!((kept, decisions.len()), (vec![all[3].id], 3));
         let [parts] = &groups_with_parts(&all)[..] else { panic!("one stack") };
-        let decisions =
-            parts.decide(&[], &BTreeSet::new(), &policy, Timestamp::from_second(6 * 86_400).unwrap(), &TimeZone::UTC);
+        let decisions = parts.decide(
+            &retention::Beside::default(),
+            &policy,
+            Timestamp::from_second(6 * 86_400).unwrap(),
+            &TimeZone::UTC,
+        );
         let kept: Vec<Id> =
             decisions.iter().filter(|decision| decision.is_kept()).map(|decision| decision.id).collect();
         assert_eq!(kept, [all[4].id], "the newest that is not whole may still become so");

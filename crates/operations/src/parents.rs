@@ -8,7 +8,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use repository::format::snapshot::Snapshot;
 use repository::source::Previous;
-use repository::{Error, Event, FileKind, Id, Index, Problem, Repository, RunCx};
+use repository::{Error, Event, FileKind, Id, Identity, Index, Problem, Repository, RunCx};
 
 use crate::manifest::{Manifest, SourceRecord};
 use crate::snapshots;
@@ -55,6 +55,9 @@ impl Parents {
         snapshots.sort_by_key(|(_, snapshot)| !is_ahead(snapshot));
         if let Some((id, snapshot)) = snapshots.iter().rfind(|(_, snapshot)| is_ahead(snapshot)) {
             cx.events.emit(Event::Note(told_ahead(id, snapshot, now)));
+        }
+        if let Some((_, newest)) = snapshots.last() {
+            told_elsewhere(newest, stack).into_iter().for_each(|told| cx.events.emit(Event::Note(told)));
         }
         let holds_all = |(_, snapshot): &(Id, Snapshot)| sources.iter().all(|source| has(snapshot, source));
         // A stack that got a new source has no such snapshot; its last one still spares reading the others.
@@ -176,6 +179,17 @@ fn told_ahead(id: &Id, snapshot: &Snapshot, now: Timestamp) -> String {
     )
 }
 
+/// What is said where another host took the stack's newest snapshot: it may have been this one's forerunner, or be at work.
+fn told_elsewhere(newest: &Snapshot, stack: &str) -> Option<String> {
+    let (other, here) = (&newest.hostname, Identity::of_process().hostname);
+    (!other.is_empty() && *other != here).then(|| {
+        format!(
+            "the last snapshot of stack {stack} is of host {other}, and this is {here}: if {other} still backs up, give one of the \
+             two stacks another name, or they are one stack, with one retention"
+        )
+    })
+}
+
 fn unreadable(id: &Id, error: &Error) -> Problem {
     let what = format!(
         "what it says of its sources cannot be read, so what was lost since is not noticed by comparing with it; run \
@@ -210,7 +224,7 @@ mod tests {
     use super::*;
     use crate::backup::BackupReport;
     use crate::memory::{FixedFiles, Memory};
-    use crate::retention::{self, Count, Decision, Policy, Reason};
+    use crate::retention::{self, Beside, Count, Decision, Policy, Reason};
 
     /// Backs up `records` and `tls`, or one of them, a second later. Gives what each was compared with.
     fn back_up(memory: &Memory, records: &'static str, only: &[&str]) -> (BackupReport, [Option<Id>; 2]) {
@@ -306,9 +320,8 @@ mod tests {
         let policy = Policy { last: Count::AtMost(1), ..Policy::default() };
         let kept = |all: &[(Id, Snapshot)]| {
             let now = memory.clock.now();
-            let last_good = retention::last_good(all, now);
             let [group] = &retention::groups(all.to_vec())[..] else { panic!("one stack") };
-            let decisions = group.decide(&[], &last_good, &policy, now, &TimeZone::UTC);
+            let decisions = group.decide(&Beside::of(all, &[], now), &policy, now, &TimeZone::UTC);
             decisions.into_iter().filter(Decision::is_kept).collect::<Vec<_>>()
         };
         let decisions = kept(&all);

@@ -3,10 +3,11 @@
 //! The rules and their corner cases are those of restic's `forget` (`internal/data/snapshot_policy.go` of
 //! restic/restic), with four on top that no setting turns off: the newest snapshot stays, and so do the newest one that
 //! passed a drill, the newest from which nothing was left out, and those that hold the last good version of what is
-//! damaged or missing now. An empty policy keeps everything.
+//! damaged or missing now. All of a stack stay while several hosts back up under its name. An empty policy keeps everything.
 
 mod calendar;
 mod of_stack;
+mod several_hosts;
 mod within;
 
 use std::fmt;
@@ -17,7 +18,8 @@ use repository::Id;
 use serde::{Serialize, Serializer};
 
 pub use calendar::{LEGEND, calendar};
-pub use of_stack::{Group, groups, last_good};
+pub use of_stack::{Beside, Group, groups, last_good};
+pub use several_hosts::{hosts_at_once, several_hosts};
 pub use within::Within;
 
 use crate::snapshots::{self, PARTIAL_TAG};
@@ -160,6 +162,8 @@ pub enum Reason {
     NewestWhole,
     /// It holds the last good version of what is damaged or missing in the newest.
     LastGood,
+    /// Several hosts back up under the name of its stack; see [`several_hosts`].
+    SeveralHosts,
     /// It has the tags of a rule.
     Tags(TagList),
     /// A rule such as `daily: 7`.
@@ -188,6 +192,7 @@ impl fmt::Display for Reason {
             Self::NewestDrilled => f.write_str("newest snapshot that passed a drill"),
             Self::NewestWhole => f.write_str("newest snapshot that is not partial"),
             Self::LastGood => f.write_str(LAST_GOOD),
+            Self::SeveralHosts => f.write_str("several hosts back up under the name of this stack"),
             Self::Tags(tags) => write!(f, "has tags {tags}"),
             Self::Counted { period, oldest } => {
                 write!(f, "{}{} snapshot", if *oldest { "oldest " } else { "" }, period.word())

@@ -177,6 +177,8 @@ pub struct CopyKnown {
     pub lacking: Vec<Id>,
     /// The stack's snapshots in it that are dated in the future; see [`snapshots::is_ahead`].
     pub ahead: BTreeMap<Id, Timestamp>,
+    /// The hosts that back up under the stack's name at the same time; see [`hosts_at_once`](crate::retention::hosts_at_once).
+    pub several_hosts: BTreeSet<String>,
 }
 
 /// Why a copy cannot be looked into.
@@ -299,6 +301,7 @@ pub fn health(known: &Known<'_>, now: Timestamp) -> Health {
         backup_problems(known.stack, newest, now, rpo_ok, &mut problems);
     }
     problems.extend(ahead_problem(known.copies, now));
+    problems.extend(several_hosts_problem(known));
     problems.extend(known.last_run.and_then(|run| run_problem(known.stack, run, last_dated)));
     for (copy, facts) in known.copies.iter().zip(&facts) {
         copy_problems(known.stack, copy, last_drill.get(&copy.name), now, &mut problems);
@@ -409,6 +412,24 @@ fn ahead_problem(copies: &[CopyKnown], now: Timestamp) -> Option<HealthProblem> 
         fix: format!(
             "set the clock of this machine if it is wrong; else of the one that made it, and remove what it made: \
              `lifeboat forget {short} --force`"
+        ),
+    })
+}
+
+/// That several hosts back up under the stack's name, so that rules remove nothing of it.
+fn several_hosts_problem(known: &Known<'_>) -> Option<HealthProblem> {
+    let hosts: BTreeSet<&String> = known.copies.iter().flat_map(|copy| &copy.several_hosts).collect();
+    (!hosts.is_empty()).then(|| HealthProblem {
+        copy: None,
+        severity: Severity::Warning,
+        text: format!(
+            "hosts {} back up under the name {}: to each, the newest snapshot may be another's, and rules remove nothing",
+            hosts.into_iter().map(String::as_str).collect::<Vec<_>>().join(" and "),
+            known.stack
+        ),
+        fix: format!(
+            "give their stacks different names; where only one is still at work: `lifeboat forget --stack {} --force`",
+            known.stack
         ),
     })
 }

@@ -9,7 +9,7 @@ use repository::sync::{self, GiverDamage, Plan, Synced};
 use repository::{Error, File, FileKind, Id, Repository, RunCx};
 
 use crate::config::{CopySettings, Settings};
-use crate::retention;
+use crate::retention::{self, Beside};
 
 /// A copy that is open.
 pub struct Member<'a> {
@@ -62,12 +62,12 @@ pub fn wanted(
     all: &[(Id, Snapshot)],
     now: Timestamp,
 ) -> Vec<Id> {
-    let last_good = retention::last_good(all, now);
+    let beside = Beside::of(all, &[], now);
     let mut wanted = Vec::new();
     for group in retention::groups(all.iter().cloned()) {
         let stack = settings.stacks.iter().find(|stack| stack.name == group.stack && stacks.contains(&&*stack.name));
         let Some(stack) = stack.filter(|stack| stack.copies.contains(&copy.name)) else { continue };
-        let decisions = group.decide(&[], &last_good, settings.retention(stack, copy), now, &stack.time_zone);
+        let decisions = group.decide(&beside, settings.retention(stack, copy), now, &stack.time_zone);
         wanted.extend(decisions.into_iter().filter(retention::Decision::is_kept).map(|decision| decision.id));
     }
     wanted

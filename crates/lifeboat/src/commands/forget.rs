@@ -6,7 +6,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use operations::archives::{self, Archived};
 use operations::config::{CopySettings, StackSettings};
-use operations::retention::{self, Count, Decision, Group, Policy, TagList, Within};
+use operations::retention::{self, Beside, Count, Decision, Group, Policy, TagList, Within};
 use operations::{Fault, FaultKind, drill, snapshots};
 use repository::forget::Why;
 use repository::format::receipt::Receipt;
@@ -34,9 +34,8 @@ pub fn forget(app: &App, arguments: &arguments::Forget) -> Result<Outcome, Fault
             let repository = app.open_own(copy)?;
             let receipts = drill::receipts(&repository)?.all()?;
             let snapshots = snapshots::of_stack(repository.snapshots(&app.run.cancel)?, arguments.stack.as_deref());
-            let last_good = retention::last_good(&snapshots, app.run.clock.now());
-            let asked = Asked { receipts: &receipts, last_good: &last_good };
-            let remove = by_rules(app, arguments, copy, &retention::groups(snapshots), &asked)?;
+            let beside = Beside::of(&snapshots, &receipts, app.run.clock.now());
+            let remove = by_rules(app, arguments, copy, &retention::groups(snapshots), beside)?;
             remove_from(app, arguments, copy, &repository, remove, Why::Rules)
         });
     }
@@ -150,15 +149,14 @@ fn archives_by_rules(app: &App, arguments: &arguments::Forget, open: &OpenArchiv
             )));
     }
     let told = Told::by_repositories(app)?;
-    let asked = Asked { receipts: &told.receipts, last_good: &told.last_good };
     let groups = told.tagged(archives::groups(&held));
-    let mut remove = by_rules(app, arguments, open.copy, &groups, &asked)?;
+    let mut remove = by_rules(app, arguments, open.copy, &groups, told.beside(app))?;
     // What is not whole pushes nothing out, and goes where it would not be kept if it were.
     let parts: Vec<Id> = held.iter().filter(|held| !held.is_whole()).map(|held| held.id).collect();
     if !parts.is_empty() {
         app.output().text("not whole; `lifeboat sync` completes what is kept:");
         let groups = told.tagged(archives::groups_with_parts(&held));
-        let decided = by_rules(app, arguments, open.copy, &groups, &asked)?;
+        let decided = by_rules(app, arguments, open.copy, &groups, told.beside(app))?;
         remove.extend(decided.into_iter().filter(|id| parts.contains(id)));
     }
     let unsealed = &open.contents.unsealed;
@@ -179,9 +177,8 @@ fn archives_by_rules(app: &App, arguments: &arguments::Forget, open: &OpenArchiv
 /// What repositories tell of the snapshots in archive copies: the names of archives say neither what was left out nor what passed
 /// a drill. `sync` goes by the same, else one would bring back what the other removes.
 struct Told {
-    tags: BTreeMap<Id, Vec<String>>,
+    all: Vec<(Id, Snapshot)>,
     receipts: Vec<Receipt>,
-    last_good: BTreeSet<Id>,
 }
 
 impl Told {
@@ -198,13 +195,17 @@ impl Told {
         }
         receipts.sort_by_key(|receipt| receipt.at);
         let all: Vec<(Id, Snapshot)> = all.into_iter().collect();
-        let last_good = retention::last_good(&all, app.run.clock.now());
-        Ok(Self { tags: all.into_iter().map(|(id, snapshot)| (id, snapshot.tags)).collect(), receipts, last_good })
+        Ok(Self { all, receipts })
+    }
+
+    fn beside(&self, app: &App) -> Beside<'_> {
+        Beside::of(&self.all, &self.receipts, app.run.clock.now())
     }
 
     fn tagged(&self, mut groups: Vec<Group>) -> Vec<Group> {
+        let tags: BTreeMap<Id, &Vec<String>> = self.all.iter().map(|(id, snapshot)| (*id, &snapshot.tags)).collect();
         for (id, snapshot) in groups.iter_mut().flat_map(|group| &mut group.snapshots) {
-            if let Some(tags) = self.tags.get(id) {
+            if let Some(tags) = tags.get(id) {
                 snapshot.tags.clone_from(tags);
             }
         }
@@ -323,24 +324,21 @@ fn refused(id: Id, what: &str) -> Fault {
         .with_hint("add --force to remove it all the same")
 }
 
-/// What a copy tells of its snapshots beside what they say of themselves.
-struct Asked<'a> {
-    receipts: &'a [Receipt],
-    last_good: &'a BTreeSet<Id>,
-}
-
 /// Asks the rules of each stack; prints every snapshot with its decision.
 fn by_rules(
     app: &App,
     arguments: &arguments::Forget,
     copy: &CopySettings,
     groups: &[Group],
-    asked: &Asked<'_>,
+    mut beside: Beside<'_>,
 ) -> Result<Vec<Id>, Fault> {
     let given = policy(&arguments.keep)?;
     app.check_stack(arguments.stack.as_deref(), !groups.is_empty())?;
     let now = app.run.clock.now();
     let mut remove = Vec::new();
+    if arguments.force {
+        beside.several_hosts.clear();
+    }
     for group in groups {
         let stack = &group.stack;
         let settings = app.settings.stacks.iter().find(|settings| settings.name == *stack);
@@ -354,7 +352,7 @@ fn by_rules(
         };
         let zone = settings.map_or(app.run.environment.time_zone(), |settings| &settings.time_zone);
         app.output().text(format!("stack {stack} ({}):", group.paths.join(" ")));
-        let decisions = group.decide(asked.receipts, asked.last_good, policy, now, zone);
+        let decisions = group.decide(&beside, policy, now, zone);
         decisions.iter().for_each(|decision| show(app, copy, stack, decision));
         if arguments.dry_run {
             retention::calendar(&decisions, zone).iter().for_each(|line| app.output().text(format!("  {line}")));
@@ -364,13 +362,26 @@ fn by_rules(
             decisions.iter().filter(|decision| !decision.is_kept()).map(|decision| decision.id).collect();
         if let (Some(_), Some(settings)) = (&given, settings.filter(|settings| is_filled(settings, copy))) {
             let own = app.settings.retention(settings, copy);
-            let own = group.decide(asked.receipts, asked.last_good, own, now, zone);
+            let own = group.decide(&beside, own, now, zone);
             let back = own.iter().filter(|decision| decision.is_kept() && gone.contains(&decision.id)).count();
             say_undone(app, copy, stack, back, policy);
+        }
+        if let Some(hosts) = beside.several_hosts.get(stack) {
+            say_several_hosts(app, copy, stack, hosts);
         }
         remove.extend(gone);
     }
     Ok(remove)
+}
+
+/// Says why the rules remove nothing of a stack.
+fn say_several_hosts(app: &App, copy: &CopySettings, stack: &str, hosts: &BTreeSet<String>) {
+    app.output().json("several_hosts", json!({ "copy": copy.name, "stack": stack, "hosts": hosts }));
+    app.output().text(format!(
+        "  {} back up under this name, and the rules of one would remove what another keeps: give their stacks different \
+         names; where only one is still at work, or these rules are meant for all, add --force",
+        hosts.iter().map(String::as_str).collect::<Vec<_>>().join(" and ")
+    ));
 }
 
 /// Whether other copies bring to this one what the configuration keeps there.

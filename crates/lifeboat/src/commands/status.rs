@@ -52,9 +52,9 @@ fn print(app: &App, stack: &StackSettings, health: &Health) {
         None => "no copy can be looked into".to_owned(),
     };
     let word = match worst(health) {
-        None | Some(Severity::Notice) => "safe",
-        Some(Severity::Warning) => "WARNING",
-        Some(Severity::Critical) => "NOT SAFE",
+        None | Some(Severity::Notice) => safe(&health.losses),
+        Some(Severity::Warning) => "WARNING".to_owned(),
+        Some(Severity::Critical) => "NOT SAFE".to_owned(),
     };
     output.text(format!("{name}: {word}; {backed_up}"));
     for (copy, drill) in &health.last_drill {
@@ -65,6 +65,16 @@ fn print(app: &App, stack: &StackSettings, health: &Health) {
     }
     print_score(output, &health.score, &health.losses);
     health.problems.iter().for_each(|problem| print_problem(output, problem));
+}
+
+/// What is said where nothing is wrong: from which losses the data is not safe all the same.
+fn safe(losses: &[Loss]) -> String {
+    let takes_all: Vec<&str> =
+        losses.iter().filter(|loss| loss.takes_data && loss.leaves.is_empty()).map(|loss| &*loss.of).collect();
+    match &takes_all[..] {
+        [] => "safe".to_owned(),
+        of => format!("safe, but not from the loss of {}", of.join(" or ")),
+    }
 }
 
 /// Shows the score, and what each loss would take.

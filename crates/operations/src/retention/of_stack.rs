@@ -8,7 +8,7 @@ use repository::Id;
 use repository::format::receipt::Receipt;
 use repository::format::snapshot::Snapshot;
 
-use super::{Candidate, Decision, Policy, apply};
+use super::{Candidate, Decision, Policy, Reason, apply, several_hosts};
 use crate::{drill, snapshots};
 
 /// Snapshots that retention compares with each other.
@@ -19,6 +19,24 @@ pub struct Group {
     pub paths: Vec<String>,
     /// The snapshots.
     pub snapshots: Vec<(Id, Snapshot)>,
+}
+
+/// What retention asks of a copy beside the snapshots of one group.
+#[derive(Default)]
+pub struct Beside<'a> {
+    /// The receipts of the copy, oldest first.
+    pub receipts: &'a [Receipt],
+    /// See [`last_good`].
+    pub last_good: BTreeSet<Id>,
+    /// See [`several_hosts`].
+    pub several_hosts: BTreeMap<String, BTreeSet<String>>,
+}
+
+impl<'a> Beside<'a> {
+    /// What a copy says that holds `snapshots` and `receipts`, oldest first.
+    pub fn of(snapshots: &[(Id, Snapshot)], receipts: &'a [Receipt], now: Timestamp) -> Self {
+        Self { receipts, last_good: last_good(snapshots, now), several_hosts: several_hosts(snapshots, now) }
+    }
 }
 
 /// What groups snapshots: stack and paths.
@@ -53,17 +71,9 @@ pub fn last_good(snapshots: &[(Id, Snapshot)], now: Timestamp) -> BTreeSet<Id> {
 }
 
 impl Group {
-    /// Decides for each snapshot whether it stays; see [`apply`]. `receipts` are those of the copy, oldest first, and
-    /// `last_good` what [`last_good`] says of it.
-    pub fn decide(
-        &self,
-        receipts: &[Receipt],
-        last_good: &BTreeSet<Id>,
-        policy: &Policy,
-        now: Timestamp,
-        zone: &TimeZone,
-    ) -> Vec<Decision> {
-        let mut telling = drill::telling_by_snapshot(receipts);
+    /// Decides for each snapshot whether it stays; see [`apply`].
+    pub fn decide(&self, beside: &Beside<'_>, policy: &Policy, now: Timestamp, zone: &TimeZone) -> Vec<Decision> {
+        let mut telling = drill::telling_by_snapshot(beside.receipts);
         telling.retain(|_, receipt| drill::is_proof(receipt));
         // A proof of a complete snapshot is not pushed out by one of a partial snapshot.
         let is_complete = |id: &Id| telling.get(id).is_some_and(|receipt| !receipt.partial);
@@ -76,9 +86,13 @@ impl Group {
                 time: snapshot.time.into(),
                 tags: snapshot.tags.clone(),
                 drilled: if any_complete { is_complete(id) } else { telling.contains_key(id) },
-                is_last_good: last_good.contains(id),
+                is_last_good: beside.last_good.contains(id),
             })
             .collect();
-        apply(&candidates, policy, now, zone)
+        let mut decisions = apply(&candidates, policy, now, zone);
+        if beside.several_hosts.contains_key(&self.stack) {
+            decisions.iter_mut().for_each(|decision| decision.reasons.push(Reason::SeveralHosts));
+        }
+        decisions
     }
 }

@@ -112,7 +112,7 @@ fn content_problems(copy: &CopyKnown, problems: &mut Vec<HealthProblem>) {
     }
     if packs_unknown > 0 {
         let text = format!(
-            "copy {name} has packs that no index names, {packs_unknown} of them: a run was killed, or their index is lost"
+            "copy {name} has packs that no index names, {packs_unknown} of them: a run did not end, or their index is lost"
         );
         let fix = format!("run `lifeboat check --copy {name}`; where it finds nothing, `lifeboat prune` removes them");
         add(Severity::Warning, text, &fix);

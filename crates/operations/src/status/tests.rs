@@ -1,3 +1,4 @@
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use repository::format::time::Time;
@@ -57,6 +58,7 @@ fn copy() -> CopyKnown {
         last_step: None,
         lacking: Vec::new(),
         ahead: BTreeMap::new(),
+        several_hosts: BTreeSet::new(),
     }
 }
 
@@ -244,6 +246,18 @@ fn a_snapshot_of_the_future_is_critical_and_hides_nothing() {
     }
     assert_eq!(both.last_backup, Some(taken(3).time), "the newest that has been");
     assert!(says(&both, Severity::Critical, "the newest snapshot is 72 h old"), "{:?}", texts(&both));
+}
+
+#[test]
+fn hosts_that_back_up_under_one_name_are_told() {
+    let of = |copy: CopyKnown| {
+        let (live, copies) = (Live { disks: ["sda".to_owned()].into() }, [copy]);
+        let known =
+            Known { stack: "cht", live: &live, receipts: &[], copies: &copies, last_run: None, rpo: None, rto: None };
+        says(&health(&known, now()), Severity::Warning, "hosts clinic and ward back up under the name cht")
+    };
+    assert!(!of(copy()));
+    assert!(of(CopyKnown { several_hosts: ["ward".to_owned(), "clinic".to_owned()].into(), ..copy() }));
 }
 
 fn says(health: &Health, severity: Severity, text: &str) -> bool {

@@ -19,6 +19,8 @@ use crate::wiring;
 
 /// Clocks that are further apart are worth a word: S3 refuses requests that are 15 minutes off.
 const CLOCKS_APART_MAX: Duration = Duration::from_secs(5 * 60);
+/// How the names of probes in archive copies begin. One stays where these credentials may not delete.
+const PROBE: &str = "lifeboat-probe-";
 
 pub fn run(app: &App, arguments: &arguments::CopiesTest) -> Result<Outcome, Fault> {
     let copies = match &arguments.copy[..] {
@@ -96,7 +98,7 @@ impl Probe {
         let place = &*open.place;
         // Where the archives will lie, since credentials can be bound to a prefix.
         let folder = open.settings.prefix.common_folder();
-        let name = format!("lifeboat-probe-{}", app.run.clock.now().as_nanosecond());
+        let name = format!("{PROBE}{}", app.run.clock.now().as_nanosecond());
         let path = if folder.is_empty() { name } else { format!("{folder}/{name}") };
         let write = |bytes: &[u8]| {
             let mut writer = place.create(&path)?;
@@ -108,8 +110,9 @@ impl Probe {
         let broken = |what: &str| {
             Fault::from(StorageError::Permanent { location: place.location(), what: format!("{path}: {what}") })
         };
-        let object = place.list(folder)?.into_iter().find(|object| object.path == path);
-        let object = object.ok_or_else(|| broken("what was written is not listed"))?;
+        let (objects, others): (Vec<_>, Vec<_>) =
+            place.list(folder)?.into_iter().partition(|object| object.path == path);
+        let object = objects.into_iter().next().ok_or_else(|| broken("what was written is not listed"))?;
         if object.bytes != first.len() as u64 || place.read(&path, 0..object.bytes)? != first {
             return Err(broken("what was written does not come back"));
         }
@@ -123,6 +126,11 @@ impl Probe {
             Err(StorageError::Denied { .. }) => false,
             Err(error) => return Err(error.into()),
         };
+        if may_delete {
+            // Those that credentials which may not delete had to leave.
+            let is_probe = |path: &str| path.rsplit('/').next().is_some_and(|name| name.starts_with(PROBE));
+            others.iter().filter(|other| is_probe(&other.path)).try_for_each(|other| place.delete(&other.path))?;
+        }
         // Our own writer overwrites nothing in a folder; whoever may delete there may put another file in its place.
         let is_folder = matches!(open.copy.location, Location::Local(_) | Location::Sftp(_));
         let may_overwrite = may_overwrite || (is_folder && may_delete);
@@ -154,6 +162,11 @@ impl Probe {
             output.text("    unless the server keeps old versions or locks objects, which cannot be seen from here");
         } else {
             output.text("    forget and prune must run from elsewhere, with credentials that may delete");
+        }
+        if !self.may_delete && copy.archives().is_some() {
+            output.text(format!(
+                "    the probe stays, as {PROBE}*, until this test runs with credentials that may delete"
+            ));
         }
         if copy.immutable && (self.may_delete || self.may_overwrite) {
             wrong.push(format!(

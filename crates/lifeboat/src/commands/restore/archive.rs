@@ -31,7 +31,12 @@ pub fn run(run: Run, name: &str, arguments: &arguments::Restore) -> Result<Outco
     let settings = match run.find_settings() {
         // A file and a key: all there may be on an empty machine.
         _ if !is_url && has_key => None,
-        Err(fault) if is_url => return Err(fault),
+        Err(fault) if is_url => {
+            return Err(fault.with_hint(
+                "an object is fetched with the credentials of an archive copy in `copies:`; without any, download it and name its \
+                 file, with --identity FILE or --passphrase-file FILE",
+            ));
+        }
         Err(_) => None,
         Ok(file) => Some(run.settings_in(&file)?),
     };
