@@ -64,6 +64,8 @@ pub struct BackupReport {
     pub stats: BackupStats,
     /// All problems, also those beyond what the manifest lists.
     pub problems: Vec<Problem>,
+    /// The host that took the stack's snapshot before this one, where it is another.
+    pub other_host: Option<String>,
 }
 
 impl BackupReport {
@@ -121,7 +123,8 @@ fn take_snapshot(
     let parent = parents.main().map(|(id, _)| *id);
     let about = describe(job, &sources, parent, !problems.is_empty());
     let (snapshot, _) = written.save(cx, repository, about)?;
-    Ok(BackupReport { snapshot, parent, sources, stats: written.stats, problems })
+    let other_host = parents.other_host().map(str::to_owned);
+    Ok(BackupReport { snapshot, parent, sources, stats: written.stats, problems, other_host })
 }
 
 fn chosen<'a>(sources: &'a [NamedSource], only: &[String]) -> Vec<&'a NamedSource> {

@@ -56,9 +56,6 @@ impl Parents {
         if let Some((id, snapshot)) = snapshots.iter().rfind(|(_, snapshot)| is_ahead(snapshot)) {
             cx.events.emit(Event::Note(told_ahead(id, snapshot, now)));
         }
-        if let Some((_, newest)) = snapshots.last() {
-            told_elsewhere(newest, stack).into_iter().for_each(|told| cx.events.emit(Event::Note(told)));
-        }
         let holds_all = |(_, snapshot): &(Id, Snapshot)| sources.iter().all(|source| has(snapshot, source));
         // A stack that got a new source has no such snapshot; its last one still spares reading the others.
         let main = snapshots.iter().rposition(holds_all).or(snapshots.len().checked_sub(1));
@@ -123,6 +120,12 @@ impl Parents {
         self.snapshots.get(self.main?)
     }
 
+    /// The host that took the stack's newest snapshot, where it is not this one: its forerunner, or one at work beside it.
+    pub fn other_host(&self) -> Option<&str> {
+        let host = self.snapshots.last().map(|(_, snapshot)| &*snapshot.hostname)?;
+        Some(host).filter(|host| !host.is_empty() && *host != Identity::of_process().hostname)
+    }
+
     /// The parent of a source, where that is another than [`Parents::main`].
     pub fn other(&self, source: &str) -> Option<&Snapshot> {
         let number = self.of_source.get(source).filter(|number| Some(**number) != self.main)?;
@@ -177,17 +180,6 @@ fn told_ahead(id: &Id, snapshot: &Snapshot, now: Timestamp) -> String {
         "snapshot {short} is of {at}, and by the clock of this machine it is {now}: set the clock if it is wrong, else remove that \
          snapshot with `lifeboat forget {short} --force`"
     )
-}
-
-/// What is said where another host took the stack's newest snapshot: it may have been this one's forerunner, or be at work.
-fn told_elsewhere(newest: &Snapshot, stack: &str) -> Option<String> {
-    let (other, here) = (&newest.hostname, Identity::of_process().hostname);
-    (!other.is_empty() && *other != here).then(|| {
-        format!(
-            "the last snapshot of stack {stack} is of host {other}, and this is {here}: if {other} still backs up, give one of the \
-             two stacks another name, or they are one stack, with one retention"
-        )
-    })
 }
 
 fn unreadable(id: &Id, error: &Error) -> Problem {

@@ -238,6 +238,12 @@ fn print(app: &App, summary: &Summary, report: &BackupReport) {
     if !app.run.progress.shows_notes() {
         report.sources.iter().for_each(|(name, record)| show_notes(app, name, &record.notes));
     }
+    if let Some(host) = &report.other_host {
+        output.text(format!(
+            "  host {host} took the snapshot before this one: if it still backs up, give the stacks different names, or they are \
+             one to Lifeboat"
+        ));
+    }
     output.chat(format!("  files: {files_new} new, {files_changed} read again, {files_unmodified} unchanged"));
     output.chat(format!(
         "  read {}, added {} in {}",
