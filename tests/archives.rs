@@ -197,6 +197,26 @@ fn what_an_archive_copy_lacks_is_written_again_and_old_ones_go_by_its_own_rules(
 }
 
 #[test]
+fn archives_of_another_hosts_repository_are_left_alone() {
+    let one = site(&to_recipient());
+    let shared = one.path("bundles");
+    let two =
+        site(&format!("url: {shared:?}, prefix: \"x/${{stack}}\", recipients: [{PUBLIC}], retention: {{ last: 1 }}"));
+    configure(&one, &format!("url: bundles, prefix: \"x/${{stack}}\", recipients: [{PUBLIC}]"));
+    one.backup();
+    for text in ["one", "two"] {
+        std::fs::write(two.data().join("a"), text).unwrap();
+        two.backup();
+        // Names tell whole seconds.
+        std::thread::sleep(std::time::Duration::from_millis(1100));
+    }
+    let said = ["left alone: 1 snapshot of another repository", "removed 1 snapshot"];
+    two.lifeboat(["forget", "--copy", "bundle"]).ok().says(said);
+    assert_eq!(archives(&shared).len(), 4);
+    one.lifeboat(["check", "--copy", "bundle", "--read-data"]).ok();
+}
+
+#[test]
 fn a_damaged_archive_is_found_without_a_key_and_written_anew() {
     let site = site(&to_recipient());
     std::fs::write(site.data().join("a"), Dice::new(4).bytes(200_000)).unwrap();
@@ -228,6 +248,10 @@ fn a_damaged_archive_is_found_without_a_key_and_written_anew() {
     site.lifeboat(["check", "--copy", "bundle"]).ok();
     site.lifeboat(["check", "--copy", "bundle", "--read-data"]).exits(1);
     site.lifeboat(["status"]).exits(1).says(["the check of copy bundle"]);
+    // What it does not read, it does not call whole.
+    site.lifeboat(["heal", "--copy", "bundle"])
+        .exits(3)
+        .says(["NOT known to be whole", "heal --read-data --copy bundle"]);
     site.lifeboat(["heal", "--copy", "bundle", "--read-data"]).ok().says(["1 damaged archive written anew"]);
     site.lifeboat(["check", "--read-data"]).ok();
     site.lifeboat(["heal"]).ok().says(["copy bundle is whole; nothing to mend"]);

@@ -442,7 +442,7 @@ fn passwords_are_added_changed_and_removed() {
     assert_eq!(site.stored("keys").len(), 1);
 
     let changed = site.lifeboat(["key", "change", "--new-password-file", "second", "--json"]).ok().summary();
-    assert_eq!(changed["removed"], *old);
+    assert_eq!(changed["removed"], json!([old]));
     site.lifeboat(["snapshots"]).exits(12).says(["password"]);
     std::fs::copy(site.path("second"), site.path("password")).unwrap();
     site.lifeboat(["snapshots"]).ok();
@@ -451,6 +451,17 @@ fn passwords_are_added_changed_and_removed() {
     site.lifeboat(["key", "change", "--new-password-file", "password"])
         .exits(2)
         .says(["is the old one", "nothing was"]);
+    assert_eq!(site.stored("keys").len(), 1);
+
+    // A password that opens it already is no second key, and no key of the old one stays.
+    site.lifeboat(["key", "add", "--new-password-file", "second"]).exits(2).says(["has this password already"]);
+    let path = site.stored("keys").remove(0);
+    let key = std::fs::read(&path).unwrap();
+    write_secret(&site.path("third"), "a third password");
+    site.lifeboat(["key", "change", "--new-password-file", "third"]).ok();
+    // As one leaves it that was interrupted.
+    std::fs::write(path, key).unwrap();
+    site.lifeboat(["key", "change", "--new-password-file", "third"]).ok();
     assert_eq!(site.stored("keys").len(), 1);
 }
 

@@ -72,6 +72,20 @@ fn hosts_that_back_up_under_one_name_keep_what_each_has() {
 }
 
 #[test]
+fn what_a_drill_proved_in_one_copy_stays_in_the_others_also_once_that_one_is_lost() {
+    let (site, proven) = Site::with_two_copies();
+    site.lifeboat(["drill", "--copy", "disk"]).ok();
+    for text in ["two", "three"] {
+        std::fs::write(site.data().join("a"), text).unwrap();
+        site.backup();
+    }
+    site.away("repo");
+    let forget = ["forget", "--keep-last", "1", "--copy", "nas"];
+    site.lifeboat(forget).ok().says(["newest snapshot that passed a drill in another copy", "removed 1 snapshot"]);
+    assert_eq!(restored(&site, &proven, "proven", &["--copy", "nas"]), "one");
+}
+
+#[test]
 fn a_sync_brings_what_is_missing_as_the_same_packs_and_shows_it_before() {
     let (site, _) = Site::with_two_copies();
     std::fs::write(site.data().join("a"), "two").unwrap();

@@ -15,7 +15,7 @@ pub const EXTENSION: &str = ".tar.zst.age";
 const SEPARATOR: char = '~';
 
 /// The name of the archive of one source of one snapshot:
-/// `STACK~SOURCE~2026-03-01T06-00-00Z~1of3~SNAPSHOT.tar.zst.age`.
+/// `STACK~SOURCE~2026-03-01T06-00-00Z~1of3~SNAPSHOT~REPOSITORY.tar.zst.age`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ArchiveName {
     /// The stack.
@@ -30,13 +30,18 @@ pub struct ArchiveName {
     pub of: usize,
     /// The snapshot.
     pub snapshot: Id,
+    /// The first eight digits of the id of the repository that the snapshot is of, which tells the archives of two hosts apart
+    /// where all else is the same. `None`: written before names had this part.
+    pub repository: Option<String>,
 }
 
 impl fmt::Display for ArchiveName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { stack, source, number, of, snapshot, .. } = self;
         let (time, to, id) = (time_in_name(self.time), SEPARATOR, snapshot.to_hex());
-        write!(f, "{stack}{to}{source}{to}{time}{to}{number}of{of}{to}{id}{EXTENSION}")
+        write!(f, "{stack}{to}{source}{to}{time}{to}{number}of{of}{to}{id}")?;
+        self.repository.iter().try_for_each(|repository| write!(f, "{to}{repository}"))?;
+        f.write_str(EXTENSION)
     }
 }
 
@@ -46,7 +51,7 @@ impl FromStr for ArchiveName {
     fn from_str(name: &str) -> Result<Self, ()> {
         let stem = name.strip_suffix(EXTENSION).ok_or(())?;
         let parts: Vec<&str> = stem.split(SEPARATOR).collect();
-        let [stack, source, time, number, snapshot] = parts[..] else { return Err(()) };
+        let [stack, source, time, number, snapshot, ref repository @ ..] = parts[..] else { return Err(()) };
         let (number, of) = number.split_once("of").ok_or(())?;
         let parsed = Self {
             stack: stack.to_owned(),
@@ -58,9 +63,14 @@ impl FromStr for ArchiveName {
             number: number.parse().map_err(drop)?,
             of: of.parse().map_err(drop)?,
             snapshot: Id::from_hex(snapshot.as_bytes()).map_err(drop)?,
+            repository: repository.first().map(|digits| (*digits).to_owned()),
         };
         // Only what we would write is ours.
-        let is_ours = (1..=parsed.of).contains(&parsed.number) && !stack.is_empty() && !source.is_empty();
+        let is_digits = |text: &String| text.len() == 8 && text.bytes().all(|b| b"0123456789abcdef".contains(&b));
+        let is_ours = (1..=parsed.of).contains(&parsed.number)
+            && !stack.is_empty()
+            && !source.is_empty()
+            && parsed.repository.as_ref().is_none_or(is_digits);
         if is_ours && parsed.to_string() == name { Ok(parsed) } else { Err(()) }
     }
 }
@@ -88,11 +98,17 @@ mod tests {
             number: 1,
             of: 3,
             snapshot: Id::of(b"snapshot"),
+            repository: Some("00ff1234".to_owned()),
         };
         let id = Id::of(b"snapshot").to_hex();
-        assert_eq!(name.to_string(), format!("cht~records.2~2026-03-01T06-00-07Z~1of3~{id}.tar.zst.age"));
-        assert_eq!(name.to_string().parse(), Ok(name));
+        assert_eq!(name.to_string(), format!("cht~records.2~2026-03-01T06-00-07Z~1of3~{id}~00ff1234.tar.zst.age"));
+        assert_eq!(name.to_string().parse(), Ok(name.clone()));
+        let early = ArchiveName { repository: None, ..name };
+        assert_eq!(early.to_string(), format!("cht~records.2~2026-03-01T06-00-07Z~1of3~{id}.tar.zst.age"));
+        assert_eq!(early.to_string().parse(), Ok(early));
         for other in [
+            format!("cht~records~2026-03-01T06-00-07Z~1of3~{id}~00FF1234.tar.zst.age"),
+            format!("cht~records~2026-03-01T06-00-07Z~1of3~{id}~00ff1234~x.tar.zst.age"),
             format!("cht~records~2026-03-01T06-00-07Z~4of3~{id}.tar.zst.age"),
             format!("cht~records~2026-03-01T06-00-07Z~01of3~{id}.tar.zst.age"),
             format!("cht~records~2026-03-01T06-00-07Z~1of3~{id}.tar.zst"),

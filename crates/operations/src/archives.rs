@@ -31,6 +31,8 @@ pub struct Archived {
     pub lost: BTreeMap<String, String>,
     /// How many sources it has in all.
     pub of: usize,
+    /// The first digits of the id of its repository; see [`ArchiveName::repository`].
+    pub repository: Option<String>,
 }
 
 impl Archived {
@@ -79,8 +81,8 @@ pub struct Contents {
 pub const GUIDE_NAME: &str = "HOW-TO-RESTORE.txt";
 
 const GUIDE: &str = "\
-Backups made by Lifeboat. Each file STACK~SOURCE~TIME~NUMBERofALL~SNAPSHOT.tar.zst.age is
-one source of one snapshot, whole in itself. To get it back without Lifeboat:
+Backups made by Lifeboat. Each file STACK~SOURCE~TIME~NUMBERofALL~SNAPSHOT~REPOSITORY.tar.zst.age
+is one source of one snapshot, whole in itself. To get it back without Lifeboat:
 
   age -d -i KEYFILE FILE | zstd -d | tar -x --xattrs --xattrs-include='*' --numeric-owner
 
@@ -110,9 +112,9 @@ pub fn contents(place: &dyn ArchivePlace, prefix: &PrefixTemplate, host: &str) -
     }
     let mut snapshots: BTreeMap<(Timestamp, Id), Archived> = BTreeMap::new();
     for (path, name) in seals {
-        let ArchiveName { stack, source, time, of, snapshot: id, .. } = name;
+        let ArchiveName { stack, source, time, of, snapshot: id, repository, .. } = name;
         let (archives, lost) = (BTreeMap::new(), BTreeMap::new());
-        let held = snapshots.entry((time, id)).or_insert(Archived { id, stack, time, archives, lost, of });
+        let held = snapshots.entry((time, id)).or_insert(Archived { id, stack, time, archives, lost, of, repository });
         match found.remove(&path) {
             Some(object) => drop(held.archives.insert(source, object)),
             None => drop(held.lost.insert(source, path)),
@@ -412,6 +414,7 @@ mod tests {
             archives: BTreeMap::from([("one".to_owned(), StoredArchive { path: day.to_string(), bytes: 1 })]),
             lost: BTreeMap::new(),
             of,
+            repository: None,
         };
         let all = [held(1, 1), held(2, 2), held(3, 1), held(4, 1), held(5, 2)];
         let policy = Policy { last: retention::Count::AtMost(1), ..Policy::default() };

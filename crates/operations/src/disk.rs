@@ -2,7 +2,7 @@
 //!
 //! A file system's device number alone would tell two partitions of one disk apart. So a partition is followed to its
 //! disk, and what lies on others (LUKS, LVM, a software RAID) to the first disk below it: two that share only a later
-//! one are told apart. A pool of ZFS is one disk, and so is a machine that shares folders, whatever it has inside. This can count
+//! one are told apart; a file that is mounted as a disk (a loop device) to the disk that it lies on. A pool of ZFS is one disk, and so is a machine that shares folders, whatever it has inside. This can count
 //! too much where two names lead to one machine.
 
 use std::os::unix::fs::MetadataExt as _;
@@ -30,6 +30,24 @@ fn there(path: &Path) -> Option<PathBuf> {
 }
 
 fn of_path(path: &Path, mounts: &str, sys: &Path) -> Option<String> {
+    let mut path = path.to_owned();
+    for _ in 0..LAYERS_MAX {
+        let disk = of_mounted(&path, mounts, sys)?;
+        match backing_file(&disk, sys) {
+            Some(file) => path = file,
+            None => return Some(disk),
+        }
+    }
+    None
+}
+
+/// The file that a loop device shows as a disk.
+fn backing_file(disk: &str, sys: &Path) -> Option<PathBuf> {
+    let file = std::fs::read_to_string(sys.join("block").join(disk).join("loop/backing_file")).ok()?;
+    Some(PathBuf::from(file.trim_end_matches('\n')))
+}
+
+fn of_mounted(path: &Path, mounts: &str, sys: &Path) -> Option<String> {
     let there = there(path)?;
     let device = there.metadata().ok()?.dev();
     let number = format!("{}:{}", rustix::fs::major(device), rustix::fs::minor(device));
@@ -146,6 +164,21 @@ mod tests {
         );
         assert_eq!(disk("8:16"), Some("sdb".into()));
         assert_eq!(disk("0:42"), None);
+    }
+
+    #[test]
+    fn a_file_that_is_mounted_lies_on_the_disk_of_the_file() {
+        let (sys, folder) = (sys(), tempfile::tempdir().unwrap());
+        let device = folder.path().metadata().unwrap().dev();
+        let number = format!("{}:{}", rustix::fs::major(device), rustix::fs::minor(device));
+        let path = |name: &str| sys.path().join(name);
+        symlink(path("devices/sdb"), path("dev/block").join(number)).unwrap();
+        fs::create_dir_all(path("block/loop0/loop")).unwrap();
+        fs::write(path("block/loop0/loop/backing_file"), format!("{}\n", folder.path().join("image").display()))
+            .unwrap();
+        assert_eq!(backing_file("loop0", sys.path()), Some(folder.path().join("image")));
+        assert_eq!(backing_file("sdb", sys.path()), None);
+        assert_eq!(of_path(&folder.path().join("image"), "", sys.path()), Some("sdb".to_owned()));
     }
 
     #[test]

@@ -97,8 +97,9 @@ pub fn place(copy: &CopySettings) -> Place {
         (Location::Local(path), None) => {
             Place::Disk(disk::of(path).unwrap_or_else(|| format!("below {}", path.display())))
         }
-        // A server on this machine keeps its data here. Which disk only it knows, so the worse reading is taken.
-        (_, Some(provider)) if is_this_machine(provider) => {
+        // A server on this machine keeps its data here, unless it is said to be elsewhere, as at the end of a tunnel. Which disk
+        // only it knows, so the worse reading is taken.
+        (_, Some(provider)) if is_this_machine(provider) && !copy.offsite => {
             Place::Disk(disk::of(Path::new("/")).unwrap_or_else(|| "of this machine".to_owned()))
         }
         (location, provider) => Place::Service {

@@ -18,7 +18,7 @@ use repository::Id;
 use serde::{Serialize, Serializer};
 
 pub use calendar::{LEGEND, calendar};
-pub use of_stack::{Beside, Group, groups, last_good};
+pub use of_stack::{Beside, Group, groups, last_good, proven};
 pub use several_hosts::{hosts_at_once, several_hosts};
 pub use within::Within;
 
@@ -96,6 +96,9 @@ fn keep_always(sorted: &[(&Candidate, Zoned)], policy: &Policy, now: Timestamp, 
     if let Some(number) = sorted.iter().position(|(candidate, _)| candidate.drilled) {
         decisions[number].reasons.push(Reason::NewestDrilled);
     }
+    if let Some(number) = sorted.iter().position(|(candidate, _)| candidate.drilled_elsewhere) {
+        decisions[number].reasons.push(Reason::NewestDrilledElsewhere);
+    }
     // While the data is damaged, each snapshot is partial; they must not push out the last good state.
     let newest_whole = sorted.iter().position(|(candidate, _)| candidate.is_whole());
     if let Some(number) = newest_whole.filter(|number| *number > 0) {
@@ -117,6 +120,8 @@ pub struct Candidate {
     pub tags: Vec<String>,
     /// Whether it passed a drill.
     pub drilled: bool,
+    /// Whether it passed one in another copy, which may be lost with its proof.
+    pub drilled_elsewhere: bool,
     /// Whether it holds whole what is damaged or missing in the newest snapshots; see [`last_good`].
     pub is_last_good: bool,
 }
@@ -158,6 +163,8 @@ pub enum Reason {
     Newest,
     /// It is the newest that passed a drill.
     NewestDrilled,
+    /// It is the newest that passed a drill in another copy.
+    NewestDrilledElsewhere,
     /// It is the newest from which nothing was left out, and newer ones are partial.
     NewestWhole,
     /// It holds the last good version of what is damaged or missing in the newest.
@@ -190,6 +197,7 @@ impl fmt::Display for Reason {
             Self::NoRules => f.write_str("no retention rules"),
             Self::Newest => f.write_str("newest snapshot"),
             Self::NewestDrilled => f.write_str("newest snapshot that passed a drill"),
+            Self::NewestDrilledElsewhere => f.write_str("newest snapshot that passed a drill in another copy"),
             Self::NewestWhole => f.write_str("newest snapshot that is not partial"),
             Self::LastGood => f.write_str(LAST_GOOD),
             Self::SeveralHosts => f.write_str("several hosts back up under the name of this stack"),

@@ -3,6 +3,7 @@
 //!
 //! Small files in the state folder, which may be deleted: what is lost with them is only the memory of a failure.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
@@ -162,6 +163,16 @@ impl State {
     /// How bringing `copy` into step ended last for `stack`. `None` where that was never tried.
     pub fn last_step(&self, copy: &CopySettings, stack: &str) -> Option<LastStep> {
         self.load("last-step", &of_stack(copy, stack))
+    }
+
+    /// Remembers the snapshots that drills proved in a copy.
+    pub fn save_proven(&self, copy: &CopySettings, proven: &BTreeSet<Id>) -> Result<(), Fault> {
+        self.save("proven", &in_place(copy), proven)
+    }
+
+    /// The snapshots that drills proved in a copy when it was last asked. Empty where none is known.
+    pub fn proven(&self, copy: &CopySettings) -> BTreeSet<Id> {
+        self.load("proven", &in_place(copy)).unwrap_or_default()
     }
 
     /// The folder for what is kept near of a copy that is far.

@@ -122,6 +122,7 @@ fn the_same_snapshots_stay_as_with_stock_restic_and_for_the_same_reasons() {
             time: text(&snapshot["time"]).parse().unwrap(),
             tags: snapshot["tags"].as_array().into_iter().flatten().map(text).collect(),
             drilled: false,
+            drilled_elsewhere: false,
             is_last_good: false,
         })
         .collect();

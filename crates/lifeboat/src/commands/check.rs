@@ -64,7 +64,8 @@ fn check_archives(app: &App, open: &OpenArchives<'_>, read_data: bool) -> Result
     let looked = count((snapshots.len() - partly) as u64, "archived snapshot");
     if !is_ok {
         output.text(format!("copy {name} is DAMAGED: {} in {looked}", count(damaged.len() as u64, "archive")));
-        output.text("  `lifeboat heal` writes them anew out of a repository");
+        let how = if read_data { " --read-data" } else { "" };
+        output.text(format!("  `lifeboat heal{how}` writes them anew out of a repository"));
         return Ok(Outcome::Bad);
     }
     let (how, size) =

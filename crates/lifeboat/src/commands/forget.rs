@@ -24,22 +24,45 @@ pub fn forget(app: &App, arguments: &arguments::Forget) -> Result<Outcome, Fault
     if arguments.snapshot.is_empty() {
         let copies = app.copies_here(arguments.copy.as_deref())?;
         let name = |copy: &&CopySettings| format!("copy {}", copy.name);
+        let proven = proven_by_copy(app)?;
         return for_each(app.output(), &copies, name, |copy| {
             if copies.len() > 1 {
                 app.output().text(format!("copy {}:", copy.name));
             }
             if let Some(settings) = copy.archives() {
-                return archives_by_rules(app, arguments, &open_archives::open(app, copy, settings)?);
+                return archives_by_rules(app, arguments, &open_archives::open(app, copy, settings)?, &proven);
             }
             let repository = app.open_own(copy)?;
             let receipts = drill::receipts(&repository)?.all()?;
             let snapshots = snapshots::of_stack(repository.snapshots(&app.run.cancel)?, arguments.stack.as_deref());
-            let beside = Beside::of(&snapshots, &receipts, app.run.clock.now());
+            let mut beside = Beside::of(&snapshots, &receipts, app.run.clock.now());
+            beside.proven_elsewhere = in_others(&proven, copy);
             let remove = by_rules(app, arguments, copy, &retention::groups(snapshots), beside)?;
             remove_from(app, arguments, copy, &repository, remove, Why::Rules)
         });
     }
     by_name(app, arguments)
+}
+
+/// The snapshots that drills proved, by copy; of one that is away, as this host remembers it. Only where a copy that was drilled is
+/// lost is it known what its proofs were good for, so they count in the others, too.
+fn proven_by_copy(app: &App) -> Result<BTreeMap<String, BTreeSet<Id>>, Fault> {
+    let repositories = app.repositories(None, None)?;
+    let Each { opened, .. } = app.open_each(&repositories)?;
+    let of_copy = |copy: &CopySettings| -> Result<BTreeSet<Id>, Fault> {
+        let Some(found) = opened.iter().find(|opened| opened.copy.name == copy.name) else {
+            return Ok(app.state().proven(copy));
+        };
+        let proven = retention::proven(&drill::receipts(&found.repository)?.read);
+        // Who may read a copy may not always write state; then nobody relies on it.
+        let _ = app.state().save_proven(copy, &proven);
+        Ok(proven)
+    };
+    repositories.into_iter().map(|copy| Ok((copy.name.clone(), of_copy(copy)?))).collect()
+}
+
+fn in_others(proven: &BTreeMap<String, BTreeSet<Id>>, copy: &CopySettings) -> BTreeSet<Id> {
+    proven.iter().filter(|(name, _)| **name != copy.name).flat_map(|(_, ids)| ids).copied().collect()
 }
 
 /// Removes the snapshots that the user names from every copy. One that is away may still have them, and gives them back to
@@ -138,7 +161,12 @@ fn refuse_the_last_archives(open: &OpenArchives<'_>, named: &[Id], now: Timestam
 }
 
 /// Asks the rules which archived snapshots go.
-fn archives_by_rules(app: &App, arguments: &arguments::Forget, open: &OpenArchives<'_>) -> Result<Outcome, Fault> {
+fn archives_by_rules(
+    app: &App,
+    arguments: &arguments::Forget,
+    open: &OpenArchives<'_>,
+    proven: &BTreeMap<String, BTreeSet<Id>>,
+) -> Result<Outcome, Fault> {
     let mut held = open.contents.snapshots.clone();
     held.retain(|held| arguments.stack.as_ref().is_none_or(|stack| *stack == held.stack));
     if !arguments.keep.keep_tag.is_empty() {
@@ -149,14 +177,22 @@ fn archives_by_rules(app: &App, arguments: &arguments::Forget, open: &OpenArchiv
             )));
     }
     let told = Told::by_repositories(app)?;
+    let foreign = held.extract_if(.., |held| !told.is_of_them(held)).count();
+    if foreign > 0 {
+        app.output().text(format!(
+            "left alone: {} of another repository, such as another host's: its own rules decide, or `lifeboat forget ID`",
+            count(foreign as u64, "snapshot")
+        ));
+    }
     let groups = told.tagged(archives::groups(&held));
-    let mut remove = by_rules(app, arguments, open.copy, &groups, told.beside(app))?;
+    let beside = || Beside { proven_elsewhere: in_others(proven, open.copy), ..told.beside(app) };
+    let mut remove = by_rules(app, arguments, open.copy, &groups, beside())?;
     // What is not whole pushes nothing out, and goes where it would not be kept if it were.
     let parts: Vec<Id> = held.iter().filter(|held| !held.is_whole()).map(|held| held.id).collect();
     if !parts.is_empty() {
         app.output().text("not whole; `lifeboat sync` completes what is kept:");
         let groups = told.tagged(archives::groups_with_parts(&held));
-        let decided = by_rules(app, arguments, open.copy, &groups, told.beside(app))?;
+        let decided = by_rules(app, arguments, open.copy, &groups, beside())?;
         remove.extend(decided.into_iter().filter(|id| parts.contains(id)));
     }
     let unsealed = &open.contents.unsealed;
@@ -179,6 +215,8 @@ fn archives_by_rules(app: &App, arguments: &arguments::Forget, open: &OpenArchiv
 struct Told {
     all: Vec<(Id, Snapshot)>,
     receipts: Vec<Receipt>,
+    /// The first digits of their ids.
+    repositories: BTreeSet<String>,
 }
 
 impl Told {
@@ -195,7 +233,12 @@ impl Told {
         }
         receipts.sort_by_key(|receipt| receipt.at);
         let all: Vec<(Id, Snapshot)> = all.into_iter().collect();
-        Ok(Self { all, receipts })
+        let repositories = opened.iter().map(|opened| opened.repository.config().id.short()).collect();
+        Ok(Self { all, receipts, repositories })
+    }
+
+    fn is_of_them(&self, held: &Archived) -> bool {
+        held.repository.as_ref().is_none_or(|repository| self.repositories.contains(repository))
     }
 
     fn beside(&self, app: &App) -> Beside<'_> {

@@ -18,7 +18,7 @@ use crate::arguments;
 use crate::copy_report::{damage_json, left_json, outcome};
 use crate::into_step::{Brought, IntoStep};
 use crate::open_archives::{self, OpenArchives};
-use crate::output::{Outcome, bytes, complain, count};
+use crate::output::{Outcome, Output, bytes, complain, count};
 use crate::wiring;
 
 pub fn run(app: &App, arguments: &arguments::Heal) -> Result<Outcome, Fault> {
@@ -46,9 +46,10 @@ pub fn run(app: &App, arguments: &arguments::Heal) -> Result<Outcome, Fault> {
             app.output().passed_over(&other.name, fault);
         }
         let away: Vec<&str> = others.faults.iter().map(|(other, _)| other.name.as_str()).collect();
-        say(app, copy, &healed, !givers.is_empty(), &away);
+        let unread = unread_damage(app, copy, arguments.read_data);
+        say(app, copy, &healed, !givers.is_empty(), &away, unread.as_deref());
         remember(app, copy, arguments.read_data, failure(&healed));
-        Ok(if healed.is_whole() { Outcome::Ok } else { Outcome::Partial })
+        Ok(if healed.is_whole() && unread.is_none() { Outcome::Ok } else { Outcome::Partial })
     })
 }
 
@@ -73,10 +74,11 @@ fn heal_archives(app: &App, open: &OpenArchives<'_>, read_data: bool) -> Result<
     let left: Vec<&Damaged> = damaged.iter().filter(|damaged| is_left(&damaged.path)).collect();
     let lacking: usize = reports.values().map(|report| report.synced.incomplete.len()).sum();
     let is_whole = left.is_empty() && outcome(reports.values()) == Outcome::Ok;
+    let unread = unread_damage(app, open.copy, read_data).filter(|_| damaged.is_empty());
     let output = app.output();
     let written = damaged.len() - left.len();
     output.summary(json!({
-        "status": if is_whole { "ok" } else { "partial" }, "copy": name, "archives_rewritten": written,
+        "status": if is_whole && unread.is_none() { "ok" } else { "partial" }, "copy": name, "archives_rewritten": written,
         "archives_damaged": left.iter().map(|left| &left.path).collect::<Vec<_>>(), "incomplete": lacking,
     }));
     for Damaged { path, what, .. } in &left {
@@ -84,6 +86,7 @@ fn heal_archives(app: &App, open: &OpenArchives<'_>, read_data: bool) -> Result<
     }
     let mended = count(written as u64, "damaged archive");
     match (is_whole, damaged.is_empty()) {
+        (true, true) if unread.is_some() => {}
         (true, true) => output.text(format!("copy {name} is whole; nothing to mend")),
         (true, false) => output.text(format!("copy {name} is whole now: {mended} written anew")),
         (false, _) => output.text(format!("copy {name} is NOT whole: {mended} written anew, {} left", left.len())),
@@ -93,11 +96,24 @@ fn heal_archives(app: &App, open: &OpenArchives<'_>, read_data: bool) -> Result<
             "  what is damaged is kept until a repository gives it anew: bring one that has its snapshot into reach",
         );
     }
+    unread.iter().for_each(|found| say_unread(output, name, found));
     let failure = left.first().map(|left| format!("{}: {}", left.path, left.what));
     if failure.is_some() || (is_whole && (read_data || !damaged.is_empty())) {
         remember(app, open.copy, read_data, failure);
     }
-    Ok(if is_whole { Outcome::Ok } else { Outcome::Partial })
+    Ok(if is_whole && unread.is_none() { Outcome::Ok } else { Outcome::Partial })
+}
+
+/// What a check found that read every byte, where this does not: what it mended of that is not known.
+fn unread_damage(app: &App, copy: &CopySettings, read_data: bool) -> Option<String> {
+    app.state().last_check(copy).filter(|check| check.read_data && !read_data)?.failure
+}
+
+fn say_unread(output: Output, name: &str, found: &str) {
+    output.text(format!(
+        "copy {name} is NOT known to be whole: a check that read all of it found {found}; run `lifeboat heal --read-data --copy \
+         {name}`"
+    ));
 }
 
 /// What could not be mended, in short; `None` where the copy is whole.
@@ -179,7 +195,7 @@ fn open(app: &App, copy: &CopySettings, others: &[Opened<'_>]) -> Result<Arc<Rep
     ))
 }
 
-fn say(app: &App, copy: &CopySettings, healed: &FromCopies, had_help: bool, away: &[&str]) {
+fn say(app: &App, copy: &CopySettings, healed: &FromCopies, had_help: bool, away: &[&str], unread: Option<&str>) {
     let output = app.output();
     let name = &copy.name;
     let FromCopies { index, .. } = healed;
@@ -230,7 +246,7 @@ fn say(app: &App, copy: &CopySettings, healed: &FromCopies, had_help: bool, away
         output.text(format!("{} could not help: {}", left.location, left.what));
     }
     output.summary(json!({
-        "status": if healed.is_whole() { "ok" } else { "partial" }, "copy": name,
+        "status": if healed.is_whole() && unread.is_none() { "ok" } else { "partial" }, "copy": name,
         "snapshots_replaced": healed.snapshots_replaced, "packs_replaced": healed.packs_replaced,
         "packs_moved": healed.packs_moved, "bytes_moved": healed.bytes_moved, "blobs_repacked": healed.blobs_repacked,
         "packs_removed": healed.packs_removed, "packs_added": index.packs_added, "packs_missing": index.packs_missing,
@@ -242,6 +258,10 @@ fn say(app: &App, copy: &CopySettings, healed: &FromCopies, had_help: bool, away
         "damage": healed.damage.iter().map(damage_json).collect::<Vec<_>>(),
         "left": healed.left.iter().map(left_json).collect::<Vec<_>>(),
     }));
+    if let Some(found) = unread.filter(|_| healed.is_whole()) {
+        say_unread(output, name, found);
+        return;
+    }
     if healed.is_whole() {
         let moved = if healed.bytes_moved > 0 {
             format!(", with {} from other copies", bytes(healed.bytes_moved))

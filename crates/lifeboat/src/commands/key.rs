@@ -46,7 +46,10 @@ pub fn run(app: &App, arguments: &Key) -> Result<Outcome, Fault> {
             }
             repository.remove_key(id)?;
             app.output().summary(json!({ "status": "ok", "removed": id }));
-            app.output().text(format!("key {} removed; its password opens this copy no longer", id.short()));
+            app.output().text(format!(
+                "key {} removed; its password opens this copy no longer, unless another key was made of it",
+                id.short()
+            ));
             Ok(Outcome::Ok)
         }
         Key::Change(arguments) => change(app, arguments),
@@ -94,26 +97,42 @@ fn list(app: &App, copy: &CopySettings, repository: &Repository) -> Result<Outco
 fn add(app: &App, repository: &Repository, arguments: &KeyAdd) -> Result<Id, Fault> {
     repository.check_writable()?;
     let password = new_password(app, arguments.new_password_file.as_deref())?;
+    if let Some(id) = opened_by(repository, &password)?.first() {
+        let what = format!("key {} has this password already; nothing was added", id.short());
+        return Err(Fault::new(FaultKind::Usage, what).with_hint("give another password"));
+    }
     Ok(repository.add_key(password.expose(), KdfCost::for_password(password.expose()), app.run.clock.now())?)
 }
 
-/// Adds the new password first and removes the old one last, so that one of them always opens the copy.
+/// The keys that a password opens. Each costs a key derivation.
+fn opened_by(repository: &Repository, password: &Secret) -> Result<Vec<Id>, Fault> {
+    let (keys, _) = repository.keys_readable()?;
+    Ok(keys.into_iter().filter(|(_, key)| key.unwrap(password.expose()).is_ok()).map(|(id, _)| id).collect())
+}
+
+/// Adds the new password first and removes the old one last, so that one of them always opens the copy. Every key goes that
+/// the old one opens, and where an earlier change was interrupted, its key is the new one.
 fn change(app: &App, arguments: &KeyAdd) -> Result<Outcome, Fault> {
     let copy = the_copy(app, &arguments.of)?;
     let repository = app.open_own(copy)?;
-    let old = repository.key_id();
     repository.check_writable()?;
     let password = new_password(app, arguments.new_password_file.as_deref())?;
-    if password.expose() == copy.password()?.read()?.expose() {
+    let old_password = copy.password()?.read()?;
+    if password.expose() == old_password.expose() {
         return Err(Fault::new(FaultKind::Usage, "the new password is the old one; nothing was changed")
             .with_hint("give another password; who knows the old one could still open the copy"));
     }
-    let id = repository.add_key(password.expose(), KdfCost::for_password(password.expose()), app.run.clock.now())?;
+    let id = match opened_by(&repository, &password)?.first() {
+        Some(id) => *id,
+        None => repository.add_key(password.expose(), KdfCost::for_password(password.expose()), app.run.clock.now())?,
+    };
+    let old = opened_by(&repository, &old_password)?;
     // Proves that the new one opens it before the old one goes.
     let reopened = crate::wiring::open(copy, &password, &app.run)?;
-    reopened.remove_key(old)?;
+    old.iter().try_for_each(|old| reopened.remove_key(*old))?;
     app.output().summary(json!({ "status": "ok", "added": id, "removed": old }));
-    app.output().text(format!("the password was changed: key {} instead of {}", id.short(), old.short()));
+    let removed: Vec<String> = old.iter().map(|old| old.short()).collect();
+    app.output().text(format!("the password was changed: key {} instead of {}", id.short(), removed.join(" and ")));
     let source = copy.password()?;
     let is_shared = |other: &&CopySettings| other.name != copy.name && other.password().is_ok_and(|own| own == source);
     let others: Vec<&str> = app.settings.repositories().filter(is_shared).map(|other| &*other.name).collect();

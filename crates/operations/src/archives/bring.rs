@@ -162,6 +162,7 @@ fn one(
             number: number + 1,
             of,
             snapshot: *id,
+            repository: Some(repository.config().id.short()),
         };
         // Whoever holds the repository's key can make up names that lead elsewhere.
         if name.to_string().parse().as_ref() != Ok(&name) {

@@ -198,6 +198,7 @@ mod tests {
             number: 1,
             of: 3,
             snapshot: repository::Id::ZERO,
+            repository: None,
         };
         let template = |text: &str| PrefixTemplate::parse(text).unwrap();
         let all = template("db/x-${stack}/${source}.${host}/${iso_date()}/${iso_datetime()}");

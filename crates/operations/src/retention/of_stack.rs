@@ -28,6 +28,8 @@ pub struct Beside<'a> {
     pub receipts: &'a [Receipt],
     /// See [`last_good`].
     pub last_good: BTreeSet<Id>,
+    /// Snapshots that other copies proved by drills.
+    pub proven_elsewhere: BTreeSet<Id>,
     /// See [`several_hosts`].
     pub several_hosts: BTreeMap<String, BTreeSet<String>>,
 }
@@ -35,8 +37,19 @@ pub struct Beside<'a> {
 impl<'a> Beside<'a> {
     /// What a copy says that holds `snapshots` and `receipts`, oldest first.
     pub fn of(snapshots: &[(Id, Snapshot)], receipts: &'a [Receipt], now: Timestamp) -> Self {
-        Self { receipts, last_good: last_good(snapshots, now), several_hosts: several_hosts(snapshots, now) }
+        Self {
+            receipts,
+            last_good: last_good(snapshots, now),
+            proven_elsewhere: BTreeSet::new(),
+            several_hosts: several_hosts(snapshots, now),
+        }
     }
+}
+
+/// The snapshots that receipts prove.
+pub fn proven(receipts: &[Receipt]) -> BTreeSet<Id> {
+    let telling = drill::telling_by_snapshot(receipts);
+    telling.into_iter().filter(|(_, receipt)| drill::is_proof(receipt)).map(|(id, _)| id).collect()
 }
 
 /// What groups snapshots: stack and paths.
@@ -87,6 +100,7 @@ impl Group {
                 tags: snapshot.tags.clone(),
                 drilled: if any_complete { is_complete(id) } else { telling.contains_key(id) },
                 is_last_good: beside.last_good.contains(id),
+                drilled_elsewhere: beside.proven_elsewhere.contains(id),
             })
             .collect();
         let mut decisions = apply(&candidates, policy, now, zone);

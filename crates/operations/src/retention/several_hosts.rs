@@ -80,7 +80,7 @@ mod tests {
             let (id, stack) = (Id::of(&day.to_le_bytes()), "cht".to_owned());
             let time = Timestamp::from_second(day as i64 * 86_400).unwrap();
             let (archives, lost) = Default::default();
-            let snapshot = Archived { id, stack, time, archives, lost, of: 0 }.described();
+            let snapshot = Archived { id, stack, time, archives, lost, of: 0, repository: None }.described();
             (id, Snapshot { hostname: (*host).to_owned(), ..snapshot })
         };
         let snapshots: Vec<_> = hosts.iter().enumerate().map(snapshot).collect();

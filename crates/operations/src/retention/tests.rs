@@ -12,7 +12,14 @@ use super::*;
 const NOW: &str = "2026-11-21T12:00:00Z";
 
 fn snapshot(number: u8, time: Timestamp) -> Candidate {
-    Candidate { id: Id([number; 32]), time, tags: Vec::new(), drilled: false, is_last_good: false }
+    Candidate {
+        id: Id([number; 32]),
+        time,
+        tags: Vec::new(),
+        drilled: false,
+        drilled_elsewhere: false,
+        is_last_good: false,
+    }
 }
 
 fn snapshots(times: &[&str], zone: &TimeZone) -> Vec<Candidate> {
@@ -346,6 +353,7 @@ fn a_year_of_backups_every_four_hours_keeps_what_the_preset_promises() {
             time: every(n),
             tags: Vec::new(),
             drilled: n == 3,
+            drilled_elsewhere: false,
             is_last_good: false,
         })
         .collect();

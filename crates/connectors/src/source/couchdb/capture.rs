@@ -15,7 +15,7 @@ use repository::source::{OpenFile, VOLUME_FACT};
 use repository::{Capture, CaptureCx, Data, Entry, Event, Events, Facts, Item, NodeKind, Problem, SourceError};
 use serde_json::{Map, Value, json};
 
-use self::check::CheckedInPart;
+use self::check::{Ahead, CheckedInPart};
 use super::cross_check::CrossCheck;
 use super::damage::{self, Damage};
 use super::data_folder::{self, DataFolder, Found, Kind, Part};
@@ -50,6 +50,8 @@ pub struct CouchDbCapture<'a> {
     /// What could not be opened, which is said once.
     failed: BTreeSet<PathBuf>,
     steps: Placed<Leaf>,
+    /// The step after the one that was given last, and the check of its file.
+    following: Option<(Step<Leaf>, Option<Ahead>)>,
     /// What came last, by its name in the facts.
     last: Option<String>,
     /// What came last, where only a part of it was checked.
@@ -109,6 +111,7 @@ pub fn open<'a>(options: &CouchDbOptions, cx: &CaptureCx<'a>, handles: u64) -> R
         leaves: BTreeMap::new(),
         failed: BTreeSet::new(),
         steps: Placed::new(BTreeMap::new()),
+        following: None,
         last: None,
         in_part: None,
         waiting: VecDeque::new(),
@@ -299,15 +302,30 @@ impl CouchDbCapture<'_> {
         Ok(())
     }
 
+    /// The next step. The check of the one after it begins: to read a file and to check the next one take about as long.
+    fn step(&mut self) -> Option<(Step<Leaf>, Option<Ahead>)> {
+        let step = self.following.take().or_else(|| Some((self.steps.next()?, None)));
+        self.following = self.steps.next().map(|step| {
+            let ahead = self.check_ahead(&step);
+            (step, ahead)
+        });
+        step
+    }
+
     /// The file by its handle, checked as far as it is new.
-    fn opened(&mut self, host: &Path, file: Box<OpenedFile>) -> Result<Option<Item>, SourceError> {
+    fn opened(
+        &mut self,
+        host: &Path,
+        file: Box<OpenedFile>,
+        ahead: Option<Ahead>,
+    ) -> Result<Option<Item>, SourceError> {
         let key = facts::key(&self.root, host);
         let Some(file) = self.at_hand(host, &key, file)? else { return Ok(None) };
         self.last = Some(key.clone());
         if let Some(error) = &file.xattr_error {
             self.problem(host, layout::xattrs(error));
         }
-        self.check(host, &key, &file)?;
+        self.check(host, &key, &file, ahead)?;
         let OpenedFile { node, stamp, kind, handle, header, .. } = *file;
         // What was stored of a damaged file is not relied on: its disk may read it well now.
         let is_relied_on = header.is_ok() && self.opener.before.damage(&key).is_none();
@@ -415,10 +433,10 @@ impl Capture for CouchDbCapture<'_> {
             if let Some(item) = self.waiting.pop_front() {
                 return Ok(Some(item));
             }
-            let item = match self.steps.next() {
-                Some(Step::Folder(host)) => Some(self.folder(&host)),
-                Some(Step::Leaf(host, Leaf::Opened(file))) => self.opened(&host, file)?,
-                Some(Step::Leaf(host, Leaf::AsItLies)) => self.as_it_lies(&host),
+            let item = match self.step() {
+                Some((Step::Folder(host), _)) => Some(self.folder(&host)),
+                Some((Step::Leaf(host, Leaf::Opened(file)), ahead)) => self.opened(&host, file, ahead)?,
+                Some((Step::Leaf(host, Leaf::AsItLies), _)) => self.as_it_lies(&host),
                 None if !self.vanished.is_empty() => {
                     self.tell_vanished();
                     None

@@ -3,17 +3,20 @@
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
+use std::thread::JoinHandle;
 
 use couchfile::{Database, Level, View};
 use repository::SourceError;
 
-use super::{CouchDbCapture, reopen};
+use super::{CouchDbCapture, Leaf, reopen};
 use crate::source::couchdb::damage::Damage;
 use crate::source::couchdb::data_folder::Kind;
+use crate::source::couchdb::facts;
 use crate::source::couchdb::opener::{Handle, OpenedFile};
 use crate::source::couchdb::parent::Checked;
 use crate::source::couchdb::prefix::Prefix;
 use crate::source::couchdb::stamp::Stamp;
+use crate::source::layout::Step;
 
 /// A file of which the part that the parent snapshot has was taken as checked.
 pub(super) struct CheckedInPart {
@@ -26,9 +29,40 @@ pub(super) struct CheckedInPart {
     held: Option<File>,
 }
 
+/// A check that runs while the engine reads the file before.
+pub(super) struct Ahead {
+    is_part: bool,
+    running: JoinHandle<Option<Damage>>,
+}
+
 impl CouchDbCapture<'_> {
+    /// Begins [`CouchDbCapture::check`] of a file before it is its turn, where there is a handle and a thread for it.
+    pub(super) fn check_ahead(&self, step: &Step<Leaf>) -> Option<Ahead> {
+        let Step::Leaf(host, Leaf::Opened(file)) = step else { return None };
+        let OpenedFile { node, stamp, kind, handle: Handle::Held(held), header: Ok(Some(_)), .. } = &**file else {
+            return None;
+        };
+        let before = self.checked_before(&facts::key(&self.root, host), *kind, held, stamp);
+        let is_part = before.is_some();
+        let (file, kind, bytes, cancel) = (held.try_clone().ok()?, *kind, node.size, self.opener.cancel.clone());
+        let check = move || checked(Prefix { file: &file, bytes, cancel: &cancel }, kind, before);
+        let running = std::thread::Builder::new().name("check-ahead".to_owned()).spawn(check).ok()?;
+        Some(Ahead { is_part, running })
+    }
+
+    fn checked_before(&self, key: &str, kind: Kind, held: &File, stamp: &Stamp) -> Option<Checked> {
+        let before = self.opener.before.checked(kind, key, held, stamp, self.opener.cancel);
+        before.filter(|_| !self.full_read.is_due)
+    }
+
     /// Checks what was written since the parent snapshot, or all where a full reading is due.
-    pub(super) fn check(&mut self, host: &Path, key: &str, file: &OpenedFile) -> Result<(), SourceError> {
+    pub(super) fn check(
+        &mut self,
+        host: &Path,
+        key: &str,
+        file: &OpenedFile,
+        ahead: Option<Ahead>,
+    ) -> Result<(), SourceError> {
         let OpenedFile { node, stamp, kind, handle, header: Ok(Some(_)), .. } = file else { return Ok(()) };
         let in_part = |held| CheckedInPart {
             host: host.to_path_buf(),
@@ -43,10 +77,11 @@ impl CouchDbCapture<'_> {
             return Ok(());
         };
         let cancel = self.opener.cancel;
-        let before = self.opener.before.checked(*kind, key, held, stamp, cancel);
-        let before = before.filter(|_| !self.full_read.is_due);
-        let is_part = before.is_some();
-        let found = checked(Prefix { file: held, bytes: node.size, cancel }, *kind, before);
+        let ahead = ahead.and_then(|Ahead { is_part, running }| Some((is_part, running.join().ok()?)));
+        let (is_part, found) = ahead.unwrap_or_else(|| {
+            let before = self.checked_before(key, *kind, held, stamp);
+            (before.is_some(), checked(Prefix { file: held, bytes: node.size, cancel }, *kind, before))
+        });
         cancel.check()?;
         match found {
             Some(damage) => self.found(host, key, *kind, damage),
