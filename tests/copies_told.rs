@@ -313,7 +313,7 @@ fn what_a_heal_could_not_mend_is_remembered_until_it_is_whole() {
         site.lifeboat(["status"]).exits(1).says(["the check of copy nas on", "found damage: not mended: snapshots/"]);
         if read_data.is_some() {
             // Who looks less closely takes nothing back.
-            site.lifeboat(["heal"]).ok();
+            site.lifeboat(["heal"]).exits(3).says(["copy nas is NOT known to be whole: when all of it was read"]);
             site.lifeboat(["status"]).exits(1);
             site.lifeboat(["check", "--read-data", "--copy", "disk"]).ok();
         }

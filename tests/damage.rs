@@ -285,7 +285,8 @@ fn mends(kind: Kind, harm: Harm, patient: &Patient, file: &str, when: &str) {
         }
         (Kind::Index, Harm::Flip | Harm::Cut) => {
             backup.exits(1).says([file, "lifeboat heal"]);
-            site.lifeboat(["heal"]).ok();
+            // A check that read every byte found it, so as much is read to call it whole again.
+            site.lifeboat(["heal", "--read-data"]).ok();
         }
         // Only a reading of every byte can know of it.
         (Kind::DataPack | Kind::TreePack, Harm::Flip) => {

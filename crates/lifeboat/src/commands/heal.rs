@@ -111,8 +111,8 @@ fn unread_damage(app: &App, copy: &CopySettings, read_data: bool) -> Option<Stri
 
 fn say_unread(output: Output, name: &str, found: &str) {
     output.text(format!(
-        "copy {name} is NOT known to be whole: a check that read all of it found {found}; run `lifeboat heal --read-data --copy \
-         {name}`"
+        "copy {name} is NOT known to be whole: when all of it was read, this was found: {found}; run `lifeboat heal --read-data \
+         --copy {name}`"
     ));
 }
 
