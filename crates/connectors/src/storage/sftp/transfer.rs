@@ -180,10 +180,21 @@ pub(super) fn rename(session: &Session, temp: &str, path: &str) -> Result<(), Fa
         Failed::Refused { .. } => {
             // Why it failed has no word of its own in version 3.
             let there = session.send(Request::new(Kind::Lstat).bytes(path.as_bytes())).map(attributes);
-            if matches!(there, Ok(Ok(_))) { taken() } else { failed }
+            if matches!(there, Ok(Ok(_))) { taken() } else { not_renamed(failed) }
         }
         failed => failed,
     })
+}
+
+/// Says what a server that only takes new files must allow besides.
+fn not_renamed(failed: Failed) -> Failed {
+    match failed {
+        Failed::Refused { code: Code::Denied, message } => Failed::Refused {
+            code: Code::Denied,
+            message: format!("{message}; a file gets its name once it is written, so the server must allow `rename`"),
+        },
+        failed => failed,
+    }
 }
 
 /// Gives a file its name, in the place of the one that has it.
