@@ -619,7 +619,10 @@ fn what_a_partial_snapshot_lacks_is_said_by_restore_and_drill() {
     std::fs::remove_file(&gone).unwrap();
     site.lifeboat(["backup"]).exits(3);
     site.lifeboat(["restore", "latest", "--to", "back"]).ok().says(["this snapshot is PARTIAL: 1 thing"]);
-    site.lifeboat(["drill"]).ok().says(["drill passed", "this snapshot is PARTIAL"]);
+    let gone = format!("not in it: files: {}", gone.display());
+    let ran = site.lifeboat(["drill"]).ok();
+    ran.says(["drill passed for what is in snapshot", "this snapshot is PARTIAL", &gone, "nothing is proven"]);
+    site.lifeboat(["status"]).exits(1).says(["of a PARTIAL snapshot", "the last drill of copy disk was of a partial"]);
 }
 
 #[test]
