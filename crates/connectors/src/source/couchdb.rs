@@ -61,7 +61,7 @@ pub use self::select::{
 };
 pub use self::shard_map::SHARD_MAP;
 pub use self::stored_check::{StoredCheck, StoredFinding, StoredReport, StoredSource};
-pub use self::version::{Version, needed_version, version_of_image};
+pub use self::version::{Version, needed_version, needed_version_of, version_of_image};
 
 use super::layout;
 use super::place::{OnHost, Place};
