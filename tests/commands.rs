@@ -626,6 +626,21 @@ fn what_a_partial_snapshot_lacks_is_said_by_restore_and_drill() {
 }
 
 #[test]
+fn a_restore_of_a_stack_takes_its_newest_snapshot_and_asks_where_to() {
+    let site = Site::initialised();
+    std::fs::write(site.data().join("a"), "a").unwrap();
+    site.backup();
+    for arguments in [&["restore", "--stack", "app"][..], &["restore", "latest"]] {
+        site.lifeboat(arguments)
+            .exits(2)
+            .says(["say where to: --to DIR", "--to DIR --as-host puts the whole host back"]);
+    }
+    site.lifeboat(["restore", "--stack", "app", "--to", "back"]).ok();
+    assert!(site.path("back/files").is_dir());
+    site.lifeboat(["restore", "--to", "back"]).exits(2);
+}
+
+#[test]
 fn a_check_of_a_small_share_still_reads_something() {
     let site = Site::initialised();
     std::fs::write(site.data().join("a"), "a").unwrap();

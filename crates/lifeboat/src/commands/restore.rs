@@ -15,7 +15,7 @@ use connectors::source::couchdb;
 use jiff::Timestamp;
 use operations::in_place::{self, InPlaceError, Job};
 use operations::manifest::{Manifest, SourceRecord};
-use operations::snapshots::Place;
+use operations::snapshots::{LATEST, Place};
 use operations::{Fault, FaultKind, restore};
 use repository::format::snapshot::Snapshot;
 use repository::restore::{Options, Restored};
@@ -39,9 +39,11 @@ pub fn run(run: Run, arguments: &arguments::Restore) -> Result<Outcome, Fault> {
     if let Some(folder) = &arguments.drop_undo {
         return drop_undo(&run, folder);
     }
+    let latest = Place { snapshot: LATEST.to_owned(), path: PathBuf::new() };
     let place = match &arguments.place {
         Some(RestoreFrom::Archive(archive)) => return archive::run(run, archive, arguments),
         Some(RestoreFrom::Snapshot(place)) => place,
+        None if arguments.stack.is_some() => &latest,
         None => return Err(Fault::new(FaultKind::Usage, "name what to restore: SNAPSHOT[:SOURCE[/PATH]]")),
     };
     if let Some((flag, _)) = [("--identity", &arguments.identity), ("--passphrase-file", &arguments.passphrase_file)]
@@ -56,6 +58,9 @@ pub fn run(run: Run, arguments: &arguments::Restore) -> Result<Outcome, Fault> {
     }
     if let Some(server) = &arguments.server.server {
         return server::run(&app, place, server, arguments);
+    }
+    if arguments.to.is_none() && !arguments.in_place {
+        return Err(nowhere());
     }
     let stack = arguments.stack.as_deref();
     let of_stack = stack.and_then(|name| app.settings.stack(name).ok());
@@ -79,14 +84,21 @@ pub fn run(run: Run, arguments: &arguments::Restore) -> Result<Outcome, Fault> {
         Some(target) if !arguments.couch_files.nodes.is_empty() => job.to_cluster(target, &copy.name),
         Some(target) if arguments.as_host => job.to_root(target, &copy.name),
         Some(target) => job.to(target, &copy.name),
-        None if arguments.in_place => job.in_place(),
-        None => Err(Fault::new(
-            FaultKind::Usage,
-            "say where to: --to DIR, --in-place, --couch-url URL for documents, or --server URL for databases",
-        )
-        .with_hint("--in-place puts everything where it came from, and keeps what is there now for an undo")),
+        None => job.in_place(),
     }?;
     Ok(if done == Outcome::Ok && is_doubtful { Outcome::Partial } else { done })
+}
+
+/// What is to be said where nobody said where to.
+fn nowhere() -> Fault {
+    Fault::new(
+        FaultKind::Usage,
+        "say where to: --to DIR, --in-place, --couch-url URL for documents, or --server URL for databases",
+    )
+    .with_hint(
+        "--to DIR --as-host puts the whole host back into an empty root; --in-place puts everything where it came from, and keeps \
+         what is there now for an undo",
+    )
 }
 
 pub(super) struct Chosen<'a> {
