@@ -10,6 +10,7 @@ use repository::{Event, Events as _, Id, Problem};
 use serde_json::json;
 
 use super::for_each;
+use crate::alike::grouped;
 use crate::app::App;
 use crate::arguments;
 use crate::output::{Outcome, bytes, count, seconds};
@@ -102,11 +103,12 @@ fn print(app: &App, report: &DrillReport, copy: &CopySettings, id: Id, taken: Ti
     for remark in &report.remarks {
         output.text(format!("  {remark}"));
     }
-    for problem in report.lacked.iter().take(DIFFERENCES_SHOWN) {
-        output.text(format!("    not in it: {}: {problem}", problem.source));
+    let lacked = grouped(report.lacked.iter().map(|problem| format!("{}: {problem}", problem.source)));
+    for line in lacked.iter().take(DIFFERENCES_SHOWN) {
+        output.text(format!("    not in it: {line}"));
     }
-    if report.lacked.len() > DIFFERENCES_SHOWN {
-        output.text(format!("    and {} more", report.lacked.len() - DIFFERENCES_SHOWN));
+    if lacked.len() > DIFFERENCES_SHOWN {
+        output.text(format!("    and {} more", lacked.len() - DIFFERENCES_SHOWN));
     }
     let short = id.short();
     let name = &copy.name;

@@ -25,6 +25,7 @@ use serde_json::{Value, json};
 use self::containers::Users;
 use self::couch_files::CouchDbRestore;
 use self::couch_in_place::InPlaceParts;
+use crate::alike::grouped;
 use crate::app::{App, Opened, Run};
 use crate::arguments::{self, RestoreFrom};
 use crate::output::{Outcome, bytes, count, seconds};
@@ -157,7 +158,7 @@ impl Chosen<'_> {
         restore::check_target(target)?;
         let restore::Preview { files, dirs, others, bytes: of_files, .. } = preview;
         let (output, is_partial) = (self.app.output(), !problems.is_empty());
-        problems.iter().for_each(|what| output.text(format!("problem: {what}")));
+        grouped(problems.iter().cloned()).iter().for_each(|what| output.text(format!("problem: {what}")));
         let problems: Vec<_> = problems.iter().map(|what| Problem::new(target, what.clone())).collect();
         output.summary(json!({
             "status": if is_partial { "partial" } else { "ok" }, "dry_run": true, "snapshot_id": self.id, "copy": copy,
@@ -191,7 +192,7 @@ impl Chosen<'_> {
         next: Option<Value>,
     ) -> Result<Outcome, Fault> {
         let (app, left_out) = (self.app, self.left_out());
-        wrong.iter().for_each(|what| app.output().text(format!("problem: {what}")));
+        grouped(wrong.iter().cloned()).iter().for_each(|what| app.output().text(format!("problem: {what}")));
         restored.problems.extend(wrong.into_iter().map(|what| Problem::new(target, what)));
         let took = app.run.clock.now().duration_since(started).as_secs_f64();
         let partial = !restored.problems.is_empty();
@@ -292,7 +293,7 @@ impl Chosen<'_> {
             "compared": done.compared, "bytes_fetched": done.bytes_fetched, "undo": done.undo,
             "skipped": done.skipped, "warnings": done.warnings, "problems": done.problems,
         }));
-        for problem in &done.problems {
+        for problem in grouped(done.problems.iter().map(ToString::to_string)) {
             app.output().text(format!("problem: {problem}"));
         }
         let short = self.id.short();
