@@ -609,23 +609,6 @@ fn a_vanished_path_makes_the_run_partial_and_is_named() {
 }
 
 #[test]
-fn what_a_partial_snapshot_lacks_is_said_by_restore_and_drill() {
-    let site = Site::new();
-    let gone = site.path("gone");
-    std::fs::write(&gone, "x").unwrap();
-    std::fs::write(site.data().join("a"), "a").unwrap();
-    site.configure(&format!("files: {{ files: {{ paths: [{:?}, {gone:?}] }} }}", site.data()));
-    site.lifeboat(["init"]).ok();
-    std::fs::remove_file(&gone).unwrap();
-    site.lifeboat(["backup"]).exits(3);
-    site.lifeboat(["restore", "latest", "--to", "back"]).ok().says(["this snapshot is PARTIAL: 1 thing"]);
-    let gone = format!("not in it: files: {}", gone.display());
-    let ran = site.lifeboat(["drill"]).ok();
-    ran.says(["drill passed for what is in snapshot", "this snapshot is PARTIAL", &gone, "nothing is proven"]);
-    site.lifeboat(["status"]).exits(1).says(["of a PARTIAL snapshot", "the last drill of copy disk was of a partial"]);
-}
-
-#[test]
 fn a_restore_of_a_stack_takes_its_newest_snapshot_and_asks_where_to() {
     let site = Site::initialised();
     std::fs::write(site.data().join("a"), "a").unwrap();

@@ -145,7 +145,9 @@ fn show(app: &App, thing: &Thing, covered: Covered, by: &[&SourceName], lacks: &
             let more = if more > 0 { format!("; and {more} more") } else { String::new() };
             let lacks = lacks[..lacks.len().min(LACKS_SHOWN)].join("; ");
             let proof = if is_drilled { "an earlier snapshot of it was drilled" } else { proof };
-            app.output().text(format!("covered in PART: {kind} {name} by {sources}, {proof}; lacks {lacks}{more}"));
+            app.output().text(format!(
+                "covered in PART: {kind} {name} by {sources}, {proof}; in the newest snapshot: {lacks}{more}"
+            ));
         }
     }
 }

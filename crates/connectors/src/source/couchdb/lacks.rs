@@ -18,7 +18,7 @@ pub fn lacks(facts: &Facts, of_all: &[&Facts], database: &str) -> Vec<String> {
         return vec![what];
     }
     if !databases_in(facts).contains(database) {
-        return vec!["it is not in the snapshot".to_owned()];
+        return vec!["it is not there".to_owned()];
     }
     let is_own = |shard: &ShardName| shard.database == database;
     let here: BTreeSet<ShardName> = shards_lacking(facts).into_iter().filter(is_own).collect();
@@ -99,7 +99,7 @@ mod tests {
         assert_eq!(lacks(&one, &[&one, &other], "medic"), [missing, damaged]);
         let elsewhere = "shard on nodes whose files are not in the snapshot: c0000000-ffffffff";
         assert_eq!(lacks(&one, &[&one], "medic"), [missing, elsewhere, damaged]);
-        assert_eq!(lacks(&one, &[&one], "medic-sentinel"), ["it is not in the snapshot"]);
+        assert_eq!(lacks(&one, &[&one], "medic-sentinel"), ["it is not there"]);
         let mut whole = one.clone();
         whole.retain(|name, _| !["damaged", "missing"].contains(&name.as_str()));
         let rest = ["80000000-bfffffff", "c0000000-ffffffff"];
