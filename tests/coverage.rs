@@ -54,6 +54,34 @@ fn what_compose_files_and_folders_show_is_listed_and_what_is_uncovered_is_exit_c
 }
 
 #[test]
+fn what_came_after_a_drill_was_not_drilled_with_it() {
+    let site = Site::new();
+    // By another path than it has: the source goes by what it was told.
+    let link = site.path("link");
+    std::os::unix::fs::symlink(site.data(), &link).unwrap();
+    site.configure(&format!("all: {{ files: {{ paths: {:?} }} }}", link.join("app")));
+    fs::create_dir(site.data().join("app")).unwrap();
+    let database = |name: &str| {
+        let path = site.data().join("app").join(name);
+        rusqlite::Connection::open(path).unwrap().execute_batch("CREATE TABLE t (a)").unwrap();
+    };
+    let nowhere = format!("unix://{}", site.path("no.sock").display());
+    let coverage = || run(site.lifeboat_command(["coverage", "--json"]).env("DOCKER_HOST", &nowhere));
+    let of = |ran: crate::support::Ran| {
+        things(&ran.summary()).into_iter().map(|(_, _, covered, drilled)| (covered, drilled)).collect::<Vec<_>>()
+    };
+    database("a.db");
+    site.lifeboat(["init"]).ok();
+    site.backup();
+    site.lifeboat(["drill"]).ok();
+    assert_eq!(of(coverage().ok()), [(true, true)]);
+    database("b.db");
+    assert_eq!(of(coverage().exits(3)), [(true, true), (false, false)], "it is in no snapshot yet");
+    site.backup();
+    assert_eq!(of(coverage().ok()), [(true, true), (true, false)]);
+}
+
+#[test]
 fn a_database_is_covered_and_drilled_as_far_as_the_snapshots_have_it() {
     let site = couchdb::site();
     let nowhere = format!("unix://{}", site.path("no.sock").display());

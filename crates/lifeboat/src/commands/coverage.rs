@@ -38,7 +38,7 @@ pub fn run(app: &App, arguments: &arguments::Coverage) -> Result<Outcome, Fault>
     let stored = Stored::look(app)?;
     let (mut uncovered, mut partly, mut undrilled, mut things) = (0, 0, 0, Vec::new());
     for thing in sight.things() {
-        let Protection { covered, by, lacks, is_drilled } = protection(thing, &reaches, &stored);
+        let Protection { covered, by, lacks, is_drilled } = protection(thing, &reaches, &stored)?;
         let is_whole = covered == Covered::Yes && lacks.is_empty();
         uncovered += u64::from(covered == Covered::No);
         partly += u64::from(!lacks.is_empty());
@@ -79,7 +79,7 @@ pub fn run(app: &App, arguments: &arguments::Coverage) -> Result<Outcome, Fault>
 }
 
 /// Shows the databases that an earlier snapshot has and the newest has not. Gives how many of them may be lost, and all as JSON.
-fn show_gone(app: &App, stored: &Stored) -> (u64, Vec<Value>) {
+fn show_gone(app: &App, stored: &Stored<'_>) -> (u64, Vec<Value>) {
     let (mut lost, mut gone) = (0, Vec::new());
     for one in stored.gone() {
         lost += u64::from(one.may_be_lost);
@@ -106,26 +106,38 @@ struct Protection<'r> {
     is_drilled: bool,
 }
 
-fn protection<'r>(thing: &Thing, reaches: &'r [(SourceName, Reach)], stored: &Stored) -> Protection<'r> {
+fn protection<'r>(
+    thing: &Thing,
+    reaches: &'r [(SourceName, Reach)],
+    stored: &Stored<'_>,
+) -> Result<Protection<'r>, Fault> {
     let covered = Reach::cover(reaches.iter().map(|(_, reach)| reach), thing);
     if covered != Covered::Yes {
-        return Protection { covered, by: Vec::new(), lacks: Vec::new(), is_drilled: false };
+        return Ok(Protection { covered, by: Vec::new(), lacks: Vec::new(), is_drilled: false });
     }
     let sources = |takes: &dyn Fn(&Reach) -> bool| -> Vec<&'r SourceName> {
         reaches.iter().filter(|(_, reach)| takes(reach)).map(|(name, _)| name).collect()
     };
-    let by = sources(&|reach| reach.covers(thing));
-    if !by.is_empty() {
-        // Each captures all of it, so the best of them counts, and the drill of one proves it.
-        let lacks = by.iter().filter_map(|name| stored.lacks(name, thing)).min_by_key(Vec::len).unwrap_or_default();
-        let is_drilled = by.iter().any(|name| stored.is_proven(name, thing));
-        return Protection { covered, by, lacks, is_drilled };
+    let whole = sources(&|reach| reach.covers(thing));
+    let is_whole = !whole.is_empty();
+    let by = if is_whole { whole } else { sources(&|reach| reach.takes_part_of(thing)) };
+    let (mut lacks, mut drills) = (Vec::new(), Vec::new());
+    for name in &by {
+        lacks.extend(stored.lacks(name, thing)?);
+        drills.push(stored.is_proven(name, thing)?);
     }
-    // Each captures a part of it, so it takes all of them, and the drills of all.
-    let by = sources(&|reach| reach.takes_part_of(thing));
-    let lacks: BTreeSet<String> = by.iter().filter_map(|name| stored.lacks(name, thing)).flatten().collect();
-    let is_drilled = by.iter().all(|name| stored.is_proven(name, thing));
-    Protection { covered, by, lacks: lacks.into_iter().collect(), is_drilled }
+    Ok(match is_whole {
+        // Each captures all of it, so the best of them counts, and the drill of one proves it.
+        true => {
+            let lacks = lacks.into_iter().min_by_key(Vec::len).unwrap_or_default();
+            Protection { covered, by, lacks, is_drilled: drills.contains(&true) }
+        }
+        // Each captures a part of it, so it takes all of them, and the drills of all.
+        false => {
+            let lacks: BTreeSet<String> = lacks.into_iter().flatten().collect();
+            Protection { covered, by, lacks: lacks.into_iter().collect(), is_drilled: !drills.contains(&false) }
+        }
+    })
 }
 
 fn show(app: &App, thing: &Thing, covered: Covered, by: &[&SourceName], lacks: &[String], is_drilled: bool) {

@@ -1,26 +1,35 @@
 //! What the snapshots say of each source: the newest, the newest whole one before it, and those that came back in a drill.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
 
 use connectors::source::{Captured, Thing, couchdb};
+use operations::in_place::host_paths;
 use operations::manifest::{Manifest, SourceRecord, SourceStatus};
 use operations::{Fault, drill, snapshots};
 use repository::format::snapshot::Snapshot;
-use repository::{Clock as _, Error, Id, Index};
+use repository::{Clock as _, Error, Id, Index, walk};
 
 use super::{SourceName, sources};
 use crate::app::{App, Opened};
 
 /// What the copies hold of the sources.
-#[derive(Default)]
-pub struct Stored {
-    manifests: BTreeMap<Id, Manifest>,
-    sources: BTreeMap<SourceName, Snapshots>,
+pub struct Stored<'a> {
+    app: &'a App,
+    opened: Vec<Opened<'a>>,
+    /// Of each that is opened.
+    indexes: Vec<Index>,
+    /// Each with the number of a copy that has it.
+    snapshots: BTreeMap<Id, (usize, Snapshot)>,
+    proven: BTreeSet<Id>,
+    /// Those that were needed; `None` where it cannot be read, or another program made the snapshot.
+    manifests: BTreeMap<Id, Option<Manifest>>,
+    sources: BTreeMap<SourceName, Telling>,
 }
 
 /// The snapshots that tell of one source.
 #[derive(Default)]
-struct Snapshots {
+struct Telling {
     newest: Option<Id>,
     /// The newest in which the source is whole, of those before.
     whole_before: Option<Id>,
@@ -38,36 +47,63 @@ pub struct Gone<'s> {
     pub may_be_lost: bool,
 }
 
-impl Stored {
+impl<'a> Stored<'a> {
     /// Looks into every copy that can be opened. One that cannot proves nothing, and is named; so is a manifest that cannot be read.
-    pub fn look(app: &App) -> Result<Self, Fault> {
+    pub fn look(app: &'a App) -> Result<Self, Fault> {
         let each = app.open_each(&app.repositories(None, None)?)?;
         for (copy, fault) in &each.faults {
             app.output().passed_over(&copy.name, fault);
         }
-        let mut looked = Looked { opened: &each.opened, ..Looked::default() };
-        for opened in &each.opened {
-            looked.look_into(app, opened)?;
+        let (indexes, snapshots, proven, manifests, found) = Default::default();
+        let mut stored = Self { app, opened: each.opened, indexes, snapshots, proven, manifests, sources: found };
+        for number in 0..stored.opened.len() {
+            stored.look_into(number)?;
         }
-        let mut stored = Self::default();
         for (stack, source) in sources(app) {
             let name = (stack.name.clone(), source.name.clone());
-            let found = looked.source(app, &name)?;
-            stored.sources.insert(name, found);
+            let telling = stored.telling(&name)?;
+            stored.sources.insert(name, telling);
         }
-        stored.manifests = looked.manifests.into_iter().filter_map(|(id, manifest)| Some((id, manifest?))).collect();
         Ok(stored)
     }
 
     /// What the newest snapshot of a source lacks of a thing, in words. `None` where there is no snapshot of it yet.
-    pub fn lacks(&self, source: &SourceName, thing: &Thing) -> Option<Vec<String>> {
-        Some(self.captured(source, self.sources.get(source)?.newest?)?.lacks(thing))
+    pub fn lacks(&self, source: &SourceName, thing: &Thing) -> Result<Option<Vec<String>>, Fault> {
+        let newest = self.sources.get(source).and_then(|telling| telling.newest);
+        newest.map(|id| self.lacks_in(id, source, thing)).transpose()
     }
 
     /// Whether all of a thing came back in a drill. What a snapshot lacks, its drill does not prove.
-    pub fn is_proven(&self, source: &SourceName, thing: &Thing) -> bool {
-        let proven = self.sources.get(source).map_or(&[][..], |found| &found.proven);
-        proven.iter().filter_map(|id| self.captured(source, *id)).any(|captured| captured.lacks(thing).is_empty())
+    pub fn is_proven(&self, source: &SourceName, thing: &Thing) -> Result<bool, Fault> {
+        for id in self.sources.get(source).map_or(&[][..], |telling| &telling.proven) {
+            if self.lacks_in(*id, source, thing)?.is_empty() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    fn lacks_in(&self, snapshot: Id, source: &SourceName, thing: &Thing) -> Result<Vec<String>, Fault> {
+        let not_there = || vec!["it is not there".to_owned()];
+        let (Some(captured), Some(record)) = (self.captured(source, snapshot), self.record(source, snapshot)) else {
+            return Ok(not_there());
+        };
+        let lacks = captured.lacks(thing);
+        let places = thing.place.as_deref().filter(|_| lacks.is_empty()).and_then(|place| places(record, place));
+        let (Some(places), Some((number, described))) = (places, self.snapshots.get(&snapshot)) else {
+            return Ok(lacks);
+        };
+        for place in places {
+            let path = Path::new(&source.1).join(place);
+            let (repository, index) = (&self.opened[*number].repository, &self.indexes[*number]);
+            match walk::find(repository, index, &described.tree, &path) {
+                Ok(Some(_)) => return Ok(lacks),
+                Ok(None) => {}
+                Err(error) if error.is_damage() => return Ok(vec![error.to_string()]),
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(not_there())
     }
 
     /// The databases of CouchDB that are gone.
@@ -87,36 +123,22 @@ impl Stored {
     }
 
     fn record(&self, (_, source): &SourceName, snapshot: Id) -> Option<&SourceRecord> {
-        self.manifests.get(&snapshot)?.sources.get(source)
+        self.manifests.get(&snapshot)?.as_ref()?.sources.get(source)
     }
 
     fn captured(&self, source: &SourceName, snapshot: Id) -> Option<Captured<'_>> {
-        let all = &self.manifests.get(&snapshot)?.sources;
+        let all = &self.manifests.get(&snapshot)?.as_ref()?.sources;
         let SourceRecord { kind, facts, problems, emptied_of, .. } = self.record(source, snapshot)?;
         let couchdbs = all.values().filter(|record| record.kind == couchdb::KIND).map(|record| &record.facts);
         Some(Captured { kind, facts, problems, is_emptied: emptied_of.is_some(), couchdbs: couchdbs.collect() })
     }
-}
 
-/// What was looked at.
-#[derive(Default)]
-struct Looked<'a> {
-    opened: &'a [Opened<'a>],
-    indexes: Vec<Index>,
-    /// Each with the number of a copy that has it.
-    snapshots: BTreeMap<Id, (usize, Snapshot)>,
-    proven: BTreeSet<Id>,
-    /// `None` for those that cannot be read, or that another program made.
-    manifests: BTreeMap<Id, Option<Manifest>>,
-}
-
-impl Looked<'_> {
-    fn look_into(&mut self, app: &App, opened: &Opened<'_>) -> Result<(), Fault> {
-        let number = self.indexes.len();
-        self.indexes.push(app.index(&opened.repository)?);
-        let receipts = app.receipts(&opened.repository)?;
+    fn look_into(&mut self, number: usize) -> Result<(), Fault> {
+        let (app, repository) = (self.app, &self.opened[number].repository);
+        self.indexes.push(app.index(repository)?);
+        let receipts = app.receipts(repository)?;
         let telling = drill::telling_by_snapshot(&receipts);
-        let (snapshots, _) = opened.repository.snapshots_readable(&app.run.cancel)?;
+        let (snapshots, _) = repository.snapshots_readable(&app.run.cancel)?;
         for (id, snapshot) in snapshots {
             if telling.get(&id).is_some_and(|receipt| drill::is_proof(receipt)) {
                 self.proven.insert(id);
@@ -127,8 +149,8 @@ impl Looked<'_> {
     }
 
     /// Finds the snapshots of one source, and reads the manifests that are needed.
-    fn source(&mut self, app: &App, (stack, source): &SourceName) -> Result<Snapshots, Fault> {
-        let now = app.run.clock.now();
+    fn telling(&mut self, (stack, source): &SourceName) -> Result<Telling, Fault> {
+        let now = self.app.run.clock.now();
         let is_of_it = |snapshot: &Snapshot| {
             let mut paths = snapshot.paths.iter().map(|path| path.trim_start_matches('/'));
             snapshot.stack() == Some(stack) && paths.any(|path| path == source)
@@ -138,13 +160,13 @@ impl Looked<'_> {
         let mut newest_first: Vec<_> =
             snapshots.map(|(id, (_, snapshot))| (snapshots::rank(snapshot.time.into(), false, now), *id)).collect();
         newest_first.sort_by_key(|(rank, _)| std::cmp::Reverse(*rank));
-        let mut found = Snapshots::default();
+        let mut found = Telling::default();
         for (_, id) in newest_first {
             let is_proven = self.proven.contains(&id);
             if found.whole_before.is_some() && !is_proven {
                 continue;
             }
-            let Some(record) = self.manifest(app, id)?.and_then(|manifest| manifest.sources.get(source)) else {
+            let Some(record) = self.manifest(id)?.and_then(|manifest| manifest.sources.get(source)) else {
                 continue;
             };
             match found.newest {
@@ -157,14 +179,15 @@ impl Looked<'_> {
         Ok(found)
     }
 
-    fn manifest(&mut self, app: &App, id: Id) -> Result<Option<&Manifest>, Fault> {
+    fn manifest(&mut self, id: Id) -> Result<Option<&Manifest>, Fault> {
         if !self.manifests.contains_key(&id) {
             let Some((number, snapshot)) = self.snapshots.get(&id) else { return Ok(None) };
             let manifest =
                 match Manifest::load(&self.opened[*number].repository, &self.indexes[*number], &snapshot.tree) {
                     Err(error @ Error::Cancelled) => return Err(error.into()),
                     Err(error) => {
-                        app.output()
+                        self.app
+                            .output()
                             .text(format!("problem: what snapshot {} holds cannot be read: {error}", id.short()));
                         None
                     }
@@ -174,4 +197,20 @@ impl Looked<'_> {
         }
         Ok(self.manifests.get(&id).and_then(Option::as_ref))
     }
+}
+
+/// Where a source has what lies at `place`, as paths below its folder: the paths that it was given may be links. `None` where
+/// that is not to be told: it names no paths of the host, or has parts of the place alone.
+fn places(record: &SourceRecord, place: &Path) -> Option<Vec<PathBuf>> {
+    let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    let place = real(place);
+    let roots = host_paths(record);
+    if roots.is_empty() || roots.iter().any(|root| real(root).starts_with(&place)) {
+        return None;
+    }
+    let below = |root: &PathBuf| {
+        let path = root.join(place.strip_prefix(real(root)).ok()?);
+        Some(path.strip_prefix("/").unwrap_or(&path).to_owned())
+    };
+    Some(roots.iter().filter_map(below).collect())
 }
