@@ -585,7 +585,7 @@ mod tests {
     #[test]
     fn a_drill_of_a_partial_snapshot_names_what_was_not_in_it() {
         let memory = Memory::new();
-        let mut sources = [FixedFiles::new(&[("srv/a", "content of a"), ("srv/b", "b")]).named("files")];
+        let mut sources = [FixedFiles::new(&[("srv/a", "content of a")]).named("files")];
         let whole = memory.back_up(&sources, &[]).unwrap().snapshot;
         assert!(drill(&memory, whole, 3).lacked.is_empty());
         memory.clock.advance(Duration::from_secs(1));
