@@ -23,7 +23,7 @@ fn what_a_partial_snapshot_lacks_is_said_by_restore_and_drill() {
 fn many_problems_of_one_cause_are_told_together() {
     let site = Site::new();
     std::fs::write(site.data().join("a"), "a").unwrap();
-    let gone: Vec<_> = (10..30).map(|number| site.path(&format!("gone-{number}"))).collect();
+    let gone: Vec<_> = (10..30).map(|number| site.path(format!("gone-{number}"))).collect();
     site.configure(&format!("files: {{ files: {{ paths: [{:?}, {}] }} }}", site.data(), listed(&gone)));
     site.lifeboat(["init"]).ok();
     let told = |arguments: &[&str]| {

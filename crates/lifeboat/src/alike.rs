@@ -97,8 +97,8 @@ mod tests {
         let letters =
             |number: usize| number.to_string().bytes().map(|digit| char::from(digit + 49)).collect::<String>();
         let mut alike = Alike::default();
-        let lines = (0..KINDS_MAX + 10).map(letters);
-        assert!(lines.map(|line| alike.is_shown(&line, &line)).all(|shown| shown));
+        let mut lines = (0..KINDS_MAX + 10).map(letters);
+        assert!(lines.all(|line| alike.is_shown(&line, &line)));
         assert_eq!(alike.kinds.len(), KINDS_MAX);
         assert_eq!(alike.rest(), [""; 0]);
     }
