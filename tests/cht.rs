@@ -74,6 +74,8 @@ fn the_tree_of_a_cht_host_is_recognised_and_comes_back_whole_into_an_empty_root(
     let found = site.lifeboat(["discover", "data", "--json"]).ok().summary();
     assert_eq!((&found["profile"], found["missing"].as_array().unwrap().len()), (&"cht".into(), 0), "{found}");
     assert_eq!(found["uncovered"], serde_json::json!([]), "{found}");
+    let projects: Vec<_> = found["projects"].as_array().unwrap().iter().map(|project| &project["name"]).collect();
+    assert!(projects.contains(&&Value::from("cht")) && !projects.contains(&&Value::from("compose")), "{projects:?}");
     site.lifeboat(["init", "data", "--copy", "repo", "--yes"]).ok().says(["Community Health Toolkit, 4.20.0"]);
     let text = fs::read_to_string(site.config()).unwrap();
     for part in ["\n  cht:\n", "rpo: 6h", "drill: { level: 3 }", "--quiet drill cht", "retention: {", "timezone: "] {

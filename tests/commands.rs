@@ -620,17 +620,18 @@ fn a_vanished_path_makes_the_run_partial_and_is_named() {
 }
 
 #[test]
-fn what_a_partial_snapshot_lacks_is_said_by_restore_and_drill() {
-    let site = Site::new();
-    let gone = site.path("gone");
-    std::fs::write(&gone, "x").unwrap();
+fn a_restore_of_a_stack_takes_its_newest_snapshot_and_asks_where_to() {
+    let site = Site::initialised();
     std::fs::write(site.data().join("a"), "a").unwrap();
-    site.configure(&format!("files: {{ files: {{ paths: [{:?}, {gone:?}] }} }}", site.data()));
-    site.lifeboat(["init"]).ok();
-    std::fs::remove_file(&gone).unwrap();
-    site.lifeboat(["backup"]).exits(3);
-    site.lifeboat(["restore", "latest", "--to", "back"]).ok().says(["this snapshot is PARTIAL: 1 thing"]);
-    site.lifeboat(["drill"]).ok().says(["drill passed", "this snapshot is PARTIAL"]);
+    site.backup();
+    for arguments in [&["restore", "--stack", "app"][..], &["restore", "latest"]] {
+        site.lifeboat(arguments)
+            .exits(2)
+            .says(["say where to: --to DIR", "--to DIR --as-host puts the whole host back"]);
+    }
+    site.lifeboat(["restore", "--stack", "app", "--to", "back"]).ok();
+    assert!(site.path("back/files").is_dir());
+    site.lifeboat(["restore", "--to", "back"]).exits(2);
 }
 
 #[test]

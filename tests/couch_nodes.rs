@@ -119,6 +119,29 @@ fn write_node_of(folder: &Path, node: &str, cluster: [(&str, &[&str]); 2], shard
 }
 
 #[test]
+fn what_a_compaction_left_of_the_shard_map_is_laid_out_as_well() {
+    let site = Site::new();
+    let folder = site.data().join("one");
+    write_node(&folder, "n@one", &[("00000000-7fffffff", 5), ("80000000-ffffffff", 1)]);
+    for name in ["_dbs.couch", "_nodes.couch"] {
+        fs::rename(folder.join(name), folder.join(format!("{name}.compact"))).unwrap();
+    }
+    site.configure(&format!("one: {{ couchdb: {{ data: {folder:?} }} }}"));
+    site.lifeboat(["init"]).ok();
+    site.lifeboat(["backup"]).ok();
+    let target = site.path("laid-out");
+    site.lifeboat(["restore", "latest", "--to", target.to_str().unwrap(), "--nodes", NODE]).ok();
+    let data = target.join(folder.strip_prefix("/").unwrap());
+    // As CouchDB does when it starts.
+    for name in ["_dbs.couch", "_nodes.couch"] {
+        fs::rename(data.join(format!("{name}.compact")), data.join(name)).unwrap();
+    }
+    let [there, named] = shards(&data, NODE);
+    assert_eq!((there.len(), nodes(&data)), (2, vec![NODE.to_owned()]));
+    assert_eq!(there, named);
+}
+
+#[test]
 fn of_a_shard_that_several_nodes_have_the_one_with_the_most_updates_is_taken() {
     let site = Site::new();
     let [one, two] = ["one", "two"].map(|name| site.data().join(name));

@@ -173,7 +173,7 @@ fn damage_makes_a_backup_partial_and_a_missing_config_is_named() {
 }
 
 /// The path of the first shard of the database `medic` on the host.
-fn first_shard(site: &Site) -> PathBuf {
+pub fn first_shard(site: &Site) -> PathBuf {
     let shards = site.data().join(COUCHDB).join("shards/00000000-15555554");
     let found = std::fs::read_dir(&shards).unwrap().map(|entry| entry.unwrap().path());
     found.into_iter().find(|path| path.to_str().unwrap().contains("/medic.")).unwrap()

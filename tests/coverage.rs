@@ -5,6 +5,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
+use crate::couchdb::{self, COUCHDB};
 use crate::support::{Site, run};
 
 /// Of each thing: its kind, its name, whether it is covered, whether it was drilled.
@@ -50,6 +51,83 @@ fn what_compose_files_and_folders_show_is_listed_and_what_is_uncovered_is_exit_c
     fs::write(site.data().join("compose.yaml"), compose.replace("'up:/up', ", "")).unwrap();
     let summary = coverage(&["coverage", "--json"]).ok().summary();
     assert_eq!((&summary["status"], &summary["uncovered"]), (&"ok".into(), &0.into()));
+}
+
+#[test]
+fn what_came_after_a_drill_was_not_drilled_with_it() {
+    let site = Site::new();
+    // By another path than it has: the source goes by what it was told.
+    let link = site.path("link");
+    std::os::unix::fs::symlink(site.data(), &link).unwrap();
+    site.configure(&format!("all: {{ files: {{ paths: {:?} }} }}", link.join("app")));
+    fs::create_dir(site.data().join("app")).unwrap();
+    let database = |name: &str| {
+        let path = site.data().join("app").join(name);
+        rusqlite::Connection::open(path).unwrap().execute_batch("CREATE TABLE t (a)").unwrap();
+    };
+    let nowhere = format!("unix://{}", site.path("no.sock").display());
+    let coverage = || run(site.lifeboat_command(["coverage", "--json"]).env("DOCKER_HOST", &nowhere));
+    let of = |ran: crate::support::Ran| {
+        things(&ran.summary()).into_iter().map(|(_, _, covered, drilled)| (covered, drilled)).collect::<Vec<_>>()
+    };
+    database("a.db");
+    site.lifeboat(["init"]).ok();
+    site.backup();
+    site.lifeboat(["drill"]).ok();
+    assert_eq!(of(coverage().ok()), [(true, true)]);
+    database("b.db");
+    assert_eq!(of(coverage().exits(3)), [(true, true), (false, false)], "it is in no snapshot yet");
+    site.backup();
+    assert_eq!(of(coverage().ok()), [(true, true), (true, false)]);
+}
+
+#[test]
+fn a_database_is_covered_and_drilled_as_far_as_the_snapshots_have_it() {
+    let site = couchdb::site();
+    let nowhere = format!("unix://{}", site.path("no.sock").display());
+    let coverage = |arguments: &[&str]| run(site.lifeboat_command(arguments).env("DOCKER_HOST", &nowhere));
+    let of_medic = |summary: &Value| {
+        let is_medic = |thing: &&Value| thing["name"].as_str().unwrap().starts_with("medic in ");
+        let medic = summary["things"].as_array().unwrap().iter().find(is_medic).unwrap();
+        (medic["covered"].as_bool().unwrap(), medic["drilled"].as_bool().unwrap(), medic["lacks"].clone())
+    };
+    // A snapshot that never had one of its shards.
+    let shard = couchdb::first_shard(&site);
+    let bytes = fs::read(&shard).unwrap();
+    fs::remove_file(&shard).unwrap();
+    site.lifeboat(["backup"]).exits(3);
+    site.lifeboat(["drill"]).ok();
+    let missing = "shard missing: 00000000-15555554";
+    let found = coverage(&["coverage", "--json"]).exits(3).summary();
+    assert_eq!(of_medic(&found), (false, false, serde_json::json!([missing])), "{found:#}");
+    assert_eq!((&found["partly"], &found["undrilled"], &found["uncovered"]), (&1.into(), &0.into(), &0.into()));
+    let told = "covered in PART: couchdb-database medic in ";
+    coverage(&["coverage"]).exits(3).says([
+        told,
+        "never drilled; in the newest snapshot: ",
+        missing,
+        "1 covered in PART",
+    ]);
+    // It is back, and whole in the newest snapshot; that was not drilled yet.
+    fs::write(&shard, bytes).unwrap();
+    let whole = site.backup();
+    let found = coverage(&["coverage", "--json"]).ok().summary();
+    assert_eq!(of_medic(&found), (true, false, serde_json::json!([])), "{found:#}");
+    site.lifeboat(["drill"]).ok();
+    assert!(of_medic(&coverage(&["coverage", "--json"]).ok().summary()).1);
+    // All of it is gone: nothing is there to be seen, and the last good snapshot knows what there was.
+    let data = site.data().join(COUCHDB);
+    fs::remove_dir_all(&data).unwrap();
+    fs::create_dir(&data).unwrap();
+    site.lifeboat(["backup"]).exits(3);
+    let ran = coverage(&["coverage"]).exits(3);
+    let told = format!(
+        "NOT in the newest snapshot: couchdb-database medic of app/records, which snapshot {} has",
+        &whole[..8]
+    );
+    ran.says([&*told, "12 databases LOST"]);
+    let found = coverage(&["coverage", "--json"]).exits(3).summary();
+    assert_eq!(found["gone"].as_array().unwrap().len(), 12, "{found:#}");
 }
 
 #[test]

@@ -153,6 +153,23 @@ fn what_the_server_refuses_is_named_and_the_rest_is_written() {
 }
 
 #[test]
+fn a_document_whose_id_cannot_be_right_is_named_and_not_written() {
+    let Some(server) = servers::pouchdb() else { return };
+    let (mut made, database) = (Made::new(), server.database());
+    // As a page reads that was lost.
+    made.writer.put("", &json!({ "lost": true })).unwrap();
+    made.writer.put("good", &json!({})).unwrap();
+    made.backup();
+    let ran = restore(&made, "orders", server, &database, &["--json"]).exits(3);
+    assert_eq!((&ran.summary()["documents"], &ran.summary()["problems"]), (&json!(1), &json!(1)), "{ran}");
+    ran.says([
+        &*format!("{database}/"),
+        "was not written: no document of this id belongs into shards/00000000-ffffffff/",
+    ]);
+    assert_eq!(get(server, &database)["doc_count"], 1);
+}
+
+#[test]
 fn what_cannot_work_is_said_before_anything_is_written() {
     let Some(server) = servers::pouchdb() else { return };
     let made = made();

@@ -31,6 +31,7 @@ mod in_place_containers;
 mod killed;
 mod metadata;
 mod mounts;
+mod partial;
 mod postgres;
 mod promised_keys;
 mod remote;

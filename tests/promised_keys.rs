@@ -11,7 +11,7 @@ const PROMISED: [&str; 21] = [
     "ls: entries status",
     "find a: matches snapshots status",
     "diff latest latest: added bytes_added bytes_removed changed metadata removed status",
-    "drill: bytes_fetched copy level receipt remarks rpo_s rto_s snapshot_id sources stack status steps",
+    "drill: bytes_fetched copy lacked left_out level receipt remarks rpo_s rto_s snapshot_id sources stack status steps",
     "check: affected bytes_read copy couchdb_documents couchdb_files findings packs packs_read snapshots status unused_packs",
     "heal: blobs_dropped blobs_repacked bytes_moved copy damage incomplete index_files_replaced left packs_added packs_damaged packs_missing packs_moved packs_removed packs_replaced packs_unread receipts_removed snapshots_replaced status unhealed",
     "sync: code hint message",

@@ -46,7 +46,7 @@ pub use compose::{
 };
 pub use container_files::{ContainerFilesOptions, ContainerFilesSource};
 pub use couchdb::{CouchDbOptions, CouchDbSource};
-pub use coverage::{Covered, Reach, Sight, Thing, ThingKind};
+pub use coverage::{Captured, Covered, Reach, Sight, Thing, ThingKind};
 pub use discover::{Discovery, FoundDatabase, ServerKind, Uncovered, discover, server_kind_of_image};
 pub use files::{FilesOptions, FilesSource};
 pub use mysql::{MysqlOptions, MysqlSource};

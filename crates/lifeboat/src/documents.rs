@@ -34,29 +34,39 @@ pub struct Lost<'a> {
 }
 
 impl Lost<'_> {
+    /// Names what of a file is lost, such as a document: each, however many there are.
     pub fn name(&self, path: &str, what: impl Into<String>) {
+        self.app.run.progress.by_name(&self.count(path, what));
+    }
+
+    /// Says what is wrong with a file.
+    pub fn file(&self, path: &str, what: impl Into<String>) {
+        self.app.run.progress.emit(Event::Problem(self.count(path, what)));
+    }
+
+    fn count(&self, path: &str, what: impl Into<String>) -> Problem {
         self.total.set(self.total.get() + 1);
         let is_elsewhere = self.others.iter().any(|other| Path::new(path).starts_with(other));
         let path = if is_elsewhere { PathBuf::from(path) } else { self.below.join(path) };
-        self.app.run.progress.emit(Event::Problem(Problem::new(&path, what)));
+        Problem::new(&path, what)
     }
 
     /// Names an error that the rest does not suffer from.
     pub fn error(&self, path: &str, error: couchfile::Error) -> Result<(), Fault> {
-        self.name(path, passable(error)?);
+        self.file(path, passable(error)?);
         Ok(())
     }
 
     /// Names the shards of `database` that the snapshot does not have whole.
     pub fn missing(&self, database: &StoredDatabase<'_>) {
-        database.missing.iter().for_each(|path| self.name(path, MISSING_SHARD));
+        database.missing.iter().for_each(|path| self.file(path, MISSING_SHARD));
         database.shards.iter().for_each(|shard| self.damaged_before(shard));
     }
 
     /// Names what was known of a shard when it was captured.
     fn damaged_before(&self, shard: &StoredShard<'_>) {
         if let Some(what) = self.damaged.get(Path::new(&shard.path)) {
-            self.name(
+            self.file(
                 &shard.path,
                 format!("it was damaged when it was captured, so what is read of it is in doubt; {what}"),
             );
@@ -65,7 +75,9 @@ impl Lost<'_> {
 
     /// Names a document that could not be written back.
     pub fn document(&self, database: &str, id: &str, what: impl Into<String>) {
-        self.doubt(Problem { source: String::new(), path: format!("{database}/{id}"), what: what.into() });
+        self.total.set(self.total.get() + 1);
+        let path = format!("{database}/{id}");
+        self.app.run.progress.by_name(&Problem { source: String::new(), path, what: what.into() });
     }
 
     /// `rest`, which is below `source`, without the path of the data folder where it begins with that.
@@ -130,7 +142,7 @@ pub fn data_folder<'r>(
     let damaged = damaged(repository, index, tree, &folder)?;
     let mut lost = Lost { app, below: folder, others: Vec::new(), damaged, total: Cell::new(0) };
     let mut opened = StoredDataFolder::open(app.cx(), repository, index, files, &folder_tree, &mut |path, what| {
-        lost.name(path, what)
+        lost.file(path, what)
     })?;
     if opened.is_of_several_nodes() {
         for other in other_data_folders(repository, index, tree, &lost.below)? {

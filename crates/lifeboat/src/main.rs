@@ -1,5 +1,6 @@
 //! `lifeboat`: the command line, and the one place that wires configuration, sources, storages and operations together.
 
+mod alike;
 mod allocator;
 mod app;
 mod arguments;

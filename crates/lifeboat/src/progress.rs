@@ -2,11 +2,13 @@
 
 use std::io::IsTerminal as _;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
-use repository::{Event, Events};
+use repository::{Event, Events, Problem};
 
+use crate::alike::Alike;
 use crate::output::{Output, complain, one_line};
 
 /// Redraws a second. More costs time and tells nothing.
@@ -18,6 +20,24 @@ pub struct Progress {
     files: AtomicU64,
     output: Output,
     verbose: bool,
+    untold: Untold,
+}
+
+/// The problems that were not shown since many like them were.
+#[derive(Clone, Default)]
+pub struct Untold(Arc<Mutex<Alike>>);
+
+impl Untold {
+    /// Says how many there are.
+    pub fn tell(&self) {
+        for line in self.alike(Alike::rest) {
+            complain(&one_line(&format!("problem: {line} (--verbose names each)")));
+        }
+    }
+
+    fn alike<T>(&self, ask: impl FnOnce(&mut Alike) -> T) -> T {
+        ask(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
 }
 
 impl Progress {
@@ -26,7 +46,13 @@ impl Progress {
         let visible = std::io::stderr().is_terminal() && !output.is_quiet() && !output.is_json();
         let target =
             if visible { ProgressDrawTarget::stderr_with_hz(REDRAWS_HERTZ) } else { ProgressDrawTarget::hidden() };
-        Self { bar: ProgressBar::with_draw_target(None, target), files: AtomicU64::new(0), output, verbose }
+        Self {
+            bar: ProgressBar::with_draw_target(None, target),
+            files: AtomicU64::new(0),
+            output,
+            verbose,
+            untold: Untold::default(),
+        }
     }
 
     /// Whether anybody sees the bar.
@@ -39,9 +65,23 @@ impl Progress {
         self.verbose
     }
 
-    /// Removes the bar.
+    /// Removes the bar, and says what was not shown.
     pub fn finish(&self) {
         self.bar.finish_and_clear();
+        self.untold.tell();
+    }
+
+    /// What was not shown, for whoever ends the command.
+    pub fn untold(&self) -> Untold {
+        self.untold.clone()
+    }
+
+    /// Shows a problem, however many like it there are: the name is what counts.
+    pub fn by_name(&self, problem: &Problem) {
+        self.output.json("problem", problem);
+        if !self.output.is_json() {
+            self.line(&format!("problem: {problem}"));
+        }
     }
 
     fn step(&self, name: &str, bytes_total: Option<u64>) {
@@ -91,9 +131,9 @@ impl Events for Progress {
                 }
             }
             Event::Problem(problem) => {
-                self.output.json("problem", &problem);
-                if !self.output.is_json() {
-                    self.line(&format!("problem: {problem}"));
+                let is_shown = || self.untold.alike(|alike| alike.is_shown(&problem.to_string(), &problem.what));
+                if self.verbose || self.output.is_json() || is_shown() {
+                    self.by_name(&problem);
                 }
             }
             Event::Note(note) if self.verbose => self.line(&format!("note: {note}")),

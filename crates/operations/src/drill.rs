@@ -59,8 +59,10 @@ pub struct DrillReport {
     pub bytes_fetched: u64,
     /// The copy gave back what it was given, and nothing else is wrong than what was wrong before it was stored.
     pub is_as_stored: bool,
-    /// Things that were left out or doubtful when the snapshot was made.
+    /// Things that were left out or doubtful when the snapshot was made: they cannot come back, and nothing is proven of them.
     pub left_out: usize,
+    /// These, as far as the manifest lists them.
+    pub lacked: Vec<Problem>,
     /// Each source's part.
     pub sources: BTreeMap<String, SourceDrill>,
     /// What concerns no single source, and why a drill is unknown.
@@ -123,6 +125,7 @@ impl DrillReport {
             bytes_fetched: 0,
             is_as_stored: true,
             left_out: 0,
+            lacked: Vec::new(),
             sources: BTreeMap::new(),
             remarks: Vec::new(),
             steps: Vec::new(),
@@ -149,6 +152,10 @@ impl Drill<'_> {
         let left_out: usize = manifest.sources.values().map(|record| record.problems_total).sum();
         if left_out > 0 {
             self.report.left_out = left_out;
+            for (name, record) in &manifest.sources {
+                let of_source = |problem: &Problem| Problem { source: name.clone(), ..problem.clone() };
+                self.report.lacked.extend(record.problems.iter().map(of_source));
+            }
             let what = "this snapshot is PARTIAL: things that were left out when it was made cannot come back";
             self.report.remarks.push(format!("{what} ({left_out}; `lifeboat snapshots --problems` names them)"));
         }
@@ -409,7 +416,8 @@ fn store_receipt(
     }
 }
 
-/// Whether a drill proves that its snapshot came back from its copy.
+/// Whether a drill proves that its snapshot came back from its copy: all that is in it. Of what a [`Receipt::partial`] one
+/// lacked, it proves nothing.
 pub fn is_proof(receipt: &Receipt) -> bool {
     receipt.verdict == Verdict::Passed && receipt.level >= PROOF_LEVEL_MIN
 }
@@ -572,6 +580,24 @@ mod tests {
         let fault = found.all().unwrap_err();
         assert!(fault.message.contains("nothing was removed") && fault.hint.is_some(), "{fault:?}");
         assert_eq!(super::receipts(&memory.repository).unwrap().all().unwrap().len(), 1);
+    }
+
+    #[test]
+    fn a_drill_of_a_partial_snapshot_names_what_was_not_in_it() {
+        let memory = Memory::new();
+        let mut sources = [FixedFiles::new(&[("srv/a", "content of a")]).named("files")];
+        let whole = memory.back_up(&sources, &[]).unwrap().snapshot;
+        assert!(drill(&memory, whole, 3).lacked.is_empty());
+        memory.clock.advance(Duration::from_secs(1));
+        sources = [FixedFiles::new(&[]).named("files")];
+        let partial = memory.back_up(&sources, &[]).unwrap();
+        assert_eq!(partial.problems.len(), 1);
+        let report = drill(&memory, partial.snapshot, 3);
+        assert_eq!((report.left_out, report.lacked.len()), (1, 1), "{report:?}");
+        assert_eq!((&*report.lacked[0].source, &report.lacked[0].what), ("files", &partial.problems[0].what));
+        let read = super::receipts(&memory.repository).unwrap().read;
+        let of = |id| read.iter().find(|receipt| receipt.snapshot == id).unwrap().partial;
+        assert!(!of(whole) && of(partial.snapshot));
     }
 
     /// What the copy itself says came of the drills.

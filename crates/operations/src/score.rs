@@ -81,6 +81,8 @@ pub enum Proof {
     Damaged,
     /// The newest telling drill passed, so many days ago, which is too long.
     Old(u64),
+    /// The newest telling drill passed, of a partial snapshot: what was left out of that is not proven.
+    InPart,
     /// The newest telling drill passed.
     Passed,
 }
@@ -314,6 +316,12 @@ impl View<'_> {
                 }
                 CopyFacts { proof: Proof::Failed, .. } => ("failed its last drill".to_owned(), drill),
                 CopyFacts { proof: Proof::Old(days), .. } => (format!("was last drilled {days} days ago"), drill),
+                CopyFacts { proof: Proof::InPart, .. } => {
+                    let mend = format!(
+                        "mend what `lifeboat snapshots {stack} --problems` names, run `lifeboat backup {stack}`, then drill"
+                    );
+                    ("was last drilled with a partial snapshot".to_owned(), mend)
+                }
                 _ => ("is not proven by a drill".to_owned(), drill),
             };
             wrong.push(format!("copy {name} {why}"));

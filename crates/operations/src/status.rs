@@ -267,6 +267,8 @@ pub struct LastDrill {
     pub snapshot: Id,
     /// The measured time to restore, in seconds.
     pub rto_s: f64,
+    /// The snapshot was partial: nothing is proven of what was left out of it.
+    pub partial: bool,
 }
 
 /// A drill older than this proves little about today's copy.
@@ -345,6 +347,7 @@ fn facts(copy: &CopyKnown, newest: Option<&Newest>, drill: Option<&LastDrill>, n
         Some(LastDrill { status: Verdict::Passed, at, .. }) if age(*at, now) > DRILL_AGE_MAX => {
             Proof::Old(age(*at, now).as_secs() / (24 * 60 * 60))
         }
+        Some(LastDrill { status: Verdict::Passed, partial: true, .. }) => Proof::InPart,
         Some(LastDrill { status: Verdict::Passed, .. }) => Proof::Passed,
         Some(LastDrill { status: Verdict::Failed, .. }) => Proof::Failed,
         Some(LastDrill { status: Verdict::Unknown, .. }) | None => Proof::Never,
@@ -453,6 +456,7 @@ impl LastDrill {
             at: receipt.at.into(),
             snapshot: receipt.snapshot,
             rto_s: receipt.rto_s,
+            partial: receipt.partial,
         }
     }
 }

@@ -5,6 +5,7 @@ use flate2::Crc;
 use repository::Node;
 use repository::file_reader::StoredFiles;
 use serde::Serialize;
+use serde_json::Value;
 
 use super::stored::{Stored, wrapped};
 
@@ -44,7 +45,7 @@ pub struct StoredDatabase<'f> {
     pub shards: Vec<StoredShard<'f>>,
     /// Files that the shard map names and neither the data folder nor those of other nodes have.
     pub missing: Vec<String>,
-    pub(super) partitioned: bool,
+    pub(super) hashing: Hashing,
 }
 
 /// A file of a database. It is opened only when it is needed.
@@ -71,18 +72,54 @@ impl<'f> StoredDatabase<'f> {
     /// The shards in the order in which a document is looked for: first the one that CouchDB's hash of its id says, then
     /// the others, since CouchDB can be told to hash in another way.
     pub fn shards_for(&self, id: &str) -> Vec<&StoredShard<'f>> {
-        let hash = hash(id, self.partitioned);
+        let hash = hash(id, self.hashing);
         let mut shards: Vec<_> = self.shards.iter().collect();
         // False comes first.
         shards.sort_by_key(|shard| !shard.range.is_some_and(|range| (range.first..=range.last).contains(&hash)));
         shards
     }
+
+    /// Whether a document that was found in `shard` is one that CouchDB put there. What a damaged page says need not be: where it
+    /// was read as blank, or as part of something else, ids are wrong, and nothing covers them with a checksum.
+    pub fn belongs(&self, shard: &StoredShard<'_>, id: &str) -> bool {
+        belongs(id, self.hashing, shard.range)
+    }
 }
 
-/// Where on the ring of hashes a document lies: the CRC-32 of its id, or, in a partitioned database, of what is before the
-/// colon. Design documents have no partition.
-fn hash(id: &str, partitioned: bool) -> u32 {
-    let partition = id.split_once(':').filter(|_| partitioned && !id.starts_with("_design/"));
+/// By what CouchDB tells in which shard a document is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Hashing {
+    /// By its whole id.
+    Id,
+    /// By what is before the colon: the database is partitioned. Design documents have no partition.
+    Partition,
+    /// There is no shard map, or it names another hash.
+    Unknown,
+}
+
+impl Hashing {
+    /// What the shard map's properties say. CouchDB names the hash of a partitioned database, and none else.
+    pub(super) fn of(properties: &Value) -> Self {
+        let (partitioned, hash) = (properties["partitioned"] == true, &properties["hash"]);
+        match (hash[0].as_str(), hash[1].as_str()) {
+            _ if !partitioned && hash.is_null() => Self::Id,
+            (Some("couch_partition"), Some("hash")) => Self::Partition,
+            _ => Self::Unknown,
+        }
+    }
+}
+
+/// Whether CouchDB would put a document of this id into a shard of that range. False also for an id that no document has. Where
+/// nobody knows, it is.
+fn belongs(id: &str, hashing: Hashing, range: Option<ShardRange>) -> bool {
+    let is_in = |range: ShardRange| (range.first..=range.last).contains(&hash(id, hashing));
+    !id.is_empty() && (hashing == Hashing::Unknown || range.is_none_or(is_in))
+}
+
+/// Where on the ring of hashes a document lies: the CRC-32 of its id or partition.
+fn hash(id: &str, hashing: Hashing) -> u32 {
+    let is_of_partition = hashing == Hashing::Partition && !id.starts_with("_design/");
+    let partition = id.split_once(':').filter(|_| is_of_partition);
     let mut crc = Crc::new();
     crc.update(partition.map_or(id, |(partition, _)| partition).as_bytes());
     crc.sum()
@@ -116,12 +153,33 @@ mod tests {
             let locals = locals.filter(|id| !id.starts_with("_local/purge-") && !id.starts_with("_local/shard-sync-"));
             // A design document is in one shard, as others are.
             for id in database.documents().map(|info| info.unwrap().id).chain(locals) {
-                let hash = hash(&id, partitioned);
-                assert!((shard.range.first..=shard.range.last).contains(&hash), "{path}: {id}");
+                let hashing = if partitioned { Hashing::Partition } else { Hashing::Id };
+                assert!(belongs(&id, hashing, Some(shard.range)), "{path}: {id}");
                 documents += 1;
                 of_partitions += u32::from(partitioned);
             }
         }
         assert!(documents > 3000 && of_partitions > 100, "{documents} {of_partitions}");
+    }
+
+    #[test]
+    fn an_id_that_couchdb_would_not_put_into_a_shard_does_not_belong_there() {
+        let ranges = ["00000000-7fffffff", "80000000-ffffffff"].map(|range| ShardRange::parse(range));
+        let in_which = |id: &str, hashing| ranges.map(|range| belongs(id, hashing, range));
+        // The CRC-32 of "123456789" is cbf43926, as every description of it says.
+        assert_eq!(in_which("123456789", Hashing::Id), [false, true]);
+        assert_eq!(in_which("123456789:x", Hashing::Partition), [false, true]);
+        assert_eq!(in_which("", Hashing::Id), [false, false], "no document is called that");
+        assert_eq!(in_which("123456789", Hashing::Unknown), [true, true]);
+        assert!(belongs("123456789", Hashing::Id, None), "a database of one file");
+    }
+
+    #[test]
+    fn the_shard_map_says_how_a_database_hashes() {
+        let of = |json: &str| Hashing::of(&serde_json::from_str(json).unwrap());
+        assert_eq!((of("null"), of("{}")), (Hashing::Id, Hashing::Id));
+        assert_eq!(of(r#"{"partitioned":true,"hash":["couch_partition","hash",[]]}"#), Hashing::Partition);
+        assert_eq!(of(r#"{"hash":["own","hash",[]]}"#), Hashing::Unknown);
+        assert_eq!(of(r#"{"hash":[]}"#), Hashing::Unknown);
     }
 }

@@ -10,7 +10,7 @@ use repository::file_reader::StoredFiles;
 use repository::walk::{self, Go, Step};
 use repository::{Error, Id, Index, Node, NodeKind, Repository, RunCx};
 
-use super::database::{StoredDatabase, StoredShard, Summary, open};
+use super::database::{Hashing, StoredDatabase, StoredShard, Summary, open};
 use super::stored::passable;
 use crate::source::couchdb::SHARD_MAP;
 
@@ -109,7 +109,7 @@ struct Headers {
 struct Map {
     suffix: String,
     ranges: Vec<ShardRange>,
-    partitioned: bool,
+    hashing: Hashing,
     nodes: BTreeSet<String>,
 }
 
@@ -168,9 +168,9 @@ impl<'r> StoredDataFolder<'r> {
                 Ok(map) => {
                     let properties = map.properties.as_deref().and_then(|json| serde_json::from_str(json).ok());
                     let properties: serde_json::Value = properties.unwrap_or_default();
-                    let (ranges, partitioned) = (map.ranges(), properties["partitioned"] == true);
+                    let (ranges, hashing) = (map.ranges(), Hashing::of(&properties));
                     let nodes = map.by_node.into_iter().map(|(node, _)| node).collect();
-                    self.maps.insert(map.database, Map { suffix: map.suffix, ranges, partitioned, nodes });
+                    self.maps.insert(map.database, Map { suffix: map.suffix, ranges, hashing, nodes });
                 }
                 Err(error) => lost(SHARD_MAP, passable(error)?),
             }
@@ -332,7 +332,7 @@ impl<'r> StoredDataFolder<'r> {
         if let Some(node) = self.unsharded.get(unsharded).filter(|_| self.name_of_unsharded(unsharded) == name) {
             let shard = StoredShard { path: format!("{unsharded}.couch"), range: None, node: node.clone(), files };
             let (shards, missing) = (vec![shard], Vec::new());
-            return Ok(Some(StoredDatabase { name: name.to_owned(), shards, missing, partitioned: false }));
+            return Ok(Some(StoredDatabase { name: name.to_owned(), shards, missing, hashing: Hashing::Unknown }));
         }
         let mut found: BTreeMap<String, Vec<StoredShard<'r>>> = BTreeMap::new();
         let mut take = |path: String, shard: ShardName, node: &Node| {
@@ -359,8 +359,8 @@ impl<'r> StoredDataFolder<'r> {
         };
         shards.sort_by_key(|shard| shard.range);
         let missing = map.map(|map| map.missing(name, &there)).unwrap_or_default();
-        let partitioned = map.is_some_and(|map| map.partitioned);
-        Ok(Some(StoredDatabase { name: name.to_owned(), shards, missing, partitioned }))
+        let hashing = map.map_or(Hashing::Unknown, |map| map.hashing);
+        Ok(Some(StoredDatabase { name: name.to_owned(), shards, missing, hashing }))
     }
 
     fn name_of_unsharded(&self, database: &str) -> String {

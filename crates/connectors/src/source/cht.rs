@@ -75,13 +75,30 @@ pub struct ChtProject {
 
 impl ChtHost {
     /// Looks for a CHT in what was found in a folder. `None` where there is none. The engine is asked only where the folder
-    /// is the place that CHT runs at, and not a copy of such a host.
+    /// is the place that CHT runs at, and not a copy of such a host. Its own project is given the name and the variables that
+    /// it runs with: its folder is called `compose`, and says neither.
     pub fn find(
-        found: &Discovery,
+        found: &mut Discovery,
         engine: &EngineAddress,
         variables: &BTreeMap<String, String>,
         cancel: &Cancel,
     ) -> Result<Option<Self>, SourceError> {
+        let Some((host, project)) = Self::look(found, engine, variables, cancel)? else { return Ok(None) };
+        if let Some(project) = project
+            && let Some(own) = found.projects.iter_mut().find(|own| own.files == project.files)
+        {
+            *own = project;
+        }
+        Ok(Some(host))
+    }
+
+    /// What was found, and CHT's own project as it runs.
+    fn look(
+        found: &Discovery,
+        engine: &EngineAddress,
+        variables: &BTreeMap<String, String>,
+        cancel: &Cancel,
+    ) -> Result<Option<(Self, Option<ComposeProject>)>, SourceError> {
         let shallowest = |role: &[&str]| {
             let runs = |project: &&ComposeProject| project.services.values().any(|service| has_role(service, role));
             let depth = |project: &&ComposeProject| folder_of(project).map_or(0, |folder| folder.components().count());
@@ -138,7 +155,7 @@ impl ChtHost {
         let beside = home.into_iter().flat_map(|home| BESIDE.map(|name| home.join(name)));
         host.folders = beside.filter(|folder| folder.is_dir()).collect();
         host.uncovered = host.not_of_it(found, [own, upgrade]);
-        Ok(Some(host))
+        Ok(Some((host, project)))
     }
 
     fn take_nodes(&mut self, look: &Look<'_>, project: Option<&ComposeProject>, data: Vec<PathBuf>) {

@@ -7,7 +7,7 @@
 //!
 //! - Capture: `capture`, from `data_folder` by `opener` and `prefix`; held against the `parent` snapshot (`stamp`, `unseen`), the
 //!   `shard_map` (`complete`), where things should lie (`misplaced`) and a running server (`cross_check`); `config` beside it.
-//! - What is known of it: `facts`, `damage`, `version`; counted again by `examine`, read in the copy by `stored_check`.
+//! - What is known of it: `facts`, `damage`, `version`, `lacks`; counted again by `examine`, read in the copy by `stored_check`.
 //! - Restore: which files (`select`, `restored_path`), back into a folder that went on (`in_place`), under other names
 //!   (`rename`, `rewritten`), on other nodes (`cluster`).
 
@@ -21,6 +21,7 @@ mod data_folder;
 mod examine;
 mod facts;
 mod in_place;
+mod lacks;
 mod misplaced;
 mod opener;
 mod parent;
@@ -52,6 +53,7 @@ pub use self::examine::{check_files, check_part, examine, recount_data};
 pub use self::in_place::{
     NamedOtherwise, NodesThere, cluster_files, is_shard_map, name_again, named_otherwise, nodes_there, search_indexes,
 };
+pub use self::lacks::{databases_in, lacks, may_be_lost};
 pub use self::rename::{RenamedNodes, rename_nodes};
 pub use self::restored_path::{FilesAt, PartAt, part_at};
 pub use self::select::{
@@ -59,7 +61,7 @@ pub use self::select::{
 };
 pub use self::shard_map::SHARD_MAP;
 pub use self::stored_check::{StoredCheck, StoredFinding, StoredReport, StoredSource};
-pub use self::version::{Version, needed_version, version_of_image};
+pub use self::version::{Version, needed_version, needed_version_of, version_of_image};
 
 use super::layout;
 use super::place::{OnHost, Place};

@@ -1,4 +1,6 @@
-//! What there is to protect on this machine, and what of it a source reaches.
+//! What there is to protect on this machine, what of it a source reaches, and what of that a snapshot has.
+
+mod captured;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -6,6 +8,7 @@ use std::path::{Path, PathBuf};
 use ignore::gitignore::Gitignore;
 use repository::{Cancel, Problem, SourceError};
 
+pub use self::captured::Captured;
 use super::compose::{ComposeProject, history_folder};
 use super::discover::{discover, is_of_machine};
 use super::layout;
@@ -63,6 +66,19 @@ pub struct Thing {
     /// A volume that the engine which answers does not know, and neither its project: it was never made, or is another
     /// engine's. Nothing can be captured of it.
     pub is_unknown: bool,
+}
+
+impl Thing {
+    /// Of a database of CouchDB, what CouchDB calls it.
+    pub fn database(&self) -> Option<&str> {
+        let folder = self.place.as_deref().filter(|_| self.kind == ThingKind::CouchDb)?;
+        self.name.strip_suffix(&in_folder(folder))
+    }
+}
+
+/// How the name of a database in a folder ends: databases of two CouchDBs may be called alike.
+fn in_folder(folder: &Path) -> String {
+    format!(" in {}", folder.display())
 }
 
 /// Kind, name, who uses it, and whether nobody knows it.
@@ -246,7 +262,7 @@ impl Sight {
                 self.problems.push(Problem::new(folder, what));
             }
             for database in databases {
-                let name = format!("{database} in {}", folder.display());
+                let name = format!("{database}{}", in_folder(folder));
                 self.add(ThingKind::CouchDb, name, Some(folder.clone()), None);
             }
         }

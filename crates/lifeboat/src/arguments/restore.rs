@@ -23,6 +23,8 @@ const UNLESS_COUCH_URL: [&str; 5] = ["to", "in_place", "server", "undo", "drop_u
 const UNLESS_SERVER: [&str; 5] = ["to", "in_place", "couch_url", "undo", "drop_undo"];
 /// The modes in which nothing is taken from a copy.
 const UNDOS: [&str; 2] = ["undo", "drop_undo"];
+/// Where `SNAPSHOT` is not needed: in these modes, and where a stack says whose newest is meant.
+const WITHOUT_SNAPSHOT: [&str; 3] = ["undo", "drop_undo", "stack"];
 /// The modes in which no files are restored.
 const NO_FILES: [&str; 4] = ["couch_url", "server", "undo", "drop_undo"];
 /// The modes in which no databases are chosen.
@@ -48,8 +50,9 @@ impl RestoreFrom {
 
 #[derive(Debug, Args)]
 pub struct Restore {
-    /// SNAPSHOT[:SOURCE[/PATH]], where SNAPSHOT is an id, its first digits, or `latest`; or an archive: its file or URL
-    #[arg(required_unless_present_any = UNDOS, value_parser = OsStringValueParser::new().try_map(|text| RestoreFrom::parse(&text)))]
+    /// SNAPSHOT[:SOURCE[/PATH]], where SNAPSHOT is an id, its first digits, or `latest`; or an archive: its file or URL [default
+    /// with --stack: latest]
+    #[arg(required_unless_present_any = WITHOUT_SNAPSHOT, value_parser = OsStringValueParser::new().try_map(|text| RestoreFrom::parse(&text)))]
     pub place: Option<RestoreFrom>,
     /// Restore into this folder, which must be empty or new; an archive goes into its source's folder in there
     #[arg(long, value_name = "DIR", conflicts_with_all = UNLESS_TO)]
@@ -285,6 +288,14 @@ mod tests {
             assert!(!is_understood(&format!("latest --to DIR --nodes a@b {flag}")), "{flag}");
         }
         assert!(!is_understood("latest --to DIR --as-host --database DB --shard 00000000-ffffffff"));
+    }
+
+    #[test]
+    fn a_stack_says_whose_newest_snapshot_is_meant() {
+        assert!(is_understood("--stack cht --to DIR --as-host") && is_understood("--stack cht --in-place"));
+        // Where to is asked for in words of its own.
+        assert!(is_understood("--stack cht") && is_understood("latest --stack cht"));
+        assert!(!is_understood("--to DIR"));
     }
 
     #[test]

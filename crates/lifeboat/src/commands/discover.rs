@@ -61,9 +61,9 @@ pub struct Found {
 
 /// Looks into `dir`.
 pub fn look(run: &Run, dir: &Path) -> Result<Found, Fault> {
-    let discovery = source::discover(dir, &run.cancel)?;
+    let mut discovery = source::discover(dir, &run.cancel)?;
     let variables = run.environment.variables();
-    let cht = ChtHost::find(&discovery, &EngineAddress::of(variables), variables, &run.cancel)?;
+    let cht = ChtHost::find(&mut discovery, &EngineAddress::of(variables), variables, &run.cancel)?;
     Ok(Found { discovery, cht })
 }
 

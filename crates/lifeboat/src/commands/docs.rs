@@ -79,7 +79,7 @@ fn print_all(app: &App, arguments: &arguments::Docs, print: &mut Printer) -> Res
 }
 
 fn databases(folder: &StoredDataFolder<'_>, lost: &Lost<'_>, print: &mut Printer) -> Result<Value, Fault> {
-    let databases = folder.databases(&mut |path, what| lost.name(path, what))?;
+    let databases = folder.databases(&mut |path, what| lost.file(path, what))?;
     for database in &databases {
         print.database(database)?;
     }

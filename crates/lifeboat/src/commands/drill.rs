@@ -10,6 +10,7 @@ use repository::{Event, Events as _, Id, Problem};
 use serde_json::json;
 
 use super::for_each;
+use crate::alike::grouped;
 use crate::app::App;
 use crate::arguments;
 use crate::output::{Outcome, bytes, count, seconds};
@@ -71,7 +72,7 @@ pub fn one(app: &App, stack: &StackSettings, copy: &CopySettings, snapshot: &str
     let summary = json!({
         "status": report.verdict, "snapshot_id": id, "stack": described.stack(), "copy": copy.name, "level": report.level,
         "rto_s": report.rto.as_secs_f64(), "rpo_s": report.rpo.as_secs_f64(), "bytes_fetched": report.bytes_fetched,
-        "sources": report.sources, "remarks": report.remarks, "receipt": report.receipt,
+        "left_out": report.left_out, "lacked": report.lacked, "sources": report.sources, "remarks": report.remarks, "receipt": report.receipt,
         "steps": report.steps.iter().map(|(name, seconds)| json!({ "step": name, "seconds": seconds })).collect::<Vec<_>>(),
     });
     let is_doubtful = !doubts.is_empty();
@@ -104,11 +105,23 @@ fn print(app: &App, report: &DrillReport, copy: &CopySettings, id: Id, taken: Ti
     for remark in &report.remarks {
         output.text(format!("  {remark}"));
     }
+    let lacked = grouped(report.lacked.iter().map(|problem| format!("{}: {problem}", problem.source)));
+    for line in lacked.iter().take(DIFFERENCES_SHOWN) {
+        output.text(format!("    not in it: {line}"));
+    }
+    if lacked.len() > DIFFERENCES_SHOWN {
+        output.text(format!("    and {} more", lacked.len() - DIFFERENCES_SHOWN));
+    }
     let short = id.short();
     let name = &copy.name;
     let took = seconds(report.rto.as_secs_f64());
     let taken = super::snapshots::minute(app, taken);
     match report.verdict {
+        Verdict::Passed if report.left_out > 0 => output.text(format!(
+            "drill passed for what is in snapshot {short} of {taken}: that came back from copy {name} in {took}, level {}; of \
+             what was left out of it, nothing is proven",
+            report.level
+        )),
         Verdict::Passed if report.level >= 2 => output.text(format!(
             "drill passed: snapshot {short} of {taken} came back from copy {name} in {took}, level {}",
             report.level

@@ -36,13 +36,20 @@ use crate::output::{Outcome, Output};
 /// Does what the command line says.
 pub fn run(arguments: Arguments, output: &Output) -> Result<Outcome, Fault> {
     let run = Run::new(&arguments.common, *output)?;
-    match arguments.command {
+    let untold = run.progress.untold();
+    let outcome = run_command(run, arguments.command, *output);
+    untold.tell();
+    outcome
+}
+
+fn run_command(run: Run, command: Command, output: Output) -> Result<Outcome, Fault> {
+    match command {
         Command::Protect(arguments) => protect::run(run, &arguments),
         Command::Init(arguments) => init::run(&run, &arguments),
         Command::Discover(arguments) => discover::run(&run, &arguments),
         Command::Adopt(arguments) => adopt::run(&run, &arguments),
         Command::Config(arguments) => configuration::run(run, &arguments),
-        Command::Completions(arguments) => Ok(completions(*output, arguments.shell)),
+        Command::Completions(arguments) => Ok(completions(output, arguments.shell)),
         Command::Backup(arguments) => backup::run(&run.configured()?, &arguments),
         Command::Snapshots(arguments) => snapshots::run(&run.configured()?, &arguments),
         Command::Ls(arguments) => browse::ls(&run.configured()?, &arguments),

@@ -15,7 +15,7 @@ use connectors::source::couchdb;
 use jiff::Timestamp;
 use operations::in_place::{self, InPlaceError, Job};
 use operations::manifest::{Manifest, SourceRecord};
-use operations::snapshots::Place;
+use operations::snapshots::{LATEST, Place};
 use operations::{Fault, FaultKind, restore};
 use repository::format::snapshot::Snapshot;
 use repository::restore::{Options, Restored};
@@ -25,6 +25,7 @@ use serde_json::{Value, json};
 use self::containers::Users;
 use self::couch_files::CouchDbRestore;
 use self::couch_in_place::InPlaceParts;
+use crate::alike::grouped;
 use crate::app::{App, Opened, Run};
 use crate::arguments::{self, RestoreFrom};
 use crate::output::{Outcome, bytes, count, seconds};
@@ -39,9 +40,11 @@ pub fn run(run: Run, arguments: &arguments::Restore) -> Result<Outcome, Fault> {
     if let Some(folder) = &arguments.drop_undo {
         return drop_undo(&run, folder);
     }
+    let latest = Place { snapshot: LATEST.to_owned(), path: PathBuf::new() };
     let place = match &arguments.place {
         Some(RestoreFrom::Archive(archive)) => return archive::run(run, archive, arguments),
         Some(RestoreFrom::Snapshot(place)) => place,
+        None if arguments.stack.is_some() => &latest,
         None => return Err(Fault::new(FaultKind::Usage, "name what to restore: SNAPSHOT[:SOURCE[/PATH]]")),
     };
     if let Some((flag, _)) = [("--identity", &arguments.identity), ("--passphrase-file", &arguments.passphrase_file)]
@@ -56,6 +59,9 @@ pub fn run(run: Run, arguments: &arguments::Restore) -> Result<Outcome, Fault> {
     }
     if let Some(server) = &arguments.server.server {
         return server::run(&app, place, server, arguments);
+    }
+    if arguments.to.is_none() && !arguments.in_place {
+        return Err(nowhere());
     }
     let stack = arguments.stack.as_deref();
     let of_stack = stack.and_then(|name| app.settings.stack(name).ok());
@@ -79,14 +85,21 @@ pub fn run(run: Run, arguments: &arguments::Restore) -> Result<Outcome, Fault> {
         Some(target) if !arguments.couch_files.nodes.is_empty() => job.to_cluster(target, &copy.name),
         Some(target) if arguments.as_host => job.to_root(target, &copy.name),
         Some(target) => job.to(target, &copy.name),
-        None if arguments.in_place => job.in_place(),
-        None => Err(Fault::new(
-            FaultKind::Usage,
-            "say where to: --to DIR, --in-place, --couch-url URL for documents, or --server URL for databases",
-        )
-        .with_hint("--in-place puts everything where it came from, and keeps what is there now for an undo")),
+        None => job.in_place(),
     }?;
     Ok(if done == Outcome::Ok && is_doubtful { Outcome::Partial } else { done })
+}
+
+/// What is to be said where nobody said where to.
+fn nowhere() -> Fault {
+    Fault::new(
+        FaultKind::Usage,
+        "say where to: --to DIR, --in-place, --couch-url URL for documents, or --server URL for databases",
+    )
+    .with_hint(
+        "--to DIR --as-host puts the whole host back into an empty root; --in-place puts everything where it came from, and keeps \
+         what is there now for an undo",
+    )
 }
 
 pub(super) struct Chosen<'a> {
@@ -145,7 +158,7 @@ impl Chosen<'_> {
         restore::check_target(target)?;
         let restore::Preview { files, dirs, others, bytes: of_files, .. } = preview;
         let (output, is_partial) = (self.app.output(), !problems.is_empty());
-        problems.iter().for_each(|what| output.text(format!("problem: {what}")));
+        grouped(problems.iter().cloned()).iter().for_each(|what| output.text(format!("problem: {what}")));
         let problems: Vec<_> = problems.iter().map(|what| Problem::new(target, what.clone())).collect();
         output.summary(json!({
             "status": if is_partial { "partial" } else { "ok" }, "dry_run": true, "snapshot_id": self.id, "copy": copy,
@@ -179,7 +192,7 @@ impl Chosen<'_> {
         next: Option<Value>,
     ) -> Result<Outcome, Fault> {
         let (app, left_out) = (self.app, self.left_out());
-        wrong.iter().for_each(|what| app.output().text(format!("problem: {what}")));
+        grouped(wrong.iter().cloned()).iter().for_each(|what| app.output().text(format!("problem: {what}")));
         restored.problems.extend(wrong.into_iter().map(|what| Problem::new(target, what)));
         let took = app.run.clock.now().duration_since(started).as_secs_f64();
         let partial = !restored.problems.is_empty();
@@ -280,7 +293,7 @@ impl Chosen<'_> {
             "compared": done.compared, "bytes_fetched": done.bytes_fetched, "undo": done.undo,
             "skipped": done.skipped, "warnings": done.warnings, "problems": done.problems,
         }));
-        for problem in &done.problems {
+        for problem in grouped(done.problems.iter().map(ToString::to_string)) {
             app.output().text(format!("problem: {problem}"));
         }
         let short = self.id.short();

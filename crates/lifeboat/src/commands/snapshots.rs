@@ -37,7 +37,10 @@ pub fn run(app: &App, arguments: &arguments::Snapshots) -> Result<Outcome, Fault
         let drilled: serde_json::Map<String, Value> = drills
             .iter()
             .filter(|drill| drill::is_proof(drill))
-            .map(|drill| (drill.copy.clone(), json!({ "level": drill.level, "at": Timestamp::from(drill.at) })))
+            .map(|drill| {
+                let proof = json!({ "level": drill.level, "at": Timestamp::from(drill.at), "partial": drill.partial });
+                (drill.copy.clone(), proof)
+            })
             .collect();
         output.json(
             "snapshot",

@@ -61,7 +61,8 @@ fn print(app: &App, stack: &StackSettings, health: &Health) {
         let at = super::snapshots::minute(app, drill.at);
         let status = format!("{:?}", drill.status).to_lowercase();
         let took = crate::output::seconds(drill.rto_s);
-        output.chat(format!("  copy {copy}: drill {status} {at}, level {}, took {took}", drill.level));
+        let of_part = if drill.partial { ", of a PARTIAL snapshot" } else { "" };
+        output.chat(format!("  copy {copy}: drill {status} {at}, level {}, took {took}{of_part}", drill.level));
     }
     print_score(output, &health.score, &health.losses);
     health.problems.iter().for_each(|problem| print_problem(output, problem));

@@ -87,6 +87,7 @@ fn arrangements_are_counted_by_what_they_are_lost_with() {
         ("never drilled", vec![CopyFacts { proof: Proof::Never, ..s3("s3") }], [2, 2, 1, 0, 0]),
         ("damaged", vec![CopyFacts { proof: Proof::Damaged, ..s3("s3") }], [2, 2, 1, 0, 0]),
         ("failed a drill", vec![CopyFacts { proof: Proof::Failed, ..s3("s3") }], [2, 2, 1, 0, 0]),
+        ("drilled in part", vec![CopyFacts { proof: Proof::InPart, ..s3("s3") }], [2, 2, 1, 0, 0]),
         ("drilled long ago", vec![CopyFacts { proof: Proof::Old(90), ..s3("s3") }], [2, 2, 1, 0, 0]),
     ] {
         assert_eq!(score(&copies), expected, "{what}");
@@ -210,7 +211,7 @@ fn any_copy() -> impl Strategy<Value = CopyFacts> {
             }),
     ];
     let holds = prop::sample::select(vec![Holds::Nothing, Holds::Older, Holds::Newest]);
-    let proof = prop::sample::select(vec![Proof::Never, Proof::Failed, Proof::Old(50), Proof::Passed]);
+    let proof = prop::sample::select(vec![Proof::Never, Proof::Failed, Proof::Old(50), Proof::InPart, Proof::Passed]);
     let flags = (any::<bool>(), any::<bool>(), any::<bool>(), any::<bool>());
     let site = prop::option::of(prop::sample::select(vec!["office", "home"]));
     ("[a-e]", place, holds, proof, flags, site).prop_map(|(name, place, holds, proof, flags, site)| {

@@ -133,7 +133,7 @@ fn proof_problems(
     if copy.keeps_archives {
         let text = match archives_proof(copy, now) {
             // That damage was found is said above.
-            Proof::Passed | Proof::Failed | Proof::Damaged => return,
+            Proof::Passed | Proof::InPart | Proof::Failed | Proof::Damaged => return,
             Proof::Old(days) => format!("the archives of copy {name} were last read back {days} days ago"),
             Proof::Never => {
                 format!("the archives of copy {name} were never read back: nothing proves that they are good")
@@ -159,6 +159,14 @@ fn proof_problems(
             Verdict::Passed if age(drill.at, now) > DRILL_AGE_MAX => {
                 let text = format!("the last drill of copy {name} is {} old", hours(age(drill.at, now)));
                 add(Severity::Warning, text, &fix);
+            }
+            Verdict::Passed if drill.partial => {
+                let text = format!(
+                    "the last drill of copy {name} was of a partial snapshot: of what was left out of it, nothing is proven"
+                );
+                let mend =
+                    format!("mend what `lifeboat snapshots {stack} --problems` names, and back up again; then {fix}");
+                add(Severity::Warning, text, &mend);
             }
             Verdict::Passed => {}
         },

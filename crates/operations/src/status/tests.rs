@@ -279,6 +279,16 @@ fn a_look_through_the_copy_proves_no_restore() {
 }
 
 #[test]
+fn a_drill_of_a_partial_snapshot_proves_nothing_of_what_was_left_out() {
+    let of_partial = |days| Receipt { partial: true, ..receipt(days, Verdict::Passed, 3) };
+    let health = drilled(&[receipt(9, Verdict::Passed, 3), of_partial(1)]);
+    assert_eq!(health.score.verified, 0);
+    assert!(says(&health, Severity::Warning, "was of a partial snapshot"), "{:?}", texts(&health));
+    assert!(health.last_drill["disk"].partial);
+    assert_eq!(drilled(&[of_partial(2), receipt(1, Verdict::Passed, 3)]).score.verified, 1);
+}
+
+#[test]
 fn neither_a_shallow_nor_a_broken_off_drill_hides_an_earlier_failure() {
     for later in [receipt(1, Verdict::Passed, 1), receipt(1, Verdict::Unknown, 0)] {
         let health = drilled(&[receipt(9, Verdict::Passed, 3), receipt(2, Verdict::Failed, 0), later]);

@@ -23,7 +23,7 @@ use super::damage::without_ending;
 use super::data_folder::Kind;
 use super::facts::{DAMAGED, DATABASES, FILES, VIEWS};
 use super::select::{names, not_there, object, shards_named};
-use super::shard_map::{NODE_LIST, SHARD_MAP};
+use super::shard_map::{NODE_LIST_FILES, SHARD_MAP, SHARD_MAP_FILES};
 
 /// Which files the nodes get.
 #[derive(Debug, PartialEq, Eq)]
@@ -100,17 +100,20 @@ pub fn plan_cluster(sources: &[(&str, &Facts)], nodes: &[String]) -> Result<Clus
         let facts = sources[source].1;
         record(facts, FILES, name).is_some() && record(facts, DAMAGED, name).is_none()
     };
+    // Its second name is what a compaction left it under.
+    let whole = |source: usize, names: [&'static str; 2]| names.into_iter().find(|name| is_whole(source, name));
+    let with = |names| (0..sources.len()).filter_map(move |source| Some((source, whole(source, names)?)));
     // Where they differ, a database was made or deleted while the sources were opened one after the other.
-    let count = |number: &usize| object(sources[*number].1, DATABASES).count();
-    let with_map = (0..sources.len()).filter(|source| is_whole(*source, SHARD_MAP));
-    let first = with_map.max_by_key(|number| (count(number), Reverse(*number)));
-    let first = first.ok_or_else(|| SourceError::Unavailable {
+    let count = |number: usize| object(sources[number].1, DATABASES).count();
+    let map = with(SHARD_MAP_FILES).max_by_key(|(number, _)| (count(*number), Reverse(*number)));
+    let map = map.ok_or_else(|| SourceError::Unavailable {
         what: format!("no source of the snapshot has {SHARD_MAP} whole, which says what belongs together"),
     })?;
+    let first = map.0;
     // Without one, it is made anew.
-    let with_list = [first].into_iter().chain(0..sources.len()).find(|source| is_whole(*source, NODE_LIST));
-    let top = [Some((first, SHARD_MAP)), with_list.map(|source| (source, NODE_LIST))];
-    let top: Vec<_> = top.into_iter().flatten().map(|(source, name)| (source, PathBuf::from(name))).collect();
+    let list = with(NODE_LIST_FILES).min_by_key(|(number, _)| (*number != first, *number));
+    let top: Vec<_> =
+        [Some(map), list].into_iter().flatten().map(|(source, name)| (source, PathBuf::from(name))).collect();
     let nodes = nodes.iter().map(|node| NodeFiles { node: node.clone(), files: top.clone() }).collect();
     let (contests, lacking, left_out) = Default::default();
     let mut plan = ClusterPlan { first, nodes, contests, lacking, left_out, differing: 0 };
@@ -176,6 +179,7 @@ mod tests {
 
     use serde_json::json;
 
+    use super::super::shard_map::NODE_LIST;
     use super::*;
 
     const RANGES: [&str; 4] = ["00000000-3fffffff", "40000000-7fffffff", "80000000-bfffffff", "c0000000-ffffffff"];
@@ -321,6 +325,21 @@ mod tests {
         assert_eq!(found.left_out.len(), 3, "{left_out}");
         assert!(found.nodes[0].files.contains(&(1, "own.couch".into())), "nobody else has it: {found:?}");
         assert!(found.nodes[0].files.contains(&(0, "_users.couch".into())));
+    }
+
+    #[test]
+    fn what_a_compaction_left_of_the_shard_map_and_the_nodes_serves_as_well() {
+        let mut one = source(&[(RANGES[0], 9)]);
+        let files = one["files"].as_object_mut().unwrap();
+        for (name, left) in [(SHARD_MAP, SHARD_MAP_FILES[1]), (NODE_LIST, NODE_LIST_FILES[1])] {
+            let record = files.remove(name).unwrap();
+            files.insert(left.to_owned(), record);
+        }
+        let plan = plan_cluster(&[("one", &one)], &nodes(&["a@x", "b@x"])).unwrap();
+        for node in &plan.nodes {
+            assert_eq!(node.files[..2], [(0, SHARD_MAP_FILES[1].into()), (0, NODE_LIST_FILES[1].into())]);
+        }
+        assert!(plan.left_out.is_empty(), "{plan:?}");
     }
 
     #[test]

@@ -10,6 +10,7 @@ use super::data_folder::Kind;
 use super::examine;
 use super::facts::{FILES, VIEWS};
 use super::select::{damage_of, names, not_there, shards_lacking};
+use super::version::{Version, needed_version_of};
 
 /// How a path of the host lies to the data folder of a snapshot.
 #[derive(Debug, PartialEq, Eq)]
@@ -59,6 +60,11 @@ impl FilesAt {
     /// What is wrong with the files, as it was told when they were captured.
     pub fn damage(&self, recorded: &Facts) -> Vec<String> {
         damage_of(recorded, &self.files)
+    }
+
+    /// The oldest CouchDB that reads them, and why no older one does.
+    pub fn needed_version(&self, recorded: &Facts) -> (Version, &'static str) {
+        needed_version_of(recorded, &self.files)
     }
 
     /// Reads the files, which were restored into `target`, as [`super::check_files`] does.

@@ -1,12 +1,16 @@
 //! Which CouchDB can read the files. One that is too old finds no header that it knows, and starts the files anew, as empty.
 
+use std::collections::BTreeSet;
 use std::fmt;
+use std::path::PathBuf;
 use std::str::FromStr;
 
 use repository::Facts;
 use serde_json::Value;
 
-use super::facts::{CHECKSUMS, FILES, OLDER_XXH3};
+use super::facts::{CHECKSUMS, FILES, OLDER_XXH3, VIEWS};
+use super::select::object;
+use crate::source::layout;
 
 /// The newest major version of CouchDB.
 const MAJOR_MAX: u32 = 3;
@@ -63,13 +67,35 @@ impl fmt::Display for Version {
 /// The oldest CouchDB that reads all files of a snapshot, and why no older one does
 /// (`src/couch/src/couch_bt_engine_header.erl` and `couch_file.erl` of apache/couchdb).
 pub fn needed_version(facts: &Facts) -> (Version, &'static str) {
-    let listed = |fact: &str| facts.get(fact).and_then(Value::as_array).into_iter().flatten();
-    if listed(CHECKSUMS).any(|kind| kind == "xxh3") || listed(OLDER_XXH3).next().is_some() {
+    let is_xxh3 = listed(facts, CHECKSUMS).any(|kind| kind == "xxh3") || listed(facts, OLDER_XXH3).next().is_some();
+    needed(is_xxh3, object(facts, FILES).filter_map(|(_, file)| disk_version(file)).max())
+}
+
+/// The same for some files, by their paths below the data folder. One of which nothing is known may need what any other does.
+pub fn needed_version_of(facts: &Facts, files: &[PathBuf]) -> (Version, &'static str) {
+    let keys: BTreeSet<String> = files.iter().map(|file| layout::fact_key(file)).collect();
+    let known = || object(facts, FILES).chain(object(facts, VIEWS)).filter(|(key, _)| keys.contains(*key));
+    if known().count() < keys.len() {
+        return needed_version(facts);
+    }
+    let is_older = listed(facts, OLDER_XXH3).filter_map(Value::as_str).any(|file| keys.contains(file));
+    let is_xxh3 = is_older || known().any(|(_, file)| file.get("checksum").is_some_and(|kind| kind == "xxh3"));
+    needed(is_xxh3, known().filter_map(|(_, file)| disk_version(file)).max())
+}
+
+fn listed<'a>(facts: &'a Facts, fact: &str) -> impl Iterator<Item = &'a Value> {
+    facts.get(fact).and_then(Value::as_array).into_iter().flatten()
+}
+
+fn disk_version(file: &Value) -> Option<u64> {
+    file.get("disk_version")?.as_u64()
+}
+
+fn needed(is_xxh3: bool, disk_version: Option<u64>) -> (Version, &'static str) {
+    if is_xxh3 {
         return (Version::new(3, 4), "older ones do not know the checksums of its files, which are XXH3");
     }
-    let files = facts.get(FILES).and_then(Value::as_object).into_iter().flatten();
-    let disk = files.filter_map(|(_, file)| file.get("disk_version")?.as_u64()).max();
-    match disk {
+    match disk_version {
         Some(8..) => (Version::new(3, 0), "its files have disk version 8"),
         Some(7) => (Version::new(2, 3), "its files have disk version 7"),
         _ => (Version::new(1, 2), "its files have disk version 6"),
@@ -107,6 +133,28 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn what_is_restored_decides_and_not_what_else_is_in_the_snapshot() {
+        let facts = json!({
+            "checksums": ["md5", "xxh3"], "older_xxh3": ["c.couch"],
+            "files": {
+                "a.couch": { "checksum": "md5", "disk_version": 7 }, "b.couch": { "checksum": "xxh3", "disk_version": 8 },
+                "c.couch": { "checksum": "md5", "disk_version": 8 },
+            },
+            "views": { ".a_design/mrview/x.view": { "checksum": "xxh3" } },
+        });
+        let facts = serde_json::from_value(facts).unwrap();
+        let needed = |files: &[&str]| {
+            let files: Vec<_> = files.iter().map(PathBuf::from).collect();
+            needed_version_of(&facts, &files).0.to_string()
+        };
+        assert_eq!(needed(&["a.couch"]), "2.3");
+        for files in [&["a.couch", "b.couch"][..], &["c.couch"], &["a.couch", ".a_design/mrview/x.view"]] {
+            assert_eq!(needed(files), "3.4", "{files:?}");
+        }
+        assert_eq!(needed(&["a.couch", "damaged.couch"]), "3.4", "it may be any");
+    }
 
     #[test]
     fn files_need_a_version_that_knows_their_checksums_and_their_layout() {

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use connectors::source::couchdb::{self, PartAt, Selected, needed_version};
+use connectors::source::couchdb::{self, PartAt, Selected, Version};
 use couchfile::ShardName;
 use operations::manifest::{Manifest, SourceRecord};
 use operations::{Fault, FaultKind, drill};
@@ -109,8 +109,8 @@ impl<'a> CouchDbRestore<'a> {
             check_names(rename_node, &couchdb::nodes(&part.record.facts))?;
         }
         let Some(version) = couchdb_version else { return Ok(()) };
-        for Part { name, record, .. } in &self.parts {
-            let (needed, why) = needed_version(&record.facts);
+        for part in &self.parts {
+            let (name, (needed, why)) = (part.name, part.needed_version());
             if *version < needed {
                 let what =
                     format!("CouchDB {version} cannot read the files of {name}, which need {needed} or newer: {why}");
@@ -182,7 +182,7 @@ impl<'a> CouchDbRestore<'a> {
             }
             if is_whole {
                 app.output().text(format!("{name}: every document and attachment was read back"));
-                let (needed, why) = needed_version(&record.facts);
+                let (needed, why) = part.needed_version();
                 app.output().chat(format!("{name}: start CouchDB {needed} or newer on it: {why}"));
             } else {
                 app.output().text(format!("{name}: {START_NONE}"));
@@ -216,6 +216,20 @@ impl<'a> CouchDbRestore<'a> {
 }
 
 impl Part<'_> {
+    /// The oldest CouchDB that reads what is restored, and why no older one does.
+    pub(super) fn needed_version(&self) -> (Version, &'static str) {
+        let facts = &self.record.facts;
+        match &self.wanted {
+            Wanted::Whole(_) => couchdb::needed_version(facts),
+            Wanted::Files(Selected { files, .. }) => couchdb::needed_version_of(facts, files),
+            Wanted::Path(path) => match couchdb::part_at(facts, path) {
+                PartAt::Whole(_) => couchdb::needed_version(facts),
+                PartAt::Files(files) => files.needed_version(facts),
+                PartAt::Nothing => couchdb::needed_version_of(facts, &[]),
+            },
+        }
+    }
+
     /// What is wrong with single files that were asked for. Who reads these back finds it, too.
     fn damage_of_files(&self) -> Vec<String> {
         let facts = &self.record.facts;

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use connectors::containers::ContainerState;
-use connectors::source::couchdb::{self, Answer, NamedOtherwise, NodesThere, Selected, Version, needed_version};
+use connectors::source::couchdb::{self, Answer, NamedOtherwise, NodesThere, Selected, Version};
 use operations::in_place::{Effect, Finding};
 use operations::manifest::Manifest;
 use repository::{Facts, SourceError};
@@ -179,19 +179,19 @@ impl CouchDbRestore<'_> {
     /// The CouchDBs that will work with what is restored, or do so now: one that cannot read it, or that runs.
     pub fn of_servers(&self, app: &App, manifest: &Manifest, users: &Users) -> Vec<Finding> {
         let mut findings = Vec::new();
-        for Part { name, record, .. } in &self.parts {
+        for part @ Part { name, record, .. } in &self.parts {
             let Some(data) = couchdb::data_folder(&record.facts, Path::new("/")) else { continue };
             let of_data: Vec<_> = users.all().iter().filter(|user| user.works_with(&data)).collect();
             for user in &of_data {
                 let version = couchdb::version_of_image(&user.container.image);
-                let what = version.and_then(|version| too_old(&record.facts, version));
+                let what = version.and_then(|version| too_old(part, version));
                 let shown = |what| format!("{}, of {}: {what}", user.shown(), user.container.image);
                 findings.extend(what.map(|what| Finding::new(Effect::BlocksUnlessForced, &data, shown(what))));
             }
             let Some(server) = wiring::couch_server(&app.settings, &manifest.stack, name) else { continue };
             let answer = couchdb::ask(&server, &app.run.cancel);
             if let Answer::Runs(Some(version)) = &answer {
-                let what = version.parse().ok().and_then(|version| too_old(&record.facts, version));
+                let what = version.parse().ok().and_then(|version| too_old(part, version));
                 findings.extend(what.map(|what| {
                     Finding::new(Effect::BlocksUnlessForced, &data, format!("the CouchDB at {}: {what}", server.url))
                 }));
@@ -297,8 +297,8 @@ fn in_the_way(answer: &Answer, url: &str) -> Option<String> {
 }
 
 /// Why a CouchDB of that version cannot work with the files.
-fn too_old(facts: &Facts, version: Version) -> Option<String> {
-    let (needed, why) = needed_version(facts);
+fn too_old(part: &Part<'_>, version: Version) -> Option<String> {
+    let (needed, why) = part.needed_version();
     (version < needed).then(|| {
         format!(
             "CouchDB {version} would take these files for empty databases, since they need {needed} or newer: {why}; \

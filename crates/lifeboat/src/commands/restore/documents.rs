@@ -175,6 +175,10 @@ impl Job<'_> {
             each_change(&opened, 0, &mut |found| {
                 self.app.run.cancel.check()?;
                 match found {
+                    Ok(info) if !database.belongs(shard, &info.id) => {
+                        self.doubtful(&shard.path, &info.id);
+                        Ok(())
+                    }
                     Ok(info) => self.document(&shard.path, &opened, &info),
                     Err(error) => self.lost.error(&shard.path, error),
                 }
@@ -195,6 +199,15 @@ impl Job<'_> {
             Ok(opened) => self.document(&path, &opened, &info),
             Err(error) => self.lost.error(&path, error),
         }
+    }
+
+    /// Names a document that nobody may have written under this id, and leaves it out.
+    fn doubtful(&self, path: &str, id: &str) {
+        let what = format!(
+            "was not written: no document of this id belongs into {path}, so it may come of a damaged page; where it is right \
+             after all, name it with --id"
+        );
+        self.lost.document(self.target, &format!("{id:?}"), what);
     }
 
     fn document<R: ReadAt>(&mut self, path: &str, database: &Database<R>, info: &DocumentInfo) -> Result<(), Fault> {

@@ -17,6 +17,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::{Chosen, incomplete};
+use crate::alike::grouped;
 use crate::output::Outcome;
 
 /// The kind whose facts say how what it describes is started.
@@ -65,14 +66,14 @@ impl Chosen<'_> {
             return Ok(outcome);
         }
         // Nothing of that is damaged; whether the host can do without it, only its owner knows.
-        let lacking: Vec<_> = manifest
+        let lacking = manifest
             .sources
             .iter()
-            .flat_map(|(name, record)| record.problems.iter().map(move |problem| format!("  {name}: {problem}")))
-            .collect();
+            .flat_map(|(name, record)| record.problems.iter().map(move |problem| format!("{name}: {problem}")));
+        let lacking = grouped(lacking);
         if !lacking.is_empty() {
             app.output().text("what the backup could not take, so that it is not here either:");
-            lacking.iter().take(LACKING_SHOWN).for_each(|line| app.output().text(line));
+            lacking.iter().take(LACKING_SHOWN).for_each(|line| app.output().text(format!("  {line}")));
             if lacking.len() > LACKING_SHOWN {
                 app.output().text(format!("  and {} more", lacking.len() - LACKING_SHOWN));
             }

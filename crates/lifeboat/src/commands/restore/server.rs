@@ -18,6 +18,7 @@ use repository::{Facts, SourceError};
 use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
+use crate::alike::grouped;
 use crate::app::{App, Opened};
 use crate::arguments::{self, ToServer};
 use crate::output::{Outcome, count};
@@ -158,7 +159,7 @@ fn tell(app: &App, id: &str, record: &SourceRecord, restored: &[RestoredDatabase
         });
         problems.extend(wrong);
     }
-    problems.iter().for_each(|what| app.output().text(format!("problem: {what}")));
+    grouped(problems.iter().cloned()).iter().for_each(|what| app.output().text(format!("problem: {what}")));
     let is_partial = !problems.is_empty();
     app.output().summary(json!({
         "status": if is_partial { "partial" } else { "ok" }, "snapshot_id": id, "databases": databases,

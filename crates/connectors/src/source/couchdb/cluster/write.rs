@@ -11,7 +11,7 @@ use repository::{Cancel, SourceError};
 
 use super::super::data_folder::COMPACTED;
 use super::super::rewritten::{Beside, open};
-use super::super::shard_map::{self, NODE_LIST, SHARD_MAP};
+use super::super::shard_map::{self, NODE_LIST, NODE_LIST_FILES, SHARD_MAP, SHARD_MAP_FILES, name_in};
 use crate::source::walk::{Seen, walk};
 
 /// Writes the shard maps and lists of nodes of data folders that were restored by a plan, for their nodes, and reads them
@@ -27,7 +27,9 @@ pub fn write_cluster(
     let nodes: Vec<_> = folders.iter().map(|(node, _)| node.clone()).collect();
     let mut agreed = None;
     for (node, folder) in folders {
-        let (maps, list) = (folder.join(SHARD_MAP), folder.join(NODE_LIST));
+        // What a compaction left under the second name keeps that.
+        let maps = folder.join(name_in(folder, SHARD_MAP_FILES).unwrap_or(SHARD_MAP));
+        let list = folder.join(name_in(folder, NODE_LIST_FILES).unwrap_or(NODE_LIST));
         let old_maps = open(&maps)?;
         let new_maps = Beside::write(&maps, |out| lay_out_shard_maps(&old_maps, &nodes, node, out))?;
         let new_list = match list.exists() {
