@@ -164,7 +164,7 @@ mod tests {
 
     #[test]
     fn an_id_that_couchdb_would_not_put_into_a_shard_does_not_belong_there() {
-        let ranges = ["00000000-7fffffff", "80000000-ffffffff"].map(|range| ShardRange::parse(range));
+        let ranges = ["00000000-7fffffff", "80000000-ffffffff"].map(ShardRange::parse);
         let in_which = |id: &str, hashing| ranges.map(|range| belongs(id, hashing, range));
         // The CRC-32 of "123456789" is cbf43926, as every description of it says.
         assert_eq!(in_which("123456789", Hashing::Id), [false, true]);
