@@ -28,6 +28,7 @@ mod documents;
 mod documents_back;
 mod ignored_conditions;
 mod in_place_containers;
+mod keys;
 mod killed;
 mod metadata;
 mod mounts;
