@@ -3,7 +3,7 @@
 use serde_json::json;
 use servers::{MariadbServer, RedisServer};
 
-use crate::support::{Site, write_secret};
+use crate::support::{Site, run, write_secret};
 
 const SECRET: &str = "hunter2";
 
@@ -52,6 +52,38 @@ fn a_mariadb_and_a_redis_are_backed_up_drilled_and_restored_and_an_unchanged_one
     for shown in [site.lifeboat(["config", "show"]).ok().text(), site.lifeboat(["backup", "--verbose"]).ok().errors()] {
         assert!(!shown.contains(SECRET), "{shown}");
     }
+}
+
+#[test]
+fn databases_of_a_mariadb_are_restored_into_a_server() {
+    let (Some(mariadb), Some(redis)) = (servers::mariadb(), servers::redis(&[])) else { return };
+    let site = site(mariadb, &redis, "shop_back");
+    site.backup();
+    let restore = |place: &str, arguments: &[&str]| {
+        let first = ["restore", place, "--json", "--server"];
+        let mut command = site.lifeboat_command(first.iter().chain(arguments).copied().collect::<Vec<_>>());
+        run(command.env("MYSQL_PWD", SECRET))
+    };
+    let url = format!("mysql://shop_back@127.0.0.1:{}", mariadb.port);
+    let planned = restore("latest:shop/shop_back", &[&url, "--as", "shop_new", "--dry-run"]).ok().summary();
+    assert_eq!(planned["files"], json!(["databases/shop_back.sql", "views.sql"]));
+    let restored = restore("latest:shop/shop_back", &[&url, "--as", "shop_new"]).ok().summary();
+    let one = json!({ "restored_as": "shop_new", "compared": true, "problems": [] });
+    assert_eq!(restored["databases"]["shop_back"], one, "{restored}");
+    assert_eq!(mariadb.sql("SELECT COUNT(*), MAX(id) FROM shop_new.orders"), "20000\t20000");
+    assert_eq!(mariadb.sql("SELECT COUNT(*) FROM shop_new.few"), "9");
+    // Nothing of value is written over unasked.
+    mariadb.sql("DELETE FROM shop_back.orders");
+    let error = restore("latest:shop", &["configured"]).exits(1).error();
+    assert!(error["message"].as_str().unwrap().contains("let what is there be dropped with --replace"), "{error}");
+    restore("latest:shop/shop_back/orders", &["configured", "--replace"]).ok();
+    assert_eq!(mariadb.sql("SELECT COUNT(*) FROM shop_back.orders"), "20000");
+    let whole = restore("latest:shop", &["configured", "--replace"]).ok().summary();
+    assert!(whole["notes"][0].as_str().unwrap().contains("shop_back@%"), "{whole}");
+    let error = restore("latest:shop/shop_back", &["configured", "--database", "shop_back"]).exits(2).error();
+    assert!(error["message"].as_str().unwrap().contains("SNAPSHOT:SOURCE/DB/TABLE"), "{error}");
+    restore("latest:shop", &["mysql://me:hunter2@db"]).exits(2);
+    restore("latest:shop", &["postgresql://db"]).exits(2);
 }
 
 #[test]

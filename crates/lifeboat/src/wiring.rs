@@ -222,6 +222,19 @@ pub fn postgres(database: DatabaseSettings, around: &Around<'_>) -> PostgresOpti
     }
 }
 
+/// A MariaDB or MySQL, and what is wanted of it.
+pub fn mysql(database: DatabaseSettings, around: &Around<'_>) -> MysqlOptions {
+    MysqlOptions {
+        server: server_at(database.server),
+        user: database.user,
+        password: database.password.map(password),
+        databases: database.databases,
+        exclude: database.exclude,
+        tools: database.tools,
+        engine: around.engine(),
+    }
+}
+
 /// Got when it is needed, so that a backup does not fail for want of it.
 fn password(source: SecretSource) -> Password {
     Arc::new(move || match source.read() {
@@ -315,15 +328,7 @@ fn source(kind: &SourceKind, peers: Vec<Peer>, around: &Around<'_>) -> Result<Bo
             engine: around.engine(),
         })?),
         SourceKind::Postgres(database) => Box::new(PostgresSource::new(postgres(database, around))?),
-        SourceKind::Mysql(database) => Box::new(MysqlSource::new(MysqlOptions {
-            server: server_at(database.server),
-            user: database.user,
-            password: database.password.map(password),
-            databases: database.databases,
-            exclude: database.exclude,
-            tools: database.tools,
-            engine: around.engine(),
-        })?),
+        SourceKind::Mysql(database) => Box::new(MysqlSource::new(mysql(database, around))?),
         SourceKind::Redis(database) => Box::new(RedisSource::new(RedisOptions {
             server: server_at(database.server),
             user: database.user,

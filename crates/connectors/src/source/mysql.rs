@@ -4,12 +4,16 @@
 //! it. Where it is allowed, all changes are held up until the dump has begun, so that a second transaction sees the same
 //! moment: in that one the server counts all rows, and both must agree.
 
+mod accounts;
 mod capture;
 mod dump;
 mod examine;
 mod facts;
 mod inventory;
+mod load;
 mod names;
+mod pick;
+mod restore;
 mod scratch;
 mod server;
 mod session;
@@ -26,6 +30,7 @@ use std::path::PathBuf;
 use repository::{Cancel, Capture, CaptureCx, Source, SourceError};
 
 pub use self::examine::examine;
+pub use self::restore::MysqlRestore;
 
 use super::Password;
 use super::selection::Selection;

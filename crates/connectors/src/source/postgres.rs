@@ -29,7 +29,7 @@ use repository::{Cancel, Capture, CaptureCx, Source, SourceError};
 #[cfg(feature = "fuzzing")]
 pub(crate) use self::archive::{Archive, Shared};
 pub use self::examine::examine;
-pub use self::restore::{PostgresRestore, RestoredDatabase};
+pub use self::restore::PostgresRestore;
 
 use super::Password;
 use super::selection::Selection;

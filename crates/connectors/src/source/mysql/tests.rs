@@ -1,3 +1,5 @@
+mod restored;
+
 use std::collections::BTreeMap;
 use std::io::Read as _;
 use std::os::unix::fs::PermissionsExt as _;
@@ -16,6 +18,7 @@ use zeroize::Zeroizing;
 use super::*;
 use crate::containers::ContainerName;
 use crate::source::testing::{Captured, Setup};
+use crate::source::{IntoServer as _, MysqlRestore, Wanted};
 
 /// Databases of a test alone, which others on the same server leave out.
 fn of(server: &MariadbServer, databases: &[&str]) -> MysqlOptions {
@@ -422,6 +425,11 @@ fn a_server_in_a_container_is_dumped_with_the_tools_of_the_container_and_what_it
         text(&captured, "databases/contained.sql"),
         text(&capture(of(server, &["contained"])).unwrap(), "databases/contained.sql")
     );
+    let wanted = Wanted { rename: Some("contained_again".to_owned()), ..Wanted::default() };
+    let folder = tempfile::tempdir().unwrap();
+    captured.restore(folder.path());
+    MysqlRestore { into: options(), wanted }.run(folder.path(), &captured.facts, &Cancel::new()).unwrap();
+    assert_eq!(server.sql("SELECT SUM(a) FROM contained_again.t"), "3");
     docker.docker(&["stop", &name]);
     assert_eq!(capture(options()).unwrap_err().to_string(), format!("container {name} does not run: start it"));
 }

@@ -90,9 +90,14 @@ impl Resolver<'_> {
     }
 }
 
-/// What is wrong with an address of PostgreSQL, and what to do; nothing where it may be used.
-pub fn wrong_postgres_url(url: &str) -> Option<(&'static str, String)> {
-    POSTGRES.fault(url)
+/// What is wrong with the address of a server of this kind of source, and what to do; nothing where it may be used.
+pub fn wrong_server_url(kind: &str, url: &str) -> Option<(&'static str, String)> {
+    let addresses = match kind {
+        "postgres" => &POSTGRES,
+        "mysql" => &MYSQL,
+        _ => &REDIS,
+    };
+    addresses.fault(url)
 }
 
 impl Addresses {
