@@ -87,6 +87,33 @@ fn databases_of_a_mariadb_are_restored_into_a_server() {
 }
 
 #[test]
+fn what_a_redis_held_is_restored_into_another_one() {
+    let (Some(mariadb), Some(redis)) = (servers::mariadb(), servers::redis(&[])) else { return };
+    let site = site(mariadb, &redis, "shop_keys");
+    let other = servers::redis(&["--requirepass", SECRET]).unwrap();
+    site.backup();
+    let restore = |place: &str, arguments: &[&str]| {
+        let first = ["restore", place, "--json", "--server"];
+        let mut command = site.lifeboat_command(first.iter().chain(arguments).copied().collect::<Vec<_>>());
+        run(command.env("REDISCLI_AUTH", SECRET))
+    };
+    let url = format!("redis://127.0.0.1:{}", other.port);
+    let restored = restore("latest:cache", &[&url]).ok().summary();
+    assert_eq!(
+        restored["databases"]["0"],
+        json!({ "restored_as": "0", "compared": true, "problems": [] }),
+        "{restored}"
+    );
+    let asked = other.pipe(&["-a", SECRET, "--no-auth-warning"], b"GET visits\nHGET session:1 user\nTTL visits");
+    assert_eq!(asked.trim(), "1\nme\n-1");
+    let error = restore("latest:cache/0", &["configured"]).exits(1).error();
+    assert!(error["message"].as_str().unwrap().contains("database 0 has 2 keys"), "{error}");
+    restore("latest:cache/0", &["configured", "--replace"]).ok();
+    restore("latest:cache/0", &["configured", "--as", "5"]).ok();
+    restore("latest:cache", &["mysql://db"]).exits(2);
+}
+
+#[test]
 fn a_server_that_is_gone_fails_the_run_and_the_last_snapshot_stays() {
     let (Some(mariadb), Some(redis)) = (servers::mariadb(), servers::redis(&[])) else { return };
     let site = site(mariadb, &redis, "shop_gone");

@@ -235,6 +235,16 @@ pub fn mysql(database: DatabaseSettings, around: &Around<'_>) -> MysqlOptions {
     }
 }
 
+/// A Redis or Valkey.
+pub fn redis(database: DatabaseSettings, around: &Around<'_>) -> RedisOptions {
+    RedisOptions {
+        server: server_at(database.server),
+        user: database.user,
+        password: database.password.map(password),
+        engine: around.engine(),
+    }
+}
+
 /// Got when it is needed, so that a backup does not fail for want of it.
 fn password(source: SecretSource) -> Password {
     Arc::new(move || match source.read() {
@@ -329,12 +339,7 @@ fn source(kind: &SourceKind, peers: Vec<Peer>, around: &Around<'_>) -> Result<Bo
         })?),
         SourceKind::Postgres(database) => Box::new(PostgresSource::new(postgres(database, around))?),
         SourceKind::Mysql(database) => Box::new(MysqlSource::new(mysql(database, around))?),
-        SourceKind::Redis(database) => Box::new(RedisSource::new(RedisOptions {
-            server: server_at(database.server),
-            user: database.user,
-            password: database.password.map(password),
-            engine: around.engine(),
-        })?),
+        SourceKind::Redis(database) => Box::new(RedisSource::new(redis(database, around))?),
         SourceKind::CouchDb(couchdb) => Box::new(CouchDbSource::new(CouchDbOptions {
             data: place(couchdb.data),
             config: couchdb.config.map(place),

@@ -7,9 +7,11 @@
 mod crc64;
 mod examine;
 mod facts;
+mod feed;
 mod link;
 pub(crate) mod rdb;
 mod resp;
+mod restore;
 mod scratch;
 mod server;
 mod tail;
@@ -25,6 +27,7 @@ use repository::format::time::Time;
 use repository::{Cancel, Capture, CaptureCx, Event, Events, Facts, Item, Problem, Source, SourceError};
 
 pub use self::examine::examine;
+pub use self::restore::RedisRestore;
 
 use self::rdb::{Dump, Parser};
 use self::server::{Login, Server, Users};
@@ -64,6 +67,31 @@ impl fmt::Debug for RedisOptions {
     }
 }
 
+impl RedisOptions {
+    /// The server. A container must run.
+    fn server(&self, cancel: &Cancel) -> Result<Server, SourceError> {
+        let password = self.password.as_ref().map(|password| password()).transpose();
+        let password = password.map_err(|what| SourceError::Unavailable { what })?;
+        let login = Login { user: self.user.clone(), password };
+        match &self.server {
+            ServerAt::Url(url) => {
+                let (user, address) = Address::parse(url, PORT)?;
+                Ok(Server::At { address, login: Login { user: login.user.or(user), ..login } })
+            }
+            ServerAt::Container(name) => {
+                let containers = Arc::new(self.engine.open(cancel)?);
+                let container = containers.find(name)?;
+                if container.state != ContainerState::Running {
+                    let what = format!("container {} does not run: start it", container.name);
+                    return Err(SourceError::Unavailable { what });
+                }
+                let (variables, words) = (containers.environment(&container)?, containers.command(&container)?);
+                Ok(Server::in_container(Stage::Container { containers, container }, login, &variables, &words))
+            }
+        }
+    }
+}
+
 /// A Redis or Valkey.
 #[derive(Debug)]
 pub struct RedisSource(RedisOptions);
@@ -75,29 +103,6 @@ impl RedisSource {
             Address::parse(url, PORT)?;
         }
         Ok(Self(options))
-    }
-
-    fn server(&self, cancel: &Cancel) -> Result<Server, SourceError> {
-        let options = &self.0;
-        let password = options.password.as_ref().map(|password| password()).transpose();
-        let password = password.map_err(|what| SourceError::Unavailable { what })?;
-        let login = Login { user: options.user.clone(), password };
-        match &options.server {
-            ServerAt::Url(url) => {
-                let (user, address) = Address::parse(url, PORT)?;
-                Ok(Server::At { address, login: Login { user: login.user.or(user), ..login } })
-            }
-            ServerAt::Container(name) => {
-                let containers = Arc::new(options.engine.open(cancel)?);
-                let container = containers.find(name)?;
-                if container.state != ContainerState::Running {
-                    let what = format!("container {} does not run: start it", container.name);
-                    return Err(SourceError::Unavailable { what });
-                }
-                let (variables, words) = (containers.environment(&container)?, containers.command(&container)?);
-                Ok(Server::in_container(Stage::Container { containers, container }, login, &variables, &words))
-            }
-        }
     }
 }
 
@@ -111,7 +116,7 @@ impl Source for RedisSource {
     }
 
     fn capture<'a>(&'a self, cx: &CaptureCx<'a>) -> Result<Box<dyn Capture + 'a>, SourceError> {
-        let server = self.server(cx.cancel)?;
+        let server = self.0.server(cx.cancel)?;
         let info = server.info(cx.cancel)?;
         let mut facts = facts::of_server(&info);
         if cx.look_only {

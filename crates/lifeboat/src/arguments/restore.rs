@@ -195,14 +195,14 @@ pub struct ToCouch {
 /// Where databases are restored to.
 #[derive(Debug, Args)]
 #[command(
-    next_help_heading = "Databases back into a running server: SNAPSHOT:SOURCE[/DB[/TABLE]] of kind postgres or mysql"
+    next_help_heading = "Databases back into a running server: SNAPSHOT:SOURCE[/DB[/TABLE]] of kind postgres, mysql or redis"
 )]
 pub struct ToServer {
-    /// Restore into this server, such as postgresql://admin@127.0.0.1:5432 or mysql://root@127.0.0.1, without password and
+    /// Restore into this server, such as postgresql://admin@127.0.0.1:5432 or redis://127.0.0.1, without password and
     /// database; `configured` is the one that they came from
     #[arg(long, value_name = "URL", conflicts_with_all = UNLESS_SERVER)]
     pub server: Option<String>,
-    /// Who logs in; the password is $PGPASSWORD or $MYSQL_PWD, where one is needed
+    /// Who logs in; the password is $PGPASSWORD, $MYSQL_PWD or $REDISCLI_AUTH, where one is needed
     #[arg(long, value_name = "NAME", requires = "server", conflicts_with_all = UNLESS_SERVER)]
     pub server_user: Option<String>,
     /// A file with the password

@@ -15,6 +15,7 @@ use repository::{Cancel, SourceError};
 
 use super::rdb::{Dump, Keys};
 use super::resp::{Connection, Reply};
+use super::server::{database, pairs};
 use crate::process;
 use crate::source::server_at::Address;
 
@@ -45,7 +46,8 @@ pub fn count(path: &Path, dump: &Dump, cancel: &Cancel) -> Result<Counted, Sourc
         Reply::Text(text) => String::from_utf8_lossy(&text).into_owned(),
         other => return Err(scratch.failed(&format!("it does not tell what it has: {other:?}"))),
     };
-    let mut databases: BTreeMap<u64, Keys> = text.lines().filter_map(database).collect();
+    let mut databases: BTreeMap<u64, Keys> =
+        pairs(&text).iter().filter_map(|(name, values)| database(name, values)).collect();
     for (number, keys) in &mut databases {
         connection.ask(&["SELECT", &number.to_string()])?;
         match connection.ask(&["DBSIZE"])? {
@@ -59,15 +61,6 @@ pub fn count(path: &Path, dump: &Dump, cancel: &Cancel) -> Result<Counted, Sourc
         _ => 0,
     };
     Ok(Counted { databases, functions })
-}
-
-/// A line like `db0:keys=3,expires=1,avg_ttl=0`.
-fn database(line: &str) -> Option<(u64, Keys)> {
-    let (name, values) = line.trim().split_once(':')?;
-    let value = |name: &str| {
-        values.split(',').find_map(|value| value.strip_prefix(name)?.strip_prefix('=')?.parse::<u64>().ok())
-    };
-    Some((name.strip_prefix("db")?.parse().ok()?, Keys { keys: value("keys")?, expiring: value("expires")? }))
 }
 
 /// The server. It is ended when this is dropped.
@@ -160,18 +153,5 @@ impl Scratch {
 impl Drop for Scratch {
     fn drop(&mut self) {
         process::end_group(&mut self.child);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_a_server_says_of_its_databases_is_read() {
-        let keys = Keys { keys: 3, expiring: 1 };
-        assert_eq!(database("db10:keys=3,expires=1,avg_ttl=0,subexpiry=0\r"), Some((10, keys)));
-        assert_eq!(database("# Keyspace"), None);
-        assert_eq!(database("db0:keys=x,expires=1"), None);
     }
 }

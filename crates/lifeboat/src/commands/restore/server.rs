@@ -5,7 +5,7 @@
 
 use std::path::PathBuf;
 
-use connectors::source::{IntoServer, MysqlRestore, PostgresRestore, Restored, Wanted};
+use connectors::source::{IntoServer, MysqlRestore, PostgresRestore, RedisRestore, Restored, Wanted};
 use operations::config::{DatabaseServer, DatabaseSettings, Secret, SecretSource, SourceKind, wrong_server_url};
 use operations::drill::differences;
 use operations::manifest::{Manifest, SourceRecord};
@@ -24,7 +24,7 @@ use crate::wiring::{self, Around};
 /// What means the server that a source is configured with.
 const CONFIGURED: &str = "configured";
 /// The kinds of sources that this can do, and the password of who logs in, as the server's own tools call it.
-const KINDS: [(&str, &str); 2] = [("postgres", "PGPASSWORD"), ("mysql", "MYSQL_PWD")];
+const KINDS: [(&str, &str); 3] = [("postgres", "PGPASSWORD"), ("mysql", "MYSQL_PWD"), ("redis", "REDISCLI_AUTH")];
 
 pub fn run(app: &App, place: &Place, server: &str, arguments: &arguments::Restore) -> Result<Outcome, Fault> {
     let stack = arguments.stack.as_deref();
@@ -155,6 +155,7 @@ fn logged_in(
 fn job(record: &SourceRecord, database: DatabaseSettings, wanted: Wanted, around: &Around<'_>) -> Box<dyn IntoServer> {
     match &*record.kind {
         "mysql" => Box::new(MysqlRestore { into: wiring::mysql(database, around), wanted }),
+        "redis" => Box::new(RedisRestore { into: wiring::redis(database, around), wanted }),
         _ => Box::new(PostgresRestore { into: wiring::postgres(database, around), wanted }),
     }
 }
@@ -200,6 +201,8 @@ fn tell(app: &App, id: &str, record: &SourceRecord, restored: Restored) -> Outco
 
 /// How much a database has, by what is recorded of it.
 fn size(recorded: &Value) -> String {
-    let tables = recorded["tables"].as_object().map_or(0, |tables| tables.len());
-    count(tables as u64, "table")
+    match recorded["keys"].as_u64() {
+        Some(keys) => count(keys, "key"),
+        None => count(recorded["tables"].as_object().map_or(0, |tables| tables.len()) as u64, "table"),
+    }
 }
