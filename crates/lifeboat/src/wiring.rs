@@ -217,6 +217,7 @@ pub fn postgres(database: DatabaseSettings, around: &Around<'_>) -> PostgresOpti
         password: database.password.map(password),
         databases: database.databases,
         exclude: database.exclude,
+        max_shrink_percent: database.max_shrink_percent,
         tools: database.tools,
         engine: around.engine(),
     }
@@ -230,6 +231,7 @@ pub fn mysql(database: DatabaseSettings, around: &Around<'_>) -> MysqlOptions {
         password: database.password.map(password),
         databases: database.databases,
         exclude: database.exclude,
+        max_shrink_percent: database.max_shrink_percent,
         tools: database.tools,
         engine: around.engine(),
     }
@@ -241,6 +243,7 @@ pub fn redis(database: DatabaseSettings, around: &Around<'_>) -> RedisOptions {
         server: server_at(database.server),
         user: database.user,
         password: database.password.map(password),
+        max_shrink_percent: database.max_shrink_percent,
         engine: around.engine(),
     }
 }

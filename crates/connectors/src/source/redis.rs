@@ -57,6 +57,8 @@ pub struct RedisOptions {
     pub user: Option<String>,
     /// The password; where there is none, that of the container, if any.
     pub password: Option<Password>,
+    /// How much of its keys a database may lose from one snapshot to the next before that is a problem, in percent.
+    pub max_shrink_percent: u8,
     /// Where the container engine is.
     pub engine: EngineAddress,
 }
@@ -122,7 +124,7 @@ impl Source for RedisSource {
         if cx.look_only {
             let name = server.what();
             cx.events.emit(Event::Note(format!("{name}: what it holds is not counted in a dry run")));
-            return Ok(Box::new(RedisCapture::new(cx, BTreeMap::new(), Found::default(), facts)));
+            return Ok(Box::new(RedisCapture::new(&self.0, cx, BTreeMap::new(), Found::default(), facts)));
         }
         let mut problems: VecDeque<_> = doubts(&info).map(|what| problem(&server, what)).into_iter().collect();
         let mut files = BTreeMap::new();
@@ -143,7 +145,7 @@ impl Source for RedisSource {
         let (output, position) = server.dump(proof, cx.cancel)?;
         facts.extend(position.map(|position| facts::of_position(&position)));
         files.insert(DUMP.into(), ProducedFile::printed(output));
-        let capture = RedisCapture::new(cx, files, found, facts);
+        let capture = RedisCapture::new(&self.0, cx, files, found, facts);
         Ok(Box::new(RedisCapture { problems, ..capture }))
     }
 }
@@ -200,13 +202,22 @@ struct RedisCapture<'a> {
     facts: Facts,
     /// What the last snapshot says, until it was held against this one.
     previous: Option<&'a Facts>,
+    max_shrink_percent: u8,
 }
 
 impl<'a> RedisCapture<'a> {
-    fn new(cx: &CaptureCx<'a>, files: BTreeMap<PathBuf, ProducedFile>, found: Found, facts: Facts) -> Self {
+    fn new(
+        options: &RedisOptions,
+        cx: &CaptureCx<'a>,
+        files: BTreeMap<PathBuf, ProducedFile>,
+        found: Found,
+        facts: Facts,
+    ) -> Self {
         let produced = Produced::new(files, Time::from(cx.clock.now()));
         let previous = cx.previous.map(|previous| previous.facts).filter(|_| !cx.look_only);
-        Self { events: cx.events, cancel: cx.cancel, problems: VecDeque::new(), produced, found, facts, previous }
+        let problems = VecDeque::new();
+        let max_shrink_percent = options.max_shrink_percent;
+        Self { events: cx.events, cancel: cx.cancel, problems, produced, found, facts, previous, max_shrink_percent }
     }
 }
 
@@ -218,7 +229,7 @@ impl Capture for RedisCapture<'_> {
         }
         // All was read, so that it is known what there is.
         let lost = match (self.previous.take(), &*self.found.get()) {
-            (Some(previous), Some(dump)) => facts::lost(previous, dump),
+            (Some(previous), Some(dump)) => facts::lost(previous, dump, self.max_shrink_percent),
             _ => Vec::new(),
         };
         self.problems.extend(lost.into_iter().map(|(name, what)| Problem::new(Path::new(&name), what)));

@@ -445,6 +445,10 @@ pub struct DatabaseDocument {
     pub exclude: Option<OneOrMany>,
     /// The folder with the database's own programs, where they are not to be found by themselves.
     pub tools: Option<Text>,
+    /// How much of its rows or keys a database may lose from one snapshot to the next before that is a problem, such as `20%`.
+    /// Default: 50%; with 100% it never is.
+    #[schemars(schema_with = "percent")]
+    pub max_shrink: Option<Text>,
 }
 
 // Values that are not texts may still come out of the environment, so each of these allows `${VAR}`.
@@ -470,6 +474,10 @@ fn level(_: &mut SchemaGenerator) -> Schema {
         { "type": "integer", "minimum": 0, "maximum": 3 },
         { "type": "string", "pattern": "^\\$\\{" },
     ] })
+}
+
+fn percent(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({ "type": "string", "pattern": "^[0-9]+%$|\\$\\{" })
 }
 
 fn halt(_: &mut SchemaGenerator) -> Schema {

@@ -323,6 +323,10 @@ impl Page {
         }
         self.list("databases", &database.databases, &[]);
         self.list("exclude", &database.exclude, &[]);
+        let preset = DatabaseSettings::new(database.server.clone());
+        if database.max_shrink_percent != preset.max_shrink_percent {
+            self.text(5, "max_shrink", &format!("{}%", database.max_shrink_percent));
+        }
     }
 
     fn line(&mut self, indent: usize, line: &str) {

@@ -396,6 +396,8 @@ pub struct DatabaseSettings {
     pub exclude: Vec<String>,
     /// The folder with the database's own programs, absolute.
     pub tools: Option<PathBuf>,
+    /// How much of its rows or keys a database may lose from one snapshot to the next before that is a problem, in percent.
+    pub max_shrink_percent: u8,
 }
 
 /// Where a database server is.
@@ -407,10 +409,21 @@ pub enum DatabaseServer {
     Container(ContainerSettings),
 }
 
+/// Half of the rows may go without a word: tables with sessions and queues come and go.
+const MAX_SHRINK_PERCENT: u8 = 50;
+
 impl DatabaseSettings {
     /// All databases of `server`, as whoever it lets in.
     pub fn new(server: DatabaseServer) -> Self {
-        Self { server, user: None, password: None, databases: Vec::new(), exclude: Vec::new(), tools: None }
+        Self {
+            server,
+            user: None,
+            password: None,
+            databases: Vec::new(),
+            exclude: Vec::new(),
+            tools: None,
+            max_shrink_percent: MAX_SHRINK_PERCENT,
+        }
     }
 }
 

@@ -142,6 +142,7 @@ impl Serialize for DatabaseSettings {
             maybe(&mut map, key, Some(patterns).filter(|patterns| !patterns.is_empty()))?;
         }
         maybe(&mut map, "tools", self.tools.as_ref())?;
+        map.serialize_entry("max_shrink", &format!("{}%", self.max_shrink_percent))?;
         map.end()
     }
 }

@@ -28,6 +28,7 @@ fn of(server: &MariadbServer, databases: &[&str]) -> MysqlOptions {
         password: None,
         databases: databases.iter().map(|name| (*name).to_owned()).collect(),
         exclude: Vec::new(),
+        max_shrink_percent: 50,
         tools: None,
         engine: EngineAddress::default(),
     }
@@ -253,6 +254,9 @@ fn what_the_last_snapshot_had_and_this_one_lacks_is_told_once() {
     assert!(second.problems[0].starts_with("lost_emptied: has 400 rows, and had 1000"), "{:?}", second.problems);
     assert!(second.problems[1].starts_with("lost_gone: was in the last snapshot"), "{:?}", second.problems);
     assert_eq!(after(&second.facts).problems, [""; 0]);
+    let lenient = MysqlSource::new(MysqlOptions { max_shrink_percent: 60, ..of(server, &["lost_*"]) }).unwrap();
+    let setup = Setup { previous: Some(first.facts), ..Setup::default() };
+    assert_eq!(setup.capture(&lenient).unwrap().problems.len(), 1, "what may be lost is a setting");
 }
 
 #[test]

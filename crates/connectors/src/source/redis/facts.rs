@@ -64,12 +64,13 @@ pub fn of_databases(databases: &BTreeMap<u64, Keys>) -> Value {
     Value::Object(filled.map(fact).collect())
 }
 
-/// Databases that had more than twice the keys in the last snapshot, each with what to tell.
-pub fn lost(previous: &Facts, dump: &Dump) -> Vec<(String, String)> {
+/// Databases that had so many more keys in the last snapshot that more than `percent_max` of them are gone, each with what to
+/// tell.
+pub fn lost(previous: &Facts, dump: &Dump, percent_max: u8) -> Vec<(String, String)> {
     let before = previous.get(DATABASES).and_then(Value::as_object).into_iter().flatten();
     let lost = before.filter_map(|(number, before)| {
         let now = dump.databases.get(&number.parse::<u64>().ok()?).copied().unwrap_or_default();
-        Some((format!("database {number}"), shrink::told("keys", before["keys"].as_u64()?, now.keys)?))
+        Some((format!("database {number}"), shrink::told("keys", before["keys"].as_u64()?, now.keys, percent_max)?))
     });
     lost.collect()
 }

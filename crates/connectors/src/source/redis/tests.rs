@@ -20,7 +20,13 @@ use crate::source::{IntoServer as _, RedisRestore, Wanted};
 
 fn options(server: &RedisServer) -> RedisOptions {
     let url = format!("redis://127.0.0.1:{}", server.port);
-    RedisOptions { server: ServerAt::Url(url), user: None, password: None, engine: EngineAddress::default() }
+    RedisOptions {
+        server: ServerAt::Url(url),
+        user: None,
+        password: None,
+        max_shrink_percent: 50,
+        engine: EngineAddress::default(),
+    }
 }
 
 fn with_login(server: &RedisServer, user: Option<&str>, password: &'static str) -> RedisOptions {
@@ -397,6 +403,7 @@ fn a_server_in_a_container_is_captured_with_the_client_that_is_there_and_what_it
         server: ServerAt::Container(ContainerName::Container(name.clone())),
         user: None,
         password: None,
+        max_shrink_percent: 50,
         engine: EngineAddress::at(&docker.socket),
     };
     let captured = capture(options()).unwrap();

@@ -56,14 +56,27 @@ impl Resolver<'_> {
             }
             (None, _) => DatabaseServer::Container(self.container(name, (service, project, container))?),
         };
+        let preset = DatabaseSettings::new(server);
         let typed = (&database.password, &database.password_file, &database.password_command);
         Ok(DatabaseSettings {
-            server,
             user: database.user.as_ref().map(|user| self.filled(user)).transpose()?,
             password: self.secret("password", typed as copy::TypedSecret<'_>)?,
             databases: self.texts(&database.databases)?,
             exclude: self.texts(&database.exclude)?,
             tools: database.tools.as_ref().map(|tools| self.path(tools)).transpose()?,
+            max_shrink_percent: match &database.max_shrink {
+                None => preset.max_shrink_percent,
+                Some(share) => self.percent(share)?,
+            },
+            ..preset
+        })
+    }
+
+    fn percent(&self, text: &Text) -> Result<u8> {
+        let filled = self.filled(text)?;
+        let number = filled.strip_suffix('%').and_then(|number| number.parse().ok()).filter(|number| *number <= 100);
+        number.ok_or_else(|| {
+            Mistake::at(text.place, "expected a share").with_hint("write it like 20%, from 0% up to 100%")
         })
     }
 

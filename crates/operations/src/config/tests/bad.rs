@@ -223,6 +223,8 @@ fn bad_files_are_told_what_is_wrong_and_where_and_what_to_do() {
             write it like volume:shop_certs or volume:shop_certs/live, without `..`
         source-postgres-nothing.yaml:7:7: stacks.cht.sources.data: `service` is missing
             add the name of a Compose service, or `container` with the name of a container, or `url`, such as `url: postgresql://backup@db.example.org:5432?sslmode=require`
+        source-postgres-shrink.yaml:7:50: stacks.cht.sources.data.postgres.max_shrink: expected a share
+            write it like 20%, from 0% up to 100%
         source-postgres-two-servers.yaml:7:66: stacks.cht.sources.data.postgres.container: `url` is given too, and a server is in one place only
             remove one of the two
         source-postgres-url-with-database.yaml:7:30: stacks.cht.sources.data.postgres.url: a database stands in it
