@@ -54,7 +54,7 @@ pub use into_server::{IntoServer, Restored, RestoredDatabase, Wanted};
 pub use mysql::{MysqlOptions, MysqlRestore, MysqlSource};
 pub use place::Place;
 pub use postgres::{PostgresOptions, PostgresRestore, PostgresSource};
-pub use redis::{RedisOptions, RedisRestore, RedisSource};
+pub use redis::{RedisFilesOptions, RedisFilesSource, RedisOptions, RedisRestore, RedisSource};
 pub use server_at::ServerAt;
 pub use sqlite::{SqliteOptions, SqliteSource};
 pub use tls::{TlsOptions, TlsSource};

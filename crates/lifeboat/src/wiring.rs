@@ -11,8 +11,8 @@ use connectors::source::couchdb::{Peer, ServerOptions};
 use connectors::source::{
     CommandOptions, CommandSource, ComposeOptions, ComposeSource, ContainerFilesOptions, ContainerFilesSource,
     CouchDbOptions, CouchDbSource, FilesOptions, FilesSource, MysqlOptions, MysqlSource, Password, Place,
-    PostgresOptions, PostgresSource, RedisOptions, RedisSource, RunLine, ServerAt, SqliteOptions, SqliteSource,
-    TlsOptions, TlsSource, VolumeOptions, VolumeSource,
+    PostgresOptions, PostgresSource, RedisFilesOptions, RedisFilesSource, RedisOptions, RedisSource, RunLine, ServerAt,
+    SqliteOptions, SqliteSource, TlsOptions, TlsSource, VolumeOptions, VolumeSource,
 };
 use connectors::storage::{LocalStorage, SftpOptions, SftpStorage};
 use operations::backup::NamedSource;
@@ -343,6 +343,11 @@ fn source(kind: &SourceKind, peers: Vec<Peer>, around: &Around<'_>) -> Result<Bo
         SourceKind::Postgres(database) => Box::new(PostgresSource::new(postgres(database, around))?),
         SourceKind::Mysql(database) => Box::new(MysqlSource::new(mysql(database, around))?),
         SourceKind::Redis(database) => Box::new(RedisSource::new(redis(database, around))?),
+        SourceKind::RedisFiles(redis) => Box::new(RedisFilesSource::new(RedisFilesOptions {
+            files: place(redis.files),
+            max_shrink_percent: redis.max_shrink_percent,
+            engine: around.engine(),
+        })),
         SourceKind::CouchDb(couchdb) => Box::new(CouchDbSource::new(CouchDbOptions {
             data: place(couchdb.data),
             config: couchdb.config.map(place),

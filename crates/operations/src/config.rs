@@ -41,8 +41,8 @@ pub use secret::{CommandLine, Secret, SecretSource, Typed};
 pub use settings::{
     CommandSettings, ComposeSettings, ContainerFilesSettings, ContainerSettings, CopySettings, CouchDbSettings,
     CouchLogin, CouchServerSettings, DatabaseServer, DatabaseSettings, DrillSettings, FilesSettings, HaltSettings,
-    Layout, PlaceSettings, Settings, SourceKind, SourceSettings, SqliteSettings, StackSettings, TlsSettings,
-    VolumeSettings,
+    Layout, PlaceSettings, RedisFilesSettings, Settings, SourceKind, SourceSettings, SqliteSettings, StackSettings,
+    TlsSettings, VolumeSettings,
 };
 pub use url::{Url, WrongUrl};
 

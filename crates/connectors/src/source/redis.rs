@@ -4,10 +4,13 @@
 //! so, and what it holds is counted in it. Of an unchanged server, two dumps differ in their first bytes, where the time and
 //! the memory in use stand, and in the checksum at their end.
 
+mod aof;
 mod crc64;
 mod examine;
 mod facts;
 mod feed;
+mod files;
+mod folder;
 mod link;
 pub(crate) mod rdb;
 mod resp;
@@ -27,8 +30,10 @@ use repository::format::time::Time;
 use repository::{Cancel, Capture, CaptureCx, Event, Events, Facts, Item, Problem, Source, SourceError};
 
 pub use self::examine::examine;
+pub use self::files::{RedisFilesOptions, RedisFilesSource};
 pub use self::restore::RedisRestore;
 
+use self::aof::Counted;
 use self::rdb::{Dump, Parser};
 use self::server::{Login, Server, Users};
 use super::Password;
@@ -124,7 +129,13 @@ impl Source for RedisSource {
         if cx.look_only {
             let name = server.what();
             cx.events.emit(Event::Note(format!("{name}: what it holds is not counted in a dry run")));
-            return Ok(Box::new(RedisCapture::new(&self.0, cx, BTreeMap::new(), Found::default(), facts)));
+            return Ok(Box::new(RedisCapture::new(
+                self.0.max_shrink_percent,
+                cx,
+                BTreeMap::new(),
+                Found::default(),
+                facts,
+            )));
         }
         let mut problems: VecDeque<_> = doubts(&info).map(|what| problem(&server, what)).into_iter().collect();
         let mut files = BTreeMap::new();
@@ -145,7 +156,7 @@ impl Source for RedisSource {
         let (output, position) = server.dump(proof, cx.cancel)?;
         facts.extend(position.map(|position| facts::of_position(&position)));
         files.insert(DUMP.into(), ProducedFile::printed(output));
-        let capture = RedisCapture::new(&self.0, cx, files, found, facts);
+        let capture = RedisCapture::new(self.0.max_shrink_percent, cx, files, found, facts);
         Ok(Box::new(RedisCapture { problems, ..capture }))
     }
 }
@@ -161,12 +172,24 @@ fn problem(server: &Server, what: String) -> Problem {
     Problem::new(Path::new(&server.what()), what)
 }
 
-/// What was found in the dump, once it was read.
-#[derive(Clone, Default)]
-struct Found(Arc<Mutex<Option<Dump>>>);
+/// What was found in a file, once it was read.
+#[derive(Debug)]
+struct Found<T>(Arc<Mutex<Option<T>>>);
 
-impl Found {
-    fn get(&self) -> MutexGuard<'_, Option<Dump>> {
+impl<T> Default for Found<T> {
+    fn default() -> Self {
+        Self(Arc::default())
+    }
+}
+
+impl<T> Clone for Found<T> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+impl<T> Found<T> {
+    fn get(&self) -> MutexGuard<'_, Option<T>> {
         self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 }
@@ -174,7 +197,7 @@ impl Found {
 /// Holds an output to being a dump, and keeps what it holds.
 struct Watched {
     parser: Parser,
-    found: Found,
+    found: Found<Dump>,
 }
 
 impl Proof for Watched {
@@ -198,7 +221,9 @@ struct RedisCapture<'a> {
     cancel: &'a Cancel,
     problems: VecDeque<Problem>,
     produced: Produced,
-    found: Found,
+    found: Found<Dump>,
+    /// The files of the log, by their names.
+    logs: Vec<(String, Found<Counted>)>,
     facts: Facts,
     /// What the last snapshot says, until it was held against this one.
     previous: Option<&'a Facts>,
@@ -207,17 +232,26 @@ struct RedisCapture<'a> {
 
 impl<'a> RedisCapture<'a> {
     fn new(
-        options: &RedisOptions,
+        max_shrink_percent: u8,
         cx: &CaptureCx<'a>,
         files: BTreeMap<PathBuf, ProducedFile>,
-        found: Found,
+        found: Found<Dump>,
         facts: Facts,
     ) -> Self {
         let produced = Produced::new(files, Time::from(cx.clock.now()));
         let previous = cx.previous.map(|previous| previous.facts).filter(|_| !cx.look_only);
-        let problems = VecDeque::new();
-        let max_shrink_percent = options.max_shrink_percent;
-        Self { events: cx.events, cancel: cx.cancel, problems, produced, found, facts, previous, max_shrink_percent }
+        let (problems, logs) = (VecDeque::new(), Vec::new());
+        Self {
+            events: cx.events,
+            cancel: cx.cancel,
+            problems,
+            produced,
+            found,
+            logs,
+            facts,
+            previous,
+            max_shrink_percent,
+        }
     }
 }
 
@@ -246,6 +280,8 @@ impl Capture for RedisCapture<'_> {
             }
             facts.extend(facts::of_dump(dump));
         }
+        let counted = self.logs.iter().filter_map(|(name, found)| Some((name.clone(), (*found.get())?)));
+        facts.extend(facts::of_log(counted));
         facts::add_files(&mut facts, &files);
         Ok(facts)
     }

@@ -51,6 +51,7 @@ pub fn reach(run: &Run, kind: &SourceKind, engine: Option<&Containers>) -> Resul
         SourceKind::Postgres(database) => return of_database(engine, database, POSTGRES_DATA),
         SourceKind::Mysql(database) => return of_database(engine, database, MYSQL_DATA),
         SourceKind::Redis(database) => return of_database(engine, database, REDIS_DATA),
+        SourceKind::RedisFiles(redis) => places(&[&redis.files], place_of)?,
         SourceKind::Command(_) => return Ok(None),
     }))
 }

@@ -420,7 +420,7 @@ pub struct ContainerFilesDocument {
 /// A database server: at an address, or in a container.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-#[schemars(rename = "database", extend("oneOf" = [{"required": ["url"]}, {"required": ["service"]}, {"required": ["container"]}]))]
+#[schemars(rename = "database", extend("required" = [], "oneOf" = [{"required": ["url"]}, {"required": ["service"]}, {"required": ["container"]}, {"required": ["files"]}]))]
 pub struct DatabaseDocument {
     /// The address, such as `postgresql://backup@db.example.org:5432`, `mysql://db.example.org`, `redis://db.example.org` or
     /// `unix:///run/mysqld/mysqld.sock`, without password and database. The tools of this machine are used.
@@ -431,6 +431,9 @@ pub struct DatabaseDocument {
     pub project: Option<Text>,
     /// The container's name, instead of a service.
     pub container: Option<Text>,
+    /// Of a Redis, instead of an address: the folder of its data, of the host or as `volume:NAME`. Its dump and its log are captured
+    /// as they are at one moment.
+    pub files: Option<Text>,
     /// Who logs in. Default: whom the address names, or the container was made with.
     pub user: Option<Text>,
     /// The password of the user, where one is needed that the container does not know. Better: `password_file`.

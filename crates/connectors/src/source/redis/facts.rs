@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use repository::Facts;
 use serde_json::{Value, json};
 
+use super::aof::Counted;
 use super::rdb::{Dump, Keys};
 use crate::source::output::Whole;
 use crate::source::produced::{FILES, files_fact};
@@ -25,6 +26,8 @@ const TYPES: &str = "types";
 pub const FUNCTIONS: &str = "functions";
 /// The types of modules that have values in the dump.
 const MODULES: &str = "modules";
+/// The files of the log of changes, with how many commands are in each, and keys in the dump that it may begin with.
+pub const LOG: &str = "log";
 /// How many users.
 pub const USERS: &str = "users";
 
@@ -54,6 +57,14 @@ pub fn of_dump(dump: &Dump) -> Facts {
         (MODULES, json!(dump.modules)),
     ];
     facts.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+}
+
+/// See [`LOG`]. `None` where there is no log.
+pub fn of_log(counted: impl Iterator<Item = (String, Counted)>) -> Option<(String, Value)> {
+    let fact =
+        |(name, counted): (String, Counted)| (name, json!({ "commands": counted.commands, "keys": counted.keys }));
+    let log: Facts = counted.map(fact).collect();
+    (!log.is_empty()).then(|| (LOG.to_owned(), Value::Object(log)))
 }
 
 /// Empty databases are left out, as a server does it.

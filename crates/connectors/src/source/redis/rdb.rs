@@ -142,8 +142,16 @@ impl Parser {
 
     /// Takes in the next bytes. Fails, with what is wrong, at what can be no part of a dump, and after its end.
     pub fn push(&mut self, bytes: &[u8]) -> Result<(), String> {
+        match bytes.get(self.take(bytes)?..) {
+            Some([]) | None => Ok(()),
+            Some(_) => Err(format!("something follows the end of the dump (byte {})", self.offset)),
+        }
+    }
+
+    /// As [`Self::push`], but takes in nothing after the end. Gives how much it took in.
+    pub fn take(&mut self, bytes: &[u8]) -> Result<usize, String> {
         let (mut at, mut is_summed) = (0, self.place == Place::Checksum);
-        while at < bytes.len() {
+        while at < bytes.len() && self.place != Place::Ended {
             if self.skip > 0 {
                 let length = usize::try_from(self.skip).unwrap_or(usize::MAX).min(bytes.len() - at);
                 self.keep(&bytes[at..at + length]);
@@ -162,10 +170,10 @@ impl Parser {
             }
         }
         if !is_summed {
-            self.checksum = crc64(self.checksum, bytes);
+            self.checksum = crc64(self.checksum, &bytes[..at]);
         }
-        self.offset += bytes.len() as u64;
-        Ok(())
+        self.offset += at as u64;
+        Ok(at)
     }
 
     /// After the last byte: what the dump holds. Fails, with what is wrong, where it has not ended.
@@ -187,9 +195,10 @@ impl Parser {
         match (self.place, self.step()) {
             (Place::Magic, _) => self.begin(&token)?,
             (Place::Checksum, _) => self.end(&token)?,
-            (Place::Ended, _) => return Err("something follows the end of the dump".to_owned()),
+            // Nothing is taken in after it.
+            (Place::Ended, _) => {}
             (Place::Opcodes, None) => self.open(token[0], ends)?,
-            (Place::Opcodes, Some(step)) => self.take(step, &token)?,
+            (Place::Opcodes, Some(step)) => self.go_on(step, &token)?,
         }
         self.token = token;
         self.token.clear();
@@ -265,7 +274,7 @@ impl Parser {
     }
 
     /// Goes one step on, by the token that belongs to it.
-    fn take(&mut self, step: Step, token: &[u8]) -> Result<(), String> {
+    fn go_on(&mut self, step: Step, token: &[u8]) -> Result<(), String> {
         let number = number(token);
         match step {
             Step::ModuleParts => return self.take_module_part(number),

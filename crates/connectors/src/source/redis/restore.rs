@@ -16,7 +16,7 @@ use super::crc64::crc64;
 use super::feed::Feed;
 use super::rdb::{Keys, Parser, Piece, grammar, text};
 use super::server::{Server, Users};
-use super::{DUMP, RedisOptions, USERS};
+use super::{DUMP, RedisOptions, USERS, facts};
 use crate::source::into_server::{IntoServer, Restored, RestoredDatabase, Wanted};
 use crate::source::produced::FILES;
 
@@ -42,6 +42,11 @@ impl IntoServer for RedisRestore {
             return Err(unavailable(format!("{name} is no database of a Redis: give its number")));
         }
         self.wanted.chosen(recorded)?;
+        if recorded.contains_key(facts::LOG) {
+            let what = "the snapshot has a log of changes, which no running server takes: restore the files with --to, and start \
+                        a server on them";
+            return Err(unavailable(what.to_owned()));
+        }
         let has_users = recorded.get(FILES).is_some_and(|files| !files[USERS].is_null());
         Ok([DUMP].into_iter().chain((self.wanted.is_all() && has_users).then_some(USERS)).map(PathBuf::from).collect())
     }

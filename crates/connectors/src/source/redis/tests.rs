@@ -1,3 +1,4 @@
+mod files;
 mod restored;
 
 use std::io::Read as _;
