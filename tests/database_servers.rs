@@ -114,6 +114,59 @@ fn what_a_redis_held_is_restored_into_another_one() {
 }
 
 #[test]
+fn a_server_in_a_compose_service_is_found_and_written_into_the_configuration() {
+    let Some(docker) = servers::docker() else { return };
+    if servers::redis(&[]).is_none() {
+        return;
+    }
+    let site = Site::new();
+    let (project, volume) = (docker.name(), docker.name());
+    let app = site.path("app");
+    std::fs::remove_file(site.config()).unwrap();
+    std::fs::create_dir(&app).unwrap();
+    let compose = format!(
+        "name: {project}\nservices:\n  queue: {{ build: ., volumes: ['data:/data', 'conf:/etc/redis'] }}\n  \
+         idle: {{ image: 'postgres:16' }}\nvolumes: {{ data: {{ name: {volume} }}, conf: {{}} }}\n"
+    );
+    std::fs::write(app.join("compose.yaml"), compose).unwrap();
+    let labels = ["project", "service"].map(|label| format!("com.docker.compose.{label}="));
+    let labels = [format!("{}{project}", labels[0]), format!("{}queue", labels[1])];
+    let data = format!("{volume}:/data");
+    let mut options: Vec<&str> =
+        ["/usr:/usr:ro", "/lib:/lib:ro", "/lib64:/lib64:ro", &data].iter().flat_map(|at| ["-v", at]).collect();
+    // As images of Redis have it; who may log in, the container knows.
+    let variables = ["PATH=/usr/bin:/bin", "REDIS_VERSION=7.0.15", "REDIS_PASSWORD=secret"];
+    options.extend(variables.iter().flat_map(|set| ["-e", set]));
+    options.extend(labels.iter().flat_map(|label| ["--label", label]));
+    let name = format!("{project}-queue-1");
+    docker.make(&name, &options, "exec redis-server --requirepass secret --repl-diskless-sync-delay 0 --save ''");
+    docker.docker(&["start", &name]);
+    let client = ["exec", "-e", "REDISCLI_AUTH=secret", &name, "redis-cli"];
+    while !docker.attempt(&[&client[..], &["SET", "a", "1"]].concat()).stdout.starts_with(b"OK") {
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
+    let dir = app.to_str().unwrap();
+    let lifeboat = |arguments: &[&str]| run(site.lifeboat_command(arguments).env("DOCKER_HOST", docker.host()));
+    let found = lifeboat(&["discover", dir, "--json"]).ok().summary();
+    assert_eq!(found["servers"], json!([{ "project": project, "service": "queue", "server": "Redis" }]));
+    let uncovered: Vec<_> = found["uncovered"].as_array().unwrap().iter().map(|gap| gap["name"].clone()).collect();
+    assert_eq!(uncovered, [json!(format!("service idle of {project}")), json!(format!("volume {project}_conf"))]);
+    lifeboat(&["init", dir, "--yes"]).ok();
+    let written = std::fs::read_to_string(site.path("lifeboat.yaml")).unwrap();
+    let source = format!("redis:\n          service: queue\n          project: {project}\n");
+    assert!(written.contains(&source), "{written}");
+    let summary = lifeboat(&["backup", "--json"]).ok().summary();
+    assert_eq!(
+        summary["sources"]["queue"]["facts"]["databases"],
+        json!({"0": {"keys": 1, "expiring": 0}}),
+        "{summary}"
+    );
+    docker.docker(&["stop", &name]);
+    let found = lifeboat(&["discover", dir, "--json"]).ok().summary();
+    assert_eq!(found["servers"], json!([]), "one that does not run cannot be asked");
+}
+
+#[test]
 fn a_server_that_is_gone_fails_the_run_and_the_last_snapshot_stays() {
     let (Some(mariadb), Some(redis)) = (servers::mariadb(), servers::redis(&[])) else { return };
     let site = site(mariadb, &redis, "shop_gone");

@@ -48,7 +48,7 @@ pub use compose::{
 pub use container_files::{ContainerFilesOptions, ContainerFilesSource};
 pub use couchdb::{CouchDbOptions, CouchDbSource};
 pub use coverage::{Covered, Reach, Sight, Thing, ThingKind};
-pub use discover::{Discovery, FoundDatabase, ServerKind, Uncovered, discover, server_kind_of_image};
+pub use discover::{Discovery, FoundDatabase, FoundServer, ServerKind, Uncovered, discover, server_kind_of_image};
 pub use files::{FilesOptions, FilesSource};
 pub use into_server::{IntoServer, Restored, RestoredDatabase, Wanted};
 pub use mysql::{MysqlOptions, MysqlRestore, MysqlSource};

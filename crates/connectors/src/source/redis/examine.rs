@@ -4,7 +4,6 @@ use std::fs::File;
 use std::io::Read as _;
 use std::path::Path;
 
-use repository::source::VOLUME_FACT;
 use repository::{Cancel, Facts, SourceError};
 use serde_json::Value;
 
@@ -26,7 +25,6 @@ pub fn examine(dir: &Path, recorded: &Facts, cancel: &Cancel) -> Result<Facts, S
     }
     found.insert(FILES.to_owned(), recount_files(dir, recorded, cancel)?);
     found.extend(users(&dir.join(USERS))?.map(|users| (facts::USERS.to_owned(), users)));
-    found.extend(recorded.get(VOLUME_FACT).map(|volume| (VOLUME_FACT.to_owned(), volume.clone())));
     if let Some(recorded) = recorded.get(facts::LOG).and_then(Value::as_object)
         && let Err(what) = log(dir, recorded, &mut found, cancel)?
     {

@@ -66,6 +66,10 @@ impl RedisRestore {
         cancel: &Cancel,
     ) -> Result<Restored, SourceError> {
         let chosen = self.wanted.chosen(recorded)?;
+        for (name, _) in &chosen {
+            // What is sent after a number that is refused would end up in another database.
+            server.select(&self.wanted.name_of(name), cancel)?;
+        }
         let there = server.databases(cancel)?;
         if !self.wanted.replace {
             for (name, _) in &chosen {

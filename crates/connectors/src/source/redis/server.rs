@@ -209,6 +209,16 @@ impl Server {
         }
     }
 
+    /// Sees to it that it has a database of this number.
+    pub fn select(&self, number: &str, cancel: &Cancel) -> Result<(), SourceError> {
+        match self.ask(&["SELECT", number], cancel)? {
+            Reply::Error(error) => {
+                Err(unavailable(format!("{} has no database {number} for us: {error}", self.what())))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// How many keys each of its databases has.
     pub fn databases(&self, cancel: &Cancel) -> Result<BTreeMap<u64, Keys>, SourceError> {
         Ok(self.info(cancel)?.iter().filter_map(|(name, values)| database(name, values)).collect())

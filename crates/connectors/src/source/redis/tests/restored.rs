@@ -85,7 +85,7 @@ fn one_database_comes_back_under_another_number_and_through_redis_cli_as_well() 
     }
     let beyond = Wanted { rename: Some("99".to_owned()), ..one };
     let error = run(&other, beyond, &captured).unwrap_err().to_string();
-    assert!(error.contains("does not take database 99: ERR DB index is out of range"), "{error}");
+    assert!(error.contains("has no database 99 for us: ERR DB index is out of range"), "{error}");
 }
 
 #[test]
