@@ -114,6 +114,32 @@ fn what_a_redis_held_is_restored_into_another_one() {
 }
 
 #[test]
+fn a_redis_is_backed_up_and_drilled_by_its_files() {
+    let Some(redis) = servers::redis(&["--appendonly", "yes", "--appendfsync", "always"]) else { return };
+    redis.run("SET visits 1\nSAVE\nSET visits 2\nSET late 1");
+    let site = Site::new();
+    site.configure(&format!(
+        "cache: {{ redis: {{ files: {:?} }} }}\nfiles: {{ files: {{ paths: [{:?}] }} }}",
+        redis.folder, redis.folder
+    ));
+    site.lifeboat(["init"]).ok();
+    let summary = site.lifeboat(["backup", "--json"]).ok().summary();
+    let facts = &summary["sources"]["cache"]["facts"];
+    assert_eq!(facts["databases"], json!({"0": {"keys": 1, "expiring": 0}}), "{summary}");
+    let last = "appendonlydir/appendonly.aof.1.incr.aof";
+    assert!(facts["log"][last]["commands"].as_u64() >= Some(3), "{facts}");
+    let drill = site.lifeboat(["drill", "--json"]).ok().summary();
+    assert_eq!((&drill["status"], &drill["level"]), (&json!("passed"), &json!(3)), "{drill}");
+    let target = site.restore(summary["snapshot_id"].as_str().unwrap(), "target");
+    let below = |source: &str| target.join(source).join(redis.folder.strip_prefix("/").unwrap());
+    assert!(target.join("cache/dump.rdb").is_file() && target.join("cache").join(last).is_file());
+    assert!(!below("files").join("appendonlydir").exists(), "what one source captures, no other one does");
+    let error =
+        site.lifeboat(["restore", "latest:cache", "--server", "redis://127.0.0.1:1", "--json"]).exits(1).error();
+    assert!(error["message"].as_str().unwrap().contains("a log of changes"), "{error}");
+}
+
+#[test]
 fn a_server_in_a_compose_service_is_found_and_written_into_the_configuration() {
     let Some(docker) = servers::docker() else { return };
     if servers::redis(&[]).is_none() {

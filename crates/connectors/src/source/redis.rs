@@ -4,7 +4,7 @@
 //! so, and what it holds is counted in it. Of an unchanged server, two dumps differ in their first bytes, where the time and
 //! the memory in use stand, and in the checksum at their end.
 
-mod aof;
+pub(crate) mod aof;
 mod crc64;
 mod examine;
 mod facts;

@@ -210,6 +210,19 @@ mod tests {
         assert!(read(&[MULTI], 5).unwrap().finish().is_err());
     }
 
+    proptest::proptest! {
+        #[test]
+        fn no_bytes_make_the_reader_panic_and_however_they_are_cut_it_says_the_same(
+            at in 0..1000_usize, damage: [u8; 6], at_once in 1..40_usize,
+        ) {
+            let mut all = [SET, MULTI, SET, EXEC, SET].concat();
+            let at = at % (all.len() - damage.len());
+            all[at..at + damage.len()].copy_from_slice(&damage);
+            let says = |at_once| read(&[&all], at_once).ok().map(|log| (log.whole(), log.finish().ok()));
+            proptest::prop_assert_eq!(says(at_once), says(1 << 20));
+        }
+    }
+
     #[test]
     fn what_is_no_log_is_told() {
         for wrong in [&b"hello\n"[..], b"*1\r\n$3\r\nSETxx", b"*0\r\n", b"*x\r\n", b"$3\r\n", &[b'*'; 100]] {

@@ -74,6 +74,14 @@ fn unpacked(mut packed: &[u8], bytes: u64) -> Option<Vec<u8>> {
 mod tests {
     use super::*;
 
+    proptest::proptest! {
+        #[test]
+        fn no_bytes_make_the_reader_panic(bytes: Vec<u8>) {
+            let _ = decoded(&bytes);
+            let _ = decoded(&[&[grammar::PACKED, 20, 60], &*bytes].concat());
+        }
+    }
+
     #[test]
     fn texts_are_read_however_they_are_written() {
         let text = |bytes: &[u8]| String::from_utf8(decoded(bytes).unwrap()).unwrap();
