@@ -267,6 +267,9 @@ def outside():
     put("redis_dump", "redis-7.0", (SOURCES / "redis/rdb/fixtures/redis-7.0.rdb").read_bytes())
     module = b"\7\1k\x81\0\0\0\0\0\0\4\1\2\5\5\1x\0"
     put("redis_dump", "module", b"REDIS0011\xfa\x09redis-ver\x057.2.4\xfe\0" + module + b"\xff" + bytes(8))
+    words = b"*3\r\n$3\r\nSET\r\n$1\r\na\r\n$1\r\n1\r\n"
+    put("redis_log", "commands", b"#TS:1700000000\r\n" + words + b"*1\r\n$5\r\nMULTI\r\n" + words + b"*1\r\n$4\r\nEXEC\r\n")
+    put("redis_log", "dump-first", b"REDIS0011\xff" + bytes(8) + words)
     put("sql_dump", "mariadb-10.11", (SOURCES / "mysql/split/fixtures/mariadb-10.11.sql").read_bytes())
 
     put("compose_file", "cht", """name: ${COMPOSE_PROJECT_NAME:-cht}

@@ -8,7 +8,7 @@ use repository::{Cancel, Facts, SourceError};
 
 use crate::source::mysql::split::Splitter;
 use crate::source::output::Proof as _;
-use crate::source::redis::rdb;
+use crate::source::redis::{aof, rdb};
 use crate::source::{ComposeOptions, ComposeProject, container_files, couchdb, postgres, read_compose_project, tls};
 use crate::storage::sftp::packet;
 
@@ -30,6 +30,13 @@ pub fn redis_dump(bytes: &[u8], size: usize) -> Result<rdb::Dump, String> {
         parser.push(piece)?;
     }
     parser.finish().cloned()
+}
+
+/// A log of changes of Redis that comes in pieces of `size` bytes: how much of it is a state, or what is wrong with it.
+pub fn redis_log(bytes: &[u8], size: usize) -> Result<aof::Counted, String> {
+    let mut log = aof::Log::default();
+    bytes.chunks(size).try_for_each(|piece| log.push(piece))?;
+    Ok(log.whole())
 }
 
 /// A dump in SQL of the databases `a` and `b` that comes in pieces of `size` bytes: its files, or what is wrong with it.

@@ -11,8 +11,8 @@ use connectors::source::couchdb::{Peer, ServerOptions};
 use connectors::source::{
     CommandOptions, CommandSource, ComposeOptions, ComposeSource, ContainerFilesOptions, ContainerFilesSource,
     CouchDbOptions, CouchDbSource, FilesOptions, FilesSource, MysqlOptions, MysqlSource, Password, Place,
-    PostgresOptions, PostgresSource, RedisOptions, RedisSource, RunLine, ServerAt, SqliteOptions, SqliteSource,
-    TlsOptions, TlsSource, VolumeOptions, VolumeSource,
+    PostgresOptions, PostgresSource, RedisFilesOptions, RedisFilesSource, RedisOptions, RedisSource, RunLine, ServerAt,
+    SqliteOptions, SqliteSource, TlsOptions, TlsSource, VolumeOptions, VolumeSource,
 };
 use connectors::storage::{LocalStorage, SftpOptions, SftpStorage};
 use operations::backup::NamedSource;
@@ -217,7 +217,33 @@ pub fn postgres(database: DatabaseSettings, around: &Around<'_>) -> PostgresOpti
         password: database.password.map(password),
         databases: database.databases,
         exclude: database.exclude,
+        max_shrink_percent: database.max_shrink_percent,
         tools: database.tools,
+        engine: around.engine(),
+    }
+}
+
+/// A MariaDB or MySQL, and what is wanted of it.
+pub fn mysql(database: DatabaseSettings, around: &Around<'_>) -> MysqlOptions {
+    MysqlOptions {
+        server: server_at(database.server),
+        user: database.user,
+        password: database.password.map(password),
+        databases: database.databases,
+        exclude: database.exclude,
+        max_shrink_percent: database.max_shrink_percent,
+        tools: database.tools,
+        engine: around.engine(),
+    }
+}
+
+/// A Redis or Valkey.
+pub fn redis(database: DatabaseSettings, around: &Around<'_>) -> RedisOptions {
+    RedisOptions {
+        server: server_at(database.server),
+        user: database.user,
+        password: database.password.map(password),
+        max_shrink_percent: database.max_shrink_percent,
         engine: around.engine(),
     }
 }
@@ -315,21 +341,13 @@ fn source(kind: &SourceKind, peers: Vec<Peer>, around: &Around<'_>) -> Result<Bo
             engine: around.engine(),
         })?),
         SourceKind::Postgres(database) => Box::new(PostgresSource::new(postgres(database, around))?),
-        SourceKind::Mysql(database) => Box::new(MysqlSource::new(MysqlOptions {
-            server: server_at(database.server),
-            user: database.user,
-            password: database.password.map(password),
-            databases: database.databases,
-            exclude: database.exclude,
-            tools: database.tools,
+        SourceKind::Mysql(database) => Box::new(MysqlSource::new(mysql(database, around))?),
+        SourceKind::Redis(database) => Box::new(RedisSource::new(redis(database, around))?),
+        SourceKind::RedisFiles(redis) => Box::new(RedisFilesSource::new(RedisFilesOptions {
+            files: place(redis.files),
+            max_shrink_percent: redis.max_shrink_percent,
             engine: around.engine(),
-        })?),
-        SourceKind::Redis(database) => Box::new(RedisSource::new(RedisOptions {
-            server: server_at(database.server),
-            user: database.user,
-            password: database.password.map(password),
-            engine: around.engine(),
-        })?),
+        })),
         SourceKind::CouchDb(couchdb) => Box::new(CouchDbSource::new(CouchDbOptions {
             data: place(couchdb.data),
             config: couchdb.config.map(place),

@@ -36,13 +36,13 @@ pub use location::{
     SftpLocation, WebdavLocation, WebdavLogin,
 };
 pub use render::{NewConfig, NewCopy, NewSource, Presets, render};
-pub use resolve::database::wrong_postgres_url;
+pub use resolve::database::wrong_server_url;
 pub use secret::{CommandLine, Secret, SecretSource, Typed};
 pub use settings::{
     CommandSettings, ComposeSettings, ContainerFilesSettings, ContainerSettings, CopySettings, CouchDbSettings,
     CouchLogin, CouchServerSettings, DatabaseServer, DatabaseSettings, DrillSettings, FilesSettings, HaltSettings,
-    Layout, PlaceSettings, Settings, SourceKind, SourceSettings, SqliteSettings, StackSettings, TlsSettings,
-    VolumeSettings,
+    Layout, PlaceSettings, RedisFilesSettings, Settings, SourceKind, SourceSettings, SqliteSettings, StackSettings,
+    TlsSettings, VolumeSettings,
 };
 pub use url::{Url, WrongUrl};
 

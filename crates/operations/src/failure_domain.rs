@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use repository::Identity;
 
 use crate::config::{
-    ArchiveKey, CopySettings, CouchDbSettings, DatabaseServer, Location, PlaceSettings, SecretSource, Settings,
-    SourceKind, StackSettings, TlsSettings,
+    ArchiveKey, CopySettings, CouchDbSettings, DatabaseServer, Location, PlaceSettings, RedisFilesSettings,
+    SecretSource, Settings, SourceKind, StackSettings, TlsSettings,
 };
 use crate::disk;
 use crate::score::{Live, Password, Place};
@@ -28,7 +28,11 @@ pub fn live(settings: &Settings, stack: &StackSettings, volumes: &BTreeMap<Strin
         SourceKind::Tls(
             TlsSettings::From { from: PlaceSettings::Host(path) } | TlsSettings::Pair { key: path, .. },
         ) => std::slice::from_ref(path),
+        SourceKind::RedisFiles(RedisFilesSettings { files: PlaceSettings::Host(path), .. }) => {
+            std::slice::from_ref(path)
+        }
         SourceKind::CouchDb(_)
+        | SourceKind::RedisFiles(_)
         | SourceKind::Command(_)
         | SourceKind::Tls(_)
         | SourceKind::Volume(_)
@@ -65,6 +69,7 @@ fn is_with_an_engine(kind: &SourceKind) -> bool {
             matches!(database.server, DatabaseServer::Container(_))
         }
         SourceKind::CouchDb(couchdb) => !matches!(couchdb.data, PlaceSettings::Host(_)),
+        SourceKind::RedisFiles(redis) => !matches!(redis.files, PlaceSettings::Host(_)),
         SourceKind::Tls(TlsSettings::From { from }) => !matches!(from, PlaceSettings::Host(_)),
         SourceKind::Files(_)
         | SourceKind::Sqlite(_)
@@ -79,6 +84,7 @@ fn volume(kind: &SourceKind) -> Option<&String> {
     match kind {
         SourceKind::Volume(volume) => Some(&volume.name),
         SourceKind::CouchDb(CouchDbSettings { data: PlaceSettings::Volume { name, .. }, .. })
+        | SourceKind::RedisFiles(RedisFilesSettings { files: PlaceSettings::Volume { name, .. }, .. })
         | SourceKind::Tls(TlsSettings::From { from: PlaceSettings::Volume { name, .. } }) => Some(name),
         _ => None,
     }

@@ -145,7 +145,9 @@ fn describe(name: &str, record: &SourceRecord, select: &str) -> String {
              restic restore latest {select} --include {} --target /restore\n\n\
              Stop the server, put `dump.rdb` into its folder of data (`dir`), and move away what lies there of `appendonly`: where it\n\
              is told to keep one, it would load that. Start it with `appendonly no`, look whether all is there, and then turn it on\n\
-             again: `redis-cli CONFIG SET appendonly yes`. `users.acl` is what its `aclfile` names.\n",
+             again: `redis-cli CONFIG SET appendonly yes`. `users.acl` is what its `aclfile` names.\n\n\
+             Where there is a folder `appendonlydir`, or `appendonly.aof`, the server kept a log of changes, which has the newest state:\n\
+             put that into the folder of data instead, and start the server with `appendonly yes`.\n",
             shell::quote(&format!("/{name}"))
         ),
         "command" => {

@@ -10,6 +10,7 @@ use repository::{Cancel, Problem, SourceError};
 use super::compose::{ComposeOptions, ComposeProject, FILE_NAMES, read_compose_project};
 use super::walk::{CACHE_TAG, Seen, is_cache_tag, walk};
 use super::{couchdb, layout, sqlite};
+use crate::containers::{Container, ContainerState, EngineAddress, Mount};
 
 /// After this many files and folders, what was found so far must do.
 const ENTRIES_MAX: u64 = 10_000_000;
@@ -43,6 +44,8 @@ pub struct Discovery {
     pub certificates: Vec<PathBuf>,
     /// Data folders of CouchDB, sorted.
     pub couchdb_folders: Vec<PathBuf>,
+    /// Database servers of these projects that run just now, as the container engine says: see [`Discovery::find_servers`].
+    pub servers: Vec<FoundServer>,
     /// What a backup of these finds would miss, or not get as one state.
     pub uncovered: Vec<Uncovered>,
     /// What could not be looked at.
@@ -58,6 +61,17 @@ pub struct FoundDatabase {
     pub path: PathBuf,
     /// Size of the file, without its log.
     pub bytes: u64,
+}
+
+/// A database server in a container of a Compose project, which is captured through the server.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct FoundServer {
+    /// The project.
+    pub project: String,
+    /// The service.
+    pub service: String,
+    /// What it is.
+    pub kind: ServerKind,
 }
 
 /// Something that a backup of the folder does not cover.
@@ -106,7 +120,41 @@ const IMAGES: [(&str, ServerKind); 13] = [
 const COMPANIONS: [&str; 9] =
     ["exporter", "express", "commander", "insight", "admin", "backup", "proxy", "operator", "router"];
 
+/// Variables that the images of servers set, and no image that only works with one.
+const VARIABLES: [(&str, ServerKind); 7] = [
+    ("PG_MAJOR", ServerKind::Postgres),
+    ("MARIADB_VERSION", ServerKind::Mysql),
+    ("MYSQL_MAJOR", ServerKind::Mysql),
+    ("REDIS_VERSION", ServerKind::Redis),
+    ("REDIS_DOWNLOAD_URL", ServerKind::Redis),
+    ("VALKEY_VERSION", ServerKind::Redis),
+    ("VALKEY_DOWNLOAD_URL", ServerKind::Redis),
+];
+/// What the names of images contain that speak Redis's language, but give nobody a dump.
+const WITHOUT_DUMPS: &str = "dragonfly";
+
 impl ServerKind {
+    /// Where images of it keep their data: the official ones, and those of Bitnami.
+    pub fn data_folders(self) -> &'static [&'static str] {
+        match self {
+            Self::Couchdb => &["/opt/couchdb/data", "/bitnami/couchdb"],
+            Self::Mongodb => &["/data/db", "/bitnami/mongodb"],
+            Self::Mysql => &["/var/lib/mysql", "/bitnami/mysql", "/bitnami/mariadb"],
+            Self::Postgres => &["/var/lib/postgresql", "/bitnami/postgresql"],
+            Self::Redis => &["/data", "/bitnami/redis", "/bitnami/valkey"],
+        }
+    }
+
+    /// The kind of source that captures all that such a server has, if there is one that needs nothing but its container.
+    pub fn source(self) -> Option<&'static str> {
+        match self {
+            Self::Postgres => Some("postgres"),
+            Self::Mysql => Some("mysql"),
+            Self::Redis => Some("redis"),
+            Self::Couchdb | Self::Mongodb => None,
+        }
+    }
+
     /// The server's name on screen.
     pub fn name(self) -> &'static str {
         match self {
@@ -152,6 +200,59 @@ pub fn discover(dir: &Path, cancel: &Cancel) -> Result<Discovery, SourceError> {
     found.uncovered.sort();
     found.uncovered.dedup();
     Ok(found)
+}
+
+impl Discovery {
+    /// Finds the servers whose containers run, which can be captured through them, and takes what they keep off what is not
+    /// covered. Who has no engine has none.
+    pub fn find_servers(&mut self, engine: &EngineAddress, cancel: &Cancel) -> Result<(), SourceError> {
+        let containers = match engine.open(cancel) {
+            Err(SourceError::Cancelled) => return Err(SourceError::Cancelled),
+            Err(_) => return Ok(()),
+            Ok(containers) => containers,
+        };
+        for container in containers.containers()? {
+            let (Some(project), Some(service)) = (container.project(), container.service()) else { continue };
+            let is_here =
+                self.projects.iter().any(|found| found.name == project && found.services.contains_key(service));
+            if container.state != ContainerState::Running || !is_here || container.image.contains(WITHOUT_DUMPS) {
+                continue;
+            }
+            let of_variables = || -> Result<Option<ServerKind>, SourceError> {
+                let variables = containers.environment(&container)?;
+                Ok(VARIABLES.iter().find(|(name, _)| variables.contains_key(*name)).map(|(_, kind)| *kind))
+            };
+            let kind = match server_kind_of_image(&container.image) {
+                None => of_variables()?,
+                kind => kind,
+            };
+            let Some(kind) = kind.filter(|kind| kind.source().is_some()) else { continue };
+            let server = FoundServer { project: project.to_owned(), service: service.to_owned(), kind };
+            if !self.servers.contains(&server) {
+                self.take_off(&server, &container);
+                self.servers.push(server);
+            }
+        }
+        self.servers.sort();
+        Ok(())
+    }
+
+    /// What a server keeps in the folders of its data is covered by what it gives.
+    fn take_off(&mut self, server: &FoundServer, container: &Container) {
+        let FoundServer { project, service, kind } = server;
+        let is_data = |inside: &Path| kind.data_folders().iter().any(|folder| inside.starts_with(folder));
+        let (mut names, mut folders) = (vec![format!("service {service} of {project}")], Vec::new());
+        for (inside, mount) in container.mounts.iter().filter(|(inside, _)| is_data(inside)) {
+            names.push(format!("{} in service {service} of {project}", inside.display()));
+            match mount {
+                Mount::Volume { name } => names.push(format!("volume {name}")),
+                Mount::Bind { host } => folders.push(host.clone()),
+            }
+        }
+        self.uncovered.retain(|gap| {
+            !names.contains(&gap.name) && !folders.iter().any(|folder| Path::new(&gap.name).starts_with(folder))
+        });
+    }
 }
 
 struct Search {
@@ -300,13 +401,9 @@ pub(super) fn uncovered_of(project: &ComposeProject, dir: &Path) -> Vec<Uncovere
     for (key, service) in &project.services {
         let server = service.image.as_deref().and_then(server_kind_of_image);
         if let Some(server) = server {
-            let kind = match server {
-                ServerKind::Postgres => Some("postgres"),
-                ServerKind::Mysql => Some("mysql"),
-                ServerKind::Redis => Some("redis"),
-                ServerKind::Couchdb | ServerKind::Mongodb => None,
-            };
-            let how = kind.map_or_else(String::new, |kind| format!("; add a source `{kind}: {{ service: {key} }}`"));
+            let how = server
+                .source()
+                .map_or_else(String::new, |kind| format!("; add a source `{kind}: {{ service: {key} }}`"));
             let why = format!("runs {}: its data must be taken through the server to be one state{how}", server.name());
             add(format!("service {key} of {}", project.name), why, Some(server));
         }

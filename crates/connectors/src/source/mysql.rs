@@ -4,12 +4,16 @@
 //! it. Where it is allowed, all changes are held up until the dump has begun, so that a second transaction sees the same
 //! moment: in that one the server counts all rows, and both must agree.
 
+mod accounts;
 mod capture;
 mod dump;
 mod examine;
 mod facts;
 mod inventory;
+mod load;
 mod names;
+mod pick;
+mod restore;
 mod scratch;
 mod server;
 mod session;
@@ -26,6 +30,7 @@ use std::path::PathBuf;
 use repository::{Cancel, Capture, CaptureCx, Source, SourceError};
 
 pub use self::examine::examine;
+pub use self::restore::MysqlRestore;
 
 use super::Password;
 use super::selection::Selection;
@@ -57,6 +62,8 @@ pub struct MysqlOptions {
     pub databases: Vec<String>,
     /// Those that are left out, the same way.
     pub exclude: Vec<String>,
+    /// How much of its rows a database may lose from one snapshot to the next before that is a problem, in percent.
+    pub max_shrink_percent: u8,
     /// The folder of `mariadb` and `mariadb-dump`, or of `mysql` and `mysqldump`. Else they are looked for.
     pub tools: Option<PathBuf>,
     /// Where the container engine is.

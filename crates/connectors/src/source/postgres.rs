@@ -29,7 +29,7 @@ use repository::{Cancel, Capture, CaptureCx, Source, SourceError};
 #[cfg(feature = "fuzzing")]
 pub(crate) use self::archive::{Archive, Shared};
 pub use self::examine::examine;
-pub use self::restore::{PostgresRestore, RestoredDatabase};
+pub use self::restore::PostgresRestore;
 
 use super::Password;
 use super::selection::Selection;
@@ -52,6 +52,8 @@ pub struct PostgresOptions {
     pub databases: Vec<String>,
     /// Those that are left out, the same way.
     pub exclude: Vec<String>,
+    /// How much of its rows a database may lose from one snapshot to the next before that is a problem, in percent.
+    pub max_shrink_percent: u8,
     /// The folder of `psql` and `pg_dump`. Else they are looked for.
     pub tools: Option<PathBuf>,
     /// Where the container engine is.

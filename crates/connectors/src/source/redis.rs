@@ -4,12 +4,17 @@
 //! so, and what it holds is counted in it. Of an unchanged server, two dumps differ in their first bytes, where the time and
 //! the memory in use stand, and in the checksum at their end.
 
+pub(crate) mod aof;
 mod crc64;
 mod examine;
 mod facts;
+mod feed;
+mod files;
+mod folder;
 mod link;
 pub(crate) mod rdb;
 mod resp;
+mod restore;
 mod scratch;
 mod server;
 mod tail;
@@ -25,7 +30,10 @@ use repository::format::time::Time;
 use repository::{Cancel, Capture, CaptureCx, Event, Events, Facts, Item, Problem, Source, SourceError};
 
 pub use self::examine::examine;
+pub use self::files::{RedisFilesOptions, RedisFilesSource};
+pub use self::restore::RedisRestore;
 
+use self::aof::Counted;
 use self::rdb::{Dump, Parser};
 use self::server::{Login, Server, Users};
 use super::Password;
@@ -54,6 +62,8 @@ pub struct RedisOptions {
     pub user: Option<String>,
     /// The password; where there is none, that of the container, if any.
     pub password: Option<Password>,
+    /// How much of its keys a database may lose from one snapshot to the next before that is a problem, in percent.
+    pub max_shrink_percent: u8,
     /// Where the container engine is.
     pub engine: EngineAddress,
 }
@@ -61,6 +71,31 @@ pub struct RedisOptions {
 impl fmt::Debug for RedisOptions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "RedisOptions({:?})", self.server)
+    }
+}
+
+impl RedisOptions {
+    /// The server. A container must run.
+    fn server(&self, cancel: &Cancel) -> Result<Server, SourceError> {
+        let password = self.password.as_ref().map(|password| password()).transpose();
+        let password = password.map_err(|what| SourceError::Unavailable { what })?;
+        let login = Login { user: self.user.clone(), password };
+        match &self.server {
+            ServerAt::Url(url) => {
+                let (user, address) = Address::parse(url, PORT)?;
+                Ok(Server::At { address, login: Login { user: login.user.or(user), ..login } })
+            }
+            ServerAt::Container(name) => {
+                let containers = Arc::new(self.engine.open(cancel)?);
+                let container = containers.find(name)?;
+                if container.state != ContainerState::Running {
+                    let what = format!("container {} does not run: start it", container.name);
+                    return Err(SourceError::Unavailable { what });
+                }
+                let (variables, words) = (containers.environment(&container)?, containers.command(&container)?);
+                Ok(Server::in_container(Stage::Container { containers, container }, login, &variables, &words))
+            }
+        }
     }
 }
 
@@ -76,29 +111,6 @@ impl RedisSource {
         }
         Ok(Self(options))
     }
-
-    fn server(&self, cancel: &Cancel) -> Result<Server, SourceError> {
-        let options = &self.0;
-        let password = options.password.as_ref().map(|password| password()).transpose();
-        let password = password.map_err(|what| SourceError::Unavailable { what })?;
-        let login = Login { user: options.user.clone(), password };
-        match &options.server {
-            ServerAt::Url(url) => {
-                let (user, address) = Address::parse(url, PORT)?;
-                Ok(Server::At { address, login: Login { user: login.user.or(user), ..login } })
-            }
-            ServerAt::Container(name) => {
-                let containers = Arc::new(options.engine.open(cancel)?);
-                let container = containers.find(name)?;
-                if container.state != ContainerState::Running {
-                    let what = format!("container {} does not run: start it", container.name);
-                    return Err(SourceError::Unavailable { what });
-                }
-                let (variables, words) = (containers.environment(&container)?, containers.command(&container)?);
-                Ok(Server::in_container(Stage::Container { containers, container }, login, &variables, &words))
-            }
-        }
-    }
 }
 
 impl Source for RedisSource {
@@ -111,13 +123,19 @@ impl Source for RedisSource {
     }
 
     fn capture<'a>(&'a self, cx: &CaptureCx<'a>) -> Result<Box<dyn Capture + 'a>, SourceError> {
-        let server = self.server(cx.cancel)?;
+        let server = self.0.server(cx.cancel)?;
         let info = server.info(cx.cancel)?;
         let mut facts = facts::of_server(&info);
         if cx.look_only {
             let name = server.what();
             cx.events.emit(Event::Note(format!("{name}: what it holds is not counted in a dry run")));
-            return Ok(Box::new(RedisCapture::new(cx, BTreeMap::new(), Found::default(), facts)));
+            return Ok(Box::new(RedisCapture::new(
+                self.0.max_shrink_percent,
+                cx,
+                BTreeMap::new(),
+                Found::default(),
+                facts,
+            )));
         }
         let mut problems: VecDeque<_> = doubts(&info).map(|what| problem(&server, what)).into_iter().collect();
         let mut files = BTreeMap::new();
@@ -138,7 +156,7 @@ impl Source for RedisSource {
         let (output, position) = server.dump(proof, cx.cancel)?;
         facts.extend(position.map(|position| facts::of_position(&position)));
         files.insert(DUMP.into(), ProducedFile::printed(output));
-        let capture = RedisCapture::new(cx, files, found, facts);
+        let capture = RedisCapture::new(self.0.max_shrink_percent, cx, files, found, facts);
         Ok(Box::new(RedisCapture { problems, ..capture }))
     }
 }
@@ -154,12 +172,24 @@ fn problem(server: &Server, what: String) -> Problem {
     Problem::new(Path::new(&server.what()), what)
 }
 
-/// What was found in the dump, once it was read.
-#[derive(Clone, Default)]
-struct Found(Arc<Mutex<Option<Dump>>>);
+/// What was found in a file, once it was read.
+#[derive(Debug)]
+struct Found<T>(Arc<Mutex<Option<T>>>);
 
-impl Found {
-    fn get(&self) -> MutexGuard<'_, Option<Dump>> {
+impl<T> Default for Found<T> {
+    fn default() -> Self {
+        Self(Arc::default())
+    }
+}
+
+impl<T> Clone for Found<T> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+impl<T> Found<T> {
+    fn get(&self) -> MutexGuard<'_, Option<T>> {
         self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 }
@@ -167,7 +197,7 @@ impl Found {
 /// Holds an output to being a dump, and keeps what it holds.
 struct Watched {
     parser: Parser,
-    found: Found,
+    found: Found<Dump>,
 }
 
 impl Proof for Watched {
@@ -191,17 +221,37 @@ struct RedisCapture<'a> {
     cancel: &'a Cancel,
     problems: VecDeque<Problem>,
     produced: Produced,
-    found: Found,
+    found: Found<Dump>,
+    /// The files of the log, by their names.
+    logs: Vec<(String, Found<Counted>)>,
     facts: Facts,
     /// What the last snapshot says, until it was held against this one.
     previous: Option<&'a Facts>,
+    max_shrink_percent: u8,
 }
 
 impl<'a> RedisCapture<'a> {
-    fn new(cx: &CaptureCx<'a>, files: BTreeMap<PathBuf, ProducedFile>, found: Found, facts: Facts) -> Self {
+    fn new(
+        max_shrink_percent: u8,
+        cx: &CaptureCx<'a>,
+        files: BTreeMap<PathBuf, ProducedFile>,
+        found: Found<Dump>,
+        facts: Facts,
+    ) -> Self {
         let produced = Produced::new(files, Time::from(cx.clock.now()));
         let previous = cx.previous.map(|previous| previous.facts).filter(|_| !cx.look_only);
-        Self { events: cx.events, cancel: cx.cancel, problems: VecDeque::new(), produced, found, facts, previous }
+        let (problems, logs) = (VecDeque::new(), Vec::new());
+        Self {
+            events: cx.events,
+            cancel: cx.cancel,
+            problems,
+            produced,
+            found,
+            logs,
+            facts,
+            previous,
+            max_shrink_percent,
+        }
     }
 }
 
@@ -213,7 +263,7 @@ impl Capture for RedisCapture<'_> {
         }
         // All was read, so that it is known what there is.
         let lost = match (self.previous.take(), &*self.found.get()) {
-            (Some(previous), Some(dump)) => facts::lost(previous, dump),
+            (Some(previous), Some(dump)) => facts::lost(previous, dump, self.max_shrink_percent),
             _ => Vec::new(),
         };
         self.problems.extend(lost.into_iter().map(|(name, what)| Problem::new(Path::new(&name), what)));
@@ -230,6 +280,8 @@ impl Capture for RedisCapture<'_> {
             }
             facts.extend(facts::of_dump(dump));
         }
+        let counted = self.logs.iter().filter_map(|(name, found)| Some((name.clone(), (*found.get())?)));
+        facts.extend(facts::of_log(counted));
         facts::add_files(&mut facts, &files);
         Ok(facts)
     }

@@ -197,13 +197,15 @@ pub struct ToCouch {
 
 /// Where databases are restored to.
 #[derive(Debug, Args)]
-#[command(next_help_heading = "Databases back into a running server: SNAPSHOT:SOURCE of kind postgres")]
+#[command(
+    next_help_heading = "Databases back into a running server: SNAPSHOT:SOURCE[/DB[/TABLE]] of kind postgres, mysql or redis"
+)]
 pub struct ToServer {
-    /// Restore into this server, such as postgresql://admin@127.0.0.1:5432, without password and database; `configured` is the
-    /// one that they came from
+    /// Restore into this server, such as postgresql://admin@127.0.0.1:5432 or redis://127.0.0.1, without password and
+    /// database; `configured` is the one that they came from
     #[arg(long, value_name = "URL", conflicts_with_all = UNLESS_SERVER)]
     pub server: Option<String>,
-    /// Who logs in; the password is $PGPASSWORD, where one is needed
+    /// Who logs in; the password is $PGPASSWORD, $MYSQL_PWD or $REDISCLI_AUTH, where one is needed
     #[arg(long, value_name = "NAME", requires = "server", conflicts_with_all = UNLESS_SERVER)]
     pub server_user: Option<String>,
     /// A file with the password
@@ -213,7 +215,7 @@ pub struct ToServer {
     #[arg(long = "as", value_name = "NAME", requires = "server", conflicts_with_all = UNLESS_SERVER)]
     pub rename: Option<String>,
     /// Only this table of the one database, with its rows; may be repeated
-    #[arg(long, value_name = "SCHEMA.TABLE", requires = "server", conflicts_with_all = UNLESS_SERVER)]
+    #[arg(long, value_name = "[SCHEMA.]TABLE", requires = "server", conflicts_with_all = UNLESS_SERVER)]
     pub table: Vec<String>,
     /// Drop what is there of the same name first; else only what is empty is restored into
     #[arg(long, requires = "server", conflicts_with_all = UNLESS_SERVER)]

@@ -6,10 +6,11 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use connectors::containers::EngineAddress;
-use connectors::source::{self, ChtHost, ComposeProject, Discovery, Uncovered};
+use connectors::source::{self, ChtHost, ComposeProject, Discovery, FoundServer, ServerKind, Uncovered};
 use operations::Fault;
 use operations::config::{
-    ComposeSettings, FilesSettings, NewSource, Presets, SourceKind, SourceSettings, SqliteSettings,
+    ComposeSettings, ContainerSettings, DatabaseServer, DatabaseSettings, FilesSettings, NewSource, Presets,
+    SourceKind, SourceSettings, SqliteSettings,
 };
 use serde_json::json;
 
@@ -32,11 +33,14 @@ pub fn run(run: &Run, arguments: &arguments::Discover) -> Result<Outcome, Fault>
     run.output.summary(json!({
         "status": "ok", "dir": discovery.dir, "files": discovery.files, "bytes": discovery.bytes,
         "databases": discovery.databases.iter().map(|db| json!({ "path": db.path, "bytes": db.bytes })).collect::<Vec<_>>(),
+        "servers": discovery.servers.iter()
+            .map(|server| json!({ "project": server.project, "service": server.service, "server": server.kind.name() }))
+            .collect::<Vec<_>>(),
         "projects": discovery.projects.iter().map(project_json).collect::<Vec<_>>(),
         "cache_folders": discovery.cache_folders,
         "profile": found.stack(), "missing": found.missing(),
         "uncovered": found.uncovered().iter()
-            .map(|gap| json!({ "name": gap.name, "why": gap.why, "server": gap.server.map(source::ServerKind::name) }))
+            .map(|gap| json!({ "name": gap.name, "why": gap.why, "server": gap.server.map(ServerKind::name) }))
             .collect::<Vec<_>>(),
         "problems": discovery.problems, "cut_short": discovery.is_cut_short, "docker": docker,
     }));
@@ -63,7 +67,11 @@ pub struct Found {
 pub fn look(run: &Run, dir: &Path) -> Result<Found, Fault> {
     let mut discovery = source::discover(dir, &run.cancel)?;
     let variables = run.environment.variables();
-    let cht = ChtHost::find(&mut discovery, &EngineAddress::of(variables), variables, &run.cancel)?;
+    let engine = EngineAddress::of(variables);
+    let cht = ChtHost::find(&mut discovery, &engine, variables, &run.cancel)?;
+    if cht.is_none() && !discovery.projects.is_empty() {
+        discovery.find_servers(&engine, &run.cancel)?;
+    }
     Ok(Found { discovery, cht })
 }
 
@@ -94,17 +102,25 @@ impl Found {
             let databases = count(found.databases.len() as u64, "SQLite database");
             add("databases".to_owned(), SourceKind::Sqlite(sqlite), format!("{databases}, copied while in use"));
         }
-        let mut names = BTreeSet::new();
+        let mut names: BTreeSet<_> = ["databases", "files"].map(str::to_owned).into();
+        let mut unused = |mut name: String| {
+            while !names.insert(name.clone()) {
+                name.push('x');
+            }
+            name
+        };
+        for server in &found.servers {
+            let FoundServer { project, service, .. } = server;
+            let note = format!("{} in service {service} of {project}, taken through the server", server.kind.name());
+            add(unused(service.clone()), server_source(server), note);
+        }
         for project in &found.projects {
             let compose =
                 ComposeSettings { files: project.files.iter().cloned().collect(), env: Vec::new(), project: None };
             let services = count(project.services.len() as u64, "service");
-            let mut name =
+            let name =
                 if found.projects.len() == 1 { "compose".to_owned() } else { format!("compose-{}", project.name) };
-            while !names.insert(name.clone()) {
-                name.push('x');
-            }
-            add(name, SourceKind::Compose(compose), format!("compose project {}, {services}", project.name));
+            add(unused(name), SourceKind::Compose(compose), format!("compose project {}, {services}", project.name));
         }
         let mut files = FilesSettings::new(vec![found.dir.clone()]);
         files.exclude_caches = !found.cache_folders.is_empty();
@@ -145,6 +161,12 @@ impl Found {
                 output.chat(format!("    service {name}: {}", service.image.as_deref().unwrap_or("built here")));
             }
         }
+        for FoundServer { project, service, kind } in &found.servers {
+            output.chat(format!(
+                "  {} in service {service} of {project} runs: it is taken through the server",
+                kind.name()
+            ));
+        }
         if !found.cache_folders.is_empty() {
             let folders = count(found.cache_folders.len() as u64, "cache folder");
             output.chat(format!("  {folders} (CACHEDIR.TAG), left out"));
@@ -165,6 +187,18 @@ impl Found {
             output.text(format!("  problem: {problem}"));
         }
         more(output, found.problems.len());
+    }
+}
+
+/// Who may log in, its container knows.
+fn server_source(FoundServer { project, service, kind }: &FoundServer) -> SourceKind {
+    let container = ContainerSettings::Service { service: service.clone(), project: Some(project.clone()) };
+    let settings = DatabaseSettings::new(DatabaseServer::Container(container));
+    match kind {
+        ServerKind::Postgres => SourceKind::Postgres(settings),
+        ServerKind::Mysql => SourceKind::Mysql(settings),
+        // Others are not among what is found.
+        _ => SourceKind::Redis(settings),
     }
 }
 

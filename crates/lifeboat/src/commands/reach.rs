@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use connectors::containers::{ContainerName, Containers, Mount};
-use connectors::source::{ComposeOptions, ComposeProject, Reach, ThingKind, read_compose_project};
+use connectors::source::{ComposeOptions, ComposeProject, Reach, ServerKind, ThingKind, read_compose_project};
 use operations::Fault;
 use operations::config::{
     ComposeSettings, ContainerFilesSettings, DatabaseServer, DatabaseSettings, PlaceSettings, SourceKind, TlsSettings,
@@ -12,11 +12,6 @@ use repository::SourceError;
 
 use crate::app::Run;
 use crate::wiring;
-
-/// Where images of database servers keep their data: the official ones, and those of Bitnami.
-const POSTGRES_DATA: &[&str] = &["/var/lib/postgresql", "/bitnami/postgresql"];
-const MYSQL_DATA: &[&str] = &["/var/lib/mysql", "/bitnami/mysql", "/bitnami/mariadb"];
-const REDIS_DATA: &[&str] = &["/data", "/bitnami/redis", "/bitnami/valkey"];
 
 /// What a source captures of what can be seen on this machine; `None` where that is nothing.
 pub fn reach(run: &Run, kind: &SourceKind, engine: Option<&Containers>) -> Result<Option<Reach>, Fault> {
@@ -48,22 +43,23 @@ pub fn reach(run: &Run, kind: &SourceKind, engine: Option<&Containers>) -> Resul
             let of_couchdb: Vec<_> = std::iter::once(&couchdb.data).chain(&couchdb.config).collect();
             places(&of_couchdb, place_of)?.of_couchdb(couchdb.nouveau)
         }
-        SourceKind::Postgres(database) => return of_database(engine, database, POSTGRES_DATA),
-        SourceKind::Mysql(database) => return of_database(engine, database, MYSQL_DATA),
-        SourceKind::Redis(database) => return of_database(engine, database, REDIS_DATA),
+        SourceKind::Postgres(database) => return of_database(engine, database, ServerKind::Postgres),
+        SourceKind::Mysql(database) => return of_database(engine, database, ServerKind::Mysql),
+        SourceKind::Redis(database) => return of_database(engine, database, ServerKind::Redis),
+        SourceKind::RedisFiles(redis) => places(&[&redis.files], place_of)?,
         SourceKind::Command(_) => return Ok(None),
     }))
 }
 
-/// A server of which everything is captured, in a container whose data may lie at any of these paths.
+/// A server of which everything is captured, in a container.
 fn of_database(
     engine: Option<&Containers>,
     database: &DatabaseSettings,
-    data: &[&str],
+    kind: ServerKind,
 ) -> Result<Option<Reach>, Fault> {
     match &database.server {
         DatabaseServer::Container(container) if database.databases.is_empty() && database.exclude.is_empty() => {
-            let data: Vec<_> = data.iter().map(PathBuf::from).collect();
+            let data: Vec<_> = kind.data_folders().iter().map(PathBuf::from).collect();
             in_container(engine, &wiring::container_name(container.clone()), &data, &[])
         }
         _ => Ok(None),

@@ -420,7 +420,7 @@ pub struct ContainerFilesDocument {
 /// A database server: at an address, or in a container.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-#[schemars(rename = "database", extend("oneOf" = [{"required": ["url"]}, {"required": ["service"]}, {"required": ["container"]}]))]
+#[schemars(rename = "database", extend("required" = [], "oneOf" = [{"required": ["url"]}, {"required": ["service"]}, {"required": ["container"]}, {"required": ["files"]}]))]
 pub struct DatabaseDocument {
     /// The address, such as `postgresql://backup@db.example.org:5432`, `mysql://db.example.org`, `redis://db.example.org` or
     /// `unix:///run/mysqld/mysqld.sock`, without password and database. The tools of this machine are used.
@@ -431,6 +431,9 @@ pub struct DatabaseDocument {
     pub project: Option<Text>,
     /// The container's name, instead of a service.
     pub container: Option<Text>,
+    /// Of a Redis, instead of an address: the folder of its data, of the host or as `volume:NAME`. Its dump and its log are captured
+    /// as they are at one moment.
+    pub files: Option<Text>,
     /// Who logs in. Default: whom the address names, or the container was made with.
     pub user: Option<Text>,
     /// The password of the user, where one is needed that the container does not know. Better: `password_file`.
@@ -445,6 +448,10 @@ pub struct DatabaseDocument {
     pub exclude: Option<OneOrMany>,
     /// The folder with the database's own programs, where they are not to be found by themselves.
     pub tools: Option<Text>,
+    /// How much of its rows or keys a database may lose from one snapshot to the next before that is a problem, such as `20%`.
+    /// Default: 50%; with 100% it never is.
+    #[schemars(schema_with = "percent")]
+    pub max_shrink: Option<Text>,
 }
 
 // Values that are not texts may still come out of the environment, so each of these allows `${VAR}`.
@@ -470,6 +477,10 @@ fn level(_: &mut SchemaGenerator) -> Schema {
         { "type": "integer", "minimum": 0, "maximum": 3 },
         { "type": "string", "pattern": "^\\$\\{" },
     ] })
+}
+
+fn percent(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({ "type": "string", "pattern": "^[0-9]+%$|\\$\\{" })
 }
 
 fn halt(_: &mut SchemaGenerator) -> Schema {

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use super::duration;
 use super::secret::CommandLine;
 use super::settings::{
-    ContainerSettings, DatabaseServer, DatabaseSettings, FilesSettings, HaltSettings, PlaceSettings, SourceKind,
-    SourceSettings, TlsSettings,
+    ContainerSettings, DatabaseServer, DatabaseSettings, FilesSettings, HaltSettings, MAX_SHRINK_PERCENT,
+    PlaceSettings, SourceKind, SourceSettings, TlsSettings,
 };
 use super::url::Url;
 use crate::retention::Policy;
@@ -292,6 +292,10 @@ impl Page {
             SourceKind::Postgres(database) | SourceKind::Mysql(database) | SourceKind::Redis(database) => {
                 self.database(database);
             }
+            SourceKind::RedisFiles(redis) => {
+                self.place("files", &redis.files)?;
+                self.max_shrink(redis.max_shrink_percent);
+            }
             SourceKind::Tls(TlsSettings::Pair { cert, key }) => {
                 self.path(5, "cert", cert)?;
                 self.path(5, "key", key)?;
@@ -323,6 +327,13 @@ impl Page {
         }
         self.list("databases", &database.databases, &[]);
         self.list("exclude", &database.exclude, &[]);
+        self.max_shrink(database.max_shrink_percent);
+    }
+
+    fn max_shrink(&mut self, percent: u8) {
+        if percent != MAX_SHRINK_PERCENT {
+            self.text(5, "max_shrink", &format!("{percent}%"));
+        }
     }
 
     fn line(&mut self, indent: usize, line: &str) {

@@ -228,7 +228,7 @@ impl Resolver<'_> {
                 .mysql
                 .as_ref()
                 .map(|database| self.database(name, database, &database::MYSQL).map(SourceKind::Mysql)),
-            source.redis.as_ref().map(|database| self.redis(name, database).map(SourceKind::Redis)),
+            source.redis.as_ref().map(|database| self.redis(name, database)),
         ];
         let mut given = kinds.into_iter().flatten();
         match (given.next(), given.next()) {
@@ -300,9 +300,9 @@ impl Resolver<'_> {
 
     fn couchdb(&self, name: &Text, couchdb: &CouchDbDocument) -> Result<CouchDbSettings> {
         let data = required(&couchdb.data, name, "data", "the data folder, such as `data: /opt/couchdb/data`")?;
-        let preset = CouchDbSettings::new(self.couchdb_place(data)?);
+        let preset = CouchDbSettings::new(self.place_of_server(data, "CouchDB")?);
         Ok(CouchDbSettings {
-            config: couchdb.config.as_ref().map(|config| self.couchdb_place(config)).transpose()?,
+            config: couchdb.config.as_ref().map(|config| self.place_of_server(config, "CouchDB")).transpose()?,
             full_read: match &couchdb.full_read {
                 None => preset.full_read,
                 Some(span) => self.duration(span)?,

@@ -155,8 +155,11 @@ pub enum SourceKind {
     Postgres(DatabaseSettings),
     /// Databases of a MariaDB or MySQL server.
     Mysql(DatabaseSettings),
-    /// What a Redis or Valkey holds.
+    /// What a Redis or Valkey holds, as it says itself.
     Redis(DatabaseSettings),
+    /// The same by its files.
+    #[serde(rename = "redis")]
+    RedisFiles(RedisFilesSettings),
 }
 
 /// Files and folders.
@@ -396,6 +399,18 @@ pub struct DatabaseSettings {
     pub exclude: Vec<String>,
     /// The folder with the database's own programs, absolute.
     pub tools: Option<PathBuf>,
+    /// How much of its rows or keys a database may lose from one snapshot to the next before that is a problem, in percent.
+    pub max_shrink_percent: u8,
+}
+
+/// The files of a Redis or Valkey.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct RedisFilesSettings {
+    /// The folder of its data: of the host, or in a volume.
+    pub files: PlaceSettings,
+    /// How much of its keys a database may lose from one snapshot to the next before that is a problem, in percent.
+    #[serde(rename = "max_shrink", serialize_with = "show::percent")]
+    pub max_shrink_percent: u8,
 }
 
 /// Where a database server is.
@@ -407,10 +422,21 @@ pub enum DatabaseServer {
     Container(ContainerSettings),
 }
 
+/// Half of the rows may go without a word: those of sessions and queues come and go.
+pub const MAX_SHRINK_PERCENT: u8 = 50;
+
 impl DatabaseSettings {
     /// All databases of `server`, as whoever it lets in.
     pub fn new(server: DatabaseServer) -> Self {
-        Self { server, user: None, password: None, databases: Vec::new(), exclude: Vec::new(), tools: None }
+        Self {
+            server,
+            user: None,
+            password: None,
+            databases: Vec::new(),
+            exclude: Vec::new(),
+            tools: None,
+            max_shrink_percent: MAX_SHRINK_PERCENT,
+        }
     }
 }
 
@@ -546,7 +572,7 @@ impl SourceKind {
             Self::ContainerFiles(_) => "container-files",
             Self::Postgres(_) => "postgres",
             Self::Mysql(_) => "mysql",
-            Self::Redis(_) => "redis",
+            Self::Redis(_) | Self::RedisFiles(_) => "redis",
         }
     }
 }

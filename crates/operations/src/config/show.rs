@@ -122,6 +122,20 @@ impl Serialize for CouchServerSettings {
     }
 }
 
+/// A share as it is typed.
+struct Percent(u8);
+
+impl Serialize for Percent {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&format_args!("{}%", self.0))
+    }
+}
+
+/// See [`Percent`].
+pub fn percent<S: Serializer>(percent: &u8, serializer: S) -> Result<S::Ok, S::Error> {
+    Percent(*percent).serialize(serializer)
+}
+
 impl Serialize for DatabaseSettings {
     /// Keys that say nothing are left out.
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -142,6 +156,7 @@ impl Serialize for DatabaseSettings {
             maybe(&mut map, key, Some(patterns).filter(|patterns| !patterns.is_empty()))?;
         }
         maybe(&mut map, "tools", self.tools.as_ref())?;
+        map.serialize_entry("max_shrink", &Percent(self.max_shrink_percent))?;
         map.end()
     }
 }

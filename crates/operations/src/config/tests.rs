@@ -55,7 +55,8 @@ stacks:
       shop: { postgres: { service: db, project: shop, user: backup, databases: "shop_*", exclude: [shop_old] } }
       crm: { postgres: { url: 'postgresql://db:5432?sslmode=require', password_file: crm-password, tools: pg/bin } }
       blog: { mysql: { url: 'mysql://db', user: backup, databases: blog } }
-      cache: { redis: { url: 'unix:///run/redis.sock' } }
+      cache: { redis: { url: 'unix:///run/redis.sock', max_shrink: 90% } }
+      queue: { redis: { files: 'volume:shop_queue' } }
 "#;
 
 #[test]
@@ -278,20 +279,28 @@ fn show_gives_the_effective_values_in_the_shape_of_the_file() {
                   - shop_*
                   exclude:
                   - shop_old
+                  max_shrink: 50%
               crm:
                 postgres:
                   url: postgresql://db:5432?sslmode=require
                   password_file: /etc/lifeboat/crm-password
                   tools: /etc/lifeboat/pg/bin
+                  max_shrink: 50%
               blog:
                 mysql:
                   url: mysql://db
                   user: backup
                   databases:
                   - blog
+                  max_shrink: 50%
               cache:
                 redis:
                   url: unix:///run/redis.sock
+                  max_shrink: 90%
+              queue:
+                redis:
+                  files: volume:shop_queue
+                  max_shrink: 50%
     "#]]
     .assert_eq(&shown);
     // What is shown is read back as the same. Only dollars are shown single, as the effective values have them.
@@ -366,7 +375,7 @@ fn the_schema_describes_every_key_and_allows_no_others() {
     for (name, definition) in schema["$defs"].as_object().unwrap() {
         walk(definition, name, &mut keys);
     }
-    expect![".copies! .password .password_command .password_file .stacks! .state_dir .version! command.name command.run! command.trailer compose.env compose.files! compose.project container-files.container container-files.exclude container-files.paths! container-files.project container-files.service copy.access_key_id copy.access_key_id_command copy.access_key_id_file copy.account copy.account_key copy.account_key_command copy.account_key_file copy.application_key copy.application_key_command copy.application_key_file copy.application_key_id copy.application_key_id_command copy.application_key_id_file copy.bucket_id copy.connection_string copy.connection_string_command copy.connection_string_file copy.credential_file copy.download_limit copy.endpoint copy.immutable copy.known_hosts_file copy.layout copy.login_password copy.login_password_command copy.login_password_file copy.login_user copy.media copy.offsite copy.passphrase copy.passphrase_command copy.passphrase_file copy.password copy.password_command copy.password_file copy.prefix copy.private_key_file copy.provider copy.recipients copy.region copy.removable copy.retention copy.sas_token copy.sas_token_command copy.sas_token_file copy.secret_access_key copy.secret_access_key_command copy.secret_access_key_file copy.session_token copy.session_token_command copy.session_token_file copy.site copy.upload_limit copy.url! couchdb.config couchdb.data! couchdb.full_read couchdb.nouveau couchdb.password couchdb.password_command couchdb.password_file couchdb.url couchdb.user database.container database.databases database.exclude database.password database.password_command database.password_file database.project database.service database.tools database.url database.user drill.level drill.schedule files.append_only files.exclude files.exclude_caches files.full_read files.one_file_system files.paths! retention.daily retention.hourly retention.last retention.monthly retention.tags retention.weekly retention.within retention.within_daily retention.within_hourly retention.within_monthly retention.within_weekly retention.within_yearly retention.yearly source.command source.compose source.container-files source.couchdb source.files source.mysql source.postgres source.redis source.sqlite source.tls source.volume sqlite.exclude sqlite.paths! stack.before stack.copies stack.drill stack.retention stack.rpo stack.rto stack.schedule stack.sources! stack.timezone tls.cert tls.from tls.key volume.append_only volume.exclude volume.full_read volume.halt volume.name!"].assert_eq(&keys.join(" "));
+    expect![".copies! .password .password_command .password_file .stacks! .state_dir .version! command.name command.run! command.trailer compose.env compose.files! compose.project container-files.container container-files.exclude container-files.paths! container-files.project container-files.service copy.access_key_id copy.access_key_id_command copy.access_key_id_file copy.account copy.account_key copy.account_key_command copy.account_key_file copy.application_key copy.application_key_command copy.application_key_file copy.application_key_id copy.application_key_id_command copy.application_key_id_file copy.bucket_id copy.connection_string copy.connection_string_command copy.connection_string_file copy.credential_file copy.download_limit copy.endpoint copy.immutable copy.known_hosts_file copy.layout copy.login_password copy.login_password_command copy.login_password_file copy.login_user copy.media copy.offsite copy.passphrase copy.passphrase_command copy.passphrase_file copy.password copy.password_command copy.password_file copy.prefix copy.private_key_file copy.provider copy.recipients copy.region copy.removable copy.retention copy.sas_token copy.sas_token_command copy.sas_token_file copy.secret_access_key copy.secret_access_key_command copy.secret_access_key_file copy.session_token copy.session_token_command copy.session_token_file copy.site copy.upload_limit copy.url! couchdb.config couchdb.data! couchdb.full_read couchdb.nouveau couchdb.password couchdb.password_command couchdb.password_file couchdb.url couchdb.user database.container database.databases database.exclude database.files database.max_shrink database.password database.password_command database.password_file database.project database.service database.tools database.url database.user drill.level drill.schedule files.append_only files.exclude files.exclude_caches files.full_read files.one_file_system files.paths! retention.daily retention.hourly retention.last retention.monthly retention.tags retention.weekly retention.within retention.within_daily retention.within_hourly retention.within_monthly retention.within_weekly retention.within_yearly retention.yearly source.command source.compose source.container-files source.couchdb source.files source.mysql source.postgres source.redis source.sqlite source.tls source.volume sqlite.exclude sqlite.paths! stack.before stack.copies stack.drill stack.retention stack.rpo stack.rto stack.schedule stack.sources! stack.timezone tls.cert tls.from tls.key volume.append_only volume.exclude volume.full_read volume.halt volume.name!"].assert_eq(&keys.join(" "));
 }
 
 fn found(name: &str, kind: SourceKind, note: Option<&str>) -> NewSource {

@@ -63,6 +63,7 @@ pub fn open<'a>(
         inconsistent: BTreeSet::new(),
         previous: cx.previous.map(|previous| previous.facts).filter(|_| !cx.look_only),
         selection: selection.clone(),
+        max_shrink_percent: options.max_shrink_percent,
         guard: Guard(cancel.clone()),
     };
     if cx.look_only {
@@ -205,6 +206,7 @@ struct MysqlCapture<'a> {
     /// What the last snapshot says, until it was held against this one.
     previous: Option<&'a Facts>,
     selection: Selection,
+    max_shrink_percent: u8,
     guard: Guard,
 }
 
@@ -292,7 +294,7 @@ impl Capture for MysqlCapture<'_> {
         // All was read, so that it is known what there is.
         let Some(previous) = self.previous.take() else { return Ok(None) };
         let held = self.dump.as_ref().map(Dump::finish).transpose()?.map(|(found, _)| found.held).unwrap_or_default();
-        let lost = facts::lost(previous, &held, |name| self.selection.has(name));
+        let lost = facts::lost(previous, &held, |name| self.selection.has(name), self.max_shrink_percent);
         self.problems.extend(lost.into_iter().map(|(name, what)| Problem::new(Path::new(&name), what)));
         Ok(self.problems.pop_front().map(Item::Problem))
     }

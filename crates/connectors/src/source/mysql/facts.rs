@@ -47,19 +47,23 @@ pub fn of_databases(held: &BTreeMap<String, Held>) -> Value {
     Value::Object(held.iter().map(|(name, held)| (name.clone(), fact(held))).collect())
 }
 
-/// What this snapshot lacks that the last one had: databases that are gone, of those that `is_wanted`, and most of the rows of
-/// one. Each with the name of the database.
+/// What this snapshot lacks that the last one had: databases that are gone, of those that `is_wanted`, and more than `percent_max`
+/// of the rows of one. Each with the name of the database.
 pub fn lost(
     previous: &Facts,
     held: &BTreeMap<String, Held>,
     is_wanted: impl Fn(&str) -> bool,
+    percent_max: u8,
 ) -> Vec<(String, String)> {
     let before = previous.get(DATABASES).and_then(Value::as_object).into_iter().flatten();
     let lost = before.filter(|(name, _)| is_wanted(name)).filter_map(|(name, before)| {
         let rows = before["tables"].as_object().into_iter().flat_map(|tables| tables.values());
         let rows = rows.filter_map(Value::as_u64).fold(0, u64::saturating_add);
         let what = match held.get(name) {
-            Some(now) => shrink::told("rows", rows, now.tables.values().copied().fold(0, u64::saturating_add))?,
+            Some(now) => {
+                let now = now.tables.values().copied().fold(0, u64::saturating_add);
+                shrink::told("rows", rows, now, percent_max)?
+            }
             None => "was in the last snapshot and is not in this one: see where it has gone, or name it in `exclude`"
                 .to_owned(),
         };

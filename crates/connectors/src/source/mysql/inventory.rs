@@ -1,9 +1,10 @@
 //! What a server has: its databases, what they hold, and what who asks may see of it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use repository::SourceError;
 
+use super::accounts::Account;
 use super::names::{literal, quoted};
 use super::session::{Rows, Session};
 use super::split::Held;
@@ -161,6 +162,29 @@ fn pair(row: &[String]) -> Result<(u64, u64), SourceError> {
 
 fn strange(row: Vec<String>) -> SourceError {
     SourceError::Unavailable { what: format!("the server gives an answer that cannot be read: {}", row.join(", ")) }
+}
+
+/// How much a database holds: tables, views and sequences, routines and events; or how many of these `tables` it has, where some
+/// are named. Nothing where it is not there.
+pub fn objects(session: &mut Session, database: &str, tables: &[String]) -> Result<u64, SourceError> {
+    let of = |what: &str, key: &str| {
+        format!("(SELECT COUNT(*) FROM information_schema.{what} WHERE {key}_schema = {})", literal(database))
+    };
+    let question = match tables {
+        [] => format!("SELECT {} + {} + {}", of("tables", "table"), of("routines", "routine"), of("events", "event")),
+        _ => format!(
+            "SELECT COUNT(*) FROM information_schema.tables WHERE table_schema = {} AND table_name IN ({})",
+            literal(database),
+            list(tables)
+        ),
+    };
+    session.ask_one(&question)?.parse().map_err(|_| strange(vec![question]))
+}
+
+/// Whom a server knows: users and roles, each with its host.
+pub fn account_names(session: &mut Session) -> Result<BTreeSet<Account>, SourceError> {
+    let rows = session.ask("SELECT user, host FROM mysql.user")?;
+    rows.into_iter().map(|row| row.try_into().map(|[user, host]: [String; 2]| (user, host)).map_err(strange)).collect()
 }
 
 /// The accounts of a server, as statements that make them again, with hashed passwords. Roles come first, then users, then what

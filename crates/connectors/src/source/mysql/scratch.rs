@@ -1,13 +1,13 @@
 //! A server of our own, for a drill: made anew in a temporary folder, spoken to by a socket in it alone, gone afterwards.
 
 use std::fs::File;
-use std::io::Read as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use repository::{Cancel, SourceError};
 
+use super::load::load;
 use super::server::Server;
 use super::tools::Kind;
 use crate::program::{Program, Running, Stage};
@@ -16,8 +16,6 @@ use crate::program::{Program, Running, Stage};
 const START_PATIENCE: Duration = Duration::from_secs(120);
 /// Between two looks whether it does.
 const PAUSE: Duration = Duration::from_millis(50);
-/// Bytes given to the client at once.
-const WRITE_BYTES: usize = 64 << 10;
 /// Whom to run as where Lifeboat is root: the first that there is.
 const USERS: [&str; 2] = ["mysql", "nobody"];
 /// In the mode of a folder.
@@ -113,27 +111,9 @@ impl Scratch {
     }
 
     /// Loads a file. Gives what is wrong with it, if anything is.
-    pub fn load(&self, file: &PathBuf, cancel: &Cancel) -> Result<Result<(), String>, SourceError> {
-        let mut content = File::open(file).map_err(SourceError::io(file))?;
-        let client = self.server.client().args(["--batch", "--max-allowed-packet=1G"]).with_input();
-        let mut running = client.start(&Stage::Here, cancel)?;
-        let mut buffer = vec![0; WRITE_BYTES];
-        loop {
-            let length = content.read(&mut buffer).map_err(SourceError::io(file))?;
-            if length == 0 {
-                break;
-            }
-            match running.write(&buffer[..length]) {
-                Ok(()) => {}
-                // It says why it takes no more.
-                Err(SourceError::Invalid { what }) => return Ok(Err(what)),
-                Err(error) => return Err(error),
-            }
-        }
-        running.close_input()?;
-        while running.read(&mut buffer)? > 0 {}
-        let ended = running.wait()?;
-        Ok(if ended.is_well() { Ok(()) } else { Err(ended.told()) })
+    pub fn load(&self, file: &Path, cancel: &Cancel) -> Result<Result<(), String>, SourceError> {
+        let content = File::open(file).map_err(SourceError::io(file))?;
+        load(&self.server, content, &file.to_string_lossy(), cancel)
     }
 }
 

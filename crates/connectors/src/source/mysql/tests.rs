@@ -1,3 +1,5 @@
+mod restored;
+
 use std::collections::BTreeMap;
 use std::io::Read as _;
 use std::os::unix::fs::PermissionsExt as _;
@@ -16,6 +18,7 @@ use zeroize::Zeroizing;
 use super::*;
 use crate::containers::ContainerName;
 use crate::source::testing::{Captured, Setup};
+use crate::source::{IntoServer as _, MysqlRestore, Wanted};
 
 /// Databases of a test alone, which others on the same server leave out.
 fn of(server: &MariadbServer, databases: &[&str]) -> MysqlOptions {
@@ -25,6 +28,7 @@ fn of(server: &MariadbServer, databases: &[&str]) -> MysqlOptions {
         password: None,
         databases: databases.iter().map(|name| (*name).to_owned()).collect(),
         exclude: Vec::new(),
+        max_shrink_percent: 50,
         tools: None,
         engine: EngineAddress::default(),
     }
@@ -250,6 +254,9 @@ fn what_the_last_snapshot_had_and_this_one_lacks_is_told_once() {
     assert!(second.problems[0].starts_with("lost_emptied: has 400 rows, and had 1000"), "{:?}", second.problems);
     assert!(second.problems[1].starts_with("lost_gone: was in the last snapshot"), "{:?}", second.problems);
     assert_eq!(after(&second.facts).problems, [""; 0]);
+    let lenient = MysqlSource::new(MysqlOptions { max_shrink_percent: 60, ..of(server, &["lost_*"]) }).unwrap();
+    let setup = Setup { previous: Some(first.facts), ..Setup::default() };
+    assert_eq!(setup.capture(&lenient).unwrap().problems.len(), 1, "what may be lost is a setting");
 }
 
 #[test]
@@ -422,6 +429,11 @@ fn a_server_in_a_container_is_dumped_with_the_tools_of_the_container_and_what_it
         text(&captured, "databases/contained.sql"),
         text(&capture(of(server, &["contained"])).unwrap(), "databases/contained.sql")
     );
+    let wanted = Wanted { rename: Some("contained_again".to_owned()), ..Wanted::default() };
+    let folder = tempfile::tempdir().unwrap();
+    captured.restore(folder.path());
+    MysqlRestore { into: options(), wanted }.run(folder.path(), &captured.facts, &Cancel::new()).unwrap();
+    assert_eq!(server.sql("SELECT SUM(a) FROM contained_again.t"), "3");
     docker.docker(&["stop", &name]);
     assert_eq!(capture(options()).unwrap_err().to_string(), format!("container {name} does not run: start it"));
 }

@@ -94,6 +94,7 @@ pub fn open<'a>(
         known,
         previous: cx.previous.map(|previous| previous.facts).filter(|_| !cx.look_only),
         selection: selection.clone(),
+        max_shrink_percent: options.max_shrink_percent,
         _guard: guard,
     }))
 }
@@ -305,6 +306,7 @@ struct PostgresCapture<'a> {
     /// What the last snapshot says, until it was held against this one.
     previous: Option<&'a Facts>,
     selection: Selection,
+    max_shrink_percent: u8,
     _guard: Guard,
 }
 
@@ -342,7 +344,8 @@ impl Capture for PostgresCapture<'_> {
         if next.is_none()
             && let Some(previous) = self.previous.take()
         {
-            let lost = facts::lost(previous, &self.databases, |name| self.selection.has(name) && name != TEMPLATE);
+            let is_wanted = |name: &str| self.selection.has(name) && name != TEMPLATE;
+            let lost = facts::lost(previous, &self.databases, is_wanted, self.max_shrink_percent);
             self.problems.extend(lost.into_iter().map(|(name, what)| about(&name, &what)));
             return self.next();
         }

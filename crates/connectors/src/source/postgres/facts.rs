@@ -29,13 +29,18 @@ pub const EXTENSIONS: &str = "extensions";
 /// Rows of each table, by name.
 const TABLES: &str = "tables";
 
-/// What this snapshot lacks that the last one had: databases that are gone, of those that `is_wanted`, and most of the rows of
-/// one. Each with the name of the database.
-pub fn lost(previous: &Facts, databases: &Facts, is_wanted: impl Fn(&str) -> bool) -> Vec<(String, String)> {
+/// What this snapshot lacks that the last one had: databases that are gone, of those that `is_wanted`, and more than `percent_max`
+/// of the rows of one. Each with the name of the database.
+pub fn lost(
+    previous: &Facts,
+    databases: &Facts,
+    is_wanted: impl Fn(&str) -> bool,
+    percent_max: u8,
+) -> Vec<(String, String)> {
     let before = previous.get(DATABASES).and_then(Value::as_object).into_iter().flatten();
     let lost = before.filter(|(name, _)| is_wanted(name)).filter_map(|(name, before)| {
         let what = match databases.get(name) {
-            Some(now) => shrink::told("rows", rows(before), rows(now))?,
+            Some(now) => shrink::told("rows", rows(before), rows(now), percent_max)?,
             None => "was in the last snapshot and is not in this one: see where it has gone, or name it in `exclude`"
                 .to_owned(),
         };

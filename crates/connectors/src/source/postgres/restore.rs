@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use repository::{Cancel, Facts, SourceError};
 use serde_json::Value;
 
-use super::facts::{DATABASES, ENCODING, FILE, ROLES, SERVER, VERSION};
+use super::facts::{ENCODING, FILE, ROLES, SERVER, VERSION};
 use super::globals::{self, ROLES_FILE};
 use super::measure::measured;
 use super::names::{literal, quoted};
@@ -16,6 +16,7 @@ use super::session::Session;
 use super::tools::{Tools, Version};
 use super::{PostgresOptions, inventory};
 use crate::program::{Program, Stage};
+use crate::source::into_server::{IntoServer, Restored, RestoredDatabase, Wanted};
 use crate::source::produced::below;
 
 /// Programs that restore one database at once, at most.
@@ -23,71 +24,25 @@ const JOBS_MAX: usize = 4;
 /// Bytes of an archive that are passed into a container at once.
 const PIECE_BYTES: usize = 256 << 10;
 
-/// What is restored, and how.
+/// A restore into a server of PostgreSQL.
 #[derive(Clone, Debug)]
 pub struct PostgresRestore {
     /// The server, and who logs in. Its `databases` and `exclude` mean nothing here.
     pub into: PostgresOptions,
-    /// The databases; all of the snapshot, and the roles, where empty.
-    pub databases: Vec<String>,
-    /// What the one database is to be called there.
-    pub rename: Option<String>,
-    /// Only these tables, each as `SCHEMA.TABLE` or, in `public`, as `TABLE`.
-    pub tables: Vec<String>,
-    /// What is there of the same name is dropped first; else only what is empty or not there yet is restored into.
-    pub replace: bool,
+    /// What is restored. A table is named `SCHEMA.TABLE` or, in `public`, `TABLE`.
+    pub wanted: Wanted,
 }
 
-/// A database that was restored.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RestoredDatabase {
-    /// Its name in the snapshot.
-    pub name: String,
-    /// Its name on the server.
-    pub restored_as: String,
-    /// What is not as it was.
-    pub problems: Vec<String>,
-    /// What was recorded of it, and what was counted there, where all of it was restored.
-    pub counted: Option<(Value, Value)>,
-}
-
-impl PostgresRestore {
-    /// The files below a source's folder that are needed. Fails where a database is not in the snapshot.
-    pub fn files(&self, recorded: &Facts) -> Result<Vec<PathBuf>, SourceError> {
-        let mut files: Vec<PathBuf> = self.is_of_all().then(|| ROLES_FILE.into()).into_iter().collect();
-        for (_, known) in self.chosen(recorded)? {
+impl IntoServer for PostgresRestore {
+    fn files(&self, recorded: &Facts) -> Result<Vec<PathBuf>, SourceError> {
+        let mut files: Vec<PathBuf> = self.wanted.is_all().then(|| ROLES_FILE.into()).into_iter().collect();
+        for (_, known) in self.wanted.chosen(recorded)? {
             files.extend(known[FILE].as_str().map(PathBuf::from));
         }
         Ok(files)
     }
 
-    fn is_of_all(&self) -> bool {
-        self.databases.is_empty() && self.tables.is_empty()
-    }
-
-    fn chosen<'a>(&self, recorded: &'a Facts) -> Result<Vec<(&'a String, &'a Value)>, SourceError> {
-        let known = recorded.get(DATABASES).and_then(Value::as_object);
-        let all: Vec<_> = known.into_iter().flatten().collect();
-        let names = || all.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>().join(", ");
-        for wanted in &self.databases {
-            if !all.iter().any(|(name, _)| *name == wanted) {
-                return Err(unavailable(format!("database {wanted} is not in the snapshot, which has: {}", names())));
-            }
-        }
-        let chosen: Vec<_> = all
-            .iter()
-            .copied()
-            .filter(|(name, _)| self.databases.is_empty() || self.databases.contains(name))
-            .collect();
-        if chosen.len() != 1 && (self.rename.is_some() || !self.tables.is_empty()) {
-            return Err(unavailable(format!("say which one database is meant; the snapshot has: {}", names())));
-        }
-        Ok(chosen)
-    }
-
-    /// Restores out of the folder `dir`, which has the [`PostgresRestore::files`] of the source whose facts are `recorded`. What
-    /// was done before something fails stays.
-    pub fn run(&self, dir: &Path, recorded: &Facts, cancel: &Cancel) -> Result<Vec<RestoredDatabase>, SourceError> {
+    fn run(&self, dir: &Path, recorded: &Facts, cancel: &Cancel) -> Result<Restored, SourceError> {
         let server = Server::find(&self.into, cancel)?;
         let psql = Tools::psql(server.stage(), self.into.tools.as_deref(), cancel)?;
         let (mut session, through) = super::capture::maintenance(&server, &psql, &[], cancel)?;
@@ -96,20 +51,16 @@ impl PostgresRestore {
         // An archive is read by tools that are as new as those that wrote it.
         let tools = Tools::find(server.stage(), self.into.tools.as_deref(), "pg_restore", there.max(made_by), cancel)?;
         let into = Target { server: &server, tools: &tools, psql: &psql, cancel };
-        if self.is_of_all() {
+        if self.wanted.is_all() {
             into.roles(&dir.join(ROLES_FILE), through)?;
         }
         let roles = inventory::roles(&mut session)?;
-        let mut restored = Vec::new();
-        for (name, known) in self.chosen(recorded)? {
+        let mut restored = Restored::default();
+        for (name, known) in self.wanted.chosen(recorded)? {
             let file = known[FILE].as_str().and_then(|file| below(dir, file));
             let file = file.ok_or_else(|| unavailable(format!("the manifest does not name the file of {name}")))?;
-            let mut one = RestoredDatabase {
-                name: name.clone(),
-                restored_as: self.rename.clone().unwrap_or_else(|| name.clone()),
-                problems: Vec::new(),
-                counted: None,
-            };
+            let restored_as = self.wanted.name_of(name);
+            let mut one = RestoredDatabase { name: name.clone(), restored_as, problems: Vec::new(), counted: None };
             let missing = missing_roles(recorded, &roles);
             if !missing.is_empty() {
                 one.problems.push(format!(
@@ -117,21 +68,23 @@ impl PostgresRestore {
                     missing.join(", ")
                 ));
             }
-            into.prepare(&mut session, &one.restored_as, known, self.replace)?;
-            self.restore(&into, &mut one, &file, !missing.is_empty())?;
-            if self.tables.is_empty() {
+            into.prepare(&mut session, &one.restored_as, known, self.wanted.replace)?;
+            self.restore(&into, &one, &file, !missing.is_empty())?;
+            if self.wanted.tables.is_empty() {
                 let found = measured(&server, &tools, &one.restored_as, known, cancel)?;
                 one.counted = Some((known.clone(), found));
             }
-            restored.push(one);
+            restored.databases.push(one);
         }
         Ok(restored)
     }
+}
 
+impl PostgresRestore {
     fn restore(
         &self,
         into: &Target<'_>,
-        one: &mut RestoredDatabase,
+        one: &RestoredDatabase,
         file: &Path,
         lacks_roles: bool,
     ) -> Result<(), SourceError> {
@@ -139,13 +92,13 @@ impl PostgresRestore {
         if lacks_roles {
             options.extend(["--no-owner", "--no-privileges"].map(str::to_owned));
         }
-        if self.replace {
+        if self.wanted.replace {
             options.extend(["--clean", "--if-exists"].map(str::to_owned));
         }
-        if self.tables.is_empty() {
+        if self.wanted.tables.is_empty() {
             return into.restore(file, &one.restored_as, &options);
         }
-        for table in &self.tables {
+        for table in &self.wanted.tables {
             let (schema, name) = table.split_once('.').unwrap_or(("public", table));
             let only = [format!("--schema={schema}"), format!("--table={name}")];
             into.restore(file, &one.restored_as, &[&options[..], &only].concat())?;

@@ -29,6 +29,7 @@ fn options(server: &PostgresServer, user: &str, databases: &[&str]) -> PostgresO
         password: Some(Arc::new(|| Ok(Zeroizing::new(PostgresServer::PASSWORD.to_owned())))),
         databases: databases.iter().map(|name| name.to_string()).collect(),
         exclude: Vec::new(),
+        max_shrink_percent: 50,
         tools: None,
         engine: EngineAddress::at(Path::new("/nonexistent")),
     }

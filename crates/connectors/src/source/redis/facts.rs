@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use repository::Facts;
 use serde_json::{Value, json};
 
+use super::aof::Counted;
 use super::rdb::{Dump, Keys};
 use crate::source::output::Whole;
 use crate::source::produced::{FILES, files_fact};
@@ -25,6 +26,8 @@ const TYPES: &str = "types";
 pub const FUNCTIONS: &str = "functions";
 /// The types of modules that have values in the dump.
 const MODULES: &str = "modules";
+/// The files of the log of changes, with how many commands are in each, and keys in the dump that it may begin with.
+pub const LOG: &str = "log";
 /// How many users.
 pub const USERS: &str = "users";
 
@@ -56,6 +59,14 @@ pub fn of_dump(dump: &Dump) -> Facts {
     facts.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
 }
 
+/// See [`LOG`]. `None` where there is no log.
+pub fn of_log(counted: impl Iterator<Item = (String, Counted)>) -> Option<(String, Value)> {
+    let fact =
+        |(name, counted): (String, Counted)| (name, json!({ "commands": counted.commands, "keys": counted.keys }));
+    let log: Facts = counted.map(fact).collect();
+    (!log.is_empty()).then(|| (LOG.to_owned(), Value::Object(log)))
+}
+
 /// Empty databases are left out, as a server does it.
 pub fn of_databases(databases: &BTreeMap<u64, Keys>) -> Value {
     let filled = databases.iter().filter(|(_, keys)| keys.keys > 0);
@@ -64,12 +75,13 @@ pub fn of_databases(databases: &BTreeMap<u64, Keys>) -> Value {
     Value::Object(filled.map(fact).collect())
 }
 
-/// Databases that had more than twice the keys in the last snapshot, each with what to tell.
-pub fn lost(previous: &Facts, dump: &Dump) -> Vec<(String, String)> {
+/// Databases that had so many more keys in the last snapshot that more than `percent_max` of them are gone, each with what to
+/// tell.
+pub fn lost(previous: &Facts, dump: &Dump, percent_max: u8) -> Vec<(String, String)> {
     let before = previous.get(DATABASES).and_then(Value::as_object).into_iter().flatten();
     let lost = before.filter_map(|(number, before)| {
         let now = dump.databases.get(&number.parse::<u64>().ok()?).copied().unwrap_or_default();
-        Some((format!("database {number}"), shrink::told("keys", before["keys"].as_u64()?, now.keys)?))
+        Some((format!("database {number}"), shrink::told("keys", before["keys"].as_u64()?, now.keys, percent_max)?))
     });
     lost.collect()
 }

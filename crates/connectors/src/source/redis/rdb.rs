@@ -2,9 +2,10 @@
 //!
 //! Every value is passed over by its structure, so memory does not grow with the data; what ends the dump is its checksum.
 
-mod grammar;
+pub mod grammar;
 #[cfg(test)]
 mod tests;
+pub mod text;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -68,6 +69,24 @@ pub struct Parser {
     checksum: u64,
     /// Bytes before the piece that is looked at.
     offset: u64,
+    /// The piece of the dump that is under way, and those that have ended; where they are wanted.
+    piece: Option<Piece>,
+    pieces: Option<Vec<Piece>>,
+}
+
+/// A mark or a key of a dump, and where it lies in it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Piece {
+    /// The mark, or the number of the value's type.
+    pub opcode: u8,
+    /// The database that it belongs to.
+    pub database: u64,
+    /// What follows the opcode begins here.
+    pub from: u64,
+    /// The first part of that ends here: of a key and its value, the key.
+    pub first_ends: u64,
+    /// All of it ends here.
+    pub ends: u64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -99,15 +118,40 @@ impl Default for Parser {
             is_expiring: false,
             checksum: 0,
             offset: 0,
+            piece: None,
+            pieces: None,
         }
     }
 }
 
 impl Parser {
+    /// One that tells of all that it finds, for whoever has the dump at hand.
+    pub fn telling_pieces() -> Self {
+        Self { pieces: Some(Vec::new()), ..Self::default() }
+    }
+
+    /// What has ended since this was asked last.
+    pub fn pieces(&mut self) -> Vec<Piece> {
+        self.pieces.as_mut().map(std::mem::take).unwrap_or_default()
+    }
+
+    /// The version of the format, once its beginning was read.
+    pub fn version(&self) -> u32 {
+        self.dump.version
+    }
+
     /// Takes in the next bytes. Fails, with what is wrong, at what can be no part of a dump, and after its end.
     pub fn push(&mut self, bytes: &[u8]) -> Result<(), String> {
+        match bytes.get(self.take(bytes)?..) {
+            Some([]) | None => Ok(()),
+            Some(_) => Err(format!("something follows the end of the dump (byte {})", self.offset)),
+        }
+    }
+
+    /// As [`Self::push`], but takes in nothing after the end. Gives how much it took in.
+    pub fn take(&mut self, bytes: &[u8]) -> Result<usize, String> {
         let (mut at, mut is_summed) = (0, self.place == Place::Checksum);
-        while at < bytes.len() {
+        while at < bytes.len() && self.place != Place::Ended {
             if self.skip > 0 {
                 let length = usize::try_from(self.skip).unwrap_or(usize::MAX).min(bytes.len() - at);
                 self.keep(&bytes[at..at + length]);
@@ -116,19 +160,20 @@ impl Parser {
             } else {
                 self.token.push(bytes[at]);
                 at += 1;
-                self.look_at_token().map_err(|what| format!("{what} (byte {})", self.offset + at as u64 - 1))?;
+                let before = self.offset + at as u64;
+                self.look_at_token(before).map_err(|what| format!("{what} (byte {})", before - 1))?;
             }
-            self.settle();
+            self.settle(self.offset + at as u64);
             if self.place == Place::Checksum && !is_summed {
                 self.checksum = crc64(self.checksum, &bytes[..at]);
                 is_summed = true;
             }
         }
         if !is_summed {
-            self.checksum = crc64(self.checksum, bytes);
+            self.checksum = crc64(self.checksum, &bytes[..at]);
         }
-        self.offset += bytes.len() as u64;
-        Ok(())
+        self.offset += at as u64;
+        Ok(at)
     }
 
     /// After the last byte: what the dump holds. Fails, with what is wrong, where it has not ended.
@@ -141,7 +186,7 @@ impl Parser {
     }
 
     /// Acts on the token, where all of it has come.
-    fn look_at_token(&mut self) -> Result<(), String> {
+    fn look_at_token(&mut self, ends: u64) -> Result<(), String> {
         let token = std::mem::take(&mut self.token);
         if token.len() < self.token_length(&token)? {
             self.token = token;
@@ -150,9 +195,10 @@ impl Parser {
         match (self.place, self.step()) {
             (Place::Magic, _) => self.begin(&token)?,
             (Place::Checksum, _) => self.end(&token)?,
-            (Place::Ended, _) => return Err("something follows the end of the dump".to_owned()),
-            (Place::Opcodes, None) => self.open(token[0])?,
-            (Place::Opcodes, Some(step)) => self.take(step, &token)?,
+            // Nothing is taken in after it.
+            (Place::Ended, _) => {}
+            (Place::Opcodes, None) => self.open(token[0], ends)?,
+            (Place::Opcodes, Some(step)) => self.go_on(step, &token)?,
         }
         self.token = token;
         self.token.clear();
@@ -193,8 +239,11 @@ impl Parser {
     }
 
     /// What follows an opcode, or the type of a value.
-    fn open(&mut self, opcode: u8) -> Result<(), String> {
+    fn open(&mut self, opcode: u8, from: u64) -> Result<(), String> {
         self.end_kept();
+        if self.pieces.is_some() {
+            self.piece = Some(Piece { opcode, database: self.database, from, first_ends: from, ends: from });
+        }
         let steps = if let Some((name, steps)) = grammar::key_and_value(opcode) {
             *self.dump.types.entry(name).or_default() += 1;
             let keys = self.dump.databases.entry(self.database).or_default();
@@ -225,7 +274,7 @@ impl Parser {
     }
 
     /// Goes one step on, by the token that belongs to it.
-    fn take(&mut self, step: Step, token: &[u8]) -> Result<(), String> {
+    fn go_on(&mut self, step: Step, token: &[u8]) -> Result<(), String> {
         let number = number(token);
         match step {
             Step::ModuleParts => return self.take_module_part(number),
@@ -281,10 +330,15 @@ impl Parser {
     }
 
     /// Goes on to where the next token is needed, or bytes are to be passed over.
-    fn settle(&mut self) {
-        while self.skip == 0
-            && let Some(part) = self.parts.last_mut()
-        {
+    fn settle(&mut self, position: u64) {
+        while self.skip == 0 {
+            let is_outermost = self.parts.len() == 1;
+            let Some(part) = self.parts.last_mut() else { break };
+            if let (true, 1, Some(piece)) = (is_outermost, part.at, &mut self.piece)
+                && piece.first_ends == piece.from
+            {
+                piece.first_ends = position;
+            }
             match part.steps.get(part.at) {
                 Some(Step::Bytes(bytes)) => (self.skip, part.at) = (*bytes, part.at + 1),
                 Some(Step::PackedBytes) => (self.skip, part.at) = (self.packed, part.at + 1),
@@ -292,6 +346,11 @@ impl Parser {
                 None if part.rounds > 1 => (part.rounds, part.at) = (part.rounds - 1, 0),
                 None => drop(self.parts.pop()),
             }
+        }
+        if self.skip == 0
+            && let (Some(piece), Some(pieces)) = (self.piece.take(), &mut self.pieces)
+        {
+            pieces.push(Piece { ends: position, ..piece });
         }
     }
 

@@ -127,6 +127,17 @@ impl Connection {
         sent.map_err(|error| self.lost(&error.to_string()))
     }
 
+    /// Sends bytes that are part of a command.
+    pub fn write(&mut self, bytes: &[u8]) -> Result<(), SourceError> {
+        self.cancel.check()?;
+        self.stream.write_all(bytes).map_err(|error| self.lost(&error.to_string()))
+    }
+
+    /// The answer to a command that was written.
+    pub fn reply(&mut self) -> Result<Reply, SourceError> {
+        self.answer(0)
+    }
+
     fn answer(&mut self, depth: usize) -> Result<Reply, SourceError> {
         let line = self.line()?;
         let text = || String::from_utf8_lossy(line.get(1..).unwrap_or_default()).into_owned();

@@ -15,6 +15,7 @@ use repository::{Cancel, SourceError};
 
 use super::rdb::{Dump, Keys};
 use super::resp::{Connection, Reply};
+use super::server::{database, pairs};
 use crate::process;
 use crate::source::server_at::Address;
 
@@ -26,6 +27,15 @@ const PAUSE: Duration = Duration::from_millis(20);
 const LOG_CHARS_MAX: usize = 2000;
 /// As many as a server has, unless it is told otherwise.
 const DATABASES_MIN: u64 = 16;
+/// More than anybody has: a log does not tell at its beginning how many there are.
+const LOG_DATABASES: u64 = 1024;
+/// The file that takes what the server says.
+const OUTPUT: &str = "log";
+/// The folder of the files of a log.
+const LOG_FOLDER: &str = "appendonlydir";
+const MANIFEST_END: &str = ".manifest";
+/// What a server says that is too old for what it is told.
+const WRONG_WORDS: &str = "FATAL CONFIG FILE ERROR";
 
 /// What a server says that it has.
 #[derive(Debug, PartialEq, Eq)]
@@ -38,14 +48,20 @@ pub struct Counted {
 
 /// Lets a server load the dump at `path`, and counts. Fails where no server is here, or none that loads such a dump.
 pub fn count(path: &Path, dump: &Dump, cancel: &Cancel) -> Result<Counted, SourceError> {
-    let mut scratch = Scratch::start(path, dump)?;
+    let folder = folder()?;
+    let path = std::path::absolute(path).map_err(SourceError::io(path))?;
+    symlink(path, folder.path().join("dump.rdb")).map_err(SourceError::io(folder.path()))?;
+    let databases = dump.databases.keys().next_back().map_or(0, |last| last.saturating_add(1)).max(DATABASES_MIN);
+    let words = ["--dbfilename", "dump.rdb", "--appendonly", "no", "--databases", &databases.to_string()];
+    let mut scratch = Scratch::start(folder, &words)?;
     let mut connection = scratch.connect(cancel)?;
     scratch.wait_until_loaded(&mut connection, cancel)?;
     let text = match connection.ask(&["INFO", "keyspace"])? {
         Reply::Text(text) => String::from_utf8_lossy(&text).into_owned(),
         other => return Err(scratch.failed(&format!("it does not tell what it has: {other:?}"))),
     };
-    let mut databases: BTreeMap<u64, Keys> = text.lines().filter_map(database).collect();
+    let mut databases: BTreeMap<u64, Keys> =
+        pairs(&text).iter().filter_map(|(name, values)| database(name, values)).collect();
     for (number, keys) in &mut databases {
         connection.ask(&["SELECT", &number.to_string()])?;
         match connection.ask(&["DBSIZE"])? {
@@ -61,13 +77,40 @@ pub fn count(path: &Path, dump: &Dump, cancel: &Cancel) -> Result<Counted, Sourc
     Ok(Counted { databases, functions })
 }
 
-/// A line like `db0:keys=3,expires=1,avg_ttl=0`.
-fn database(line: &str) -> Option<(u64, Keys)> {
-    let (name, values) = line.trim().split_once(':')?;
-    let value = |name: &str| {
-        values.split(',').find_map(|value| value.strip_prefix(name)?.strip_prefix('=')?.parse::<u64>().ok())
-    };
-    Some((name.strip_prefix("db")?.parse().ok()?, Keys { keys: value("keys")?, expiring: value("expires")? }))
+/// Lets a server load the log in these files, the manifest beside them if there is one. Gives what is wrong with it, if anything
+/// is. Fails where no server is here, or none that knows such a log.
+pub fn load_log(files: &[PathBuf], cancel: &Cancel) -> Result<Result<(), String>, SourceError> {
+    let folder = folder()?;
+    let Some(of_log) = files.first().and_then(|file| file.parent()) else { return Ok(Err("it is missing".to_owned())) };
+    let listed = std::fs::read_dir(of_log).map_err(SourceError::io(of_log))?.filter_map(Result::ok);
+    let manifest = listed.map(|entry| entry.path()).find(|path| path.to_string_lossy().ends_with(MANIFEST_END));
+    let below = if manifest.is_some() { folder.path().join(LOG_FOLDER) } else { folder.path().to_owned() };
+    std::fs::create_dir_all(&below).map_err(SourceError::io(&below))?;
+    // The server writes to the log that it has loaded.
+    for file in files.iter().chain(&manifest) {
+        std::fs::copy(file, below.join(file.file_name().unwrap_or_default())).map_err(SourceError::io(file))?;
+    }
+    let name = manifest.as_ref().unwrap_or(&files[0]).file_name().unwrap_or_default().to_string_lossy();
+    let name = name.strip_suffix(MANIFEST_END).unwrap_or(&name);
+    let databases = LOG_DATABASES.to_string();
+    let mut words =
+        vec!["--appendonly", "yes", "--appendfilename", name, "--aof-load-truncated", "no", "--databases", &databases];
+    if manifest.is_some() {
+        words.extend(["--appenddirname", LOG_FOLDER]);
+    }
+    let mut scratch = Scratch::start(folder, &words)?;
+    let loaded = scratch.connect(cancel).and_then(|mut connection| scratch.wait_until_loaded(&mut connection, cancel));
+    match loaded {
+        Ok(()) => Ok(Ok(())),
+        Err(SourceError::Unavailable { what }) if !what.contains(WRONG_WORDS) => Ok(Err(what)),
+        Err(error) => Err(error),
+    }
+}
+
+fn folder() -> Result<tempfile::TempDir, SourceError> {
+    // In the system's own folder for temporary files, since the path of a socket must be short.
+    let folder = tempfile::Builder::new().prefix("lifeboat-redis-").tempdir();
+    folder.map_err(SourceError::io(std::env::temp_dir()))
 }
 
 /// The server. It is ended when this is dropped.
@@ -77,28 +120,13 @@ struct Scratch {
 }
 
 impl Scratch {
-    fn start(path: &Path, dump: &Dump) -> Result<Self, SourceError> {
-        // In the system's own folder for temporary files, since the path of a socket must be short.
-        let folder = tempfile::Builder::new().prefix("lifeboat-redis-").tempdir();
-        let folder = folder.map_err(SourceError::io(std::env::temp_dir()))?;
-        let path = std::path::absolute(path).map_err(SourceError::io(path))?;
-        symlink(path, folder.path().join("dump.rdb")).map_err(SourceError::io(folder.path()))?;
-        let log = File::create(folder.path().join("log")).map_err(SourceError::io(folder.path()))?;
-        let databases = dump.databases.keys().next_back().map_or(0, |last| last.saturating_add(1)).max(DATABASES_MIN);
-        let databases = databases.to_string();
+    /// In a folder of its own, with what lies there.
+    fn start(folder: tempfile::TempDir, words: &[&str]) -> Result<Self, SourceError> {
+        let log = File::create(folder.path().join(OUTPUT)).map_err(SourceError::io(folder.path()))?;
         for server in SERVERS {
             let mut command = Command::new(server);
-            command.args([
-                "--port",
-                "0",
-                "--unixsocket",
-                "socket",
-                "--unixsocketperm",
-                "700",
-                "--dbfilename",
-                "dump.rdb",
-            ]);
-            command.args(["--save", "", "--appendonly", "no", "--daemonize", "no", "--databases", &databases]);
+            command.args(["--port", "0", "--unixsocket", "socket", "--unixsocketperm", "700"]);
+            command.args(["--save", "", "--daemonize", "no"]).args(words);
             command.args(["--replicaof", "127.0.0.1", "1", "--replica-serve-stale-data", "yes"]);
             command.current_dir(folder.path()).process_group(0).stdin(Stdio::null());
             let outputs = log.try_clone().and_then(|first| Ok((first, log.try_clone()?)));
@@ -144,13 +172,13 @@ impl Scratch {
         std::thread::sleep(PAUSE);
         match self.child.try_wait() {
             Ok(None) => Ok(()),
-            _ => Err(self.failed("it ended while it loaded the dump")),
+            _ => Err(self.failed("it ended while it loaded")),
         }
     }
 
     /// With what it said last.
     fn failed(&self, what: &str) -> SourceError {
-        let log = std::fs::read(self.folder.path().join("log")).unwrap_or_default();
+        let log = std::fs::read(self.folder.path().join(OUTPUT)).unwrap_or_default();
         let log = String::from_utf8_lossy(&log);
         let from = log.char_indices().rev().nth(LOG_CHARS_MAX).map_or(0, |(at, _)| at);
         SourceError::Unavailable { what: format!("a scratch server: {what}; it said: {}", log[from..].trim()) }
@@ -160,18 +188,5 @@ impl Scratch {
 impl Drop for Scratch {
     fn drop(&mut self) {
         process::end_group(&mut self.child);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_a_server_says_of_its_databases_is_read() {
-        let keys = Keys { keys: 3, expiring: 1 };
-        assert_eq!(database("db10:keys=3,expires=1,avg_ttl=0,subexpiry=0\r"), Some((10, keys)));
-        assert_eq!(database("# Keyspace"), None);
-        assert_eq!(database("db0:keys=x,expires=1"), None);
     }
 }

@@ -6,6 +6,7 @@ use repository::{Cancel, SourceError};
 use zeroize::Zeroizing;
 
 use super::link::Link;
+use super::rdb::Keys;
 use super::resp::{Connection, Reply};
 use super::tail::{MARK_BYTES, Tail};
 use crate::program::{Ended, Program, Running, Stage};
@@ -173,6 +174,56 @@ impl Server {
         client
     }
 
+    /// A connection to it; `None` where it is in a container.
+    pub fn connect(&self, cancel: &Cancel) -> Result<Option<Connection>, SourceError> {
+        let Self::At { address, login } = self else { return Ok(None) };
+        let mut connection = Connection::open(address, cancel)?;
+        log_in(&mut connection, login)?;
+        Ok(Some(connection))
+    }
+
+    /// Its client in its container, which passes on what it is given as it is.
+    pub fn pipe(&self, cancel: &Cancel) -> Result<Running, SourceError> {
+        let stage = match self {
+            Self::At { .. } => &Stage::Here,
+            Self::In { stage, .. } => stage,
+        };
+        self.client().arg("--pipe").with_input().start(stage, cancel)
+    }
+
+    /// The time by its clock, in milliseconds since 1970.
+    pub fn time(&self, cancel: &Cancel) -> Result<u64, SourceError> {
+        let text = |reply: Reply| match reply {
+            Reply::Text(text) => String::from_utf8_lossy(&text).into_owned(),
+            _ => String::new(),
+        };
+        let said = match self.ask(&["TIME"], cancel)? {
+            Reply::List(list) => list.into_iter().map(text).collect::<Vec<_>>().join("\n"),
+            Reply::Error(error) => return Err(self.refused(&error)),
+            other => text(other),
+        };
+        let mut numbers = said.lines().map_while(|line| line.trim().parse::<u64>().ok());
+        match (numbers.next(), numbers.next()) {
+            (Some(seconds), Some(microseconds)) => Ok(seconds.saturating_mul(1000) + microseconds / 1000),
+            _ => Err(unavailable(format!("{} does not tell the time", self.what()))),
+        }
+    }
+
+    /// Sees to it that it has a database of this number.
+    pub fn select(&self, number: &str, cancel: &Cancel) -> Result<(), SourceError> {
+        match self.ask(&["SELECT", number], cancel)? {
+            Reply::Error(error) => {
+                Err(unavailable(format!("{} has no database {number} for us: {error}", self.what())))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// How many keys each of its databases has.
+    pub fn databases(&self, cancel: &Cancel) -> Result<BTreeMap<u64, Keys>, SourceError> {
+        Ok(self.info(cancel)?.iter().filter_map(|(name, values)| database(name, values)).collect())
+    }
+
     /// What it is, for messages.
     pub fn what(&self) -> String {
         match self {
@@ -255,8 +306,16 @@ fn unavailable(what: String) -> SourceError {
     SourceError::Unavailable { what }
 }
 
+/// What `INFO` says of a database: `db0`, and `keys=3,expires=1,avg_ttl=0`.
+pub fn database(name: &str, values: &str) -> Option<(u64, Keys)> {
+    let value = |name: &str| {
+        values.split(',').find_map(|value| value.strip_prefix(name)?.strip_prefix('=')?.parse::<u64>().ok())
+    };
+    Some((name.strip_prefix("db")?.parse().ok()?, Keys { keys: value("keys")?, expiring: value("expires")? }))
+}
+
 /// What stands in lines like `name:value`.
-fn pairs(text: &str) -> BTreeMap<String, String> {
+pub fn pairs(text: &str) -> BTreeMap<String, String> {
     let pair = |line: &str| line.split_once(':').map(|(name, value)| (name.to_owned(), value.trim().to_owned()));
     text.lines().filter_map(pair).collect()
 }
@@ -278,6 +337,14 @@ mod tests {
         let given = Login { user: None, password: Some(Zeroizing::new("given".to_owned())) };
         let Server::In { login, .. } = Server::in_container(Stage::Here, given, &variables, &[]) else { panic!() };
         assert_eq!(login.password.as_ref().map(|password| password.as_str()), Some("given"));
+    }
+
+    #[test]
+    fn what_a_server_says_of_its_databases_is_read() {
+        let keys = Keys { keys: 3, expiring: 1 };
+        let info = pairs("# Keyspace\r\ndb10:keys=3,expires=1,avg_ttl=0,subexpiry=0\r\n");
+        assert_eq!(info.iter().filter_map(|(name, values)| database(name, values)).collect::<Vec<_>>(), [(10, keys)]);
+        assert_eq!(database("db0", "keys=x,expires=1"), None);
     }
 
     #[test]

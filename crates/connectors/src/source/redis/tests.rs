@@ -1,3 +1,6 @@
+mod files;
+mod restored;
+
 use std::io::Read as _;
 use std::path::Path;
 use std::sync::Arc;
@@ -14,10 +17,17 @@ use zeroize::Zeroizing;
 use super::*;
 use crate::containers::ContainerName;
 use crate::source::testing::{Captured, Setup};
+use crate::source::{IntoServer as _, RedisRestore, Wanted};
 
 fn options(server: &RedisServer) -> RedisOptions {
     let url = format!("redis://127.0.0.1:{}", server.port);
-    RedisOptions { server: ServerAt::Url(url), user: None, password: None, engine: EngineAddress::default() }
+    RedisOptions {
+        server: ServerAt::Url(url),
+        user: None,
+        password: None,
+        max_shrink_percent: 50,
+        engine: EngineAddress::default(),
+    }
 }
 
 fn with_login(server: &RedisServer, user: Option<&str>, password: &'static str) -> RedisOptions {
@@ -394,6 +404,7 @@ fn a_server_in_a_container_is_captured_with_the_client_that_is_there_and_what_it
         server: ServerAt::Container(ContainerName::Container(name.clone())),
         user: None,
         password: None,
+        max_shrink_percent: 50,
         engine: EngineAddress::at(&docker.socket),
     };
     let captured = capture(options()).unwrap();
@@ -403,6 +414,10 @@ fn a_server_in_a_container_is_captured_with_the_client_that_is_there_and_what_it
     let folder = tempfile::tempdir().unwrap();
     captured.restore(folder.path());
     assert_eq!(examine(folder.path(), &captured.facts, &Cancel::new()).unwrap(), captured.facts);
+    docker.docker(&[&client[..], &["FLUSHALL"]].concat());
+    let restore = RedisRestore { into: options(), wanted: Wanted::default() };
+    restore.run(folder.path(), &captured.facts, &Cancel::new()).unwrap();
+    assert!(docker.attempt(&[&client[..], &["GET", "a"]].concat()).stdout.starts_with(b"1"));
     docker.docker(&["stop", &name]);
     assert_eq!(capture(options()).unwrap_err().to_string(), format!("container {name} does not run: start it"));
 }

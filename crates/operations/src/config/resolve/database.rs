@@ -3,7 +3,7 @@
 use super::{Resolver, Result, copy};
 use crate::config::document::DatabaseDocument;
 use crate::config::mistake::Mistake;
-use crate::config::settings::{DatabaseServer, DatabaseSettings};
+use crate::config::settings::{DatabaseServer, DatabaseSettings, MAX_SHRINK_PERCENT, RedisFilesSettings, SourceKind};
 use crate::config::text::{OneOrMany, Text};
 
 /// How the addresses of a kind of server look.
@@ -42,6 +42,10 @@ impl Resolver<'_> {
         addresses: &Addresses,
     ) -> Result<DatabaseSettings> {
         let DatabaseDocument { url, service, project, container, .. } = database;
+        if let Some(files) = &database.files {
+            return Err(Mistake::at(files.place, "only of a Redis may the files be read while it runs")
+                .with_hint("remove it, and say where the server is"));
+        }
         let server = match (url, service.as_ref().or(container.as_ref())) {
             (Some(_), Some(other)) => {
                 return Err(Mistake::at(other.place, "`url` is given too, and a server is in one place only")
@@ -56,19 +60,30 @@ impl Resolver<'_> {
             }
             (None, _) => DatabaseServer::Container(self.container(name, (service, project, container))?),
         };
+        let preset = DatabaseSettings::new(server);
         let typed = (&database.password, &database.password_file, &database.password_command);
         Ok(DatabaseSettings {
-            server,
             user: database.user.as_ref().map(|user| self.filled(user)).transpose()?,
             password: self.secret("password", typed as copy::TypedSecret<'_>)?,
             databases: self.texts(&database.databases)?,
             exclude: self.texts(&database.exclude)?,
             tools: database.tools.as_ref().map(|tools| self.path(tools)).transpose()?,
+            max_shrink_percent: self.max_shrink(database)?,
+            ..preset
         })
     }
 
-    /// A Redis gives all that it holds, by a protocol that needs no tools.
-    pub(super) fn redis(&self, name: &Text, database: &DatabaseDocument) -> Result<DatabaseSettings> {
+    fn max_shrink(&self, database: &DatabaseDocument) -> Result<u8> {
+        let Some(text) = &database.max_shrink else { return Ok(MAX_SHRINK_PERCENT) };
+        let filled = self.filled(text)?;
+        let number = filled.strip_suffix('%').and_then(|number| number.parse().ok()).filter(|number| *number <= 100);
+        number.ok_or_else(|| {
+            Mistake::at(text.place, "expected a share").with_hint("write it like 20%, from 0% up to 100%")
+        })
+    }
+
+    /// A Redis gives all that it holds, by a protocol that needs no tools, or by its files.
+    pub(super) fn redis(&self, name: &Text, database: &DatabaseDocument) -> Result<SourceKind> {
         let lists = [&database.databases, &database.exclude].into_iter().flatten().map(OneOrMany::place);
         if let Some(place) = lists.chain(database.tools.as_ref().map(|tools| tools.place)).next() {
             return Err(Mistake::at(
@@ -77,7 +92,20 @@ impl Resolver<'_> {
             )
             .with_hint("remove the key"));
         }
-        self.database(name, database, &REDIS)
+        let Some(files) = &database.files else {
+            return self.database(name, database, &REDIS).map(SourceKind::Redis);
+        };
+        let DatabaseDocument { url, service, project, container, user, .. } = database;
+        let typed = (&database.password, &database.password_file, &database.password_command);
+        let of_server = [url, service, project, container, user].into_iter().flatten().map(|text| text.place);
+        if let Some(place) = of_server.chain(copy::places("password", typed).map(|(_, place)| place)).next() {
+            return Err(Mistake::at(place, "`files` is given too, for which no server is asked")
+                .with_hint("remove one of the two"));
+        }
+        Ok(SourceKind::RedisFiles(RedisFilesSettings {
+            files: self.place_of_server(files, "Redis")?,
+            max_shrink_percent: self.max_shrink(database)?,
+        }))
     }
 
     /// No message repeats it, as there may be a password in it.
@@ -90,9 +118,14 @@ impl Resolver<'_> {
     }
 }
 
-/// What is wrong with an address of PostgreSQL, and what to do; nothing where it may be used.
-pub fn wrong_postgres_url(url: &str) -> Option<(&'static str, String)> {
-    POSTGRES.fault(url)
+/// What is wrong with the address of a server of this kind of source, and what to do; nothing where it may be used.
+pub fn wrong_server_url(kind: &str, url: &str) -> Option<(&'static str, String)> {
+    let addresses = match kind {
+        "postgres" => &POSTGRES,
+        "mysql" => &MYSQL,
+        _ => &REDIS,
+    };
+    addresses.fault(url)
 }
 
 impl Addresses {

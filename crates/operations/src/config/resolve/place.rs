@@ -135,11 +135,11 @@ impl Resolver<'_> {
         self.path_of(text, &filled).map(PlaceSettings::Host)
     }
 
-    /// As [`Self::place`], but not in a container: its files could not be opened once and read to their headers.
-    pub(super) fn couchdb_place(&self, text: &Text) -> Result<PlaceSettings> {
+    /// As [`Self::place`], but not in a container: the files of a server could not be opened there, to be read as of one moment.
+    pub(super) fn place_of_server(&self, text: &Text, server: &str) -> Result<PlaceSettings> {
         match self.place(text)? {
             PlaceSettings::Service { .. } => {
-                let what = "CouchDB's files are read where they lie, not out of a container";
+                let what = format!("{server}'s files are read where they lie, not out of a container");
                 Err(Mistake::at(text.place, what)
                     .with_hint("name the folder of the host that is mounted there, or volume:NAME"))
             }

@@ -221,8 +221,12 @@ fn bad_files_are_told_what_is_wrong_and_where_and_what_to_do() {
             write it like nginx:/etc/nginx/private, without `..`
         source-place-volume.yaml:7:28: stacks.cht.sources.data.tls.from: this names no place in a volume
             write it like volume:shop_certs or volume:shop_certs/live, without `..`
+        source-postgres-files.yaml:7:32: stacks.cht.sources.data.postgres.files: only of a Redis may the files be read while it runs
+            remove it, and say where the server is
         source-postgres-nothing.yaml:7:7: stacks.cht.sources.data: `service` is missing
             add the name of a Compose service, or `container` with the name of a container, or `url`, such as `url: postgresql://backup@db.example.org:5432?sslmode=require`
+        source-postgres-shrink.yaml:7:50: stacks.cht.sources.data.postgres.max_shrink: expected a share
+            write it like 20%, from 0% up to 100%
         source-postgres-two-servers.yaml:7:66: stacks.cht.sources.data.postgres.container: `url` is given too, and a server is in one place only
             remove one of the two
         source-postgres-url-with-database.yaml:7:30: stacks.cht.sources.data.postgres.url: a database stands in it
@@ -233,6 +237,10 @@ fn bad_files_are_told_what_is_wrong_and_where_and_what_to_do() {
             write it like postgresql://backup@db.example.org:5432?sslmode=require
         source-redis-databases.yaml:7:59: stacks.cht.sources.data.redis.databases: a Redis is captured with all its databases, and without tools of this machine
             remove the key
+        source-redis-files-and-url.yaml:7:50: stacks.cht.sources.data.redis.url: `files` is given too, for which no server is asked
+            remove one of the two
+        source-redis-files-in-container.yaml:7:29: stacks.cht.sources.data.redis.files: Redis's files are read where they lie, not out of a container
+            name the folder of the host that is mounted there, or volume:NAME
         source-star.yaml:7:45: a text that begins with `*` needs quotes
             write it like "*.log"
         source-text.yaml:7:13: stacks.cht.sources.data: expected keys and values here

@@ -3,7 +3,7 @@
 
 use super::*;
 use crate::containers::ContainerName;
-use crate::source::PostgresRestore;
+use crate::source::{IntoServer as _, PostgresRestore, Wanted};
 
 #[test]
 fn a_server_in_a_container_is_dumped_with_the_tools_of_the_container_and_what_it_knows() {
@@ -52,15 +52,12 @@ fn a_server_in_a_container_is_dumped_with_the_tools_of_the_container_and_what_it
     let again = format!("{database} again");
     let restore = PostgresRestore {
         into: options(),
-        databases: vec![database.clone()],
-        rename: Some(again.clone()),
-        tables: Vec::new(),
-        replace: false,
+        wanted: Wanted { databases: vec![database.clone()], rename: Some(again.clone()), ..Wanted::default() },
     };
     let dir = tempfile::tempdir().unwrap();
     captured.restore(dir.path());
     let done = restore.run(dir.path(), &captured.facts, &Cancel::new()).unwrap();
-    let (recorded, found) = done[0].counted.clone().unwrap();
+    let (recorded, found) = done.databases[0].counted.clone().unwrap();
     assert_eq!((found, server.sql(&again, "SELECT count(*) FROM t").as_str()), (recorded, "1000"));
     docker.docker(&["stop", &name]);
     let error = capture_with(options()).unwrap_err().to_string();

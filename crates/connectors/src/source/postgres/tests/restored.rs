@@ -1,16 +1,12 @@
 //! Restores into a running server: all of it, one database, one table.
 
 use super::*;
-use crate::source::PostgresRestore;
-use crate::source::postgres::restore::RestoredDatabase;
+use crate::source::{IntoServer as _, PostgresRestore, RestoredDatabase, Wanted};
 
 fn restore(server: &PostgresServer, databases: &[&str]) -> PostgresRestore {
     PostgresRestore {
         into: options(server, PostgresServer::USER, &[]),
-        databases: databases.iter().map(|name| name.to_string()).collect(),
-        rename: None,
-        tables: Vec::new(),
-        replace: false,
+        wanted: Wanted { databases: databases.iter().map(|name| name.to_string()).collect(), ..Wanted::default() },
     }
 }
 
@@ -19,7 +15,7 @@ fn run(restore: &PostgresRestore, captured: &Captured) -> Result<Vec<RestoredDat
     captured.restore(dir.path());
     let needed = restore.files(&captured.facts)?;
     assert!(needed.iter().all(|file| dir.path().join(file).exists()), "{needed:?}");
-    restore.run(dir.path(), &captured.facts, &Cancel::new())
+    Ok(restore.run(dir.path(), &captured.facts, &Cancel::new())?.databases)
 }
 
 fn shop(server: &PostgresServer) -> String {
@@ -39,7 +35,8 @@ fn one_database_comes_back_under_another_name_and_into_an_empty_one_but_never_ov
     let name = shop(server);
     let captured = capture(server, &[&name]);
     let other = format!("{name} again");
-    let to_other = PostgresRestore { rename: Some(other.clone()), ..restore(server, &[&name]) };
+    let mut to_other = restore(server, &[&name]);
+    to_other.wanted.rename = Some(other.clone());
     let done = run(&to_other, &captured).unwrap();
     assert_eq!((done.len(), done[0].restored_as.as_str(), done[0].problems.len()), (1, other.as_str(), 0));
     let (recorded, found) = done[0].counted.clone().unwrap();
@@ -51,7 +48,8 @@ fn one_database_comes_back_under_another_name_and_into_an_empty_one_but_never_ov
         "{error}"
     );
     server.sql(&other, "DELETE FROM a; CREATE TABLE mine ()");
-    let done = run(&PostgresRestore { replace: true, ..to_other }, &captured).unwrap();
+    to_other.wanted.replace = true;
+    let done = run(&to_other, &captured).unwrap();
     assert_ne!(done[0].counted.clone().unwrap().1, recorded, "what is not in the snapshot stays");
     assert_eq!(server.sql(&other, "SELECT count(*) FROM a"), "1000");
 }
@@ -62,13 +60,13 @@ fn one_table_comes_back_alone() {
     let _roles = roles_are_mine();
     let (name, other) = (shop(server), database(server));
     let captured = capture(server, &[&name]);
-    let tables = vec!["a".to_owned()];
-    let only = PostgresRestore { rename: Some(other.clone()), tables, ..restore(server, &[&name]) };
+    let mut only = restore(server, &[&name]);
+    (only.wanted.rename, only.wanted.tables) = (Some(other.clone()), vec!["a".to_owned()]);
     assert_eq!(run(&only, &captured).unwrap()[0].counted, None);
     assert_eq!(server.sql(&other, "SELECT count(*) FROM a"), "1000");
     assert_eq!(server.sql(&other, "SELECT count(*) FROM pg_class WHERE relname IN ('b', 'v')"), "0");
-    let several = PostgresRestore { databases: Vec::new(), ..only };
-    assert!(several.files(&captured.facts).is_ok(), "there is one database only");
+    only.wanted.databases.clear();
+    assert!(only.files(&captured.facts).is_ok(), "there is one database only");
     let error = restore(server, &["gone"]).files(&captured.facts).unwrap_err().to_string();
     assert_eq!(error, format!("database gone is not in the snapshot, which has: {name}"));
 }

@@ -42,6 +42,10 @@ pub const SPECIAL_NUMBERS: u8 = 253;
 
 /// A library of functions.
 pub const FUNCTION: u8 = 245;
+/// How many seconds the next key was not used.
+pub const IDLE: u8 = 248;
+/// How often the next key is used, as a server counts it.
+pub const FREQUENCY: u8 = 249;
 /// When the next key expires.
 pub const EXPIRES_MILLISECOND: u8 = 252;
 /// See [`EXPIRES_MILLISECOND`].
@@ -58,8 +62,8 @@ pub fn after_mark(mark: u8) -> Option<&'static [Step]> {
         // What a module keeps besides values: whose it is, when it is for, and its parts.
         247 => &[Length, Length, Length, ModuleParts],
         // How long the next key was not used, and how often it was.
-        248 => &[Length],
-        249 => &[Bytes(1)],
+        IDLE => &[Length],
+        FREQUENCY => &[Bytes(1)],
         // Something about the dump, such as the server's version.
         250 => &[Kept, Kept],
         // How many keys come, and how many of them expire.

@@ -1,0 +1,88 @@
+//! Databases of a snapshot, restored into a running server: what all kinds of servers have in common.
+
+use std::path::{Path, PathBuf};
+
+use repository::{Cancel, Facts, SourceError};
+use serde_json::Value;
+
+/// The fact that holds what each database has, of every kind of server.
+pub const DATABASES: &str = "databases";
+
+/// What of a snapshot is restored, and how.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Wanted {
+    /// The databases; all of the snapshot, and who may use them, where empty.
+    pub databases: Vec<String>,
+    /// What the one database is to be called there.
+    pub rename: Option<String>,
+    /// Only these tables of the one database.
+    pub tables: Vec<String>,
+    /// What is there of the same name is dropped first; else only what is empty or not there yet is restored into.
+    pub replace: bool,
+}
+
+/// What was restored.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Restored {
+    /// By database.
+    pub databases: Vec<RestoredDatabase>,
+    /// What is not as it was, of no one database.
+    pub problems: Vec<String>,
+    /// What to know, though all went well.
+    pub notes: Vec<String>,
+}
+
+/// A database that was restored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RestoredDatabase {
+    /// Its name in the snapshot.
+    pub name: String,
+    /// Its name on the server.
+    pub restored_as: String,
+    /// What is not as it was.
+    pub problems: Vec<String>,
+    /// What was recorded of it, and what was counted there, of as much as was restored.
+    pub counted: Option<(Value, Value)>,
+}
+
+/// A restore into a running server.
+pub trait IntoServer {
+    /// The files below a source's folder that are needed. Fails where something is not in the snapshot.
+    fn files(&self, recorded: &Facts) -> Result<Vec<PathBuf>, SourceError>;
+
+    /// Restores out of the folder `dir`, which has the [`IntoServer::files`] of the source whose facts are `recorded`. What was
+    /// done before something fails stays.
+    fn run(&self, dir: &Path, recorded: &Facts, cancel: &Cancel) -> Result<Restored, SourceError>;
+}
+
+impl Wanted {
+    /// Whether everything is, with who may use it.
+    pub fn is_all(&self) -> bool {
+        self.databases.is_empty() && self.tables.is_empty()
+    }
+
+    /// What a database is to be called.
+    pub fn name_of(&self, database: &str) -> String {
+        self.rename.clone().unwrap_or_else(|| database.to_owned())
+    }
+
+    /// The databases that are meant, with what is recorded of each. Fails where one is not in the snapshot, or where it is not
+    /// clear which one is.
+    pub fn chosen<'a>(&self, recorded: &'a Facts) -> Result<Vec<(&'a String, &'a Value)>, SourceError> {
+        let unavailable = |what: String| SourceError::Unavailable { what };
+        let known = recorded.get(DATABASES).and_then(Value::as_object);
+        let all: Vec<_> = known.into_iter().flatten().collect();
+        let names = || all.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>().join(", ");
+        for wanted in &self.databases {
+            if !all.iter().any(|(name, _)| *name == wanted) {
+                return Err(unavailable(format!("database {wanted} is not in the snapshot, which has: {}", names())));
+            }
+        }
+        let is_meant = |name: &String| self.databases.is_empty() || self.databases.contains(name);
+        let chosen: Vec<_> = all.iter().copied().filter(|(name, _)| is_meant(name)).collect();
+        if chosen.len() != 1 && (self.rename.is_some() || !self.tables.is_empty()) {
+            return Err(unavailable(format!("say which one database is meant; the snapshot has: {}", names())));
+        }
+        Ok(chosen)
+    }
+}

@@ -1,0 +1,169 @@
+//! Databases of a snapshot, restored into a running server.
+
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+use repository::{Cancel, Facts, SourceError};
+use serde_json::{Value, json};
+
+use super::inventory;
+use super::load::{load, load_what_goes};
+use super::pick::{Choice, Picked};
+use super::server::Server;
+use super::session::Session;
+use super::{DATABASES, MysqlOptions, USERS, VIEWS, accounts, facts, names};
+use crate::source::into_server::{IntoServer, Restored, RestoredDatabase, Wanted};
+use crate::source::produced::FILES;
+
+/// The facts of a database that hold the rows of each of its tables.
+const TABLES: &str = "tables";
+
+/// A restore into a MariaDB or MySQL.
+#[derive(Clone, Debug)]
+pub struct MysqlRestore {
+    /// The server, and who logs in. Its `databases` and `exclude` mean nothing here.
+    pub into: MysqlOptions,
+    /// What is restored.
+    pub wanted: Wanted,
+}
+
+impl IntoServer for MysqlRestore {
+    fn files(&self, recorded: &Facts) -> Result<Vec<PathBuf>, SourceError> {
+        let chosen = self.wanted.chosen(recorded)?;
+        if let Some((name, known)) = chosen.first()
+            && let Some(table) = self.wanted.tables.iter().find(|table| known[TABLES][table.as_str()].is_null())
+        {
+            let tables = known[TABLES].as_object().into_iter().flat_map(|tables| tables.keys());
+            let tables: Vec<_> = tables.map(String::as_str).collect();
+            let what = format!("table {table} is not in database {name}, which has: {}", tables.join(", "));
+            return Err(SourceError::Unavailable { what });
+        }
+        let mut files: Vec<PathBuf> = chosen.iter().map(|(name, _)| file_of(name)).collect();
+        if self.wanted.tables.is_empty() && !files.is_empty() {
+            files.push(VIEWS.into());
+        }
+        // Who made the backup may have been kept from seeing them.
+        let has_users = recorded.get(FILES).is_some_and(|files| !files[USERS].is_null());
+        if self.wanted.is_all() && has_users {
+            files.push(USERS.into());
+        }
+        Ok(files)
+    }
+
+    fn run(&self, dir: &Path, recorded: &Facts, cancel: &Cancel) -> Result<Restored, SourceError> {
+        let files = self.files(recorded)?;
+        let server = Server::find(&self.into, cancel)?;
+        let mut session = server.session(cancel)?;
+        let mut restored = Restored::default();
+        let chosen = self.wanted.chosen(recorded)?;
+        if !self.wanted.replace {
+            for (name, _) in &chosen {
+                self.check_room(&mut session, &self.wanted.name_of(name))?;
+            }
+        }
+        for (name, _) in &chosen {
+            let restored_as = self.wanted.name_of(name);
+            let path = dir.join(file_of(name));
+            let sql = Picked::new(open(&path)?, self.choice(name));
+            if let Err(why) = load(&server, sql, &path.to_string_lossy(), cancel)? {
+                return Err(SourceError::Invalid { what: format!("database {name}: {why}") });
+            }
+            let name = (*name).clone();
+            restored.databases.push(RestoredDatabase { name, restored_as, problems: Vec::new(), counted: None });
+        }
+        if files.contains(&PathBuf::from(USERS)) {
+            make_accounts(&server, &mut session, &dir.join(USERS), &mut restored, cancel)?;
+        }
+        for (one, (name, known)) in restored.databases.iter_mut().zip(chosen) {
+            if self.wanted.tables.is_empty() {
+                let path = dir.join(VIEWS);
+                let sql = Picked::new(open(&path)?, self.choice(name));
+                // Views may need databases that were not restored.
+                if let Err(why) = load(&server, sql, &path.to_string_lossy(), cancel)? {
+                    one.problems.push(format!("not all of its views could be made: {why}"));
+                }
+            }
+            let held = inventory::count(&mut session, std::slice::from_ref(&one.restored_as))?;
+            let found = facts::of_databases(&held)[&one.restored_as].clone();
+            one.counted = Some(self.comparable(known, found));
+        }
+        Ok(restored)
+    }
+}
+
+impl MysqlRestore {
+    fn choice(&self, name: &str) -> Choice {
+        let databases = [(name.to_owned(), self.wanted.name_of(name))].into();
+        Choice { databases, tables: self.wanted.tables.clone() }
+    }
+
+    /// Sees to it that nothing is written over.
+    fn check_room(&self, session: &mut Session, database: &str) -> Result<(), SourceError> {
+        let there = inventory::objects(session, database, &self.wanted.tables)?;
+        if there == 0 {
+            return Ok(());
+        }
+        let what = match self.wanted.tables.as_slice() {
+            [] => format!("{there} tables, views, routines or events"),
+            _ => "a table of that name".to_owned(),
+        };
+        Err(SourceError::Unavailable {
+            what: format!(
+                "database {database} is on the server and has {what}: restore into another with --as NAME, or let what is \
+                 there be dropped with --replace"
+            ),
+        })
+    }
+
+    /// What was recorded and what was found of as much as was restored.
+    fn comparable(&self, known: &Value, found: Value) -> (Value, Value) {
+        if self.wanted.tables.is_empty() {
+            return (known.clone(), found);
+        }
+        let only = |all: &Value| {
+            let rows = self.wanted.tables.iter().map(|table| (table.clone(), all[TABLES][table.as_str()].clone()));
+            json!({ TABLES: rows.collect::<Facts>() })
+        };
+        (only(known), only(&found))
+    }
+}
+
+fn file_of(database: &str) -> PathBuf {
+    Path::new(DATABASES).join(names::file_name(database))
+}
+
+fn open(path: &Path) -> Result<File, SourceError> {
+    File::open(path).map_err(SourceError::io(path))
+}
+
+/// Makes the accounts that the server lacks, once there is what they may use.
+fn make_accounts(
+    server: &Server,
+    session: &mut Session,
+    path: &Path,
+    restored: &mut Restored,
+    cancel: &Cancel,
+) -> Result<(), SourceError> {
+    let users = std::fs::read_to_string(path).map_err(SourceError::io(path))?;
+    let there: BTreeSet<_> = match inventory::account_names(session) {
+        Ok(there) => there,
+        Err(SourceError::Cancelled) => return Err(SourceError::Cancelled),
+        Err(error) => {
+            *session = server.session(cancel)?;
+            restored.problems.push(format!("its accounts were not made: {error}"));
+            return Ok(());
+        }
+    };
+    let plan = accounts::plan(&users, &there)
+        .map_err(|what| SourceError::Invalid { what: format!("{}: {what}", path.display()) })?;
+    if !plan.sql.is_empty() {
+        let failed = load_what_goes(server, &plan.sql, USERS, cancel)?;
+        restored.problems.extend(failed.into_iter().map(|why| format!("an account is not as it was: {why}")));
+    }
+    if !plan.left.is_empty() {
+        let left: Vec<_> = plan.left.into_iter().collect();
+        restored.notes.push(format!("accounts that are there already stay as they are: {}", left.join(", ")));
+    }
+    Ok(())
+}
