@@ -582,8 +582,12 @@ fn a_restore_of_a_stack_takes_its_newest_snapshot_and_asks_where_to() {
             .exits(2)
             .says(["say where to: --to DIR", "--to DIR --as-host puts the whole host back"]);
     }
-    site.lifeboat(["restore", "--stack", "app", "--to", "back"]).ok();
-    assert!(site.path("back/files").is_dir());
+    // All of a stack, as it lay on its host; a snapshot's sources lie in a folder each.
+    site.lifeboat(["restore", "--stack", "app", "--to", "back"]).ok().says(["next, as root on the new host"]);
+    let data = site.data();
+    assert!(site.path("back").join(data.strip_prefix("/").unwrap()).join("a").is_file());
+    site.lifeboat(["restore", "latest", "--stack", "app", "--to", "sources"]).ok();
+    assert!(site.path("sources/files").is_dir());
     site.lifeboat(["restore", "--to", "back"]).exits(2);
 }
 

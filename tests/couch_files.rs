@@ -398,6 +398,21 @@ fn what_was_damaged_when_it_was_captured_is_not_put_in_place_unasked() {
 }
 
 #[test]
+fn a_damaged_index_keeps_no_document_from_coming_back() {
+    let site = backed_up();
+    let mut indexes = files(&views(&site, "medic")).into_keys().filter(|name| name.ends_with(".view"));
+    let index = views(&site, "medic").join(indexes.next().unwrap());
+    fs::write(&index, "").unwrap();
+    site.lifeboat(["backup"]).exits(3);
+    let told = ["every document is whole; remove the damaged indexes", "CouchDB builds them anew"];
+    let ran = restore(&site, "target", &[]).exits(3);
+    assert!(!ran.text().contains("start NO CouchDB"), "{ran}");
+    ran.says(told);
+    let told = "an index that was damaged when it was captured, and no document";
+    site.lifeboat(["restore", "latest:records", "--in-place", "--yes"]).ok().says([told]);
+}
+
+#[test]
 fn a_file_that_is_damaged_in_the_copy_makes_the_restore_partial_and_no_couchdb_may_be_started_on_it() {
     let site = backed_up();
     let packs = site.stored("data");

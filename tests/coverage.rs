@@ -131,6 +131,16 @@ fn a_database_is_covered_and_drilled_as_far_as_the_snapshots_have_it() {
 }
 
 #[test]
+fn a_couchdb_without_its_shard_map_is_seen_all_the_same() {
+    let site = couchdb::site();
+    fs::remove_file(site.data().join(COUCHDB).join("_dbs.couch")).unwrap();
+    site.lifeboat(["backup"]).exits(3);
+    let nowhere = format!("unix://{}", site.path("no.sock").display());
+    let coverage = run(site.lifeboat_command(["coverage"]).env("DOCKER_HOST", nowhere));
+    coverage.exits(3).says(["a CouchDB whose shard map cannot be read"]);
+}
+
+#[test]
 fn discover_lists_what_the_engine_knows_and_what_a_backup_of_the_folder_would_miss() {
     let Some(server) = servers::docker() else { return };
     let site = Site::new();

@@ -237,7 +237,7 @@ pub struct Docs {
     #[arg(long, value_name = "DIR", requires = "database", conflicts_with = "local")]
     pub attachments: Option<PathBuf>,
     /// Print the _local documents instead
-    #[arg(long, requires = "database", conflicts_with_all = ["id", "all_leaves", "revs"])]
+    #[arg(long, requires = "database", conflicts_with_all = ["id", "all_leaves", "revs", "rev"])]
     pub local: bool,
     /// Only what changed since this snapshot
     #[arg(long, value_name = "SNAPSHOT", requires = "database", conflicts_with_all = ["id", "local"])]

@@ -57,7 +57,8 @@ pub use self::lacks::{databases_in, lacks, may_be_lost};
 pub use self::rename::{RenamedNodes, rename_nodes};
 pub use self::restored_path::{FilesAt, PartAt, part_at};
 pub use self::select::{
-    Selected, damage_of, files_of, has_shard, known_damage, missing_shards, no_database, no_shard_map,
+    Selected, damage_of, files_of, has_damaged_indexes_alone, has_shard, is_index, known_damage, missing_shards,
+    no_database, no_shard_map,
 };
 pub use self::shard_map::SHARD_MAP;
 pub use self::stored_check::{StoredCheck, StoredFinding, StoredReport, StoredSource};

@@ -288,10 +288,11 @@ impl Search {
         if has(CACHE_TAG) && is_cache_tag(&folder.join(CACHE_TAG)) {
             self.found.cache_folders.push(folder.to_path_buf());
         }
-        if has(couchdb::SHARD_MAP) {
+        let has_couch = || names.iter().any(|(name, _)| Path::new(name).extension().is_some_and(|end| end == "couch"));
+        // One that lost its shard map is one all the more.
+        if has(couchdb::SHARD_MAP) || has("shards") && (has(".shards") || has_couch()) {
             self.found.couchdb_folders.push(folder.to_path_buf());
         }
-        let has_couch = || names.iter().any(|(name, _)| Path::new(name).extension().is_some_and(|end| end == "couch"));
         let server = match () {
             () if has("PG_VERSION") && has("base") && has("global") => ServerKind::Postgres,
             () if has("ibdata1") => ServerKind::Mysql,

@@ -48,6 +48,14 @@ impl RestoreFrom {
     }
 }
 
+impl Restore {
+    /// Whether a host is put together. A stack that is named without a snapshot means all of it, as it lay on its host.
+    pub fn is_as_host(&self) -> bool {
+        let is_stack = self.place.is_none() && self.stack.is_some() && self.to.is_some();
+        self.as_host || (is_stack && self.couch_files.database.is_empty() && self.couch_files.nodes.is_empty())
+    }
+}
+
 #[derive(Debug, Args)]
 pub struct Restore {
     /// SNAPSHOT[:SOURCE[/PATH]], where SNAPSHOT is an id, its first digits, or `latest`; or an archive: its file or URL [default

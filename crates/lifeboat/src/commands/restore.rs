@@ -83,7 +83,7 @@ pub fn run(run: Run, arguments: &arguments::Restore) -> Result<Outcome, Fault> {
     }
     let done = match &arguments.to {
         Some(target) if !arguments.couch_files.nodes.is_empty() => job.to_cluster(target, &copy.name),
-        Some(target) if arguments.as_host => job.to_root(target, &copy.name),
+        Some(target) if arguments.is_as_host() => job.to_root(target, &copy.name),
         Some(target) => job.to(target, &copy.name),
         None => job.in_place(),
     }?;

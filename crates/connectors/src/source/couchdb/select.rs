@@ -147,6 +147,21 @@ pub fn known_damage(facts: &Facts) -> Vec<String> {
     damaged.chain(missing_shards(facts)).chain(no_shard_map(facts)).chain(no_database(facts)).collect()
 }
 
+/// Whether the snapshot has damaged indexes, and lacks nothing else. CouchDB builds indexes anew.
+pub fn has_damaged_indexes_alone(facts: &Facts) -> bool {
+    let mut damaged = object(facts, DAMAGED).map(|(name, _)| is_index(Path::new(name))).peekable();
+    damaged.peek().is_some()
+        && damaged.all(|is_index| is_index)
+        && missing_shards(facts).is_empty()
+        && no_shard_map(facts).is_none()
+        && no_database(facts).is_none()
+}
+
+/// Whether a file of the data folder is an index of a database, by its name.
+pub fn is_index(path: &Path) -> bool {
+    Kind::of(path) == Kind::View
+}
+
 /// That the snapshot has no database at all, in words. A CouchDB that is started on that makes everything anew, as empty.
 pub fn no_database(facts: &Facts) -> Option<String> {
     names(facts, FILES, Kind::Database)

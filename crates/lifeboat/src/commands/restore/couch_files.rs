@@ -11,6 +11,7 @@ use operations::{Fault, FaultKind, drill};
 use repository::source::{PATHS_FACT, VOLUME_FACT};
 use repository::{Facts, SourceError};
 
+use super::couch_in_place::too_old;
 use crate::app::App;
 use crate::arguments::{CouchFiles, NewNodeName, Restore};
 use crate::output::count;
@@ -18,6 +19,9 @@ use crate::output::count;
 /// Said where a CouchDB would lose data that could still be saved.
 pub(super) const START_NONE: &str =
     "start NO CouchDB on it: it takes a file that is damaged or missing for an empty database";
+
+/// What is said where nothing but indexes is damaged.
+const INDEXES_DAMAGED: &str = "every document is whole; remove the damaged indexes that are named, and CouchDB builds them anew once it is started";
 
 /// The sources of kind `couchdb` in what is restored, and what of them.
 pub struct CouchDbRestore<'a> {
@@ -45,8 +49,8 @@ impl<'a> CouchDbRestore<'a> {
     ///
     /// Fails where databases, nodes or a version are named and there is no source for them, or they do not fit it.
     pub fn of(manifest: Option<&'a Manifest>, selected: &Path, arguments: &'a Restore) -> Result<Self, Fault> {
-        let Restore { couch_files: asked, as_host, in_place, .. } = arguments;
-        let (as_host, in_place) = (*as_host, *in_place);
+        let Restore { couch_files: asked, in_place, .. } = arguments;
+        let (as_host, in_place) = (arguments.is_as_host(), *in_place);
         let mut parts = Vec::new();
         for (name, record) in manifest.iter().flat_map(|manifest| &manifest.sources) {
             let mut below = selected.iter();
@@ -136,6 +140,19 @@ impl<'a> CouchDbRestore<'a> {
         self.parts.iter().map(|part| (part.name, part.record))
     }
 
+    /// The services of the snapshot's own Compose projects whose CouchDB is too old for what is restored.
+    pub fn too_old_services(&self, manifest: &Manifest) -> Vec<String> {
+        let services =
+            manifest.sources.values().filter_map(|record| record.facts.get("services")?.as_object()).flatten();
+        let images = services.filter_map(|(service, facts)| Some((service, facts.get("image")?.as_str()?)));
+        let versions = images.filter_map(|(service, image)| Some((service, image, couchdb::version_of_image(image)?)));
+        let told = versions.flat_map(|(service, image, version)| {
+            let too_old = self.parts.iter().filter_map(move |part| too_old(part, version));
+            too_old.map(move |what| format!("service {service} is of {image}: {what}"))
+        });
+        told.collect()
+    }
+
     /// What of all that was asked for the snapshot is known not to hold whole.
     pub fn known_damage(&self) -> Vec<String> {
         let mut known = Vec::new();
@@ -180,7 +197,12 @@ impl<'a> CouchDbRestore<'a> {
                 let shards = count(elsewhere.len() as u64, "shard");
                 app.output().text(format!("{name}: {shards} of it lie on other nodes, and come from their sources"));
             }
-            if is_whole {
+            let is_index_alone = |part: &&Part<'_>| {
+                matches!(part.wanted, Wanted::Whole(_)) && couchdb::has_damaged_indexes_alone(&part.record.facts)
+            };
+            if is_as_captured && is_index_alone(&part) {
+                app.output().text(format!("{name}: {INDEXES_DAMAGED}"));
+            } else if is_whole {
                 app.output().text(format!("{name}: every document and attachment was read back"));
                 let (needed, why) = part.needed_version();
                 app.output().chat(format!("{name}: start CouchDB {needed} or newer on it: {why}"));

@@ -141,14 +141,14 @@ impl CouchDbRestore<'_> {
         Some(Finding::new(Effect::BlocksUnlessForced, &data.join(couchdb::SHARD_MAP), what))
     }
 
-    /// Sentinel goes on from where it came to, which is ahead of older data.
+    /// Sentinel goes on from where it came to, which is ahead of older data. How far it came since, only a running CouchDB tells.
     fn sentinel(&self, facts: &Facts, data: &Path) -> Option<Finding> {
         let asked = |name: &str| self.asked.database.iter().any(|database| database == name);
         let is_there = facts.get("databases").is_some_and(|databases| databases.get(CURSOR).is_some());
         (asked(DATA) && !asked(CURSOR) && is_there).then(|| {
             let what = format!(
-                "Sentinel keeps in {CURSOR} how far it came, which is ahead of the {DATA} of the snapshot, and would pass \
-                 over documents: restore both, with --database {DATA} --database {CURSOR}"
+                "Sentinel keeps in {CURSOR} how far it came; where it came further since the snapshot, it would pass over \
+                 documents of the older {DATA}: then restore both, with --database {DATA} --database {CURSOR}"
             );
             Finding::new(Effect::Warns, data, what)
         })
@@ -238,6 +238,10 @@ impl CouchDbRestore<'_> {
                 Wanted::Path(path) => data.join(file).starts_with(path),
             });
             findings.extend(damaged.map(|(file, what)| {
+                if couchdb::is_index(&file) {
+                    let what = format!("{DAMAGED_INDEX}; {what}");
+                    return Finding::new(Effect::Warns, &data.join(file), what);
+                }
                 let what = format!(
                     "it was damaged when {name} was captured, and CouchDB may take it for empty: restore another \
                      snapshot, or use --force; {what}"
@@ -284,6 +288,10 @@ impl CouchDbRestore<'_> {
     }
 }
 
+/// What is said of an index that is put in place as it was captured.
+const DAMAGED_INDEX: &str = "an index that was damaged when it was captured, and no document: remove the file while CouchDB stands \
+                             still, which then builds it anew";
+
 /// Why nothing may be put below the CouchDB that gave this answer.
 fn in_the_way(answer: &Answer, url: &str) -> Option<String> {
     match answer {
@@ -297,7 +305,7 @@ fn in_the_way(answer: &Answer, url: &str) -> Option<String> {
 }
 
 /// Why a CouchDB of that version cannot work with the files.
-fn too_old(part: &Part<'_>, version: Version) -> Option<String> {
+pub(super) fn too_old(part: &Part<'_>, version: Version) -> Option<String> {
     let (needed, why) = part.needed_version();
     (version < needed).then(|| {
         format!(

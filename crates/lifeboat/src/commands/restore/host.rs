@@ -65,6 +65,12 @@ impl Chosen<'_> {
             app.output().text("  mend that before you start anything on it");
             return Ok(outcome);
         }
+        let too_old = self.couchdb.too_old_services(manifest);
+        if !too_old.is_empty() {
+            too_old.iter().for_each(|what| app.output().text(format!("problem: {what}")));
+            app.output().text("  start none of it before its image is one that reads these files");
+            return Ok(Outcome::Partial);
+        }
         // Nothing of that is damaged; whether the host can do without it, only its owner knows.
         let lacking = manifest
             .sources

@@ -45,7 +45,10 @@ impl CouchDbCapture<'_> {
         folder: &DataFolder<'_>,
         cx: &CaptureCx<'_>,
     ) -> Result<(), SourceError> {
-        let others = cx.claimed.iter().filter(|path| **path != self.root);
+        // By whatever link either was named.
+        let real = |path: &Path| path.canonicalize().ok();
+        let own = real(&self.root);
+        let others = cx.claimed.iter().filter(|path| **path != self.root && (own.is_none() || real(path) != own));
         let elsewhere: BTreeSet<String> = others.filter_map(|path| shard_map::owner_of_folder(path)).collect();
         if !elsewhere.is_empty() {
             let what = "the nodes of this cluster are opened one after the other, so that what Sentinel keeps of its work may be \
