@@ -131,6 +131,18 @@ fn a_database_is_covered_and_drilled_as_far_as_the_snapshots_have_it() {
 }
 
 #[test]
+fn a_shard_in_the_place_of_another_is_told_also_by_the_first_backup() {
+    let site = couchdb::site();
+    let shard = couchdb::first_shard(&site);
+    let ranges = fs::read_dir(shard.parent().unwrap().parent().unwrap()).unwrap();
+    let mut others: Vec<_> = ranges.map(|range| range.unwrap().path().join(shard.file_name().unwrap())).collect();
+    others.retain(|other| *other != shard && other.exists());
+    fs::copy(&shard, &others[0]).unwrap();
+    site.lifeboat(["backup"]).exits(3).says(["is the same file, so one is a copy in the place of the other"]);
+    site.lifeboat(["status"]).exits(1).says(["partial"]);
+}
+
+#[test]
 fn a_couchdb_without_its_shard_map_is_seen_all_the_same() {
     let site = couchdb::site();
     fs::remove_file(site.data().join(COUCHDB).join("_dbs.couch")).unwrap();

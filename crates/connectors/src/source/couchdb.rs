@@ -53,7 +53,7 @@ pub use self::examine::{check_files, check_part, examine, recount_data};
 pub use self::in_place::{
     NamedOtherwise, NodesThere, cluster_files, is_shard_map, name_again, named_otherwise, nodes_there, search_indexes,
 };
-pub use self::lacks::{databases_in, lacks, may_be_lost};
+pub use self::lacks::{databases_in, is_undecryptable, lacks, may_be_lost};
 pub use self::rename::{RenamedNodes, rename_nodes};
 pub use self::restored_path::{FilesAt, PartAt, part_at};
 pub use self::select::{

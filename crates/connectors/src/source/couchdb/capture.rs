@@ -30,6 +30,8 @@ use crate::source::layout::{self, Placed, Step};
 
 /// The database that CouchDB's secret decrypts.
 const VAULT: &str = "medic-vault";
+/// How it is said that nobody can decrypt a database, whose name follows.
+pub(super) const UNDECRYPTABLE: &str = "nobody can decrypt what is in database ";
 
 /// A file on its way into the snapshot.
 enum Leaf {
@@ -144,6 +146,7 @@ pub fn open<'a>(options: &CouchDbOptions, cx: &CaptureCx<'a>, handles: u64) -> R
     }
     if !cx.look_only {
         capture.look_for_missing_shards(&folder, cx)?;
+        capture.look_for_twins();
     }
     if let Some(error) = unavailable {
         capture.problem(&root, format!("the configuration cannot be read: {error}"));
@@ -230,6 +233,23 @@ impl CouchDbCapture<'_> {
         self.events.emit(Event::Note(what));
     }
 
+    /// Names shards of one database that are one file: a copy that stands in the place of another shard. CouchDB opens it, and
+    /// the documents of that one are not here.
+    fn look_for_twins(&mut self) {
+        let mut first_of = BTreeMap::new();
+        let mut twins = Vec::new();
+        for (key, header) in &self.counted.files {
+            let (Some(shard), Some(uuid)) = (ShardName::parse(key), header["uuid"].as_str()) else { continue };
+            let first = first_of.entry((shard.database, uuid)).or_insert(key);
+            if *first != key {
+                let what = "is the same file, so one is a copy in the place of the other, whose documents are not here: put the \
+                            right file back";
+                twins.push((self.root.join(key), format!("{first} {what}")));
+            }
+        }
+        twins.into_iter().for_each(|(host, what)| self.problem(&host, what));
+    }
+
     /// Puts what a file says of itself into the facts.
     fn note(&mut self, host: &Path, key: &str, file: &OpenedFile) {
         let before = self.opener.before;
@@ -294,7 +314,7 @@ impl CouchDbCapture<'_> {
                     such as `local.d`, with a `secret` in its section `[couch_httpd_auth]`";
         match self.counted.maps.iter().any(|map| map.database == VAULT) {
             true => {
-                let what = format!("{what}: without it, nobody can decrypt what is in database {VAULT}");
+                let what = format!("{what}: without it, {UNDECRYPTABLE}{VAULT}");
                 self.problem(config.unwrap_or(&self.root.clone()), what);
             }
             false => self.events.emit(Event::Note(what.to_owned())),

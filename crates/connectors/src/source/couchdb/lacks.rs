@@ -4,8 +4,9 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use couchfile::ShardName;
-use repository::Facts;
+use repository::{Facts, Problem};
 
+use super::capture::UNDECRYPTABLE;
 use super::data_folder::Kind;
 use super::facts::{DAMAGED, DATABASES, FILES};
 use super::select::{has_shard, names, no_database, no_shard_map, object, shards_lacking, shards_named};
@@ -35,6 +36,11 @@ pub fn lacks(facts: &Facts, of_all: &[&Facts], database: &str) -> Vec<String> {
         ranges("damaged", damaged.iter()),
     ];
     map.into_iter().chain(shards.into_iter().flatten()).collect()
+}
+
+/// Whether a problem of the source is that nobody could decrypt `database`.
+pub fn is_undecryptable(problem: &Problem, database: &str) -> bool {
+    problem.what.ends_with(&format!("{UNDECRYPTABLE}{database}"))
 }
 
 /// The databases that the shard map named.

@@ -5,7 +5,7 @@ use std::path::Path;
 use repository::{Facts, Problem};
 
 use super::{Thing, real};
-use crate::source::couchdb;
+use crate::source::{couchdb, tls};
 
 /// A source, as a snapshot has it.
 #[derive(Clone, Debug)]
@@ -29,11 +29,16 @@ impl Captured<'_> {
             return vec!["it was empty when it was captured, and had files before".to_owned()];
         }
         if let Some(database) = thing.database().filter(|_| self.kind == couchdb::KIND) {
-            return couchdb::lacks(self.facts, &self.couchdbs, database);
+            let mut lacks = couchdb::lacks(self.facts, &self.couchdbs, database);
+            let undecryptable = self.problems.iter().filter(|problem| couchdb::is_undecryptable(problem, database));
+            lacks.extend(undecryptable.map(ToString::to_string));
+            return lacks;
         }
-        let Some(place) = thing.place.as_deref().map(real) else { return Vec::new() };
-        let problems = self.problems.iter().filter(|problem| Path::new(&problem.path).starts_with(&place));
-        problems.map(ToString::to_string).collect()
+        // A certificate is of no use without its key, wherever that lies; and what has no place here may be what a problem is of.
+        let place = thing.place.as_deref().filter(|_| self.kind != tls::KIND).map(real);
+        let is_of_it =
+            |problem: &&Problem| place.as_ref().is_none_or(|place| Path::new(&problem.path).starts_with(place));
+        self.problems.iter().filter(is_of_it).map(ToString::to_string).collect()
     }
 }
 
@@ -69,6 +74,16 @@ mod tests {
         let medic = thing(ThingKind::CouchDb, "medic in /srv/app", "/srv/app");
         assert_eq!(of(couchdb::KIND).lacks(&medic), [""; 0]);
         assert_eq!(files.lacks(&medic), [told]);
+        let vault =
+            "config: CouchDB's secret is not in the snapshot: without it, nobody can decrypt what is in database medic";
+        let problems = [Problem::new(Path::new("/srv/config"), vault)];
+        let undecryptable = Captured { problems: &problems, ..of(couchdb::KIND) };
+        assert_eq!(undecryptable.lacks(&medic).len(), 1);
+        let problems = [Problem::new(Path::new("/srv/tls/key.pem"), "is not the key of cert.pem")];
+        let tls = Captured { kind: "tls", problems: &problems, ..files.clone() };
+        assert_eq!(tls.lacks(&thing(ThingKind::Certificate, "/srv/tls/cert.pem", "/srv/tls/cert.pem")).len(), 1);
+        let volume = Thing { place: None, ..thing(ThingKind::Volume, "app_tls", "/") };
+        assert_eq!(tls.lacks(&volume).len(), 1, "nobody knows that it is not in there");
         let emptied = Captured { is_emptied: true, ..of(couchdb::KIND) };
         assert!(emptied.lacks(&medic)[0].starts_with("it was empty"));
     }
