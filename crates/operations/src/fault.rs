@@ -220,7 +220,10 @@ impl From<repository::Error> for Fault {
         let (kind, hint) = match &error {
             E::NoRepository { .. } => (
                 FaultKind::NoRepository,
-                Some("if its disk is not mounted, mount it; else `lifeboat init` creates a repository there"),
+                Some(
+                    "if its disk is not mounted, mount it; else `lifeboat init` creates a repository there, with --anew NAME where \
+                     one was before",
+                ),
             ),
             E::AlreadyInitialised { .. } => (
                 FaultKind::AlreadyExists,
@@ -327,7 +330,9 @@ impl From<StorageError> for Fault {
             }
             StorageError::Full { .. } => (
                 FaultKind::StorageFull,
-                Some("free some space there, or run `lifeboat forget` and then `lifeboat prune --grace 0s`"),
+                Some(
+                    "free some space there, or run `lifeboat forget` and then, unless it keeps archives, `lifeboat prune --grace 0s`",
+                ),
             ),
             StorageError::Denied { .. } => {
                 (FaultKind::Denied, Some("check who may read and write there, or run Lifeboat as a user who may"))

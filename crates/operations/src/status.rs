@@ -522,7 +522,8 @@ fn backup_problems(
             copy: None,
             severity: Severity::Critical,
             text: "the newest snapshot's manifest cannot be read".to_owned(),
-            fix: "run `lifeboat check --read-data`".to_owned(),
+            fix: "run `lifeboat heal`, which brings back an index that was lost, then `lifeboat check --read-data`"
+                .to_owned(),
         }),
     }
     if snapshots::is_ahead(newest, now) {
