@@ -11,6 +11,7 @@ use repository::source::Previous;
 use repository::{Error, Event, FileKind, Id, Identity, Index, Problem, Repository, RunCx};
 
 use crate::manifest::{Manifest, SourceRecord};
+use crate::retention::is_made_up;
 use crate::snapshots;
 
 /// Unreadable manifests that are tried for a source before it counts as new. Where one cannot be read, more seldom can.
@@ -120,10 +121,13 @@ impl Parents {
         self.snapshots.get(self.main?)
     }
 
-    /// The host that took the stack's newest snapshot, where it is not this one: its forerunner, or one at work beside it.
+    /// The host that took the stack's newest snapshot, where it is not this one: its forerunner, or one at work beside it. A
+    /// container or a job that has a name of its own for each run is none.
     pub fn other_host(&self) -> Option<&str> {
         let host = self.snapshots.last().map(|(_, snapshot)| &*snapshot.hostname)?;
-        Some(host).filter(|host| !host.is_empty() && *host != Identity::of_process().hostname)
+        let of_it = self.snapshots.iter().filter(|(_, snapshot)| snapshot.hostname == host).count();
+        let is_of_one_run = is_made_up(host) || (of_it == 1 && self.snapshots.len() > 1);
+        Some(host).filter(|host| !host.is_empty() && !is_of_one_run && *host != Identity::of_process().hostname)
     }
 
     /// The parent of a source, where that is another than [`Parents::main`].

@@ -19,7 +19,7 @@ use serde::{Serialize, Serializer};
 
 pub use calendar::{LEGEND, calendar};
 pub use of_stack::{Beside, Group, groups, last_good, proven};
-pub use several_hosts::{hosts_at_once, several_hosts};
+pub use several_hosts::{hosts_at_once, is_made_up, several_hosts};
 pub use within::Within;
 
 use crate::snapshots::{self, PARTIAL_TAG};

@@ -29,9 +29,15 @@ pub fn hosts_at_once(snapshots: &[(Id, Snapshot)]) -> BTreeSet<String> {
     turns(snapshots).values().flat_map(|turns| at_once(turns)).map(str::to_owned).collect()
 }
 
+/// Whether a name is one that container engines make up, another for each container.
+pub fn is_made_up(host: &str) -> bool {
+    host.len() == 12 && host.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte))
+}
+
 /// Snapshots of one host without another's between them.
 struct Turn<'a> {
     host: &'a str,
+    snapshots: usize,
     until: Timestamp,
 }
 
@@ -45,8 +51,8 @@ fn turns(snapshots: &[(Id, Snapshot)]) -> BTreeMap<&str, Vec<Turn<'_>>> {
         let of_stack = turns.entry(stack).or_default();
         let until = snapshot.time.into();
         match of_stack.last_mut().filter(|turn| turn.host == snapshot.hostname) {
-            Some(turn) => turn.until = until,
-            None => of_stack.push(Turn { host: &snapshot.hostname, until }),
+            Some(turn) => (turn.snapshots, turn.until) = (turn.snapshots + 1, until),
+            None => of_stack.push(Turn { host: &snapshot.hostname, snapshots: 1, until }),
         }
     }
     turns
@@ -61,12 +67,16 @@ fn at_once<'a>(turns: &[Turn<'a>]) -> impl Iterator<Item = &'a str> {
 
 fn may_be<'a>(turns: &[Turn<'a>], now: Timestamp) -> impl Iterator<Item = &'a str> {
     let hosts = match turns {
-        [.., before, newest] if now.duration_since(before.until).unsigned_abs() < MAY_COME_BACK => {
-            vec![before.host, newest.host]
-        }
+        [.., before, newest] if may_come_back(before, turns.len() == 2, now) => vec![before.host, newest.host],
         _ => Vec::new(),
     };
     hosts.into_iter()
+}
+
+/// Where each run has a name of its own, as jobs of a cluster have, none comes back: such a name took one snapshot.
+fn may_come_back(turn: &Turn<'_>, is_first: bool, now: Timestamp) -> bool {
+    let is_lately = now.duration_since(turn.until).unsigned_abs() < MAY_COME_BACK;
+    is_lately && !is_made_up(turn.host) && (is_first || turn.snapshots > 1)
 }
 
 #[cfg(test)]
@@ -100,6 +110,13 @@ mod tests {
     fn hosts_that_follow_each_other_are_one_after_a_while() {
         assert_eq!(after(&["a", "a", "b"], 0), ["a", "b"], "a may still come back");
         assert_eq!(after(&["a", "a", "b"], 3), Vec::<String>::new());
+        assert_eq!(after(&["a", "b", "c"], 0), Vec::<String>::new(), "jobs, each with a name of its own");
+        assert_eq!(
+            after(&["0123456789ab", "0123456789ab", "b"], 0),
+            Vec::<String>::new(),
+            "a container that was replaced"
+        );
+        assert_eq!(after(&["0123456789ab", "b", "0123456789ab"], 3).len(), 2);
         assert_eq!(after(&["a", "", "a"], 0), Vec::<String>::new(), "archives tell no host");
     }
 }
