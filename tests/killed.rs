@@ -263,6 +263,8 @@ impl Trial {
             "seed {}: kills {:?}; they left {} locks, {} temporary files, packs in no index {} times",
             self.seed, self.kills, self.locks_left, self.temporary_left, self.packs_left
         );
-        assert!(self.locks_left > 0 && self.packs_left > 0, "the kills came at harmless moments only");
+        // On a fast machine none may come in the moment between a pack and the index that names it.
+        let half_written = self.packs_left + self.temporary_left;
+        assert!(self.locks_left > 0 && half_written > 0, "the kills came at harmless moments only");
     }
 }
