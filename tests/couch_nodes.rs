@@ -92,7 +92,9 @@ fn write_node_of(folder: &Path, node: &str, cluster: [(&str, &[&str]); 2], shard
         let path = folder.join(file);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         let format = Format { checksum: Checksum::Md5, compression: Compression::Snappy };
-        CouchWriter::create(File::create(path).unwrap(), format, &format!("{:032x}", file.len()), node).unwrap()
+        // Another one for each file, as CouchDB draws them.
+        let uuid = file.bytes().fold(0_u128, |sum, byte| sum.wrapping_mul(31).wrapping_add(u128::from(byte)));
+        CouchWriter::create(File::create(path).unwrap(), format, &format!("{uuid:032x}"), node).unwrap()
     };
     let mut list = writer("_nodes.couch");
     cluster.iter().for_each(|(name, _)| drop(list.put(name, &json!({})).unwrap()));
