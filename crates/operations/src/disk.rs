@@ -2,7 +2,8 @@
 //!
 //! A file system's device number alone would tell two partitions of one disk apart. So a partition is followed to its
 //! disk, and what lies on others (LUKS, LVM, a software RAID) to the first disk below it: two that share only a later
-//! one are told apart; a file that is mounted as a disk (a loop device) to the disk that it lies on. A pool of ZFS is one disk, and so is a machine that shares folders, whatever it has inside. This can count
+//! one are told apart; a file that is mounted as a disk (a loop device) to the disk that it lies on.
+//! A pool of ZFS is one disk, and so is a machine that shares folders, whatever it has inside. This can count
 //! too much where two names lead to one machine.
 
 use std::os::unix::fs::MetadataExt as _;

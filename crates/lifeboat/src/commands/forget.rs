@@ -44,8 +44,8 @@ pub fn forget(app: &App, arguments: &arguments::Forget) -> Result<Outcome, Fault
     by_name(app, arguments)
 }
 
-/// The snapshots that drills proved, by copy; of one that is away, as this host remembers it. Only where a copy that was drilled is
-/// lost is it known what its proofs were good for, so they count in the others, too.
+/// The snapshots that drills proved, by copy; of one that is away, as this host remembers it. They count in the other copies too, so
+/// that the last proven state does not go with the copy that it was proven in.
 fn proven_by_copy(app: &App) -> Result<BTreeMap<String, BTreeSet<Id>>, Fault> {
     let repositories = app.repositories(None, None)?;
     let Each { opened, .. } = app.open_each(&repositories)?;
