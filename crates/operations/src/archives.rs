@@ -80,6 +80,9 @@ pub struct Contents {
 /// What a person finds beside the archives. It also tells the place from one that is not mounted.
 pub const GUIDE_NAME: &str = "HOW-TO-RESTORE.txt";
 
+/// How the names of probes begin, which are written to see what a place does. One stays where it may not be deleted.
+pub const PROBE: &str = "lifeboat-probe-";
+
 const GUIDE: &str = "\
 Backups made by Lifeboat. Each file STACK~SOURCE~TIME~NUMBERofALL~SNAPSHOT~REPOSITORY.tar.zst.age
 is one source of one snapshot, whole in itself. To get it back without Lifeboat:
@@ -174,7 +177,7 @@ pub fn check_clock(
     held: &[Archived],
 ) -> Result<(), Error> {
     let now = cx.clock.now();
-    let probe = format!("lifeboat-probe-{}", now.as_nanosecond());
+    let probe = format!("{PROBE}{}", now.as_nanosecond());
     let probe = Path::new(prefix.common_folder()).join(probe).to_string_lossy().into_owned();
     put(cx, place, &probe, b"probe")?;
     let there = place.modified(&probe);

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use operations::Fault;
+use operations::archives::PROBE;
 use operations::config::{CopySettings, Location};
 use repository::prune::Condemned;
 use repository::{Clock as _, File, FileKind, Id, StorageError};
@@ -19,8 +20,6 @@ use crate::wiring;
 
 /// Clocks that are further apart are worth a word: S3 refuses requests that are 15 minutes off.
 const CLOCKS_APART_MAX: Duration = Duration::from_secs(5 * 60);
-/// How the names of probes in archive copies begin. One stays where these credentials may not delete.
-const PROBE: &str = "lifeboat-probe-";
 
 pub fn run(app: &App, arguments: &arguments::CopiesTest) -> Result<Outcome, Fault> {
     let copies = match &arguments.copy[..] {
