@@ -201,10 +201,10 @@ fn two_names_for_one_folder_are_told_and_no_second_copy() {
     let site = two_copies();
     std::fs::remove_dir_all(site.path("nas")).unwrap();
     std::os::unix::fs::symlink(site.repo(), site.path("nas")).unwrap();
-    site.lifeboat(["config", "check"]).exits(1).says(["copy nas: FAILED: it lies in the same folder as copy disk"]);
+    site.lifeboat(["config", "check"]).exits(1).says(["copy nas: FAILED: it lies at the same place as copy disk"]);
     // Whoever mends it does not wait for their own lock, and nobody is told that there are two.
     site.lifeboat(["heal"]).ok().says(["copy disk is whole", "copy nas is whole"]);
-    site.lifeboat(["backup"]).exits(3).says(["copy nas FAILED: it lies in the same folder as copy disk"]);
+    site.lifeboat(["backup"]).exits(3).says(["copy nas FAILED: it lies at the same place as copy disk"]);
     site.lifeboat(["sync"]).exits(3).says(["copy disk has all that the copies in reach have", "copy nas FAILED"]);
     site.lifeboat(["drill", "--all-copies"]).ok();
     site.lifeboat(["status"]).exits(3).says(["copy nas lies in the same folder as copy disk, so they are one"]);

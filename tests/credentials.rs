@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use servers::{AzureServer, Line, Proxy, SftpServer};
+use servers::{AzureServer, Line, MetadataService, Proxy, S3Server, SftpServer};
 
 use crate::secrets::{assert_none_below, assert_shows_none, watch};
 use crate::support::{Dice, Running, Site, can, program, run, start, wait_until, write_secret};
@@ -138,4 +138,121 @@ fn a_key_that_only_an_ssh_agent_holds_opens_an_sftp_server() {
     drop(agent);
     refused(&["snapshots"]);
     refused(&["backup"]);
+}
+
+/// Backs up to a copy that what the platform says opens, and restores from it.
+fn backs_up_and_restores(site: &Site, environment: &[(&str, String)], service: &MetadataService) {
+    std::fs::write(site.data().join("a"), Dice::new(1).bytes(2_000_000)).unwrap();
+    let mut before = 0;
+    for arguments in [
+        &["init", "--verbose"][..],
+        &["copies", "test", "--verbose"],
+        &["backup", "--json", "--verbose"],
+        &["check", "--read-data"],
+        &["config", "show"],
+        &["restore", "latest", "--to", "target"],
+    ] {
+        let mut command = site.lifeboat_command(arguments);
+        let (ran, processes) = watch(command.envs(environment.iter().map(|(name, value)| (name, value))));
+        let given = service.given();
+        let secrets: Vec<&str> = given.iter().map(String::as_str).collect();
+        for (bytes, wherein) in [(&ran.stdout, "standard output"), (&ran.stderr, "standard error")] {
+            assert_shows_none(&secrets, bytes, &format!("{wherein} of {arguments:?}"));
+        }
+        for line in &processes {
+            assert_shows_none(&secrets, line, "the process list");
+        }
+        ran.ok();
+        assert!(given.len() > before || arguments[0] == "config", "{arguments:?} asked the platform for nothing");
+        before = given.len();
+    }
+    tree::assert_same_on_disk(&site.data(), &site.restored_data(&site.path("target")));
+    let given = service.given();
+    let secrets: Vec<&str> = given.iter().map(String::as_str).collect();
+    assert_none_below(&secrets, &site.path(""), &[]);
+}
+
+/// A site with one copy, in a new bucket of Ceph's gateway, whose configuration names no credentials.
+fn site_without_credentials(server: &S3Server) -> Site {
+    let site = Site::new();
+    let (bucket, port, region) = (server.bucket(), server.port, S3Server::REGION);
+    site.configure_copies(&[&format!(
+        "s3: {{ url: \"s3://{bucket}/app\", endpoint: \"http://127.0.0.1:{port}\", region: {region} }}"
+    )]);
+    site
+}
+
+#[test]
+fn the_role_of_an_instance_opens_a_bucket() {
+    let Some(server) = servers::rgw() else { return };
+    let service = MetadataService::with_role(|| server.role_credentials());
+    let environment = [("AWS_EC2_METADATA_SERVICE_ENDPOINT", service.endpoint())];
+    backs_up_and_restores(&site_without_credentials(server), &environment, &service);
+}
+
+#[test]
+fn the_role_of_a_container_opens_a_bucket() {
+    let Some(server) = servers::rgw() else { return };
+    let service = MetadataService::with_role(|| server.role_credentials());
+    let environment = [
+        ("AWS_CONTAINER_CREDENTIALS_FULL_URI", service.endpoint() + MetadataService::CONTAINER_PATH),
+        ("AWS_CONTAINER_AUTHORIZATION_TOKEN", MetadataService::AUTHORIZATION.to_owned()),
+    ];
+    backs_up_and_restores(&site_without_credentials(server), &environment, &service);
+}
+
+#[test]
+fn credentials_of_a_role_are_asked_for_again_when_their_time_is_over() {
+    let Some(server) = servers::rgw() else { return };
+    // Their time is over two minutes before they end, and so before the run does.
+    let service = MetadataService::with_role(|| {
+        let mut credentials = server.role_credentials();
+        #[expect(clippy::disallowed_methods, reason = "a server takes no simulated time")]
+        let ends = jiff::Timestamp::now() + std::time::Duration::from_secs(2 * 60 + 2);
+        credentials.expires = ends.to_string();
+        credentials
+    });
+    let site = site_without_credentials(server);
+    let config = std::fs::read_to_string(site.config()).unwrap();
+    std::fs::write(site.config(), config.replace("region: us", "upload_limit: 200kB/s, region: us")).unwrap();
+    let environment = [("AWS_EC2_METADATA_SERVICE_ENDPOINT", service.endpoint())];
+    run(site.lifeboat_command(["init"]).envs(environment.clone())).ok();
+    std::fs::write(site.data().join("a"), Dice::new(1).bytes(2_000_000)).unwrap();
+    let before = service.given().len();
+    run(site.lifeboat_command(["backup"]).envs(environment)).ok();
+    let asked = (service.given().len() - before) / 2;
+    assert!(asked > 1, "a run of ten seconds asked {asked} times");
+}
+
+#[test]
+fn a_role_whose_time_is_over_is_told_as_a_matter_of_credentials() {
+    let Some(server) = servers::rgw() else { return };
+    let service = MetadataService::with_role(|| {
+        let mut credentials = server.role_credentials();
+        credentials.expires = "2026-01-01T00:00:00Z".to_owned();
+        credentials
+    });
+    let site = site_without_credentials(server);
+    let environment = [("AWS_EC2_METADATA_SERVICE_ENDPOINT", service.endpoint())];
+    run(site.lifeboat_command(["init"]).envs(environment)).exits(1).says(["gives any that are still good"]);
+    // Nor is there anything where the platform gives nothing.
+    let nobody = [("AWS_EC2_METADATA_DISABLED", "true")];
+    run(site.lifeboat_command(["init"]).envs(nobody)).exits(1).says(["no credentials: none are configured"]);
+}
+
+#[test]
+fn a_managed_identity_opens_a_container() {
+    let Some(server) = servers::azurite_tls() else { return };
+    let service = MetadataService::with_identity(AzureServer::token);
+    let site = Site::new();
+    site.configure_copies(&[&format!(
+        "azure: {{ url: \"azblob://{}/app\", endpoint: {:?}, account: {} }}",
+        server.container_behind_tls(),
+        server.endpoint(),
+        AzureServer::ACCOUNT
+    )]);
+    let certificate = server.certificate.as_ref().unwrap().display().to_string();
+    let environment =
+        [("AZURE_IMDS_ENDPOINT", service.endpoint() + MetadataService::AZURE_PATH), ("SSL_CERT_FILE", certificate)];
+    backs_up_and_restores(&site, &environment, &service);
 }

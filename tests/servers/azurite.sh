@@ -14,7 +14,8 @@ if [ "${3:-}" = tls ]; then
     openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=127.0.0.1 \
         -addext subjectAltName=IP:127.0.0.1 -addext basicConstraints=critical,CA:FALSE \
         -keyout "$D/key.pem" -out "$D/cert.pem" 2>"$D/log"
-    args+=(--cert "$D/cert.pem" --key "$D/key.pem")
+    # Tokens are only taken over TLS.
+    args+=(--cert "$D/cert.pem" --key "$D/key.pem" --oauth basic)
     url=https://127.0.0.1:$PORT/ said="ready $D/cert.pem"
 fi
 # It would otherwise report its use to the outside, and refuse versions of the protocol that are newer than it is.

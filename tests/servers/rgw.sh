@@ -62,6 +62,8 @@ keyring = $D/osd/keyring
 rgw_frontends = beast endpoint=127.0.0.1:$PORT
 rgw_data = $D/rgw
 rgw_dns_name = localhost
+rgw_s3_auth_use_sts = true
+rgw_sts_key = $(od -An -N8 -tx1 /dev/urandom | tr -d ' \n')
 CONF
 conf=(-c "$D/ceph.conf")
 {
@@ -90,5 +92,12 @@ done
 [ "${up:-}" = yes ] || fail "the gateway does not answer"
 timeout 60 radosgw-admin "${conf[@]}" -n client.admin user create --uid=test --display-name=test \
     --access-key=AK --secret-key=SK >"$D/log/setup" 2>&1 || fail "the user could not be made"
+allow() { printf '{"Version":"2012-10-17","Statement":[{"Effect":"Allow",%s}]}' "$1"; }
+{
+    timeout 60 radosgw-admin "${conf[@]}" -n client.admin role create --role-name=host \
+        --assume-role-policy-doc="$(allow '"Principal":{"AWS":["arn:aws:iam:::user/test"]},"Action":["sts:AssumeRole"]')"
+    timeout 60 radosgw-admin "${conf[@]}" -n client.admin role-policy put --role-name=host --policy-name=buckets \
+        --policy-doc="$(allow '"Action":["s3:*"],"Resource":"arn:aws:s3:::*"')"
+} >"$D/log/setup" 2>&1 || fail "the role could not be made"
 echo ready
 cat >/dev/null

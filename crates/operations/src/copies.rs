@@ -23,7 +23,7 @@ pub fn are_one(one: &CopySettings, other: &CopySettings) -> bool {
 
 /// That a copy is one with `other`.
 pub fn one_with(other: &CopySettings) -> Fault {
-    Fault::new(FaultKind::Config, format!("it lies in the same folder as copy {}, so they are one", other.name))
+    Fault::new(FaultKind::Config, format!("it lies at the same place as copy {}, so they are one", other.name))
         .with_hint("name another place for it, or take it out of lifeboat.yaml")
 }
 

@@ -180,7 +180,7 @@ mod tests {
     fn every_copy_is_named_as_restic_takes_it_and_no_secret_is() {
         let secret = SecretSource::Given(Secret::new("hunter2".to_owned()));
         let login = AzureLogin::Key { account: "acme".into(), key: secret };
-        let azure = AzureLocation { container: "box".into(), prefix: "cht".into(), login };
+        let azure = AzureLocation { container: "box".into(), prefix: "cht".into(), endpoint: None, login };
         let copy = |name: &str, location: Location| GuideCopy { name: name.to_owned(), restic: location.restic() };
         let copies = [copy("disk", Location::Local("/srv/my backups".into())), copy("azure", Location::Azure(azure))];
         let shown = places(&copies);

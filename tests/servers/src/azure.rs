@@ -1,9 +1,10 @@
 //! An Azure Blob server, and what tests do with it past the program under test.
 
 use std::path::PathBuf;
+use std::process::Command;
 
 use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use jiff::Timestamp;
 
 use crate::s3::{encoded, mac};
@@ -49,6 +50,34 @@ impl AzureServer {
     pub fn connection_string(&self) -> String {
         let (account, key, endpoint) = (Self::ACCOUNT, Self::KEY, self.endpoint());
         format!("DefaultEndpointsProtocol=http;AccountName={account};AccountKey={key};BlobEndpoint={endpoint};")
+    }
+
+    /// A token as Azure's directory gives it to an identity, for a server that speaks TLS. Azurite looks at who issued it,
+    /// for what and for when, and takes any signature.
+    pub fn token() -> String {
+        #[expect(clippy::disallowed_methods, reason = "a server takes no simulated time")]
+        let now = Timestamp::now().as_second();
+        let claims = serde_json::json!({
+            "aud": "https://storage.azure.com", "iss": "https://sts.windows.net/ab1f708d-50f6-404c-a006-d71b2ac7a606/",
+            "iat": now - 60, "nbf": now - 60, "exp": now + 900, "jti": unique(),
+        });
+        let parts = [r#"{"typ":"JWT","alg":"RS256"}"#, &claims.to_string(), "signature"];
+        parts.map(|part| URL_SAFE_NO_PAD.encode(part)).join(".")
+    }
+
+    /// A new container of a server that speaks TLS.
+    pub fn container_behind_tls(&self) -> String {
+        let name = unique();
+        let made = Command::new("curl")
+            .args(["-sS", "--fail", "-X", "PUT", "-H", "x-ms-version: 2021-12-02", "-H", "content-length: 0", "-H"])
+            .arg(format!("authorization: Bearer {}", Self::token()))
+            .arg("--cacert")
+            .arg(self.certificate.as_ref().unwrap())
+            .arg(format!("{}/{name}?restype=container", self.endpoint()))
+            .output()
+            .unwrap();
+        assert!(made.status.success(), "{made:?}");
+        name
     }
 
     /// A new container.

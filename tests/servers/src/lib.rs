@@ -8,6 +8,7 @@
 mod azure;
 mod docker;
 mod mariadb;
+mod metadata;
 mod postgres;
 mod pouchdb;
 mod proxy;
@@ -25,6 +26,7 @@ use std::time::Duration;
 pub use azure::AzureServer;
 pub use docker::DockerServer;
 pub use mariadb::MariadbServer;
+pub use metadata::{MetadataService, RoleCredentials};
 pub use postgres::PostgresServer;
 pub use pouchdb::PouchServer;
 pub use proxy::{Hiccup, Line, Proxy};

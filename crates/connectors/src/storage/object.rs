@@ -373,8 +373,8 @@ fn host(endpoint: &str) -> Result<String, String> {
     uri.host().map(str::to_owned).ok_or_else(wrong)
 }
 
-const NO_CREDENTIALS: &str = "no credentials: none are configured, and there are none in the environment, in a profile \
-                              or from the platform (instance role, managed identity)";
+const NO_CREDENTIALS: &str = "no credentials: none are configured, and neither the environment nor a profile nor the \
+                              platform (instance role, managed identity) gives any that are still good";
 
 /// How waiting for a request failed.
 enum Failed {

@@ -11,7 +11,7 @@ use repository::check::{self, ReadData, Report};
 use repository::{Clock as _, Event, FileKind};
 use serde_json::json;
 
-use super::for_each;
+use super::for_each_copy;
 use crate::app::App;
 use crate::arguments;
 use crate::open_archives::{self, Archived, OpenArchives};
@@ -19,8 +19,7 @@ use crate::output::{Outcome, bytes, complain, count};
 
 pub fn check(app: &App, arguments: &arguments::Check) -> Result<Outcome, Fault> {
     let copies = app.copies_here(arguments.copy.as_deref())?;
-    let name = |copy: &&CopySettings| format!("copy {}", copy.name);
-    for_each(app.output(), &copies, name, |copy| match copy.archives() {
+    for_each_copy(app.output(), &copies, |copy| match copy.archives() {
         // A part of the bytes of an archive proves none of it.
         Some(settings) => check_archives(app, &open_archives::open(app, copy, settings)?, arguments.read_data),
         None => check_one(app, copy, arguments),

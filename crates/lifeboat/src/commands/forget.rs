@@ -14,7 +14,7 @@ use repository::format::snapshot::Snapshot;
 use repository::{Clock as _, Id, Repository, forget, prune};
 use serde_json::json;
 
-use super::for_each;
+use super::{for_each, for_each_copy};
 use crate::app::{App, Each, Opened};
 use crate::arguments::{self, Keep};
 use crate::open_archives::{self, OpenArchives};
@@ -23,9 +23,8 @@ use crate::output::{Outcome, bytes, count};
 pub fn forget(app: &App, arguments: &arguments::Forget) -> Result<Outcome, Fault> {
     if arguments.snapshot.is_empty() {
         let copies = app.copies_here(arguments.copy.as_deref())?;
-        let name = |copy: &&CopySettings| format!("copy {}", copy.name);
         let proven = proven_by_copy(app)?;
-        return for_each(app.output(), &copies, name, |copy| {
+        return for_each_copy(app.output(), &copies, |copy| {
             if copies.len() > 1 {
                 app.output().text(format!("copy {}:", copy.name));
             }

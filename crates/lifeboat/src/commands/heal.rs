@@ -12,7 +12,7 @@ use repository::heal::{self, FromCopies, How};
 use repository::{Clock as _, File, Repository};
 use serde_json::json;
 
-use super::for_each;
+use super::for_each_copy;
 use crate::app::{App, Opened, not_a_copy_of};
 use crate::arguments;
 use crate::copy_report::{damage_json, left_json, outcome};
@@ -24,8 +24,7 @@ use crate::wiring;
 pub fn run(app: &App, arguments: &arguments::Heal) -> Result<Outcome, Fault> {
     let asked = app.copies_here(arguments.copy.as_deref())?;
     let all = app.repositories(None, None)?;
-    let name = |copy: &&CopySettings| format!("copy {}", copy.name);
-    for_each(app.output(), &asked, name, |copy| {
+    for_each_copy(app.output(), &asked, |copy| {
         if let Some(settings) = copy.archives() {
             return heal_archives(app, &open_archives::open(app, copy, settings)?, arguments.read_data);
         }

@@ -9,7 +9,7 @@ use repository::format::key_file::KdfCost;
 use repository::{Clock as _, Id, Repository};
 use serde_json::json;
 
-use super::for_each;
+use super::for_each_copy;
 use crate::app::App;
 use crate::arguments::{Key, KeyAdd, OfCopy};
 use crate::output::{Outcome, count};
@@ -21,8 +21,7 @@ pub fn run(app: &App, arguments: &Key) -> Result<Outcome, Fault> {
             if of.copy.is_none() {
                 copies = app.here(copies)?;
             }
-            let name = |copy: &&CopySettings| format!("copy {}", copy.name);
-            for_each(app.output(), &copies, name, |copy| {
+            for_each_copy(app.output(), &copies, |copy| {
                 if copies.len() > 1 {
                     app.output().text(format!("copy {}:", copy.name));
                 }

@@ -27,7 +27,9 @@ mod status;
 mod sync;
 
 use clap::CommandFactory as _;
+use operations::config::CopySettings;
 use operations::{Fault, FaultKind};
+use serde_json::json;
 
 use crate::app::Run;
 use crate::arguments::{self, Arguments, Command, CopiesAction};
@@ -101,6 +103,35 @@ fn for_each<T>(
         }
     }
     first.map_or(Ok(outcome), Err)
+}
+
+/// [`for_each`] of copies. One that is away makes no failure of what was done in the others: it is named, and the run is partial.
+fn for_each_copy(
+    output: Output,
+    copies: &[&CopySettings],
+    mut work: impl FnMut(&CopySettings) -> Result<Outcome, Fault>,
+) -> Result<Outcome, Fault> {
+    let mut missed = Vec::new();
+    let name = |copy: &&CopySettings| format!("copy {}", copy.name);
+    let outcome = for_each(output, copies, name, |copy| match work(copy) {
+        Err(fault) if copies.len() > 1 && matches!(fault.kind, FaultKind::NoRepository | FaultKind::Storage) => {
+            missed.push((copy.name.as_str(), fault));
+            Ok(Outcome::Partial)
+        }
+        done => done,
+    })?;
+    let mut missed = missed.into_iter().peekable();
+    if missed.peek().is_none() {
+        return Ok(outcome);
+    }
+    let first = if missed.len() == copies.len() { missed.next() } else { None };
+    missed.for_each(|(name, fault)| output.passed_over(name, &fault));
+    if let Some((name, mut fault)) = first {
+        fault.message = format!("copy {name}: {}", fault.message);
+        return Err(fault);
+    }
+    output.summary(json!({ "status": if outcome == Outcome::Bad { "damaged" } else { "partial" } }));
+    Ok(outcome)
 }
 
 fn completions(output: Output, shell: clap_complete::Shell) -> Outcome {

@@ -7,7 +7,7 @@ use operations::config::{CopySettings, duration};
 use repository::{Repository, prune};
 use serde_json::json;
 
-use super::for_each;
+use super::for_each_copy;
 use crate::app::App;
 use crate::arguments;
 use crate::output::{Outcome, bytes, count};
@@ -21,8 +21,7 @@ pub fn run(app: &App, arguments: &arguments::Prune) -> Result<Outcome, Fault> {
         grace: arguments.grace.unwrap_or(repository::limits::PRUNE_GRACE),
         unused_percent_max: arguments.max_unused,
     };
-    let name = |copy: &&CopySettings| format!("copy {}", copy.name);
-    for_each(app.output(), &copies, name, |copy| {
+    for_each_copy(app.output(), &copies, |copy| {
         let repository = app.open_own(copy)?;
         if copies.len() > 1 {
             app.output().text(format!("copy {}:", copy.name));

@@ -68,7 +68,7 @@ fn s3_options(s3: &S3Location) -> Result<S3Options, Fault> {
 }
 
 fn azure_options(azure: &AzureLocation) -> Result<AzureOptions, Fault> {
-    let endpoint = None;
+    let endpoint = azure.endpoint.clone();
     let credentials = match &azure.login {
         AzureLogin::ConnectionString(text) => AzureCredentials::ConnectionString(read(text)?),
         AzureLogin::Key { account, key } => {

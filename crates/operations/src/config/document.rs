@@ -62,7 +62,8 @@ pub struct CopyDocument {
     pub account: Option<Text>,
     /// With `s3://`, the region to ask for. Else a name for the region it is in: copies of one region are lost together.
     pub region: Option<Text>,
-    /// With `s3://`: the server, as `https://host:port`. Default: Amazon's.
+    /// With `s3://`: the server, as `https://host:port`; default: Amazon's. With `azblob://` and `account`: the server, as
+    /// `https://ACCOUNT.blob.core.usgovcloudapi.net`; default: the account's own in Azure's public cloud.
     pub endpoint: Option<Text>,
     /// With `s3://`: the id of the access key. Default: what the platform says, such as an instance's role.
     pub access_key_id: Option<Text>,

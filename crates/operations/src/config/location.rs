@@ -1,6 +1,7 @@
 //! Where a copy lies and how it is got into, and how stock restic is told the same.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use super::secret::SecretSource;
@@ -58,6 +59,9 @@ pub struct AzureLocation {
     pub container: String,
     /// The prefix of every name, without `/` at its ends; may be empty.
     pub prefix: String,
+    /// The server, as `http(s)://HOST[:PORT][/PATH]`, without `/` at its end. `None`: the account's own in Azure's public
+    /// cloud, or the one that a connection string names.
+    pub endpoint: Option<String>,
     /// How to get in.
     pub login: AzureLogin,
 }
@@ -191,14 +195,22 @@ impl Location {
         }
     }
 
-    /// Whether both are the same place, whoever asks.
+    /// Whether both are the same place, whoever asks. All names of this machine are one; that two other names lead to one
+    /// server cannot be told from them.
     pub fn is_same_place(&self, other: &Self) -> bool {
         let server = |location: &Self| match location {
-            Self::S3(s3) => s3.endpoint.clone(),
-            Self::Azure(azure) => azure.login.account().map(str::to_owned),
+            Self::S3(s3) => s3.endpoint.as_deref().map(of_endpoint),
+            Self::Azure(azure) => {
+                Some(format!("{:?} {:?}", azure.endpoint.as_deref().map(of_endpoint), azure.login.account()))
+            }
             _ => None,
         };
-        self.url() == other.url() && server(self) == server(other)
+        let url = |location: &Self| match location.url() {
+            Url::Webdav { tls, host, port, path } => Url::Webdav { tls, host: of_host(&host), port, path },
+            Url::Sftp { user, host, port, path } => Url::Sftp { user, host: of_host(&host), port, path },
+            other => other,
+        };
+        url(self) == url(other) && server(self) == server(other)
     }
 
     /// Every file with a secret that it needs.
@@ -242,6 +254,23 @@ impl Location {
     }
 }
 
+/// A host by one name, where names show that they are one.
+fn of_host(host: &str) -> String {
+    let host = host.trim_matches(['[', ']']).to_ascii_lowercase();
+    let is_own = host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback() || ip.is_unspecified());
+    if is_own { "localhost".to_owned() } else { host }
+}
+
+/// A server by one name, with the port that its protocol implies.
+fn of_endpoint(endpoint: &str) -> String {
+    let (scheme, authority) = endpoint.split_once("://").unwrap_or(("https", endpoint));
+    let is_port = |port: &str| !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit());
+    match authority.rsplit_once(':').filter(|(_, port)| is_port(port)) {
+        Some((host, port)) => format!("{scheme}://{}:{port}", of_host(host)),
+        None => format!("{scheme}://{}:{}", of_host(authority), if scheme == "http" { 80 } else { 443 }),
+    }
+}
+
 impl fmt::Display for Location {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.url().fmt(f)
@@ -281,11 +310,16 @@ impl AzureLocation {
         };
         let repository = format!("azure:{}:/{}", self.container, self.prefix);
         let name = "AZURE_ACCOUNT_NAME";
-        let (variables, secrets) = match self.login.account() {
+        let (mut variables, secrets) = match self.login.account() {
             Some(account) => (vec![(name, account.to_owned())], vec![secret]),
             None => (Vec::new(), vec![(name, in_string("AccountName")), secret]),
         };
-        ResticLocation { repository, variables, secrets, note: None }
+        // restic makes the server's name of the account's and of this.
+        let suffix = self.endpoint.as_ref().and_then(|endpoint| Some(endpoint.split_once(".blob.")?.1.to_owned()));
+        let note = (self.endpoint.is_some() && suffix.is_none())
+            .then(|| "restic finds servers by the account's name alone; this one has another".to_owned());
+        variables.extend(suffix.map(|suffix| ("AZURE_ENDPOINT_SUFFIX", suffix)));
+        ResticLocation { repository, variables, secrets, note }
     }
 }
 
@@ -379,7 +413,7 @@ mod tests {
     }
 
     fn azure(login: AzureLogin) -> Location {
-        Location::Azure(AzureLocation { container: "box".into(), prefix: String::new(), login })
+        Location::Azure(AzureLocation { container: "box".into(), prefix: String::new(), endpoint: None, login })
     }
 
     fn sftp(host: &str, port: u16, path: &str) -> Location {
@@ -518,5 +552,19 @@ mod tests {
         assert!(Location::S3(s3()).is_same_place(&other_key));
         assert!(!Location::S3(s3()).is_same_place(&other_server));
         assert!(!sftp("nas", 22, "a").is_same_place(&sftp("nas", 22, "/a")));
+    }
+
+    #[test]
+    fn a_server_is_one_by_each_of_the_names_that_this_machine_has_for_itself() {
+        let at = |endpoint: &str| Location::S3(S3Location { endpoint: Some(endpoint.into()), ..s3() });
+        let same = |one: &str, other: &str| at(one).is_same_place(&at(other));
+        assert!(
+            same("http://127.0.0.1:9000", "http://localhost:9000")
+                && same("http://[::1]:9000", "http://localhost:9000")
+        );
+        assert!(same("https://S3.example.org", "https://s3.example.org:443"));
+        assert!(!same("http://127.0.0.1:9000", "http://127.0.0.1:9001") && !same("http://s3", "https://s3"));
+        assert!(sftp("127.0.0.1", 22, "a").is_same_place(&sftp("localhost", 22, "a")));
+        assert!(!sftp("nas", 22, "a").is_same_place(&sftp("nas2", 22, "a")));
     }
 }

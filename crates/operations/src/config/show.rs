@@ -60,12 +60,15 @@ impl Serialize for CopySettings {
                     secret(&mut map, "session_token", key.session_token.as_ref())?;
                 }
             }
-            Location::Azure(azure) => match &azure.login {
-                AzureLogin::ConnectionString(string) => secret(&mut map, "connection_string", Some(string))?,
-                AzureLogin::Key { key, .. } => secret(&mut map, "account_key", Some(key))?,
-                AzureLogin::Sas { token, .. } => secret(&mut map, "sas_token", Some(token))?,
-                AzureLogin::Platform { .. } => {}
-            },
+            Location::Azure(azure) => {
+                maybe(&mut map, "endpoint", azure.endpoint.as_ref())?;
+                match &azure.login {
+                    AzureLogin::ConnectionString(string) => secret(&mut map, "connection_string", Some(string))?,
+                    AzureLogin::Key { key, .. } => secret(&mut map, "account_key", Some(key))?,
+                    AzureLogin::Sas { token, .. } => secret(&mut map, "sas_token", Some(token))?,
+                    AzureLogin::Platform { .. } => {}
+                }
+            }
             Location::Gcs(gcs) => maybe(&mut map, "credential_file", gcs.credential_file.as_ref())?,
             Location::B2(b2) => {
                 map.serialize_entry("bucket_id", &b2.bucket_id)?;

@@ -38,6 +38,16 @@ pub fn run(app: &App, arguments: &arguments::CopiesTest) -> Result<Outcome, Faul
     Ok(outcome)
 }
 
+/// Another copy that a probe of `copy` shows up in: both names lead to one place. Who does not answer has its own turn.
+fn twin<'a>(app: &'a App, copy: &CopySettings, probe: Id) -> Option<&'a CopySettings> {
+    let has_it = |other: &&CopySettings| {
+        let listed = wiring::storage(other, &app.run).ok()?.list(FileKind::Condemned).ok()?;
+        Some(listed.iter().any(|listed| listed.id == probe))
+    };
+    let others = app.settings.copies.iter().filter(|other| other.name != copy.name && other.archives().is_none());
+    others.into_iter().find(|other| has_it(other) == Some(true))
+}
+
 /// What came of it.
 #[derive(Serialize)]
 struct Probe {
@@ -69,6 +79,9 @@ impl Probe {
         }
         if !storage.list(FileKind::Condemned)?.iter().any(|listed| listed.id == id) {
             return Err(broken("what was written is not listed"));
+        }
+        if let Some(twin) = twin(app, copy, id) {
+            return Err(operations::copies::one_with(twin));
         }
         let now = app.run.clock.now();
         let modified = storage.modified(file)?;

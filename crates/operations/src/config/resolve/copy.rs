@@ -21,6 +21,7 @@ pub(super) type TypedSecret<'a> = (&'a Option<Text>, &'a Option<Text>, &'a Optio
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Fit {
     S3,
+    S3OrAzure,
     Azure,
     Gcs,
     B2,
@@ -135,7 +136,13 @@ impl Resolver<'_> {
                 access_key: self.access_key(copy)?,
             }),
             Url::Azure { container, prefix } => {
-                Location::Azure(AzureLocation { container, prefix, login: self.azure_login(text, copy)? })
+                let endpoint = copy.endpoint.as_ref().map(|endpoint| self.azure_endpoint(endpoint)).transpose()?;
+                let login = self.azure_login(text, copy)?;
+                if let (Some(given), AzureLogin::ConnectionString(_)) = (&copy.endpoint, &login) {
+                    return Err(Mistake::at(given.place, "`endpoint` and `connection_string` both name the server")
+                        .with_hint("remove `endpoint`"));
+                }
+                Location::Azure(AzureLocation { container, prefix, endpoint, login })
             }
             Url::Gcs { bucket, prefix } => {
                 let credential_file = copy.credential_file.as_ref().map(|file| self.path(file)).transpose()?;
@@ -160,7 +167,10 @@ impl Resolver<'_> {
     }
 
     fn endpoint(&self, text: &Text) -> Result<String> {
-        let endpoint = self.filled(text)?;
+        self.endpoint_of(text, &self.filled(text)?)
+    }
+
+    fn endpoint_of(&self, text: &Text, endpoint: &str) -> Result<String> {
         let endpoint = endpoint.trim_end_matches('/');
         let server = endpoint.strip_prefix("https://").or_else(|| endpoint.strip_prefix("http://"));
         let is_fine = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_' | ':' | '[' | ']');
@@ -171,6 +181,24 @@ impl Resolver<'_> {
                 "write https://host or https://host:port; the bucket stands in `url`, keys have settings of their own",
             )),
         }
+    }
+
+    /// As [`Resolver::endpoint`], with a path where the account is part of it, as in Azurite and Azure Stack.
+    fn azure_endpoint(&self, text: &Text) -> Result<String> {
+        let whole = self.filled(text)?;
+        let whole = whole.trim_end_matches('/');
+        let after_scheme = whole.find("://").map_or(0, |at| at + 3);
+        let (server, path) = match whole[after_scheme..].find('/') {
+            Some(at) => whole.split_at(after_scheme + at),
+            None => (whole, ""),
+        };
+        let is_fine = |c: char| c.is_ascii_alphanumeric() || c == '/';
+        let server = self.endpoint_of(text, server)?;
+        if !path.chars().all(is_fine) {
+            return Err(Mistake::at(text.place, "this is not the address of a server")
+                .with_hint("write https://host, or https://host:port/account; the container stands in `url`"));
+        }
+        Ok(format!("{server}{path}"))
     }
 
     fn access_key(&self, copy: &CopyDocument) -> Result<Option<S3AccessKey>> {
@@ -394,7 +422,7 @@ fn check_fit(copy: &CopyDocument, url: &Url, is_archive: bool) -> Result<()> {
         ("passphrase", passphrase_of(copy), Fit::Archive),
     ];
     let texts = [
-        ("endpoint", &copy.endpoint, Fit::S3),
+        ("endpoint", &copy.endpoint, Fit::S3OrAzure),
         ("credential_file", &copy.credential_file, Fit::Gcs),
         ("bucket_id", &copy.bucket_id, Fit::B2),
         ("login_user", &copy.login_user, Fit::Webdav),
@@ -411,6 +439,7 @@ fn check_fit(copy: &CopyDocument, url: &Url, is_archive: bool) -> Result<()> {
     for (key, place, fit) in secrets.chain(texts).chain(recipients) {
         let (fits, where_it_fits) = match fit {
             Fit::S3 => (matches!(url, Url::S3 { .. }), "copies in s3://"),
+            Fit::S3OrAzure => (matches!(url, Url::S3 { .. } | Url::Azure { .. }), "copies in s3:// and azblob://"),
             Fit::Azure => (matches!(url, Url::Azure { .. }), "copies in azblob://"),
             Fit::Gcs => (matches!(url, Url::Gcs { .. }), "copies in gs://"),
             Fit::B2 => (matches!(url, Url::B2 { .. }), "copies in b2://"),
@@ -453,7 +482,7 @@ fn provider_of(location: &Location) -> Option<String> {
     match location {
         Location::Local(_) => None,
         Location::S3(s3) => Some(s3.endpoint.as_deref().map_or("amazon", host_of).to_owned()),
-        Location::Azure(_) => Some("azure".to_owned()),
+        Location::Azure(azure) => Some(azure.endpoint.as_deref().map_or("azure", host_of).to_owned()),
         Location::Gcs(_) => Some("google".to_owned()),
         Location::B2(_) => Some("backblaze".to_owned()),
         Location::Webdav(webdav) => Some(webdav.host.clone()),
@@ -461,11 +490,11 @@ fn provider_of(location: &Location) -> Option<String> {
     }
 }
 
-/// The host of `http(s)://HOST[:PORT]`.
+/// The host of `http(s)://HOST[:PORT][/PATH]`.
 fn host_of(endpoint: &str) -> &str {
     let server = endpoint.split_once("://").map_or(endpoint, |(_, server)| server);
     match server.strip_prefix('[').and_then(|address| address.split_once(']')) {
         Some((address, _)) => address,
-        None => server.split_once(':').map_or(server, |(host, _)| host),
+        None => server.split([':', '/']).next().unwrap_or(server),
     }
 }
