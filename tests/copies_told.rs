@@ -184,6 +184,44 @@ fn a_removable_copy_may_be_absent_whatever_is_asked_unless_it_is_named() {
 }
 
 #[test]
+fn what_was_done_in_the_copies_in_reach_is_partial_and_no_failure() {
+    let site = two_copies();
+    site.backup();
+    site.away("nas");
+    for (command, done) in [
+        (&["check"][..], "copy disk: 2 snapshots"),
+        (&["heal"], "copy disk is whole"),
+        (&["forget"], "removed 0 snapshots"),
+        (&["prune"], "freed 0 B"),
+        (&["key", "list"], "1 key"),
+    ] {
+        let ran = site.lifeboat(command).exits(3);
+        ran.says([done, "passed over copy nas: no repository at"]);
+        assert_eq!(site.lifeboat(command.iter().chain(&["--json"])).exits(3).summary()["status"], "partial");
+    }
+    site.away("repo");
+    for command in ["check", "heal", "forget", "prune"] {
+        site.lifeboat([command]).exits(10);
+    }
+}
+
+#[test]
+fn one_server_by_two_names_is_told_by_a_probe() {
+    let Some(server) = servers::rgw() else { return };
+    let (site, line, bucket) = (Site::new(), servers::Proxy::to(server.port), server.bucket());
+    let [near, far] = [server.port, line.port].map(|port| site.s3_copy(server, port, &bucket));
+    site.configure_copies(&[&format!("near: {{ {near} }}"), &format!("far: {{ {far} }}")]);
+    site.lifeboat(["init"]).exits(3).says(["passed over copy far: there is a repository"]);
+    site.lifeboat(["copies", "test"])
+        .exits(2)
+        .says(["copy far: it lies at the same place as copy near", "so they are one"]);
+    // A name of this machine itself is known for one at once.
+    let near_again = near.replace("127.0.0.1", "localhost");
+    site.configure_copies(&[&format!("near: {{ {near} }}"), &format!("far: {{ {near_again} }}")]);
+    site.lifeboat(["status"]).exits(2).says(["copy `near` is at the very same place"]);
+}
+
+#[test]
 fn a_copy_that_was_away_when_a_snapshot_was_forgotten_is_named() {
     let site = two_copies();
     let named = site.backup();

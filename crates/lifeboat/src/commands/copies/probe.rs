@@ -80,9 +80,7 @@ impl Probe {
         if !storage.list(FileKind::Condemned)?.iter().any(|listed| listed.id == id) {
             return Err(broken("what was written is not listed"));
         }
-        if let Some(twin) = twin(app, copy, id) {
-            return Err(operations::copies::one_with(twin));
-        }
+        let twin = twin(app, copy, id);
         let now = app.run.clock.now();
         let modified = storage.modified(file)?;
         let clock_apart_s = modified.map(|at| now.duration_since(at).unsigned_abs().as_secs_f64());
@@ -100,6 +98,9 @@ impl Probe {
         };
         if may_delete && storage.list(FileKind::Condemned)?.iter().any(|listed| listed.id == id) {
             return Err(broken("what was deleted is still listed"));
+        }
+        if let Some(twin) = twin {
+            return Err(operations::copies::one_with(twin));
         }
         let keeps_what_is_there = Some(keeps_what_is_there);
         Ok(Self { keeps_what_is_there, may_overwrite, may_delete, clock_apart_s })
