@@ -192,7 +192,7 @@ mod tests {
     #[test]
     fn a_server_on_this_machine_is_lost_with_it() {
         let settings = settings(
-            "a: {url: 's3://bucket', region: eu, endpoint: 'http://127.0.0.1:9000'}, b: {url: 's3://bucket', region: eu, endpoint: 'http://localhost:9000'}, \
+            "a: {url: 's3://bucket', region: eu, endpoint: 'http://127.0.0.1:9000'}, b: {url: 's3://other', region: eu, endpoint: 'http://localhost:9000'}, \
              c: {url: 'sftp://u@[::1]/x', private_key_file: /k}, d: {url: 's3://bucket', region: eu, endpoint: 'http://10.0.0.1', provider: nas}",
         );
         let places: Vec<Place> = settings.copies.iter().map(place).collect();

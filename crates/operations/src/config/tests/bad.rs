@@ -55,6 +55,8 @@ fn bad_files_are_told_what_is_wrong_and_where_and_what_to_do() {
             write 3 to 24 small letters and digits
         copy-azure-two-logins.yaml:4:92: copies.azure.sas_token_file: `account_key_file` and `sas_token_file` are both given
             one of connection_string, account_key and sas_token is enough
+        copy-azure-two-servers.yaml:4:75: copies.azure.endpoint: `endpoint` and `connection_string` both name the server
+            remove `endpoint`
         copy-azure-without-account.yaml:4:56: copies.azure.account_key_file: `account` is missing
             add the name of the storage account, or a `connection_string_file`
         copy-azure-without-anything.yaml:4:16: copies.azure.url: `account` is missing
@@ -74,7 +76,7 @@ fn bad_files_are_told_what_is_wrong_and_where_and_what_to_do() {
         copy-key-of-gcs-in-s3.yaml:4:50: copies.offsite.credential_file: `credential_file` does not fit a copy in s3://
             remove it; it belongs to copies in gs://
         copy-key-of-s3-in-folder.yaml:4:29: copies.disk.endpoint: `endpoint` does not fit a folder
-            remove it; it belongs to copies in s3://
+            remove it; it belongs to copies in s3:// and azblob://
         copy-key-of-s3-in-sftp.yaml:4:56: copies.nas.secret_access_key_file: `secret_access_key_file` does not fit a copy over sftp://
             remove it; it belongs to copies in s3://
         copy-key-of-sftp-in-azure.yaml:4:71: copies.azure.private_key_file: `private_key_file` does not fit a copy in azblob://
