@@ -30,6 +30,8 @@ use crate::source::layout::{self, Placed, Step};
 
 /// The database that CouchDB's secret decrypts.
 const VAULT: &str = "medic-vault";
+/// Files whose checks run before it is their turn, each in a thread.
+const CHECKS_AHEAD: usize = 2;
 /// How it is said that nobody can decrypt a database, whose name follows.
 pub(super) const UNDECRYPTABLE: &str = "nobody can decrypt what is in database ";
 
@@ -52,8 +54,8 @@ pub struct CouchDbCapture<'a> {
     /// What could not be opened, which is said once.
     failed: BTreeSet<PathBuf>,
     steps: Placed<Leaf>,
-    /// The step after the one that was given last, and the check of its file.
-    following: Option<(Step<Leaf>, Option<Ahead>)>,
+    /// The steps after the one that was given last, and the checks of their files.
+    following: VecDeque<(Step<Leaf>, Option<Ahead>)>,
     /// What came last, by its name in the facts.
     last: Option<String>,
     /// What came last, where only a part of it was checked.
@@ -113,7 +115,7 @@ pub fn open<'a>(options: &CouchDbOptions, cx: &CaptureCx<'a>, handles: u64) -> R
         leaves: BTreeMap::new(),
         failed: BTreeSet::new(),
         steps: Placed::new(BTreeMap::new()),
-        following: None,
+        following: VecDeque::new(),
         last: None,
         in_part: None,
         waiting: VecDeque::new(),
@@ -322,13 +324,15 @@ impl CouchDbCapture<'_> {
         Ok(())
     }
 
-    /// The next step. The check of the one after it begins: to read a file and to check the next one take about as long.
+    /// The next step. The checks of those after it begin: to read a file and to check the next one take about as long.
     fn step(&mut self) -> Option<(Step<Leaf>, Option<Ahead>)> {
-        let step = self.following.take().or_else(|| Some((self.steps.next()?, None)));
-        self.following = self.steps.next().map(|step| {
+        let step = self.following.pop_front().or_else(|| Some((self.steps.next()?, None)));
+        while self.following.len() < CHECKS_AHEAD
+            && let Some(step) = self.steps.next()
+        {
             let ahead = self.check_ahead(&step);
-            (step, ahead)
-        });
+            self.following.push_back((step, ahead));
+        }
         step
     }
 
