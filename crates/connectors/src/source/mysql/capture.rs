@@ -15,7 +15,7 @@ use super::server::Server;
 use super::session::Session;
 use super::split::Held;
 use super::tools::{DumpTool, Kind};
-use super::{DATABASES, MysqlOptions, USERS, VIEWS, facts, names};
+use super::{DATABASES, DatabaseOptions, USERS, VIEWS, facts, names};
 use crate::program::Program;
 use crate::source::output::Output;
 use crate::source::produced::{Produced, ProducedFile};
@@ -30,7 +30,7 @@ const NAMED_MAX: usize = 20;
 
 /// Opens the view: the transaction of the dump has begun when this returns.
 pub fn open<'a>(
-    options: &MysqlOptions,
+    options: &DatabaseOptions,
     selection: &Selection,
     cx: &CaptureCx<'a>,
 ) -> Result<Box<dyn Capture + 'a>, SourceError> {

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use repository::SourceError;
 
 use super::accounts::Account;
-use super::names::{literal, quoted};
+use super::names::{self, literal, quoted};
 use super::session::{Rows, Session};
 use super::split::Held;
 use super::tools::{Kind, Version, version};
@@ -179,6 +179,31 @@ pub fn objects(session: &mut Session, database: &str, tables: &[String]) -> Resu
         ),
     };
     session.ask_one(&question)?.parse().map_err(|_| strange(vec![question]))
+}
+
+/// Routines, triggers, events and views of a database in whose definitions somebody wrote the name of another one.
+pub fn naming(session: &mut Session, database: &str, other: &str) -> Result<Vec<String>, SourceError> {
+    let of = |kind: &str, table: &str, what: &str, definition: &str, key: &str| {
+        format!(
+            "SELECT {kind}, {what}, {definition} FROM information_schema.{table} WHERE {key}_schema = {}",
+            literal(database)
+        )
+    };
+    let question = [
+        of("LOWER(routine_type)", "routines", "routine_name", "routine_definition", "routine"),
+        of("'trigger'", "triggers", "trigger_name", "action_statement", "trigger"),
+        of("'event'", "events", "event_name", "event_definition", "event"),
+        of("'view'", "views", "table_name", "view_definition", "table"),
+    ];
+    let mut naming = Vec::new();
+    for row in session.ask(&question.join(" UNION ALL "))? {
+        let [kind, name, definition] = three(row)?;
+        if names::says(&definition, other) {
+            naming.push(format!("{kind} {name}"));
+        }
+    }
+    naming.sort();
+    Ok(naming)
 }
 
 /// Whom a server knows: users and roles, each with its host.
