@@ -46,6 +46,8 @@ const DATABASES: &str = "databases";
 const USERS: &str = "users.sql";
 /// All views, since they may need each other's databases.
 const VIEWS: &str = "views.sql";
+/// Views that cannot be read, as statements for whoever mends them. Nothing loads it.
+const INVALID_VIEWS: &str = "invalid-views.sql";
 
 /// The databases of a server.
 #[derive(Debug)]

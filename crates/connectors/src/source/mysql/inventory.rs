@@ -91,6 +91,29 @@ pub fn inconsistent(session: &mut Session, databases: &[String]) -> Result<Vec<S
     Ok(rows.into_iter().map(shown).collect())
 }
 
+/// Views of these databases that the server itself cannot read, since what they stand on is gone: the database and the name of
+/// each. A dump tool gives up at the first one.
+pub fn invalid_views(session: &mut Session, databases: &[String]) -> Result<Vec<(String, String)>, SourceError> {
+    // MySQL tells it where comments stand; MariaDB knows no columns of such a view.
+    let rows = session.ask(&format!(
+        "SELECT t.table_schema, t.table_name FROM information_schema.tables AS t WHERE t.table_type = 'VIEW' \
+         AND t.table_schema IN ({}) AND (t.table_comment NOT IN ('VIEW', '') OR NOT EXISTS (SELECT 1 FROM \
+         information_schema.columns AS c WHERE c.table_schema = t.table_schema AND c.table_name = t.table_name)) \
+         ORDER BY 1, 2",
+        list(databases)
+    ))?;
+    rows.into_iter()
+        .map(|row| row.try_into().map(|[database, view]: [String; 2]| (database, view)).map_err(strange))
+        .collect()
+}
+
+/// The statement that makes a view, which a server has also for those that it cannot read.
+pub fn view_definition(session: &mut Session, database: &str, view: &str) -> Result<String, SourceError> {
+    let row = session.ask(&format!("SHOW CREATE VIEW {}.{}", quoted(database), quoted(view)))?.into_iter().next();
+    row.and_then(|row| row.into_iter().nth(1))
+        .ok_or_else(|| strange(vec![format!("no definition of {database}.{view}")]))
+}
+
 fn list(databases: &[String]) -> String {
     databases.iter().map(|name| literal(name)).collect::<Vec<_>>().join(", ")
 }

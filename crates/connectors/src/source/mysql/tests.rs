@@ -121,6 +121,36 @@ fn what_is_missing_or_damaged_in_what_comes_back_is_found() {
 }
 
 #[test]
+fn a_view_whose_table_is_gone_is_named_and_all_else_is_captured() {
+    let Some(server) = servers::mariadb() else { return };
+    server.sql(
+        "CREATE DATABASE invalid; USE invalid; CREATE TABLE t (a INT); INSERT INTO t VALUES (1), (2); CREATE TABLE gone (a INT); \
+         CREATE VIEW `of ``gone` AS SELECT a FROM gone; CREATE VIEW of_view AS SELECT a FROM `of ``gone`; DROP TABLE gone; \
+         CREATE DEFINER = `ghost`@`%` VIEW of_a_ghost AS SELECT a FROM t",
+    );
+    let captured = capture(of(server, &["invalid"])).unwrap();
+    assert_eq!(captured.problems.len(), 2, "{:?}", captured.problems);
+    for (problem, view) in captured.problems.iter().zip(["invalid.of `gone", "invalid.of_view"]) {
+        assert!(problem.starts_with(&format!("{view}: what this view reads is gone")), "{problem}");
+    }
+    let held = &captured.facts["databases"]["invalid"];
+    assert_eq!((&held["tables"], &held["views"]), (&json!({"t": 2}), &json!(1)));
+    let definitions = text(&captured, INVALID_VIEWS);
+    assert!(
+        definitions.contains("USE `invalid`;\nCREATE ") && definitions.contains("VIEW `of ``gone` AS"),
+        "{definitions}"
+    );
+    assert_eq!(examined(&captured), captured.facts);
+    let wanted = Wanted { rename: Some("valid".to_owned()), ..Wanted::default() };
+    let folder = tempfile::tempdir().unwrap();
+    captured.restore(folder.path());
+    let job = MysqlRestore { into: of(server, &[]), wanted };
+    let restored = job.run(folder.path(), &captured.facts, &Cancel::new()).unwrap();
+    let (recorded, found) = restored.databases[0].counted.clone().unwrap();
+    assert_eq!((found, server.sql("SELECT COUNT(*) FROM valid.t").as_str()), (recorded, "2"));
+}
+
+#[test]
 fn an_unchanged_database_gives_the_same_bytes_though_others_change() {
     let Some(server) = servers::mariadb() else { return };
     server.sql(

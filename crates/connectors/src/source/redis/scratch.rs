@@ -36,8 +36,11 @@ const LOG_FOLDER: &str = "appendonlydir";
 const MANIFEST_END: &str = ".manifest";
 /// The file of a dump that it writes.
 const SAVED: &str = "saved.rdb";
-/// What it says once it has loaded what lies in its folder.
-const LOADED: &str = "loading:0";
+/// What it says of itself while it loads what lies in its folder, and while it writes a dump: 0 once that is over.
+const LOADING: &str = "loading";
+const SAVING: &str = "rdb_bgsave_in_progress";
+/// How the last dump that it wrote came out.
+const SAVE_STATUS: &str = "rdb_last_bgsave_status";
 /// What a server says that is too old for what it is told.
 const WRONG_WORDS: &str = "FATAL CONFIG FILE ERROR";
 
@@ -59,7 +62,7 @@ pub fn count(path: &Path, dump: &Dump, cancel: &Cancel) -> Result<Counted, Sourc
     let words = ["--dbfilename", "dump.rdb", "--appendonly", "no", "--databases", &databases.to_string()];
     let mut scratch = Scratch::start(folder, &words)?;
     let mut connection = scratch.connect(cancel)?;
-    scratch.wait_until(LOADED, &mut connection, cancel)?;
+    scratch.wait_until_over(LOADING, &mut connection, cancel)?;
     let text = match connection.ask(&["INFO", "keyspace"])? {
         Reply::Text(text) => String::from_utf8_lossy(&text).into_owned(),
         other => return Err(scratch.failed(&format!("it does not tell what it has: {other:?}"))),
@@ -107,10 +110,9 @@ pub fn dump_of_log(files: &[PathBuf], cancel: &Cancel) -> Result<SavedDump, Sour
         Reply::Text(_) => {}
         other => return Err(scratch.failed(&format!("it writes no dump: {other:?}"))),
     }
-    scratch.wait_until("rdb_bgsave_in_progress:0", &mut connection, cancel)?;
-    match connection.ask(&["INFO", "persistence"])? {
-        Reply::Text(text) if String::from_utf8_lossy(&text).contains("rdb_last_bgsave_status:ok") => {}
-        _ => return Err(scratch.failed("it could not write the dump")),
+    let persistence = scratch.wait_until_over(SAVING, &mut connection, cancel)?;
+    if persistence.get(SAVE_STATUS).is_none_or(|status| status != "ok") {
+        return Err(scratch.failed("it could not write the dump"));
     }
     let Scratch { server, folder } = scratch;
     drop(server);
@@ -141,7 +143,7 @@ fn of_log(files: &[PathBuf], cancel: &Cancel) -> Result<Result<(Scratch, Connect
     let mut scratch = Scratch::start(folder, &words)?;
     let mut loaded = || {
         let mut connection = scratch.connect(cancel)?;
-        scratch.wait_until(LOADED, &mut connection, cancel)?;
+        scratch.wait_until_over(LOADING, &mut connection, cancel)?;
         Ok(connection)
     };
     match loaded() {
@@ -200,15 +202,24 @@ impl Scratch {
         self.folder.path().join("socket")
     }
 
-    /// Waits until it says `word` of how it stores its data.
-    fn wait_until(&mut self, word: &str, connection: &mut Connection, cancel: &Cancel) -> Result<(), SourceError> {
+    /// Waits until what it does is over. Gives what it then says of how it keeps its data.
+    fn wait_until_over(
+        &mut self,
+        what: &str,
+        connection: &mut Connection,
+        cancel: &Cancel,
+    ) -> Result<BTreeMap<String, String>, SourceError> {
         loop {
             cancel.check()?;
-            match connection.ask(&["INFO", "persistence"]) {
-                Ok(Reply::Text(text)) if String::from_utf8_lossy(&text).contains(word) => return Ok(()),
+            let said = match connection.ask(&["INFO", "persistence"]) {
+                Ok(Reply::Text(text)) => pairs(&String::from_utf8_lossy(&text)),
                 Err(SourceError::Cancelled) => return Err(SourceError::Cancelled),
-                Ok(_) | Err(_) => self.go_on_waiting()?,
+                Ok(_) | Err(_) => BTreeMap::new(),
+            };
+            if said.get(what).is_some_and(|is_on| is_on == "0") {
+                return Ok(said);
             }
+            self.go_on_waiting()?;
         }
     }
 

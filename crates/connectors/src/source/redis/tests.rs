@@ -45,11 +45,7 @@ fn restored(captured: &Captured) -> RedisServer {
     let folder = tempfile::tempdir().unwrap();
     captured.restore(folder.path());
     let dir = folder.path().display().to_string();
-    let server = servers::redis(&["--dir", &dir, "--dbfilename", DUMP, "--replicaof", "127.0.0.1", "1"]).unwrap();
-    while !server.run("INFO persistence").contains("loading:0") {
-        std::thread::sleep(Duration::from_millis(20));
-    }
-    server
+    servers::redis(&["--dir", &dir, "--dbfilename", DUMP, "--replicaof", "127.0.0.1", "1"]).unwrap()
 }
 
 /// Something of every type that Redis 7 has, small and large, in several databases.

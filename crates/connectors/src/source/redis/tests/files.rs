@@ -91,6 +91,22 @@ fn a_dump_and_a_log_come_back_and_are_counted_and_damage_is_found() {
 }
 
 #[test]
+fn a_log_that_is_damaged_at_its_end_is_found_however_long_it_takes_to_load() {
+    let Some(server) = servers::redis(&["--appendonly", "yes", "--auto-aof-rewrite-percentage", "0"]) else { return };
+    server.run("EVAL \"for i = 1, 300000 do redis.call('SET', 'key' .. i, i) end\" 0\nCONFIG SET appendfsync always\nINCR last");
+    let captured = capture_files(&server.folder).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    captured.restore(folder.path());
+    let log = folder.path().join("appendonlydir/appendonly.aof.1.incr.aof");
+    let mut bytes = std::fs::read(&log).unwrap();
+    let at = memchr::memmem::rfind(&bytes, b"INCR").unwrap();
+    bytes[at] = b'X';
+    std::fs::write(&log, bytes).unwrap();
+    let found = examine(folder.path(), &captured.facts, &Cancel::new()).unwrap();
+    assert!(found["error"].as_str().unwrap().contains("a scratch server"), "{:?}", found["error"]);
+}
+
+#[test]
 fn a_log_goes_back_into_a_running_server() {
     let (Some(server), Some(other)) = (servers::redis(&APPENDING), servers::redis(&[])) else { return };
     server.run(EVERYTHING);
