@@ -263,7 +263,7 @@ impl MysqlCapture<'_> {
         for (database, view) in views {
             // A session for each, since a refusal ends it.
             match inventory::view_definition(&mut server.session(cancel)?, database, view) {
-                Ok(statement) => text.push_str(&format!("USE {};\n{statement};\n", names::quoted(database))),
+                Ok(statement) => text.push_str(&format!("{statement};\n")),
                 Err(SourceError::Cancelled) => return Err(SourceError::Cancelled),
                 Err(_) => {}
             }
