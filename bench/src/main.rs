@@ -7,6 +7,7 @@ mod folder;
 mod index;
 mod machine;
 mod measure;
+mod postgres;
 mod report;
 mod run;
 mod tool;
@@ -42,6 +43,18 @@ fn main() -> Result<ExitCode> {
             let (lifeboat, restic) = (Program::find(Tool::Lifeboat, &lifeboat)?, Program::find(Tool::Restic, &restic)?);
             let size = couchdb::Size { shards, bytes: (size * f64::from(1 << 30)) as u64, seed };
             couchdb::compare(&work.canonicalize()?, &lifeboat, &restic, size)?;
+        }
+        Verb::Postgres { size, seed, work, lifeboat, restic, borgmatic } => {
+            ensure!(size > 0.0 && size <= 1000.0, "`--size` must be above 0 and at most 1000");
+            fs::create_dir_all(&work).with_context(|| format!("create {}", work.display()))?;
+            let (lifeboat, restic) = (Program::find(Tool::Lifeboat, &lifeboat)?, Program::find(Tool::Restic, &restic)?);
+            let borgmatic = Some(borgmatic).filter(|path| postgres::runs(path));
+            if borgmatic.is_none() {
+                writeln!(io::stderr(), "left out: borgmatic is not here")?;
+            }
+            let programs = postgres::Programs { lifeboat: &lifeboat, restic: &restic, borgmatic: borgmatic.as_deref() };
+            let size = postgres::Size { bytes: (size * f64::from(1 << 30)) as u64, seed };
+            postgres::compare(&work.canonicalize()?, &programs, size)?;
         }
         Verb::Copies { data, rounds, work, lifeboat, restic } => {
             ensure!(rounds > 0, "`--rounds` must be at least 1");
@@ -113,6 +126,27 @@ enum Verb {
         /// The program restic
         #[arg(long, value_name = "PATH", env = "RESTIC", default_value = "restic")]
         restic: PathBuf,
+    },
+    /// A PostgreSQL, before and after 1 % of its rows changed, beside `pg_dump` into restic and beside borgmatic
+    Postgres {
+        /// GiB of all rows, as `pg_dump` writes them
+        #[arg(long, default_value_t = 2.0)]
+        size: f64,
+        /// Another seed makes other rows
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+        /// A folder for repositories; needs twice the size, and the server three times the size among temporary files
+        #[arg(long, value_name = "FOLDER", default_value = "target/bench")]
+        work: PathBuf,
+        /// The program lifeboat
+        #[arg(long, value_name = "PATH", default_value = "target/release/lifeboat")]
+        lifeboat: PathBuf,
+        /// The program restic
+        #[arg(long, value_name = "PATH", env = "RESTIC", default_value = "restic")]
+        restic: PathBuf,
+        /// The program borgmatic
+        #[arg(long, value_name = "PATH", env = "BORGMATIC", default_value = "borgmatic")]
+        borgmatic: PathBuf,
     },
     /// Three copies beside one, and beside restic run three times
     Copies {

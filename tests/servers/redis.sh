@@ -12,4 +12,7 @@ mkdir "$D/data"
 start Redis redis-server --port "$PORT" --bind 127.0.0.1 --dir "$D/data" --save '' --daemonize no \
     --enable-debug-command yes "$@"
 until_up port_is_open "$PORT"
+# It listens before it has loaded what lies there.
+has_loaded() { [[ $(redis-cli -p "$PORT" ping 2>&1) != LOADING* ]]; }
+until_up has_loaded
 serve "ready $D/data $pid"

@@ -10,9 +10,9 @@ use connectors::containers::{ContainerName, EngineAddress, Halt, Halts, Replaced
 use connectors::source::couchdb::{Peer, ServerOptions};
 use connectors::source::{
     CommandOptions, CommandSource, ComposeOptions, ComposeSource, ContainerFilesOptions, ContainerFilesSource,
-    CouchDbOptions, CouchDbSource, FilesOptions, FilesSource, MysqlOptions, MysqlSource, Password, Place,
-    PostgresOptions, PostgresSource, RedisFilesOptions, RedisFilesSource, RedisOptions, RedisSource, RunLine, ServerAt,
-    SqliteOptions, SqliteSource, TlsOptions, TlsSource, VolumeOptions, VolumeSource,
+    CouchDbOptions, CouchDbSource, DatabaseOptions, FilesOptions, FilesSource, MysqlSource, Password, Place,
+    PostgresSource, RedisFilesOptions, RedisFilesSource, RedisOptions, RedisSource, RunLine, ServerAt, SqliteOptions,
+    SqliteSource, TlsOptions, TlsSource, VolumeOptions, VolumeSource,
 };
 use connectors::storage::{LocalStorage, SftpOptions, SftpStorage};
 use operations::backup::NamedSource;
@@ -209,23 +209,9 @@ fn server_options(server: CouchServerSettings) -> ServerOptions {
     ServerOptions { url: server.url, login: server.login.map(|login| (login.user, password(login.password))) }
 }
 
-/// A server of PostgreSQL, and what is wanted of it.
-pub fn postgres(database: DatabaseSettings, around: &Around<'_>) -> PostgresOptions {
-    PostgresOptions {
-        server: server_at(database.server),
-        user: database.user,
-        password: database.password.map(password),
-        databases: database.databases,
-        exclude: database.exclude,
-        max_shrink_percent: database.max_shrink_percent,
-        tools: database.tools,
-        engine: around.engine(),
-    }
-}
-
-/// A MariaDB or MySQL, and what is wanted of it.
-pub fn mysql(database: DatabaseSettings, around: &Around<'_>) -> MysqlOptions {
-    MysqlOptions {
+/// A server of PostgreSQL, MariaDB or MySQL, and what is wanted of it.
+pub fn database_options(database: DatabaseSettings, around: &Around<'_>) -> DatabaseOptions {
+    DatabaseOptions {
         server: server_at(database.server),
         user: database.user,
         password: database.password.map(password),
@@ -340,8 +326,8 @@ fn source(kind: &SourceKind, peers: Vec<Peer>, around: &Around<'_>) -> Result<Bo
             exclude: files.exclude,
             engine: around.engine(),
         })?),
-        SourceKind::Postgres(database) => Box::new(PostgresSource::new(postgres(database, around))?),
-        SourceKind::Mysql(database) => Box::new(MysqlSource::new(mysql(database, around))?),
+        SourceKind::Postgres(database) => Box::new(PostgresSource::new(database_options(database, around))?),
+        SourceKind::Mysql(database) => Box::new(MysqlSource::new(database_options(database, around))?),
         SourceKind::Redis(database) => Box::new(RedisSource::new(redis(database, around))?),
         SourceKind::RedisFiles(redis) => Box::new(RedisFilesSource::new(RedisFilesOptions {
             files: place(redis.files),

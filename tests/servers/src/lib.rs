@@ -6,6 +6,7 @@
 #![expect(clippy::unwrap_used, clippy::missing_panics_doc, reason = "a test may panic, and says what it leaves out")]
 
 mod azure;
+mod client;
 mod docker;
 mod mariadb;
 mod metadata;
@@ -24,6 +25,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 pub use azure::AzureServer;
+pub use client::{Client, Meanwhile};
 pub use docker::DockerServer;
 pub use mariadb::MariadbServer;
 pub use metadata::{MetadataService, RoleCredentials};

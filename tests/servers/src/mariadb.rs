@@ -4,7 +4,7 @@ use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
-use crate::{Script, free_port, program};
+use crate::{Client, Script, free_port, program};
 
 /// A running MariaDB.
 pub struct MariadbServer {
@@ -47,8 +47,12 @@ impl MariadbServer {
         format!("unix://{}", self.socket().display())
     }
 
-    /// Runs SQL as `root`. Gives what it prints, without the last end of line.
-    pub fn sql(&self, sql: &str) -> String {
+    /// A client of `root` that stays connected. What it is told must give one row.
+    pub fn client(&self) -> Client {
+        Client::start(self.command().arg("--unbuffered"))
+    }
+
+    fn command(&self) -> Command {
         let mut command = Command::new("mariadb");
         command.args([
             "--no-defaults",
@@ -58,6 +62,12 @@ impl MariadbServer {
             "--default-character-set=utf8mb4",
         ]);
         command.arg("--socket").arg(self.socket());
+        command
+    }
+
+    /// Runs SQL as `root`. Gives what it prints, without the last end of line.
+    pub fn sql(&self, sql: &str) -> String {
+        let mut command = self.command();
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
         let mut stdin = child.stdin.take().unwrap();

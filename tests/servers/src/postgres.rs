@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use super::{Script, free_port};
+use super::{Client, Script, free_port};
 
 /// Where Debian and Ubuntu put the programs of each version.
 const VERSIONS: &str = "/usr/lib/postgresql";
@@ -59,6 +59,11 @@ impl PostgresServer {
         let output = output.unwrap();
         assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
         output
+    }
+
+    /// A client that stays connected to a database. What it is told must give one row.
+    pub fn client(&self, database: &str) -> Client {
+        Client::start(self.command("psql", database).args(["-XAtq", "-v", "ON_ERROR_STOP=1"]))
     }
 
     /// One of its programs, pointed at a database by the socket, as the superuser.

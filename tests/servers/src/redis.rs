@@ -4,7 +4,7 @@ use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
-use crate::{Script, free_port, program};
+use crate::{Client, Script, free_port, program};
 
 /// A running Redis.
 pub struct RedisServer {
@@ -40,6 +40,11 @@ impl RedisServer {
             printed.lines().find(|line| ["ERR ", "NOAUTH ", "WRONGTYPE "].iter().any(|word| line.starts_with(word)));
         assert_eq!(refused, None, "{commands}");
         printed.trim_end().to_owned()
+    }
+
+    /// A client that stays connected. What it is told must have one answer.
+    pub fn client(&self) -> Client {
+        Client::start(Command::new("redis-cli").args(["-p", &self.port.to_string()]))
     }
 
     /// Runs `redis-cli` with these words and this input.

@@ -24,7 +24,6 @@ mod tests;
 mod tools;
 
 use std::collections::BTreeSet;
-use std::fmt;
 use std::path::PathBuf;
 
 use repository::{Cancel, Capture, CaptureCx, Source, SourceError};
@@ -32,10 +31,9 @@ use repository::{Cancel, Capture, CaptureCx, Source, SourceError};
 pub use self::examine::examine;
 pub use self::restore::MysqlRestore;
 
-use super::Password;
+use super::database_options::DatabaseOptions;
 use super::selection::Selection;
 use super::server_at::{Address, ServerAt};
-use crate::containers::EngineAddress;
 
 /// The kind's name in the configuration.
 pub const KIND: &str = "mysql";
@@ -48,44 +46,19 @@ const DATABASES: &str = "databases";
 const USERS: &str = "users.sql";
 /// All views, since they may need each other's databases.
 const VIEWS: &str = "views.sql";
-
-/// What a [`MysqlSource`] captures.
-#[derive(Clone)]
-pub struct MysqlOptions {
-    /// The server.
-    pub server: ServerAt,
-    /// Who logs in. Else whom the address names, or the container was made with.
-    pub user: Option<String>,
-    /// The password, where one is needed and the container does not know it.
-    pub password: Option<Password>,
-    /// The databases: names, or patterns with `*`. All where empty.
-    pub databases: Vec<String>,
-    /// Those that are left out, the same way.
-    pub exclude: Vec<String>,
-    /// How much of its rows a database may lose from one snapshot to the next before that is a problem, in percent.
-    pub max_shrink_percent: u8,
-    /// The folder of `mariadb` and `mariadb-dump`, or of `mysql` and `mysqldump`. Else they are looked for.
-    pub tools: Option<PathBuf>,
-    /// Where the container engine is.
-    pub engine: EngineAddress,
-}
-
-impl fmt::Debug for MysqlOptions {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("MysqlOptions").field("server", &self.server).finish_non_exhaustive()
-    }
-}
+/// Views that cannot be read, as statements for whoever mends them. Nothing loads it.
+const INVALID_VIEWS: &str = "invalid-views.sql";
 
 /// The databases of a server.
 #[derive(Debug)]
 pub struct MysqlSource {
-    options: MysqlOptions,
+    options: DatabaseOptions,
     selection: Selection,
 }
 
 impl MysqlSource {
     /// Nothing is asked yet. Fails with a message for the user where a pattern is malformed, or the address cannot be read.
-    pub fn new(options: MysqlOptions) -> Result<Self, SourceError> {
+    pub fn new(options: DatabaseOptions) -> Result<Self, SourceError> {
         if let ServerAt::Url(url) = &options.server {
             Address::parse(url, PORT)?;
         }

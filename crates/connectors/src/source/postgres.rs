@@ -21,7 +21,6 @@ mod tests;
 mod tools;
 
 use std::collections::BTreeSet;
-use std::fmt;
 use std::path::PathBuf;
 
 use repository::{Cancel, Capture, CaptureCx, Source, SourceError};
@@ -31,51 +30,22 @@ pub(crate) use self::archive::{Archive, Shared};
 pub use self::examine::examine;
 pub use self::restore::PostgresRestore;
 
-use super::Password;
+use super::database_options::DatabaseOptions;
 use super::selection::Selection;
-use super::server_at::ServerAt;
-use crate::containers::EngineAddress;
 
 /// The kind's name in the configuration.
 pub const KIND: &str = "postgres";
 
-/// What a [`PostgresSource`] captures.
-#[derive(Clone)]
-pub struct PostgresOptions {
-    /// The server.
-    pub server: ServerAt,
-    /// Who logs in. Else whom the address names, or the container was made with.
-    pub user: Option<String>,
-    /// The password, where one is needed and the container does not know it.
-    pub password: Option<Password>,
-    /// The databases: names, or patterns with `*`. All where empty.
-    pub databases: Vec<String>,
-    /// Those that are left out, the same way.
-    pub exclude: Vec<String>,
-    /// How much of its rows a database may lose from one snapshot to the next before that is a problem, in percent.
-    pub max_shrink_percent: u8,
-    /// The folder of `psql` and `pg_dump`. Else they are looked for.
-    pub tools: Option<PathBuf>,
-    /// Where the container engine is.
-    pub engine: EngineAddress,
-}
-
-impl fmt::Debug for PostgresOptions {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("PostgresOptions").field("server", &self.server).finish_non_exhaustive()
-    }
-}
-
 /// The databases of a server.
 #[derive(Debug)]
 pub struct PostgresSource {
-    options: PostgresOptions,
+    options: DatabaseOptions,
     selection: Selection,
 }
 
 impl PostgresSource {
     /// Nothing is asked yet. Fails with a message for the user where a pattern is malformed.
-    pub fn new(options: PostgresOptions) -> Result<Self, SourceError> {
+    pub fn new(options: DatabaseOptions) -> Result<Self, SourceError> {
         let selection = Selection::new(&options.databases, &options.exclude)?;
         Ok(Self { options, selection })
     }

@@ -39,8 +39,8 @@ use self::server::{Login, Server, Users};
 use super::Password;
 use super::output::Proof;
 use super::produced::{Produced, ProducedFile};
-use super::server_at::{Address, ServerAt};
-use crate::containers::{ContainerState, EngineAddress};
+use super::server_at::{Address, ServerAt, running};
+use crate::containers::EngineAddress;
 use crate::program::Stage;
 
 /// The kind's name in the configuration.
@@ -86,12 +86,7 @@ impl RedisOptions {
                 Ok(Server::At { address, login: Login { user: login.user.or(user), ..login } })
             }
             ServerAt::Container(name) => {
-                let containers = Arc::new(self.engine.open(cancel)?);
-                let container = containers.find(name)?;
-                if container.state != ContainerState::Running {
-                    let what = format!("container {} does not run: start it", container.name);
-                    return Err(SourceError::Unavailable { what });
-                }
+                let (containers, container) = running(name, &self.engine, cancel)?;
                 let (variables, words) = (containers.environment(&container)?, containers.command(&container)?);
                 Ok(Server::in_container(Stage::Container { containers, container }, login, &variables, &words))
             }

@@ -2,10 +2,11 @@
 
 use std::fmt;
 use std::path::PathBuf;
+use std::sync::Arc;
 
-use repository::SourceError;
+use repository::{Cancel, SourceError};
 
-use crate::containers::ContainerName;
+use crate::containers::{Container, ContainerName, ContainerState, Containers, EngineAddress};
 
 /// Where a server is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,6 +16,21 @@ pub enum ServerAt {
     Url(String),
     /// In a container, whose own tools are used.
     Container(ContainerName),
+}
+
+/// The container of a server. Fails where it does not run.
+pub fn running(
+    name: &ContainerName,
+    engine: &EngineAddress,
+    cancel: &Cancel,
+) -> Result<(Arc<Containers>, Container), SourceError> {
+    let containers = Arc::new(engine.open(cancel)?);
+    let container = containers.find(name)?;
+    if container.state != ContainerState::Running {
+        let what = format!("container {} does not run: start it", container.name);
+        return Err(SourceError::Unavailable { what });
+    }
+    Ok((containers, container))
 }
 
 /// Where a server listens.

@@ -1,7 +1,7 @@
 //! Captures a source whole, for tests, and holds it to what every source promises.
 
 use std::collections::BTreeSet;
-use std::io::Read as _;
+use std::io::Read;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
@@ -75,15 +75,14 @@ impl Setup {
         self.capture_with(&self.clock, |cx| source.capture(cx))
     }
 
-    /// Captures what `open` opens, by another clock.
-    pub fn capture_with<'a>(
-        &'a self,
-        clock: &'a dyn Clock,
-        open: impl FnOnce(&CaptureCx<'a>) -> Result<Box<dyn Capture + 'a>, SourceError>,
-    ) -> Result<Captured, SourceError> {
-        let noted = self.events.events().len();
+    /// Opens the view of a source, for a test that does something while it is read.
+    pub fn open<'a>(&'a self, source: &'a dyn Source) -> Result<Box<dyn Capture + 'a>, SourceError> {
+        source.capture(&self.cx(&self.clock))
+    }
+
+    fn cx<'a>(&'a self, clock: &'a dyn Clock) -> CaptureCx<'a> {
         let previous = |facts| Previous { snapshot: self.parent, facts, has_snapshot: &*self.has_snapshot };
-        let cx = CaptureCx {
+        CaptureCx {
             events: &self.events,
             cancel: &self.cancel,
             clock,
@@ -92,8 +91,17 @@ impl Setup {
             own_paths: &self.own_paths,
             previous: self.previous.as_ref().map(previous),
             look_only: self.look_only,
-        };
-        let mut capture = open(&cx)?;
+        }
+    }
+
+    /// Captures what `open` opens, by another clock.
+    pub fn capture_with<'a>(
+        &'a self,
+        clock: &'a dyn Clock,
+        open: impl FnOnce(&CaptureCx<'a>) -> Result<Box<dyn Capture + 'a>, SourceError>,
+    ) -> Result<Captured, SourceError> {
+        let noted = self.events.events().len();
+        let mut capture = open(&self.cx(clock))?;
         let (mut entries, mut problems) = (Vec::new(), Vec::new());
         while let Some(item) = capture.next()? {
             let entry = match item {
@@ -194,6 +202,17 @@ impl Captured {
                 }
                 _ => {}
             }
+        }
+    }
+}
+
+/// The stream of the next entry that is one.
+pub fn next_stream(capture: &mut dyn Capture) -> Box<dyn Read + Send> {
+    loop {
+        if let Item::Entry(entry) = capture.next().unwrap().expect("no entry is a stream")
+            && let Data::Stream(stream) = entry.data
+        {
+            return stream;
         }
     }
 }

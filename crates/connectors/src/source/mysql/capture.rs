@@ -15,7 +15,7 @@ use super::server::Server;
 use super::session::Session;
 use super::split::Held;
 use super::tools::{DumpTool, Kind};
-use super::{DATABASES, MysqlOptions, USERS, VIEWS, facts, names};
+use super::{DATABASES, DatabaseOptions, INVALID_VIEWS, USERS, VIEWS, facts, names};
 use crate::program::Program;
 use crate::source::output::Output;
 use crate::source::produced::{Produced, ProducedFile};
@@ -30,7 +30,7 @@ const NAMED_MAX: usize = 20;
 
 /// Opens the view: the transaction of the dump has begun when this returns.
 pub fn open<'a>(
-    options: &MysqlOptions,
+    options: &DatabaseOptions,
     selection: &Selection,
     cx: &CaptureCx<'a>,
 ) -> Result<Box<dyn Capture + 'a>, SourceError> {
@@ -77,7 +77,9 @@ pub fn open<'a>(
     } else {
         let names: Vec<String> = databases.values().cloned().collect();
         capture.take_inconsistent(&mut session, &names)?;
-        let begun = begin(&server, &identity, rights, &names, &cancel)?;
+        let invalid = inventory::invalid_views(&mut session, &names)?;
+        capture.tell_invalid(&server, &invalid, &mut files, &cancel)?;
+        let begun = begin(&server, &identity, rights, &names, &invalid, &cancel)?;
         for (number, path) in databases.keys().enumerate() {
             files.insert(path.clone(), begun.dump.file(number, &path.to_string_lossy()));
         }
@@ -107,11 +109,14 @@ fn begin(
     identity: &Identity,
     rights: Rights,
     names: &[String],
+    left_out: &[(String, String)],
     cancel: &Cancel,
 ) -> Result<Begun, SourceError> {
     let tool = DumpTool::find(server, identity.kind, identity.version, cancel)?;
     let has_position = identity.has_log && rights.locks && rights.sees_log;
-    let program = dump_program(server, &tool, identity.kind, has_position, names);
+    let program = dump_program(server, &tool, identity.kind, has_position);
+    let left_out = left_out.iter().map(|(database, view)| format!("--ignore-table={database}.{view}"));
+    let program = program.args(left_out).arg("--databases").arg("--").args(names);
     let held_up = if rights.locks { HeldUp::begin(server, cancel)? } else { None };
     let running = program.start(server.stage(), cancel)?;
     let output = Output::of(tool.name.to_owned(), NoComplaint, cancel, running);
@@ -169,7 +174,7 @@ impl HeldUp {
     }
 }
 
-fn dump_program(server: &Server, tool: &DumpTool, kind: Kind, has_position: bool, names: &[String]) -> Program {
+fn dump_program(server: &Server, tool: &DumpTool, kind: Kind, has_position: bool) -> Program {
     let mut program = server.program(tool.name).args([
         "--single-transaction",
         "--quick",
@@ -191,7 +196,7 @@ fn dump_program(server: &Server, tool: &DumpTool, kind: Kind, has_position: bool
         let is_renamed = kind == Kind::Mysql && tool.version >= [8, 0, 26];
         program = program.arg(if is_renamed { "--source-data=2" } else { "--master-data=2" });
     }
-    program.arg("--databases").arg("--").args(names)
+    program
 }
 
 struct MysqlCapture<'a> {
@@ -244,6 +249,34 @@ impl MysqlCapture<'_> {
                 Ok(())
             }
         }
+    }
+
+    /// Names the views that no dump can have, and keeps how they were made.
+    fn tell_invalid(
+        &mut self,
+        server: &Server,
+        views: &[(String, String)],
+        files: &mut BTreeMap<PathBuf, ProducedFile>,
+        cancel: &Cancel,
+    ) -> Result<(), SourceError> {
+        let mut text = String::new();
+        for (database, view) in views {
+            // A session for each, since a refusal ends it.
+            match inventory::view_definition(&mut server.session(cancel)?, database, view) {
+                Ok(statement) => text.push_str(&format!("{statement};\n")),
+                Err(SourceError::Cancelled) => return Err(SourceError::Cancelled),
+                Err(_) => {}
+            }
+            let what = format!(
+                "what this view reads is gone, or may not be read, so it is not in the backup: mend it or drop it; how it was \
+                 made is in {INVALID_VIEWS}"
+            );
+            self.problems.push_back(Problem::new(Path::new(&format!("{database}.{view}")), what));
+        }
+        if !text.is_empty() {
+            files.insert(INVALID_VIEWS.into(), ProducedFile::ready(INVALID_VIEWS, text.into_bytes()));
+        }
+        Ok(())
     }
 
     /// Names the tables whose engines know no transactions.

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use repository::SourceError;
 
 use super::accounts::Account;
-use super::names::{literal, quoted};
+use super::names::{self, literal, quoted};
 use super::session::{Rows, Session};
 use super::split::Held;
 use super::tools::{Kind, Version, version};
@@ -89,6 +89,29 @@ pub fn inconsistent(session: &mut Session, databases: &[String]) -> Result<Vec<S
         Err(row) => row.join("."),
     };
     Ok(rows.into_iter().map(shown).collect())
+}
+
+/// Views of these databases that the server itself cannot read, since what they stand on is gone: the database and the name of
+/// each. A dump tool gives up at the first one.
+pub fn invalid_views(session: &mut Session, databases: &[String]) -> Result<Vec<(String, String)>, SourceError> {
+    // MySQL tells it where comments stand; MariaDB knows no columns of such a view.
+    let rows = session.ask(&format!(
+        "SELECT t.table_schema, t.table_name FROM information_schema.tables AS t WHERE t.table_type = 'VIEW' \
+         AND t.table_schema IN ({}) AND (t.table_comment NOT IN ('VIEW', '') OR NOT EXISTS (SELECT 1 FROM \
+         information_schema.columns AS c WHERE c.table_schema = t.table_schema AND c.table_name = t.table_name)) \
+         ORDER BY 1, 2",
+        list(databases)
+    ))?;
+    rows.into_iter()
+        .map(|row| row.try_into().map(|[database, view]: [String; 2]| (database, view)).map_err(strange))
+        .collect()
+}
+
+/// The statement that makes a view, which a server has also for those that it cannot read.
+pub fn view_definition(session: &mut Session, database: &str, view: &str) -> Result<String, SourceError> {
+    let row = session.ask(&format!("SHOW CREATE VIEW {}.{}", quoted(database), quoted(view)))?.into_iter().next();
+    row.and_then(|row| row.into_iter().nth(1))
+        .ok_or_else(|| strange(vec![format!("no definition of {database}.{view}")]))
 }
 
 fn list(databases: &[String]) -> String {
@@ -179,6 +202,31 @@ pub fn objects(session: &mut Session, database: &str, tables: &[String]) -> Resu
         ),
     };
     session.ask_one(&question)?.parse().map_err(|_| strange(vec![question]))
+}
+
+/// Routines, triggers, events and views of a database in whose definitions somebody wrote the name of another one.
+pub fn naming(session: &mut Session, database: &str, other: &str) -> Result<Vec<String>, SourceError> {
+    let of = |kind: &str, table: &str, what: &str, definition: &str, key: &str| {
+        format!(
+            "SELECT {kind}, {what}, {definition} FROM information_schema.{table} WHERE {key}_schema = {}",
+            literal(database)
+        )
+    };
+    let question = [
+        of("LOWER(routine_type)", "routines", "routine_name", "routine_definition", "routine"),
+        of("'trigger'", "triggers", "trigger_name", "action_statement", "trigger"),
+        of("'event'", "events", "event_name", "event_definition", "event"),
+        of("'view'", "views", "table_name", "view_definition", "table"),
+    ];
+    let mut naming = Vec::new();
+    for row in session.ask(&question.join(" UNION ALL "))? {
+        let [kind, name, definition] = three(row)?;
+        if names::says(&definition, other) {
+            naming.push(format!("{kind} {name}"));
+        }
+    }
+    naming.sort();
+    Ok(naming)
 }
 
 /// Whom a server knows: users and roles, each with its host.

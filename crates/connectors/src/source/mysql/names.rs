@@ -18,6 +18,24 @@ pub fn quoted(name: &str) -> String {
     format!("`{}`", name.replace('`', "``"))
 }
 
+/// Whether a piece of SQL speaks of something in this database: its name, quoted or not, and a dot. Also where that stands in a
+/// text or a comment.
+pub fn says(sql: &str, database: &str) -> bool {
+    // Some servers do not tell capitals in names apart.
+    let (sql, plain, quoted) = (sql.to_lowercase(), database.to_lowercase(), quoted(&database.to_lowercase()));
+    let is_followed_by_dot = |end: usize| sql[end..].trim_start().starts_with('.');
+    let in_name = |letter: char| letter.is_alphanumeric() || matches!(letter, '_' | '$' | '`');
+    let is_quoted = || sql.match_indices(&quoted).any(|(at, found)| is_followed_by_dot(at + found.len()));
+    let is_plain = || {
+        let whole = |(at, found): (usize, &str)| {
+            is_followed_by_dot(at + found.len())
+                && !sql[..at].ends_with(|before: char| in_name(before) || before == '.')
+        };
+        !plain.is_empty() && sql.match_indices(&plain).any(whole)
+    };
+    is_quoted() || is_plain()
+}
+
 /// A text as SQL has it.
 pub fn literal(text: &str) -> String {
     format!("'{}'", text.replace('\\', "\\\\").replace('\'', "''"))
@@ -52,6 +70,17 @@ mod tests {
         assert_eq!(files[1..5], ["a%2fb.sql", "a%252fb.sql", "%2ehidden.sql", "%2e..sql"]);
         let unique: std::collections::BTreeSet<_> = files.iter().collect();
         assert_eq!(unique.len(), names.len());
+    }
+
+    #[test]
+    fn what_speaks_of_a_database_is_known_from_what_only_has_its_name_in_it() {
+        for sql in ["INSERT INTO shop.log", "select `shop` . `t`", "SELECT 1 FROM SHOP.t", "a,shop.t"] {
+            assert!(says(sql, "shop"), "{sql}");
+        }
+        for sql in ["SELECT shop FROM t", "myshop.t", "shop2.t", "a.shop.b", "`my`shop.t", "SELECT 'shop'"] {
+            assert!(!says(sql, "shop"), "{sql}");
+        }
+        assert!(says("`a``b`.t", "a`b") && !says("", "") && says("Ä.t", "ä"));
     }
 
     #[test]

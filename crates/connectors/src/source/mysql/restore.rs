@@ -12,7 +12,7 @@ use super::load::{load, load_what_goes};
 use super::pick::{Choice, Picked};
 use super::server::Server;
 use super::session::Session;
-use super::{DATABASES, MysqlOptions, USERS, VIEWS, accounts, facts, names};
+use super::{DATABASES, DatabaseOptions, USERS, VIEWS, accounts, facts, names};
 use crate::source::into_server::{IntoServer, Restored, RestoredDatabase, Wanted};
 use crate::source::produced::FILES;
 
@@ -23,7 +23,7 @@ const TABLES: &str = "tables";
 #[derive(Clone, Debug)]
 pub struct MysqlRestore {
     /// The server, and who logs in. Its `databases` and `exclude` mean nothing here.
-    pub into: MysqlOptions,
+    pub into: DatabaseOptions,
     /// What is restored.
     pub wanted: Wanted,
 }
@@ -84,6 +84,9 @@ impl IntoServer for MysqlRestore {
                     one.problems.push(format!("not all of its views could be made: {why}"));
                 }
             }
+            if one.restored_as != *name {
+                one.problems.extend(still_meaning(&mut session, name, &one.restored_as)?);
+            }
             let held = inventory::count(&mut session, std::slice::from_ref(&one.restored_as))?;
             let found = facts::of_databases(&held)[&one.restored_as].clone();
             one.counted = Some(self.comparable(known, found));
@@ -127,6 +130,17 @@ impl MysqlRestore {
         };
         (only(known), only(&found))
     }
+}
+
+/// What is written out in a body keeps the database's old name, and would go on to read and change that one.
+fn still_meaning(session: &mut Session, name: &str, restored_as: &str) -> Result<Option<String>, SourceError> {
+    let naming = inventory::naming(session, restored_as, name)?;
+    Ok((!naming.is_empty()).then(|| {
+        format!(
+            "these still mean database {name}, whose name somebody wrote into them: {}; change them before they are used",
+            naming.join(", ")
+        )
+    }))
 }
 
 fn file_of(database: &str) -> PathBuf {

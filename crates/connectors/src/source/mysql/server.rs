@@ -1,16 +1,14 @@
 //! The server, and how its client and its dump tool reach it.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use repository::{Cancel, SourceError};
 use zeroize::Zeroizing;
 
 use super::session::Session;
-use super::{MysqlOptions, PORT};
-use crate::containers::{ContainerState, EngineAddress};
+use super::{DatabaseOptions, PORT};
 use crate::program::{Exit, Program, Stage};
-use crate::source::server_at::{Address, ServerAt};
+use crate::source::server_at::{Address, ServerAt, running};
 
 /// What the client is called: by MariaDB, and by MySQL and older versions of MariaDB.
 const CLIENTS: [&str; 2] = ["mariadb", "mysql"];
@@ -36,7 +34,7 @@ pub struct Server {
 
 impl Server {
     /// The server that the options name. A container must run.
-    pub fn find(options: &MysqlOptions, cancel: &Cancel) -> Result<Self, SourceError> {
+    pub fn find(options: &DatabaseOptions, cancel: &Cancel) -> Result<Self, SourceError> {
         let password = options.password.as_ref().map(|password| password()).transpose();
         let password = password.map_err(|why| unavailable(format!("the password cannot be had: {why}")))?;
         let (user, folder) = (options.user.clone(), options.tools.clone());
@@ -48,9 +46,10 @@ impl Server {
                 Self { stage: Stage::Here, address: Some(address), user, password, folder, client: "", name }
             }
             ServerAt::Container(name) => {
-                let stage = running(&options.engine, name, cancel)?;
-                Self { name: stage_name(&stage), stage, address: None, user, password, folder, client: "" }
-                    .with_own_login()?
+                let (containers, container) = running(name, &options.engine, cancel)?;
+                let name = format!("the server in container {}", container.name);
+                let stage = Stage::Container { containers, container };
+                Self { name, stage, address: None, user, password, folder, client: "" }.with_own_login()?
             }
         };
         server.with_client(cancel)
@@ -154,26 +153,6 @@ impl Server {
     /// A session with it.
     pub fn session(&self, cancel: &Cancel) -> Result<Session, SourceError> {
         Session::begin(self, cancel)
-    }
-}
-
-fn running(
-    engine: &EngineAddress,
-    name: &crate::containers::ContainerName,
-    cancel: &Cancel,
-) -> Result<Stage, SourceError> {
-    let containers = Arc::new(engine.open(cancel)?);
-    let container = containers.find(name)?;
-    if container.state != ContainerState::Running {
-        return Err(unavailable(format!("container {} does not run: start it", container.name)));
-    }
-    Ok(Stage::Container { containers, container })
-}
-
-fn stage_name(stage: &Stage) -> String {
-    match stage {
-        Stage::Here => "this machine".to_owned(),
-        Stage::Container { container, .. } => format!("the server in container {}", container.name),
     }
 }
 

@@ -1,28 +1,26 @@
 mod restored;
 
-use std::collections::BTreeMap;
 use std::io::Read as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use repository::clock::SystemClock;
-use repository::{Data, Facts, Item, Silent};
+use repository::{Data, Facts, Item};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
-use servers::MariadbServer;
+use servers::{MariadbServer, Meanwhile};
 use zeroize::Zeroizing;
 
 use super::*;
-use crate::containers::ContainerName;
-use crate::source::testing::{Captured, Setup};
+use crate::containers::{ContainerName, EngineAddress};
+use crate::source::Password;
+use crate::source::testing::{Captured, Setup, next_stream};
 use crate::source::{IntoServer as _, MysqlRestore, Wanted};
 
 /// Databases of a test alone, which others on the same server leave out.
-fn of(server: &MariadbServer, databases: &[&str]) -> MysqlOptions {
-    MysqlOptions {
+fn of(server: &MariadbServer, databases: &[&str]) -> DatabaseOptions {
+    DatabaseOptions {
         server: ServerAt::Url(server.url()),
         user: Some("root".to_owned()),
         password: None,
@@ -34,13 +32,13 @@ fn of(server: &MariadbServer, databases: &[&str]) -> MysqlOptions {
     }
 }
 
-fn by_port(server: &MariadbServer, user: &str, password: &'static str, databases: &[&str]) -> MysqlOptions {
+fn by_port(server: &MariadbServer, user: &str, password: &'static str, databases: &[&str]) -> DatabaseOptions {
     let password: Password = Arc::new(move || Ok(Zeroizing::new(password.to_owned())));
     let url = format!("mysql://{user}@127.0.0.1:{}", server.port);
-    MysqlOptions { server: ServerAt::Url(url), user: None, password: Some(password), ..of(server, databases) }
+    DatabaseOptions { server: ServerAt::Url(url), user: None, password: Some(password), ..of(server, databases) }
 }
 
-fn capture(options: MysqlOptions) -> Result<Captured, SourceError> {
+fn capture(options: DatabaseOptions) -> Result<Captured, SourceError> {
     Setup::default().capture(&MysqlSource::new(options).unwrap())
 }
 
@@ -123,6 +121,36 @@ fn what_is_missing_or_damaged_in_what_comes_back_is_found() {
 }
 
 #[test]
+fn a_view_whose_table_is_gone_is_named_and_all_else_is_captured() {
+    let Some(server) = servers::mariadb() else { return };
+    server.sql(
+        "CREATE DATABASE invalid; USE invalid; CREATE TABLE t (a INT); INSERT INTO t VALUES (1), (2); CREATE TABLE gone (a INT); \
+         CREATE VIEW `of ``gone` AS SELECT a FROM gone; CREATE VIEW of_view AS SELECT a FROM `of ``gone`; DROP TABLE gone; \
+         CREATE DEFINER = `ghost`@`%` VIEW of_a_ghost AS SELECT a FROM t",
+    );
+    let captured = capture(of(server, &["invalid"])).unwrap();
+    assert_eq!(captured.problems.len(), 2, "{:?}", captured.problems);
+    for (problem, view) in captured.problems.iter().zip(["invalid.of `gone", "invalid.of_view"]) {
+        assert!(problem.starts_with(&format!("{view}: what this view reads is gone")), "{problem}");
+    }
+    let held = &captured.facts["databases"]["invalid"];
+    assert_eq!((&held["tables"], &held["views"]), (&json!({"t": 2}), &json!(1)));
+    let definitions = text(&captured, INVALID_VIEWS);
+    assert!(
+        definitions.starts_with("CREATE ") && definitions.contains("VIEW `invalid`.`of ``gone` AS"),
+        "{definitions}"
+    );
+    assert_eq!(examined(&captured), captured.facts);
+    let wanted = Wanted { rename: Some("valid".to_owned()), ..Wanted::default() };
+    let folder = tempfile::tempdir().unwrap();
+    captured.restore(folder.path());
+    let job = MysqlRestore { into: of(server, &[]), wanted };
+    let restored = job.run(folder.path(), &captured.facts, &Cancel::new()).unwrap();
+    let (recorded, found) = restored.databases[0].counted.clone().unwrap();
+    assert_eq!((found, server.sql("SELECT COUNT(*) FROM valid.t").as_str()), (recorded, "2"));
+}
+
+#[test]
 fn an_unchanged_database_gives_the_same_bytes_though_others_change() {
     let Some(server) = servers::mariadb() else { return };
     server.sql(
@@ -137,45 +165,18 @@ fn an_unchanged_database_gives_the_same_bytes_though_others_change() {
     }
 }
 
-/// Ends the thread also where the test fails.
-struct Writer {
-    stop: Arc<AtomicBool>,
-    thread: Option<std::thread::JoinHandle<()>>,
-}
-
-impl Drop for Writer {
-    fn drop(&mut self) {
-        self.stop.store(true, Ordering::Relaxed);
-        let ended = self.thread.take().map(std::thread::JoinHandle::join);
-        if let (Some(Err(panic)), false) = (ended, std::thread::panicking()) {
-            std::panic::resume_unwind(panic);
-        }
-    }
-}
-
 /// Moves money between accounts of two databases, each time in one transaction, which adds a row.
-fn move_money(server: &MariadbServer) -> Writer {
-    let stop = Arc::new(AtomicBool::new(false));
-    let socket = server.socket();
-    let thread = std::thread::spawn({
-        let stop = Arc::clone(&stop);
-        move || {
-            let server = server::Server::own(&socket, &Cancel::new()).unwrap();
-            let mut session = server.session(&Cancel::new()).unwrap();
-            let mut number = 0_u64;
-            while !stop.load(Ordering::Relaxed) {
-                number += 1;
-                let (from, to, amount) = (number * 7 % 100, number * 13 % 100, number % 17);
-                let moving = format!(
-                    "START TRANSACTION; UPDATE bank_a.accounts SET money = money - {amount} WHERE id = {from}; \
-                     UPDATE bank_b.accounts SET money = money + {amount} WHERE id = {to}; \
-                     INSERT INTO bank_a.moves VALUES ({number}); INSERT INTO bank_b.moves VALUES ({number}); COMMIT"
-                );
-                session.ask(&moving).unwrap();
-            }
-        }
-    });
-    Writer { stop, thread: Some(thread) }
+fn move_money(server: &MariadbServer) -> Meanwhile {
+    let mut client = server.client();
+    Meanwhile::start(move |number| {
+        let (from, to, amount) = (number * 7 % 100, number * 13 % 100, number % 17);
+        let moving = format!(
+            "START TRANSACTION; UPDATE bank_a.accounts SET money = money - {amount} WHERE id = {from}; \
+             UPDATE bank_b.accounts SET money = money + {amount} WHERE id = {to}; \
+             INSERT INTO bank_a.moves VALUES ({number}); INSERT INTO bank_b.moves VALUES ({number}); COMMIT; SELECT 1;"
+        );
+        client.ask(&moving);
+    })
 }
 
 #[test]
@@ -254,7 +255,7 @@ fn what_the_last_snapshot_had_and_this_one_lacks_is_told_once() {
     assert!(second.problems[0].starts_with("lost_emptied: has 400 rows, and had 1000"), "{:?}", second.problems);
     assert!(second.problems[1].starts_with("lost_gone: was in the last snapshot"), "{:?}", second.problems);
     assert_eq!(after(&second.facts).problems, [""; 0]);
-    let lenient = MysqlSource::new(MysqlOptions { max_shrink_percent: 60, ..of(server, &["lost_*"]) }).unwrap();
+    let lenient = MysqlSource::new(DatabaseOptions { max_shrink_percent: 60, ..of(server, &["lost_*"]) }).unwrap();
     let setup = Setup { previous: Some(first.facts), ..Setup::default() };
     assert_eq!(setup.capture(&lenient).unwrap().problems.len(), 1, "what may be lost is a setting");
 }
@@ -266,19 +267,19 @@ fn databases_that_are_not_there_are_named() {
     assert!(captured.problems[0].contains("nowhere: there is no such database"), "{:?}", captured.problems);
     assert!(captured.problems[1].contains("it has no database to be captured"), "{:?}", captured.problems);
     let nobody = ServerAt::Url(format!("mysql://127.0.0.1:{}", servers::free_port()));
-    let error = capture(MysqlOptions { server: nobody, ..of(server, &[]) }).unwrap_err().to_string();
+    let error = capture(DatabaseOptions { server: nobody, ..of(server, &[]) }).unwrap_err().to_string();
     assert!(error.contains("Can't connect to"), "{error}");
 }
 
 /// A folder with the real client, and this as the dump tool.
-fn with_dump_tool(server: &MariadbServer, script: &str, databases: &[&str]) -> (tempfile::TempDir, MysqlOptions) {
+fn with_dump_tool(server: &MariadbServer, script: &str, databases: &[&str]) -> (tempfile::TempDir, DatabaseOptions) {
     let folder = tempfile::tempdir().unwrap();
     std::os::unix::fs::symlink("/usr/bin/mariadb", folder.path().join("mariadb")).unwrap();
     let tool = folder.path().join("mariadb-dump");
     let version = "case \"$*\" in --version) exec /usr/bin/mariadb-dump --version;; esac";
     std::fs::write(&tool, format!("#!/bin/sh\n{version}\n{script}\n")).unwrap();
     std::fs::set_permissions(&tool, std::fs::Permissions::from_mode(0o755)).unwrap();
-    let options = MysqlOptions { tools: Some(folder.path().to_owned()), ..of(server, databases) };
+    let options = DatabaseOptions { tools: Some(folder.path().to_owned()), ..of(server, databases) };
     (folder, options)
 }
 
@@ -320,21 +321,9 @@ fn a_server_that_is_killed_in_between_leaves_no_whole_dump() {
          INSERT INTO t SELECT REPEAT(MD5(seq), 30000) FROM seq_1_to_40",
     );
     let source = MysqlSource::new(of(&server, &["large"])).unwrap();
-    let (cancel, claimed) = (Cancel::new(), BTreeSet::new());
-    let cx = CaptureCx {
-        events: &Silent,
-        cancel: &cancel,
-        clock: &SystemClock,
-        claimed: &claimed,
-        scratch: "/tmp".as_ref(),
-        own_paths: &[],
-        previous: None,
-        look_only: false,
-    };
-    let mut capture = source.capture(&cx).unwrap();
-    capture.next().unwrap();
-    let Some(Item::Entry(entry)) = capture.next().unwrap() else { panic!() };
-    let Data::Stream(mut stream) = entry.data else { panic!() };
+    let setup = Setup::default();
+    let mut capture = setup.open(&source).unwrap();
+    let mut stream = next_stream(&mut *capture);
     stream.read_exact(&mut [0; 100_000]).unwrap();
     kill_process(Pid::from_raw(server.pid).unwrap(), Signal::KILL).unwrap();
     let error = stream.read_to_end(&mut Vec::new()).unwrap_err().to_string();
@@ -351,26 +340,15 @@ fn changes_are_held_up_no_longer_than_until_the_dump_has_begun() {
          INSERT INTO t SELECT REPEAT(MD5(seq), 30000) FROM seq_1_to_20",
     );
     let source = MysqlSource::new(of(server, &["held"])).unwrap();
-    let (cancel, claimed) = (Cancel::new(), BTreeSet::new());
-    let cx = CaptureCx {
-        events: &Silent,
-        cancel: &cancel,
-        clock: &SystemClock,
-        claimed: &claimed,
-        scratch: "/tmp".as_ref(),
-        own_paths: &[],
-        previous: None,
-        look_only: false,
-    };
-    let mut capture = source.capture(&cx).unwrap();
+    let setup = Setup::default();
+    let mut capture = setup.open(&source).unwrap();
     // Nothing was read yet, and this is not held up.
     server.sql("INSERT INTO held.t VALUES ('late')");
-    let mut rows = BTreeMap::new();
     while let Some(item) = capture.next().unwrap() {
         if let Item::Entry(entry) = item
             && let Data::Stream(mut stream) = entry.data
         {
-            rows.insert(entry.path, stream.read_to_end(&mut Vec::new()).unwrap());
+            stream.read_to_end(&mut Vec::new()).unwrap();
         }
     }
     assert_eq!(capture.finish().unwrap()["databases"]["held"]["tables"]["t"], 20);
@@ -416,7 +394,7 @@ fn a_server_in_a_container_is_dumped_with_the_tools_of_the_container_and_what_it
     );
     let name = docker.name();
     docker.run(&name, &options);
-    let options = || MysqlOptions {
+    let options = || DatabaseOptions {
         server: ServerAt::Container(ContainerName::Container(name.clone())),
         user: None,
         engine: EngineAddress::at(&docker.socket),

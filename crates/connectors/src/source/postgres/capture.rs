@@ -16,7 +16,7 @@ use super::inventory::{self, Counted, Database};
 use super::server::Server;
 use super::session::Session;
 use super::tools::Tools;
-use super::{PostgresOptions, facts, names};
+use super::{DatabaseOptions, facts, names};
 use crate::program::Program;
 use crate::source::output::Output;
 use crate::source::produced::{FILES, Produced, ProducedFile, files_fact};
@@ -36,7 +36,7 @@ const LOCK_WAIT: &str = "--lock-wait-timeout=300000";
 
 /// Opens the view of a server: one transaction in each database.
 pub fn open<'a>(
-    options: &PostgresOptions,
+    options: &DatabaseOptions,
     selection: &Selection,
     cx: &CaptureCx<'a>,
 ) -> Result<Box<dyn Capture + 'a>, SourceError> {

@@ -27,7 +27,7 @@ pub const ENCODING: &str = "encoding";
 pub const EXTENSIONS: &str = "extensions";
 
 /// Rows of each table, by name.
-const TABLES: &str = "tables";
+pub const TABLES: &str = "tables";
 
 /// What this snapshot lacks that the last one had: databases that are gone, of those that `is_wanted`, and more than `percent_max`
 /// of the rows of one. Each with the name of the database.

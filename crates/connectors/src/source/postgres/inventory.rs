@@ -6,6 +6,7 @@ use repository::SourceError;
 use serde::Deserialize;
 use serde_json::Value;
 
+use super::names::literal;
 use super::session::Session;
 use super::tools::Version;
 
@@ -51,14 +52,10 @@ pub fn databases(session: &mut Session) -> Result<Vec<Database>, SourceError> {
 
 /// Whether somebody made anything in a database. What PostgreSQL itself makes there has lower numbers.
 pub fn has_own_things(session: &mut Session) -> Result<bool, SourceError> {
-    #[derive(Deserialize)]
-    struct Row {
-        has: bool,
-    }
     let of = |catalogue| format!("EXISTS (SELECT FROM {catalogue} WHERE oid >= 16384)");
     let catalogues =
         ["pg_class", "pg_proc", "pg_type", "pg_namespace", "pg_extension", "pg_largeobject_metadata"].map(of);
-    Ok(session.ask_one::<Row>(&format!("SELECT {} AS has", catalogues.join(" OR ")))?.has)
+    is_so(session, &catalogues.join(" OR "))
 }
 
 /// The roles of the server, but those that PostgreSQL brings.
@@ -176,6 +173,33 @@ pub fn count(session: &mut Session) -> Result<Counted, SourceError> {
         large_objects: objects.count,
         extensions: extensions.into_iter().map(|extension| (extension.name, extension.version)).collect(),
     })
+}
+
+/// Whether there is a table, view or sequence of a name as SQL has it.
+pub fn is_there(session: &mut Session, relation: &str) -> Result<bool, SourceError> {
+    is_so(session, &format!("to_regclass({}) IS NOT NULL", literal(relation)))
+}
+
+/// Whether there is a schema of this name.
+pub fn has_schema(session: &mut Session, schema: &str) -> Result<bool, SourceError> {
+    is_so(session, &format!("EXISTS (SELECT FROM pg_namespace WHERE nspname = {})", literal(schema)))
+}
+
+fn is_so(session: &mut Session, condition: &str) -> Result<bool, SourceError> {
+    #[derive(Deserialize)]
+    struct Row {
+        is_so: bool,
+    }
+    Ok(session.ask_one::<Row>(&format!("SELECT {condition} AS is_so"))?.is_so)
+}
+
+/// How many rows a table has of its own, by its name as SQL has it.
+pub fn rows(session: &mut Session, table: &str) -> Result<u64, SourceError> {
+    #[derive(Deserialize)]
+    struct Row {
+        count: u64,
+    }
+    Ok(session.ask_one::<Row>(&format!("SELECT count(*) AS count FROM ONLY {table}"))?.count)
 }
 
 /// The last value of each sequence, and whether it was given out, by schema and name.

@@ -26,6 +26,32 @@ pub fn quoted(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }
 
+/// Schema and name of a table, of both as SQL has them: `public."T"`. `None` where that is not what it is.
+pub fn parts(qualified: &str) -> Option<(String, String)> {
+    let (schema, rest) = unquoted(qualified)?;
+    let (name, rest) = unquoted(rest.strip_prefix('.')?)?;
+    rest.is_empty().then_some((schema, name))
+}
+
+/// The name that a text begins with, and what follows it.
+fn unquoted(text: &str) -> Option<(String, &str)> {
+    let Some(quoted) = text.strip_prefix('"') else {
+        let end = text.find('.').unwrap_or(text.len());
+        return (end > 0).then(|| (text[..end].to_owned(), &text[end..]));
+    };
+    let mut name = String::new();
+    let mut rest = quoted;
+    loop {
+        let end = rest.find('"')?;
+        name.push_str(&rest[..end]);
+        rest = &rest[end + 1..];
+        match rest.strip_prefix('"') {
+            Some(after) => (name, rest) = (name + "\"", after),
+            None => return Some((name, rest)),
+        }
+    }
+}
+
 /// A text as SQL has it.
 pub fn literal(text: &str) -> String {
     let text = text.replace('\'', "''");
@@ -43,6 +69,17 @@ mod tests {
         assert_eq!(files[..5], ["shop.dump", "Ünïcode.dump", "a%2fb.dump", "a%252fb.dump", "%2e..dump"]);
         assert_eq!(files.iter().collect::<std::collections::BTreeSet<_>>().len(), names.len());
         assert!(files.iter().all(|file| repository::Node::is_valid_name(file.as_bytes())));
+    }
+
+    #[test]
+    fn names_are_read_back_as_they_were_quoted() {
+        for (schema, name) in [("public", "t"), ("a.b", "c\"d"), ("\"", "ü x"), ("s", "..")] {
+            assert_eq!(parts(&pattern(schema, name)), Some((schema.to_owned(), name.to_owned())));
+        }
+        assert_eq!(parts("public.t"), Some(("public".to_owned(), "t".to_owned())));
+        for wrong in ["", "t", "public.", ".t", "\"a", "\"a\"b.c", "a.b.c"] {
+            assert_eq!(parts(wrong), None, "{wrong}");
+        }
     }
 
     #[test]

@@ -5,16 +5,16 @@ use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use repository::{Cancel, Facts, SourceError};
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use super::facts::{ENCODING, FILE, ROLES, SERVER, VERSION};
+use super::facts::{ENCODING, FILE, ROLES, SERVER, TABLES, VERSION};
 use super::globals::{self, ROLES_FILE};
 use super::measure::measured;
 use super::names::{literal, quoted};
 use super::server::Server;
 use super::session::Session;
 use super::tools::{Tools, Version};
-use super::{PostgresOptions, inventory};
+use super::{DatabaseOptions, inventory, names};
 use crate::program::{Program, Stage};
 use crate::source::into_server::{IntoServer, Restored, RestoredDatabase, Wanted};
 use crate::source::produced::below;
@@ -23,12 +23,16 @@ use crate::source::produced::below;
 const JOBS_MAX: usize = 4;
 /// Bytes of an archive that are passed into a container at once.
 const PIECE_BYTES: usize = 256 << 10;
+/// Tables that are named where another one was meant.
+const NAMED_MAX: usize = 20;
+/// The schema that nobody needs to name.
+const PUBLIC: &str = "public";
 
 /// A restore into a server of PostgreSQL.
 #[derive(Clone, Debug)]
 pub struct PostgresRestore {
     /// The server, and who logs in. Its `databases` and `exclude` mean nothing here.
-    pub into: PostgresOptions,
+    pub into: DatabaseOptions,
     /// What is restored. A table is named `SCHEMA.TABLE` or, in `public`, `TABLE`.
     pub wanted: Wanted,
 }
@@ -36,7 +40,8 @@ pub struct PostgresRestore {
 impl IntoServer for PostgresRestore {
     fn files(&self, recorded: &Facts) -> Result<Vec<PathBuf>, SourceError> {
         let mut files: Vec<PathBuf> = self.wanted.is_all().then(|| ROLES_FILE.into()).into_iter().collect();
-        for (_, known) in self.wanted.chosen(recorded)? {
+        for (name, known) in self.wanted.chosen(recorded)? {
+            self.tables(name, known)?;
             files.extend(known[FILE].as_str().map(PathBuf::from));
         }
         Ok(files)
@@ -68,12 +73,14 @@ impl IntoServer for PostgresRestore {
                     missing.join(", ")
                 ));
             }
-            into.prepare(&mut session, &one.restored_as, known, self.wanted.replace)?;
-            self.restore(&into, &one, &file, !missing.is_empty())?;
-            if self.wanted.tables.is_empty() {
-                let found = measured(&server, &tools, &one.restored_as, known, cancel)?;
-                one.counted = Some((known.clone(), found));
-            }
+            let wanted_tables = self.tables(name, known)?;
+            into.prepare(&mut session, &one.restored_as, known, &wanted_tables, self.wanted.replace)?;
+            self.restore(&into, &one, &wanted_tables, &file, !missing.is_empty())?;
+            one.counted = Some(if wanted_tables.is_empty() {
+                (known.clone(), measured(&server, &tools, &one.restored_as, known, cancel)?)
+            } else {
+                into.counted(&one.restored_as, known, &wanted_tables)?
+            });
             restored.databases.push(one);
         }
         Ok(restored)
@@ -81,10 +88,27 @@ impl IntoServer for PostgresRestore {
 }
 
 impl PostgresRestore {
+    /// The tables that are wanted of a database. Fails where one is not in the snapshot.
+    fn tables(&self, database: &str, known: &Value) -> Result<Vec<Table>, SourceError> {
+        let there: Vec<Table> = known[TABLES].as_object().into_iter().flatten().filter_map(Table::recorded).collect();
+        let found = |wanted: &String| {
+            let table = there.iter().find(|table| table.is_called(wanted)).cloned();
+            table.ok_or_else(|| {
+                let named = there.iter().take(NAMED_MAX).map(Table::shown).collect::<Vec<_>>().join(", ");
+                let more = if there.len() > NAMED_MAX { ", …" } else { "" };
+                unavailable(format!(
+                    "table {wanted} is not in database {database}, whose tables with rows of their own are: {named}{more}"
+                ))
+            })
+        };
+        self.wanted.tables.iter().map(found).collect()
+    }
+
     fn restore(
         &self,
         into: &Target<'_>,
         one: &RestoredDatabase,
+        tables: &[Table],
         file: &Path,
         lacks_roles: bool,
     ) -> Result<(), SourceError> {
@@ -95,15 +119,39 @@ impl PostgresRestore {
         if self.wanted.replace {
             options.extend(["--clean", "--if-exists"].map(str::to_owned));
         }
-        if self.wanted.tables.is_empty() {
+        if tables.is_empty() {
             return into.restore(file, &one.restored_as, &options);
         }
-        for table in &self.wanted.tables {
-            let (schema, name) = table.split_once('.').unwrap_or(("public", table));
+        for Table { schema, name, .. } in tables {
             let only = [format!("--schema={schema}"), format!("--table={name}")];
             into.restore(file, &one.restored_as, &[&options[..], &only].concat())?;
         }
         Ok(())
+    }
+}
+
+/// A table that the manifest knows.
+#[derive(Clone, Debug)]
+struct Table {
+    schema: String,
+    name: String,
+    /// As the manifest has it, which is as SQL has it.
+    recorded: String,
+}
+
+impl Table {
+    fn recorded((recorded, _): (&String, &Value)) -> Option<Self> {
+        let (schema, name) = names::parts(recorded)?;
+        Some(Self { schema, name, recorded: recorded.clone() })
+    }
+
+    /// As somebody types it: with its schema, or without where that is `public`.
+    fn shown(&self) -> String {
+        if self.schema == PUBLIC { self.name.clone() } else { format!("{}.{}", self.schema, self.name) }
+    }
+
+    fn is_called(&self, wanted: &str) -> bool {
+        wanted == self.shown() || wanted == self.recorded || wanted == format!("{}.{}", self.schema, self.name)
     }
 }
 
@@ -138,18 +186,18 @@ impl Target<'_> {
         session: &mut Session,
         database: &str,
         known: &Value,
+        tables: &[Table],
         may_replace: bool,
     ) -> Result<(), SourceError> {
         if inventory::databases(session)?.iter().any(|there| there.name == database) {
             let mut inside = Session::begin(self.server, self.psql.clone(), database, self.cancel)?;
-            let relations = inventory::relations(&mut inside)?;
-            if relations > 0 && !may_replace {
+            if !may_replace && let Some(has) = in_the_way(&mut inside, tables)? {
                 return Err(unavailable(format!(
-                    "database {database} is on the server and has {relations} tables, views or sequences: restore into another \
-                     with --as NAME, or let what is there be dropped with --replace"
+                    "database {database} is on the server and has {has}: restore into another with --as NAME, or let what is \
+                     there be dropped with --replace"
                 )));
             }
-            return Ok(());
+            return tables.iter().try_for_each(|table| make_schema(&mut inside, &table.schema));
         }
         let text = |key: &str| known[key].as_str().map(literal);
         let (Some(encoding), Some(collate), Some(ctype)) = (text(ENCODING), text("collate"), text("ctype")) else {
@@ -159,7 +207,20 @@ impl Target<'_> {
             "CREATE DATABASE {} TEMPLATE template0 ENCODING {encoding} LC_COLLATE {collate} LC_CTYPE {ctype}",
             quoted(database)
         ))?;
-        inventory::version(session).map(drop)
+        inventory::version(session)?;
+        let mut inside = Session::begin(self.server, self.psql.clone(), database, self.cancel)?;
+        tables.iter().try_for_each(|table| make_schema(&mut inside, &table.schema))
+    }
+
+    /// The rows of these tables: as they were recorded, and as they are.
+    fn counted(&self, database: &str, known: &Value, tables: &[Table]) -> Result<(Value, Value), SourceError> {
+        let mut session = Session::begin(self.server, self.psql.clone(), database, self.cancel)?;
+        let (mut before, mut now) = (Facts::new(), Facts::new());
+        for Table { recorded, .. } in tables {
+            before.insert(recorded.clone(), known[TABLES][recorded.as_str()].clone());
+            now.insert(recorded.clone(), inventory::rows(&mut session, recorded)?.into());
+        }
+        Ok((json!({ TABLES: before }), json!({ TABLES: now })))
     }
 
     /// Runs `pg_restore`: here with several connections, in a container with one, since the archive flows into it.
@@ -191,6 +252,30 @@ impl Target<'_> {
         }
         Err(SourceError::Invalid { what: format!("database {database}: pg_restore {}", ended.told()) })
     }
+}
+
+/// What a database has that would be written over: any of these tables, or anything at all where none are named.
+fn in_the_way(session: &mut Session, tables: &[Table]) -> Result<Option<String>, SourceError> {
+    if tables.is_empty() {
+        let relations = inventory::relations(session)?;
+        return Ok((relations > 0).then(|| format!("{relations} tables, views or sequences")));
+    }
+    for table in tables {
+        if inventory::is_there(session, &table.recorded)? {
+            return Ok(Some(format!("a table {}", table.shown())));
+        }
+    }
+    Ok(None)
+}
+
+/// A table comes without the schema that it lies in.
+fn make_schema(session: &mut Session, schema: &str) -> Result<(), SourceError> {
+    // Who may not make any could not even ask for one that is there already.
+    if !inventory::has_schema(session, schema)? {
+        session.run(&format!("CREATE SCHEMA {}", quoted(schema)))?;
+        inventory::version(session)?;
+    }
+    Ok(())
 }
 
 fn unavailable(what: String) -> SourceError {

@@ -5,9 +5,10 @@ use std::sync::Arc;
 use repository::{Cancel, SourceError};
 use zeroize::Zeroizing;
 
-use super::{PostgresOptions, ServerAt};
-use crate::containers::{Container, ContainerState, Containers};
+use super::DatabaseOptions;
+use crate::containers::{Container, Containers};
 use crate::program::{Program, Stage};
+use crate::source::server_at::{ServerAt, running};
 
 /// What PostgreSQL calls its first user, where nobody chose another name.
 const USER: &str = "postgres";
@@ -32,7 +33,7 @@ pub struct Server {
 
 impl Server {
     /// The server that the options name. A container must run.
-    pub fn find(options: &PostgresOptions, cancel: &Cancel) -> Result<Self, SourceError> {
+    pub fn find(options: &DatabaseOptions, cancel: &Cancel) -> Result<Self, SourceError> {
         let given = options.password.as_ref().map(|password| password());
         let given = given.transpose().map_err(|why| unavailable(format!("the password cannot be had: {why}")))?;
         match &options.server {
@@ -45,11 +46,7 @@ impl Server {
                 name: "the server".to_owned(),
             }),
             ServerAt::Container(name) => {
-                let containers = Arc::new(options.engine.open(cancel)?);
-                let container = containers.find(name)?;
-                if container.state != ContainerState::Running {
-                    return Err(unavailable(format!("container {} does not run: start it", container.name)));
-                }
+                let (containers, container) = running(name, &options.engine, cancel)?;
                 Self::in_container(containers, container, options.user.clone(), given, cancel)
             }
         }

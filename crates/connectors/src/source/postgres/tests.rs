@@ -11,8 +11,9 @@ use repository::{Cancel, Facts, SourceError};
 use servers::PostgresServer;
 use zeroize::Zeroizing;
 
-use super::{PostgresOptions, PostgresSource, ServerAt, examine};
+use super::{DatabaseOptions, PostgresSource, examine};
 use crate::containers::EngineAddress;
+use crate::source::ServerAt;
 use crate::source::testing::{Captured, Setup};
 
 /// One test at a time makes roles: they belong to the server, so each would see those of the other.
@@ -22,8 +23,8 @@ fn roles_are_mine() -> MutexGuard<'static, ()> {
 }
 
 /// Captures these databases of a server as a user.
-fn options(server: &PostgresServer, user: &str, databases: &[&str]) -> PostgresOptions {
-    PostgresOptions {
+fn options(server: &PostgresServer, user: &str, databases: &[&str]) -> DatabaseOptions {
+    DatabaseOptions {
         server: ServerAt::Url(server.url()),
         user: Some(user.to_owned()),
         password: Some(Arc::new(|| Ok(Zeroizing::new(PostgresServer::PASSWORD.to_owned())))),
@@ -35,7 +36,7 @@ fn options(server: &PostgresServer, user: &str, databases: &[&str]) -> PostgresO
     }
 }
 
-fn capture_with(options: PostgresOptions) -> Result<Captured, SourceError> {
+fn capture_with(options: DatabaseOptions) -> Result<Captured, SourceError> {
     Setup::default().capture(&PostgresSource::new(options)?)
 }
 

@@ -14,11 +14,12 @@ use serde_json::{Value, json};
 
 use super::crc64::crc64;
 use super::feed::Feed;
-use super::rdb::{Keys, Parser, Piece, grammar, text};
+use super::rdb::{Dump, Keys, Parser, Piece, grammar, text};
+use super::scratch::{self, SavedDump};
 use super::server::{Server, Users};
 use super::{DUMP, RedisOptions, USERS, facts};
 use crate::source::into_server::{IntoServer, Restored, RestoredDatabase, Wanted};
-use crate::source::produced::FILES;
+use crate::source::produced::{FILES, below};
 
 const READ_BYTES: usize = 64 << 10;
 /// Letters of a key that are shown.
@@ -41,12 +42,12 @@ impl IntoServer for RedisRestore {
         if let Some(name) = self.wanted.rename.as_ref().filter(|name| name.parse::<u32>().is_err()) {
             return Err(unavailable(format!("{name} is no database of a Redis: give its number")));
         }
-        self.wanted.chosen(recorded)?;
         if recorded.contains_key(facts::LOG) {
-            let what = "the snapshot has a log of changes, which no running server takes: restore the files with --to, and start \
-                        a server on them";
-            return Err(unavailable(what.to_owned()));
+            // A server that has a log takes it alone. What databases it makes is not known yet.
+            let files = recorded.get(FILES).and_then(Value::as_object).into_iter().flat_map(|files| files.keys());
+            return Ok(files.filter(|file| *file != DUMP).map(PathBuf::from).collect());
         }
+        self.wanted.chosen(recorded)?;
         let has_users = recorded.get(FILES).is_some_and(|files| !files[USERS].is_null());
         Ok([DUMP].into_iter().chain((self.wanted.is_all() && has_users).then_some(USERS)).map(PathBuf::from).collect())
     }
@@ -54,6 +55,27 @@ impl IntoServer for RedisRestore {
     fn run(&self, dir: &Path, recorded: &Facts, cancel: &Cancel) -> Result<Restored, SourceError> {
         self.run_into(&self.into.server(cancel)?, dir, recorded, cancel)
     }
+}
+
+/// A dump, and what is known of it.
+struct Given {
+    path: PathBuf,
+    facts: Facts,
+    /// Where a server of our own wrote it.
+    _saved: Option<SavedDump>,
+}
+
+/// What a running server can be given: the dump of the snapshot or, where it has a log of changes, one that a server of our own
+/// writes after it has loaded that.
+fn given(dir: &Path, recorded: &Facts, cancel: &Cancel) -> Result<Given, SourceError> {
+    let Some(log) = recorded.get(facts::LOG).and_then(Value::as_object) else {
+        return Ok(Given { path: dir.join(DUMP), facts: recorded.clone(), _saved: None });
+    };
+    let files: Vec<_> = log.keys().filter_map(|name| below(dir, name)).collect();
+    let saved = scratch::dump_of_log(&files, cancel)?;
+    let path = saved.path();
+    let facts = facts::of_dump(&walk(&path, cancel, |_, _| Ok(()))?);
+    Ok(Given { path, facts, _saved: Some(saved) })
 }
 
 impl RedisRestore {
@@ -65,7 +87,9 @@ impl RedisRestore {
         recorded: &Facts,
         cancel: &Cancel,
     ) -> Result<Restored, SourceError> {
-        let chosen = self.wanted.chosen(recorded)?;
+        let given = given(dir, recorded, cancel)?;
+        let path = &given.path;
+        let chosen = self.wanted.chosen(&given.facts)?;
         for (name, _) in &chosen {
             // What is sent after a number that is refused would end up in another database.
             server.select(&self.wanted.name_of(name), cancel)?;
@@ -77,9 +101,8 @@ impl RedisRestore {
             }
         }
         let names: Vec<_> = chosen.iter().map(|(name, _)| name.as_str()).collect();
-        let path = dir.join(DUMP);
-        let mut restored = Restored { problems: self.send(server, &path, &names, cancel)?, ..Restored::default() };
-        let over = over(&path, &names, server.time(cancel)?, cancel)?;
+        let mut restored = Restored { problems: self.send(server, path, &names, cancel)?, ..Restored::default() };
+        let over = over(path, &names, server.time(cancel)?, cancel)?;
         let found = server.databases(cancel)?;
         for (name, known) in chosen {
             let restored_as = self.wanted.name_of(name);
@@ -261,12 +284,12 @@ fn over(path: &Path, names: &[&str], now_ms: u64, cancel: &Cancel) -> Result<Vec
     Ok(over)
 }
 
-/// Goes through a dump, piece by piece, and then says whether it was whole.
+/// Goes through a dump, piece by piece, and then says whether it was whole, and what it holds.
 fn walk(
     path: &Path,
     cancel: &Cancel,
     mut each: impl FnMut(&Piece, u32) -> Result<(), SourceError>,
-) -> Result<(), SourceError> {
+) -> Result<Dump, SourceError> {
     let invalid = |what: String| SourceError::Invalid { what: format!("{}: {what}", path.display()) };
     let mut file = File::open(path).map_err(SourceError::io(path))?;
     let (mut parser, mut buffer) = (Parser::telling_pieces(), vec![0; READ_BYTES]);
@@ -274,7 +297,7 @@ fn walk(
         cancel.check()?;
         let length = file.read(&mut buffer).map_err(SourceError::io(path))?;
         if length == 0 {
-            return parser.finish().map(drop).map_err(invalid);
+            return parser.finish().cloned().map_err(invalid);
         }
         parser.push(&buffer[..length]).map_err(invalid)?;
         let version = parser.version();

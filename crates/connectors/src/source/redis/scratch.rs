@@ -34,6 +34,13 @@ const OUTPUT: &str = "log";
 /// The folder of the files of a log.
 const LOG_FOLDER: &str = "appendonlydir";
 const MANIFEST_END: &str = ".manifest";
+/// The file of a dump that it writes.
+const SAVED: &str = "saved.rdb";
+/// What it says of itself while it loads what lies in its folder, and while it writes a dump: 0 once that is over.
+const LOADING: &str = "loading";
+const SAVING: &str = "rdb_bgsave_in_progress";
+/// How the last dump that it wrote came out.
+const SAVE_STATUS: &str = "rdb_last_bgsave_status";
 /// What a server says that is too old for what it is told.
 const WRONG_WORDS: &str = "FATAL CONFIG FILE ERROR";
 
@@ -55,7 +62,7 @@ pub fn count(path: &Path, dump: &Dump, cancel: &Cancel) -> Result<Counted, Sourc
     let words = ["--dbfilename", "dump.rdb", "--appendonly", "no", "--databases", &databases.to_string()];
     let mut scratch = Scratch::start(folder, &words)?;
     let mut connection = scratch.connect(cancel)?;
-    scratch.wait_until_loaded(&mut connection, cancel)?;
+    scratch.wait_until_over(LOADING, &mut connection, cancel)?;
     let text = match connection.ask(&["INFO", "keyspace"])? {
         Reply::Text(text) => String::from_utf8_lossy(&text).into_owned(),
         other => return Err(scratch.failed(&format!("it does not tell what it has: {other:?}"))),
@@ -80,6 +87,40 @@ pub fn count(path: &Path, dump: &Dump, cancel: &Cancel) -> Result<Counted, Sourc
 /// Lets a server load the log in these files, the manifest beside them if there is one. Gives what is wrong with it, if anything
 /// is. Fails where no server is here, or none that knows such a log.
 pub fn load_log(files: &[PathBuf], cancel: &Cancel) -> Result<Result<(), String>, SourceError> {
+    Ok(of_log(files, cancel)?.map(drop))
+}
+
+/// A dump that a scratch server wrote. It is gone with its folder when this is dropped.
+pub struct SavedDump {
+    folder: tempfile::TempDir,
+}
+
+impl SavedDump {
+    /// Its file.
+    pub fn path(&self) -> PathBuf {
+        self.folder.path().join(SAVED)
+    }
+}
+
+/// A dump of what a log makes: a server loads it and writes the dump. Fails as [`load_log`] does, and where the log is damaged.
+pub fn dump_of_log(files: &[PathBuf], cancel: &Cancel) -> Result<SavedDump, SourceError> {
+    let loaded = of_log(files, cancel)?;
+    let (mut scratch, mut connection) = loaded.map_err(|what| SourceError::Invalid { what })?;
+    match connection.ask(&["BGSAVE"])? {
+        Reply::Text(_) => {}
+        other => return Err(scratch.failed(&format!("it writes no dump: {other:?}"))),
+    }
+    let persistence = scratch.wait_until_over(SAVING, &mut connection, cancel)?;
+    if persistence.get(SAVE_STATUS).is_none_or(|status| status != "ok") {
+        return Err(scratch.failed("it could not write the dump"));
+    }
+    let Scratch { server, folder } = scratch;
+    drop(server);
+    Ok(SavedDump { folder })
+}
+
+/// A server that has loaded a log, or what is wrong with that.
+fn of_log(files: &[PathBuf], cancel: &Cancel) -> Result<Result<(Scratch, Connection), String>, SourceError> {
     let folder = folder()?;
     let Some(of_log) = files.first().and_then(|file| file.parent()) else { return Ok(Err("it is missing".to_owned())) };
     let listed = std::fs::read_dir(of_log).map_err(SourceError::io(of_log))?.filter_map(Result::ok);
@@ -98,10 +139,15 @@ pub fn load_log(files: &[PathBuf], cancel: &Cancel) -> Result<Result<(), String>
     if manifest.is_some() {
         words.extend(["--appenddirname", LOG_FOLDER]);
     }
+    words.extend(["--dbfilename", SAVED]);
     let mut scratch = Scratch::start(folder, &words)?;
-    let loaded = scratch.connect(cancel).and_then(|mut connection| scratch.wait_until_loaded(&mut connection, cancel));
-    match loaded {
-        Ok(()) => Ok(Ok(())),
+    let mut loaded = || {
+        let mut connection = scratch.connect(cancel)?;
+        scratch.wait_until_over(LOADING, &mut connection, cancel)?;
+        Ok(connection)
+    };
+    match loaded() {
+        Ok(connection) => Ok(Ok((scratch, connection))),
         Err(SourceError::Unavailable { what }) if !what.contains(WRONG_WORDS) => Ok(Err(what)),
         Err(error) => Err(error),
     }
@@ -113,9 +159,9 @@ fn folder() -> Result<tempfile::TempDir, SourceError> {
     folder.map_err(SourceError::io(std::env::temp_dir()))
 }
 
-/// The server. It is ended when this is dropped.
+/// The server, and its folder, which must outlive it.
 struct Scratch {
-    child: Child,
+    server: Server,
     folder: tempfile::TempDir,
 }
 
@@ -132,7 +178,7 @@ impl Scratch {
             let outputs = log.try_clone().and_then(|first| Ok((first, log.try_clone()?)));
             let (output, errors) = outputs.map_err(SourceError::io(folder.path()))?;
             match command.stdout(output).stderr(errors).spawn() {
-                Ok(child) => return Ok(Self { child, folder }),
+                Ok(child) => return Ok(Self { server: Server(child), folder }),
                 Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
                 Err(error) => return Err(SourceError::io(server)(error)),
             }
@@ -156,23 +202,33 @@ impl Scratch {
         self.folder.path().join("socket")
     }
 
-    fn wait_until_loaded(&mut self, connection: &mut Connection, cancel: &Cancel) -> Result<(), SourceError> {
+    /// Waits until what it does is over. Gives what it then says of how it keeps its data.
+    fn wait_until_over(
+        &mut self,
+        what: &str,
+        connection: &mut Connection,
+        cancel: &Cancel,
+    ) -> Result<BTreeMap<String, String>, SourceError> {
         loop {
             cancel.check()?;
-            match connection.ask(&["INFO", "persistence"]) {
-                Ok(Reply::Text(text)) if String::from_utf8_lossy(&text).contains("loading:0") => return Ok(()),
+            let said = match connection.ask(&["INFO", "persistence"]) {
+                Ok(Reply::Text(text)) => pairs(&String::from_utf8_lossy(&text)),
                 Err(SourceError::Cancelled) => return Err(SourceError::Cancelled),
-                Ok(_) | Err(_) => self.go_on_waiting()?,
+                Ok(_) | Err(_) => BTreeMap::new(),
+            };
+            if said.get(what).is_some_and(|is_on| is_on == "0") {
+                return Ok(said);
             }
+            self.go_on_waiting()?;
         }
     }
 
     /// Fails where the server has ended.
     fn go_on_waiting(&mut self) -> Result<(), SourceError> {
         std::thread::sleep(PAUSE);
-        match self.child.try_wait() {
+        match self.server.0.try_wait() {
             Ok(None) => Ok(()),
-            _ => Err(self.failed("it ended while it loaded")),
+            _ => Err(self.failed("it ended before it was done")),
         }
     }
 
@@ -185,8 +241,11 @@ impl Scratch {
     }
 }
 
-impl Drop for Scratch {
+/// Its process. It is ended when this is dropped.
+struct Server(Child);
+
+impl Drop for Server {
     fn drop(&mut self) {
-        process::end_group(&mut self.child);
+        process::end_group(&mut self.0);
     }
 }

@@ -4,19 +4,16 @@ mod restored;
 use std::io::Read as _;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use repository::clock::SystemClock;
-use repository::{Data, Silent};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
-use servers::RedisServer;
+use servers::{Meanwhile, RedisServer};
 use zeroize::Zeroizing;
 
 use super::*;
 use crate::containers::ContainerName;
-use crate::source::testing::{Captured, Setup};
+use crate::source::testing::{Captured, Setup, next_stream};
 use crate::source::{IntoServer as _, RedisRestore, Wanted};
 
 fn options(server: &RedisServer) -> RedisOptions {
@@ -48,11 +45,7 @@ fn restored(captured: &Captured) -> RedisServer {
     let folder = tempfile::tempdir().unwrap();
     captured.restore(folder.path());
     let dir = folder.path().display().to_string();
-    let server = servers::redis(&["--dir", &dir, "--dbfilename", DUMP, "--replicaof", "127.0.0.1", "1"]).unwrap();
-    while !server.run("INFO persistence").contains("loading:0") {
-        std::thread::sleep(Duration::from_millis(20));
-    }
-    server
+    servers::redis(&["--dir", &dir, "--dbfilename", DUMP, "--replicaof", "127.0.0.1", "1"]).unwrap()
 }
 
 /// Something of every type that Redis 7 has, small and large, in several databases.
@@ -194,49 +187,17 @@ fn an_empty_server_is_captured_as_such() {
     assert_eq!(examine(folder.path(), &captured.facts, &Cancel::new()).unwrap(), captured.facts);
 }
 
-/// Ends the thread also where the test fails.
-struct Writer {
-    stop: Arc<AtomicBool>,
-    thread: Option<std::thread::JoinHandle<()>>,
-}
-
-impl Drop for Writer {
-    fn drop(&mut self) {
-        self.stop.store(true, Ordering::Relaxed);
-        let ended = self.thread.take().map(std::thread::JoinHandle::join);
-        if let (Some(Err(panic)), false) = (ended, std::thread::panicking()) {
-            std::panic::resume_unwind(panic);
-        }
-    }
-}
-
 /// Moves money between a hundred accounts, each time in one transaction.
-fn move_money(server: &RedisServer) -> Writer {
-    let stop = Arc::new(AtomicBool::new(false));
-    let address = Address::Tcp { host: "127.0.0.1".to_owned(), port: server.port };
-    let thread = std::thread::spawn({
-        let stop = Arc::clone(&stop);
-        move || {
-            let mut connection = resp::Connection::open(&address, &Cancel::new()).unwrap();
-            let mut number = 0_u64;
-            while !stop.load(Ordering::Relaxed) {
-                number += 1;
-                let (from, to) = (format!("account{}", number * 7 % 100), format!("account{}", number * 13 % 100));
-                let amount = (number % 17).to_string();
-                for command in [
-                    &["MULTI"][..],
-                    &["DECRBY", &from, &amount],
-                    &["INCRBY", &to, &amount],
-                    &["SET", "moves", &number.to_string()],
-                    &["EXEC"],
-                ] {
-                    let answer = connection.ask(command).unwrap();
-                    assert!(!matches!(answer, resp::Reply::Error(_)), "{answer:?}");
-                }
-            }
-        }
-    });
-    Writer { stop, thread: Some(thread) }
+fn move_money(server: &RedisServer) -> Meanwhile {
+    let mut client = server.client();
+    Meanwhile::start(move |number| {
+        let (from, to, amount) = (number * 7 % 100, number * 13 % 100, number % 17);
+        let moving = format!(
+            "redis.call('DECRBY', 'account{from}', {amount}) redis.call('INCRBY', 'account{to}', {amount}) \
+             return redis.call('SET', 'moves', {number})"
+        );
+        assert_eq!(client.ask(&format!("EVAL \"{moving}\" 0")), "OK");
+    })
 }
 
 #[test]
@@ -302,20 +263,9 @@ fn a_server_that_is_killed_in_between_leaves_no_whole_dump() {
     let Some(server) = servers::redis(&[]) else { return };
     server.run("EVAL \"for i = 1, 64 do redis.call('SETRANGE', i, 1048576, math.random()) end\" 0\nCONFIG SET rdbcompression no");
     let source = RedisSource::new(options(&server)).unwrap();
-    let (cancel, claimed) = (Cancel::new(), BTreeSet::new());
-    let cx = CaptureCx {
-        events: &Silent,
-        cancel: &cancel,
-        clock: &SystemClock,
-        claimed: &claimed,
-        scratch: "/tmp".as_ref(),
-        own_paths: &[],
-        previous: None,
-        look_only: false,
-    };
-    let mut capture = source.capture(&cx).unwrap();
-    let Some(Item::Entry(entry)) = capture.next().unwrap() else { panic!() };
-    let Data::Stream(mut stream) = entry.data else { panic!() };
+    let setup = Setup::default();
+    let mut capture = setup.open(&source).unwrap();
+    let mut stream = next_stream(&mut *capture);
     stream.read_exact(&mut [0; 1000]).unwrap();
     kill_process(Pid::from_raw(server.pid).unwrap(), Signal::KILL).unwrap();
     let error = stream.read_to_end(&mut Vec::new()).unwrap_err().to_string();

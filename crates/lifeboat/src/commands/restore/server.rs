@@ -155,9 +155,9 @@ fn logged_in(
 
 fn job(record: &SourceRecord, database: DatabaseSettings, wanted: Wanted, around: &Around<'_>) -> Box<dyn IntoServer> {
     match &*record.kind {
-        "mysql" => Box::new(MysqlRestore { into: wiring::mysql(database, around), wanted }),
+        "mysql" => Box::new(MysqlRestore { into: wiring::database_options(database, around), wanted }),
         "redis" => Box::new(RedisRestore { into: wiring::redis(database, around), wanted }),
-        _ => Box::new(PostgresRestore { into: wiring::postgres(database, around), wanted }),
+        _ => Box::new(PostgresRestore { into: wiring::database_options(database, around), wanted }),
     }
 }
 

@@ -71,6 +71,16 @@ fn one_database_comes_back_under_another_name_with_all_that_is_in_it() {
     let other = |sql: &str| server.sql(&format!("USE `again ``new```; {sql}"));
     assert_eq!(other("CALL p(); SELECT SUM(b) FROM v; SELECT @@character_set_database"), "2\n5\nlatin1");
     server.sql("DELETE FROM again.t");
+    // What is written out in a body still means the old one, which is told.
+    server.sql(
+        "USE again; CREATE TABLE log (a INT); CREATE TRIGGER w AFTER INSERT ON t FOR EACH ROW INSERT INTO again.log VALUES (1); \
+         CREATE EVENT e ON SCHEDULE EVERY 1 DAY DO DELETE FROM `again`.`log`; CREATE PROCEDURE q() SELECT 'again'",
+    );
+    let naming = Wanted { rename: Some("again_naming".to_owned()), ..only("again") };
+    let restored = run(server, naming, &capture(of(server, &["again"])).unwrap()).unwrap();
+    let told = "these still mean database again, whose name somebody wrote into them: event e, trigger w; change them before \
+                they are used";
+    assert_eq!(restored.databases[0].problems, [told]);
     assert_eq!(other("SELECT COUNT(*) FROM v"), "2", "the view reads the table beside it");
     let error = run(server, to_other.clone(), &captured).unwrap_err().to_string();
     assert!(error.contains("`new` is on the server and has 3 tables, views, routines or events"), "{error}");

@@ -25,6 +25,22 @@ INSERT INTO kinds VALUES (
 );
 INSERT INTO kinds (long) VALUES (''), (NULL), (repeat('x', 2000000));
 
+CREATE EXTENSION citext;
+CREATE EXTENSION ltree;
+CREATE TYPE deep AS (inside pair, above positive[]);
+CREATE DOMAIN deep_one AS deep;
+CREATE TABLE more_kinds (
+    letter "char", identifier name, relation regclass, type_of regtype, run regprocedure, place tid, transaction xid8, words citext,
+    tree ltree, numbers int2vector, ids oidvector, half positive[], days daterange[], many_spans span_multirange, inside deep_one,
+    felt mood[], took interval(0), exact numeric, at timestamp(0) with time zone, nothing text COLLATE "C" DEFAULT 'a\b', gone int
+);
+ALTER TABLE more_kinds DROP COLUMN gone;
+INSERT INTO more_kinds VALUES (
+    '\377', 'Odd name', 'kinds', 'timestamp with time zone', 'upper(text)', '(42,7)', '18446744073709551615', 'MiXed', 'top.under_1',
+    '1 2 3', '4 5', '{1,2}', '{"[2026-01-01,2026-02-01)",empty}', '{[0.5,1.5],[2,3)}', ROW(ROW(1, 'it''s'), '{7}'),
+    '{happy,sad}', '178000000 years', 'Infinity', '-infinity'
+);
+
 CREATE TABLE made (
     id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     "Select" text NOT NULL,
@@ -40,6 +56,20 @@ CREATE TABLE events_rest PARTITION OF events DEFAULT PARTITION BY LIST (what);
 CREATE TABLE events_rest_x PARTITION OF events_rest DEFAULT;
 INSERT INTO events SELECT '2024-12-01'::date + n, 'w' || n FROM generate_series(1, 300) AS n;
 
+CREATE TABLE spread (n int) PARTITION BY HASH (n);
+CREATE TABLE spread_0 PARTITION OF spread FOR VALUES WITH (MODULUS 2, REMAINDER 0);
+CREATE TABLE spread_1 PARTITION OF spread FOR VALUES WITH (MODULUS 2, REMAINDER 1);
+INSERT INTO spread SELECT generate_series(1, 100);
+CREATE TABLE booked (at tsrange, EXCLUDE USING gist (at WITH &&));
+INSERT INTO booked VALUES ('[2026-01-01,2026-01-02)'), ('[2026-01-02,)');
+CREATE TABLE first (id int PRIMARY KEY, other int);
+CREATE TABLE second (id int PRIMARY KEY REFERENCES first DEFERRABLE INITIALLY DEFERRED);
+ALTER TABLE first ADD FOREIGN KEY (other) REFERENCES second;
+INSERT INTO first VALUES (1);
+INSERT INTO second VALUES (1);
+UPDATE first SET other = 1;
+CREATE STATISTICS related ON what, at FROM events;
+
 CREATE TABLE animals (name text);
 CREATE TABLE dogs (breed text) INHERITS (animals);
 INSERT INTO animals VALUES ('cat');
@@ -51,6 +81,8 @@ CREATE UNLOGGED TABLE quick AS SELECT n FROM generate_series(1, 10) AS n;
 CREATE TABLE nothing ();
 
 CREATE MATERIALIZED VIEW totals AS SELECT what, count(*) FROM events GROUP BY what;
+CREATE MATERIALIZED VIEW of_totals AS SELECT sum(count) FROM totals;
+CREATE INDEX ON of_totals (sum);
 CREATE MATERIALIZED VIEW unfilled AS SELECT 1 WITH NO DATA;
 CREATE VIEW later AS SELECT * FROM made WHERE id > 10;
 

@@ -5,6 +5,7 @@ use std::path::Path;
 use serde_json::json;
 
 use super::*;
+use crate::source::{IntoServer as _, PostgresRestore, Wanted};
 
 const ODD_ROLE: &str = "CREATE ROLE \"odd \"\"role\"\" ü\" LOGIN PASSWORD 'x' VALID UNTIL '2030-01-01'";
 
@@ -38,16 +39,53 @@ fn whatever_is_in_a_database_comes_back_and_every_count_is_the_same() {
         ("public.nothing", 0),
         ("public.totals", 300),
         ("public.extended", 1),
+        ("public.more_kinds", 1),
+        ("public.booked", 2),
+        ("public.first", 1),
+        ("public.second", 1),
+        ("public.of_totals", 1),
     ] {
         assert_eq!(tables[table], rows, "{table}");
     }
-    assert_eq!(tables.as_object().unwrap().len(), 11, "{tables}");
+    let spread = ["spread_0", "spread_1"].map(|part| tables[format!("public.{part}")].as_u64().unwrap());
+    assert_eq!(spread[0] + spread[1], 100);
+    assert_eq!(tables.as_object().unwrap().len(), 18, "{tables}");
     assert_eq!(facts["large_objects"], 2);
     assert!(facts["extensions"]["hstore"].is_string(), "{facts}");
     assert_eq!(facts["sequences"]["public.counter"], json!({ "last": -10, "given_out": true }));
     assert_eq!(facts["sequences"]["public.untouched"], json!({ "last": 1, "given_out": false }));
     assert_eq!((&facts["objects"]["TRIGGER"], &facts["objects"]["POLICY"]), (&json!(1), &json!(1)));
     assert_eq!(drilled(&captured).unwrap(), captured.facts);
+    // Not only as many rows, but the same.
+    let again = format!("{name} again");
+    restore_as(server, &captured, &name, &again);
+    for table in tables.as_object().unwrap().keys() {
+        let content =
+            format!("SELECT md5(string_agg(t::text, '|' ORDER BY t::text COLLATE \"C\")) FROM ONLY {table} AS t");
+        assert_eq!(server.sql(&again, &content), server.sql(&name, &content), "{table}");
+    }
+    for content in [
+        "SELECT oid, md5(lo_get(oid)) FROM pg_largeobject_metadata ORDER BY 1",
+        "SELECT relname, pg_get_userbyid(relowner), relacl FROM pg_class WHERE relnamespace = 'public'::regnamespace ORDER BY 1",
+        "SELECT conname, pg_get_constraintdef(oid) FROM pg_constraint ORDER BY 1, 2",
+        "SELECT pg_get_viewdef(oid) FROM pg_class WHERE relkind IN ('v', 'm') AND relnamespace = 'public'::regnamespace ORDER BY 1",
+        "SELECT extname, extversion FROM pg_extension ORDER BY 1",
+        "SELECT defaclacl FROM pg_default_acl",
+    ] {
+        let found = server.sql(&again, content);
+        assert!(!found.is_empty(), "{content}");
+        assert_eq!(found, server.sql(&name, content), "{content}");
+    }
+}
+
+/// Restores a database into the server it is of, under another name.
+fn restore_as(server: &PostgresServer, captured: &Captured, database: &str, other: &str) {
+    let dir = tempfile::tempdir().unwrap();
+    captured.restore(dir.path());
+    let wanted = Wanted { databases: vec![database.to_owned()], rename: Some(other.to_owned()), ..Wanted::default() };
+    let restore = PostgresRestore { into: options(server, PostgresServer::USER, &[]), wanted };
+    let done = restore.run(dir.path(), &captured.facts, &Cancel::new()).unwrap();
+    assert_eq!(done.databases[0].problems, [""; 0]);
 }
 
 #[test]
@@ -79,17 +117,33 @@ fn databases_of_other_encodings_and_odd_names_come_back() {
         );
         server.sql(name, "SET client_encoding = UTF8; CREATE TABLE t (\"grün\" text); INSERT INTO t VALUES ('größer')");
     }
+    // Letters of more bytes than one, in an encoding of their own.
+    let japanese = format!("{unique}-日本");
+    server.sql(
+        "postgres",
+        &format!("CREATE DATABASE \"{japanese}\" TEMPLATE template0 ENCODING EUC_JP LC_COLLATE 'C' LC_CTYPE 'C'"),
+    );
+    let kanji = r#"CREATE TABLE U&"\8868" (U&"\5217" text); INSERT INTO U&"\8868" VALUES (U&'\6F22\5B57')"#;
+    server.sql(&japanese, kanji);
     // Bytes that are no text in any encoding.
     server.sql(&names[0].1, "INSERT INTO t VALUES (E'\\xff\\xfe'); CREATE TABLE bytes (a text)");
     let captured = capture(server, &[&format!("{unique}*")]);
     let databases = captured.facts["databases"].as_object().unwrap();
-    assert_eq!(databases.len(), 3);
+    assert_eq!(databases.len(), 4);
+    assert_eq!(
+        (&databases[&japanese]["encoding"], &databases[&japanese]["tables"]),
+        (&json!("EUC_JP"), &json!({"public.\"表\"": 1}))
+    );
     for (encoding, name) in &names {
         assert_eq!(databases[name]["encoding"], *encoding);
     }
     assert_eq!(databases[&names[0].1]["tables"]["public.t"], 2);
     assert_eq!(databases[&names[0].1]["file"], format!("databases/{unique}%20a%2fb.dump"));
     assert_eq!(drilled(&captured).unwrap(), captured.facts);
+    let again = format!("{japanese} again");
+    restore_as(server, &captured, &japanese, &again);
+    let read = r#"SELECT U&"\5217" = U&'\6F22\5B57' FROM U&"\8868""#;
+    assert_eq!(server.sql(&again, read), "t");
 }
 
 #[test]

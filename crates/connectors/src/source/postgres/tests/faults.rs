@@ -29,7 +29,7 @@ fn with_tool(name: &str, script: &str) -> Option<String> {
     server.sql(&database, "CREATE TABLE t AS SELECT n, repeat('x', 50) FROM generate_series(1, 100000) AS n");
     let dir = tools(server, name, script);
     let tools = Some(dir.path().to_owned());
-    let options = PostgresOptions { tools, ..options(server, PostgresServer::USER, &[&database]) };
+    let options = DatabaseOptions { tools, ..options(server, PostgresServer::USER, &[&database]) };
     Some(capture_with(options).map(|captured| captured.problems).unwrap_err().to_string())
 }
 
@@ -69,14 +69,14 @@ fn a_tool_that_is_older_than_the_server_is_refused_before_anything_is_dumped() {
     let old = "#!/bin/sh\necho 'pg_dump (PostgreSQL) 9.6.24'\n";
     std::fs::write(dir.path().join("pg_dump"), old).unwrap();
     let tools = Some(dir.path().to_owned());
-    let error = capture_with(PostgresOptions { tools: tools.clone(), ..options(server, "postgres", &[]) }).unwrap_err();
+    let error = capture_with(DatabaseOptions { tools: tools.clone(), ..options(server, "postgres", &[]) }).unwrap_err();
     let error = error.to_string();
     assert!(
         error.starts_with("pg_dump 9.6 is older than the server") && error.contains("postgresql-client-"),
         "{error}"
     );
     std::fs::remove_file(dir.path().join("pg_dump")).unwrap();
-    let error = capture_with(PostgresOptions { tools, ..options(server, "postgres", &[]) }).unwrap_err().to_string();
+    let error = capture_with(DatabaseOptions { tools, ..options(server, "postgres", &[]) }).unwrap_err().to_string();
     assert!(error.starts_with("pg_dump is not here") && error.contains("install postgresql-client-"), "{error}");
 }
 
@@ -94,7 +94,7 @@ fn a_server_that_dies_while_it_is_dumped_is_a_failure() {
     );
     let dir = tools(&server, "pg_dump", &kill);
     let tools = Some(dir.path().to_owned());
-    let error = capture_with(PostgresOptions { tools, ..options(&server, "postgres", &["shop"]) }).unwrap_err();
+    let error = capture_with(DatabaseOptions { tools, ..options(&server, "postgres", &["shop"]) }).unwrap_err();
     assert!(error.to_string().contains("pg_dump of database shop ended with exit code 1; it said: "), "{error}");
 }
 
@@ -102,15 +102,15 @@ fn a_server_that_dies_while_it_is_dumped_is_a_failure() {
 fn a_server_that_is_not_there_or_lets_nobody_in_is_named() {
     let Some(server) = servers::postgres() else { return };
     let nobody = ServerAt::Url(format!("postgresql://127.0.0.1:{}", servers::free_port()));
-    let error = capture_with(PostgresOptions { server: nobody, ..options(server, "postgres", &[]) }).unwrap_err();
+    let error = capture_with(DatabaseOptions { server: nobody, ..options(server, "postgres", &[]) }).unwrap_err();
     assert!(error.to_string().contains("Connection refused"), "{error}");
     let wrong: crate::source::Password = Arc::new(|| Ok(Zeroizing::new("hunter2".to_owned())));
     let error =
-        capture_with(PostgresOptions { password: Some(wrong), ..options(server, "postgres", &[]) }).unwrap_err();
+        capture_with(DatabaseOptions { password: Some(wrong), ..options(server, "postgres", &[]) }).unwrap_err();
     let error = error.to_string();
     assert!(error.contains("password authentication failed") && !error.contains("hunter2"), "{error}");
     let gone: crate::source::Password = Arc::new(|| Err("its file is gone".to_owned()));
-    let error = capture_with(PostgresOptions { password: Some(gone), ..options(server, "postgres", &[]) }).unwrap_err();
+    let error = capture_with(DatabaseOptions { password: Some(gone), ..options(server, "postgres", &[]) }).unwrap_err();
     assert_eq!(error.to_string(), "the password cannot be had: its file is gone");
 }
 
@@ -195,7 +195,7 @@ fn cancelling_ends_the_dump_and_what_counts() {
     server.sql(&name, "CREATE TABLE t AS SELECT 1");
     let dir = tools(server, "pg_dump", "sleep 600");
     let tools = Some(dir.path().to_owned());
-    let source = PostgresSource::new(PostgresOptions { tools, ..options(server, "postgres", &[&name]) }).unwrap();
+    let source = PostgresSource::new(DatabaseOptions { tools, ..options(server, "postgres", &[&name]) }).unwrap();
     let setup = Setup::default();
     let cancel = setup.cancel.clone();
     let cancelling = std::thread::spawn(move || {

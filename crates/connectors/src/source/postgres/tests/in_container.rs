@@ -37,7 +37,7 @@ fn a_server_in_a_container_is_dumped_with_the_tools_of_the_container_and_what_it
             "POSTGRES_PASSWORD=secret",
         ],
     );
-    let options = || PostgresOptions {
+    let options = || DatabaseOptions {
         server: ServerAt::Container(ContainerName::Container(name.clone())),
         user: None,
         password: None,

@@ -1,5 +1,7 @@
 //! Restores into a running server: all of it, one database, one table.
 
+use serde_json::json;
+
 use super::*;
 use crate::source::{IntoServer as _, PostgresRestore, RestoredDatabase, Wanted};
 
@@ -23,7 +25,8 @@ fn shop(server: &PostgresServer) -> String {
     server.sql(
         &name,
         "CREATE TABLE a (id serial PRIMARY KEY, t text); INSERT INTO a (t) SELECT 'x' FROM generate_series(1, 1000); \
-         CREATE SCHEMA s; CREATE TABLE s.b AS SELECT 1 AS n; CREATE VIEW v AS SELECT * FROM a",
+         CREATE SCHEMA s; CREATE TABLE s.b AS SELECT 1 AS n; CREATE SCHEMA \"odd \"\"s\"\"\"; \
+         CREATE TABLE \"odd \"\"s\"\"\".t AS SELECT generate_series(1, 2); CREATE VIEW v AS SELECT * FROM a",
     );
     name
 }
@@ -44,7 +47,7 @@ fn one_database_comes_back_under_another_name_and_into_an_empty_one_but_never_ov
     assert_eq!(server.sql(&other, "SELECT count(*), max(id) FROM a"), "1000|1000");
     let error = run(&to_other, &captured).unwrap_err().to_string();
     assert!(
-        error.contains("is on the server and has 4 tables, views or sequences") && error.contains("--replace"),
+        error.contains("is on the server and has 5 tables, views or sequences") && error.contains("--replace"),
         "{error}"
     );
     server.sql(&other, "DELETE FROM a; CREATE TABLE mine ()");
@@ -62,11 +65,27 @@ fn one_table_comes_back_alone() {
     let captured = capture(server, &[&name]);
     let mut only = restore(server, &[&name]);
     (only.wanted.rename, only.wanted.tables) = (Some(other.clone()), vec!["a".to_owned()]);
-    assert_eq!(run(&only, &captured).unwrap()[0].counted, None);
+    let counts = |table: &str, rows: u64| Some((json!({"tables": {table: rows}}), json!({"tables": {table: rows}})));
+    assert_eq!(run(&only, &captured).unwrap()[0].counted, counts("public.a", 1000));
     assert_eq!(server.sql(&other, "SELECT count(*) FROM a"), "1000");
     assert_eq!(server.sql(&other, "SELECT count(*) FROM pg_class WHERE relname IN ('b', 'v')"), "0");
+    // Beside others, with its schema, but not over what is there.
+    let error = run(&only, &captured).unwrap_err().to_string();
+    assert!(error.contains("is on the server and has a table a: ") && error.contains("--replace"), "{error}");
+    only.wanted.tables = vec!["s.b".to_owned()];
+    assert_eq!(run(&only, &captured).unwrap()[0].counted, counts("s.b", 1));
+    (only.wanted.tables, only.wanted.replace) = (vec!["\"odd \"\"s\"\"\".t".to_owned(), "a".to_owned()], true);
+    server.sql(&other, "DELETE FROM a; CREATE TABLE mine ()");
+    assert!(run(&only, &captured).unwrap()[0].problems.is_empty());
+    let odd =
+        "SELECT (SELECT count(*) FROM \"odd \"\"s\"\"\".t), (SELECT count(*) FROM a), (SELECT count(*) FROM mine)";
+    assert_eq!(server.sql(&other, odd), "2|1000|0");
     only.wanted.databases.clear();
     assert!(only.files(&captured.facts).is_ok(), "there is one database only");
+    only.wanted.tables.push("ghost".to_owned());
+    let error = only.files(&captured.facts).unwrap_err().to_string();
+    let told = format!("table ghost is not in database {name}, whose tables with rows of their own are: ");
+    assert_eq!(error, format!("{told}odd \"s\".t, a, s.b"));
     let error = restore(server, &["gone"]).files(&captured.facts).unwrap_err().to_string();
     assert_eq!(error, format!("database gone is not in the snapshot, which has: {name}"));
 }

@@ -88,10 +88,56 @@ fn a_dump_and_a_log_come_back_and_are_counted_and_damage_is_found() {
     assert!(examined()["error"].as_str().unwrap().contains("a scratch server"), "{:?}", examined());
     std::fs::remove_file(folder.path().join(last)).unwrap();
     assert_ne!(examined(), captured.facts);
-    // What a running server would be given is told before anything is done.
-    let restore = RedisRestore { into: options(&server), wanted: Wanted::default() };
-    let error = restore.files(&captured.facts).unwrap_err().to_string();
-    assert!(error.starts_with("the snapshot has a log of changes"), "{error}");
+}
+
+#[test]
+fn a_log_that_is_damaged_at_its_end_is_found_however_long_it_takes_to_load() {
+    let Some(server) = servers::redis(&["--appendonly", "yes", "--auto-aof-rewrite-percentage", "0"]) else { return };
+    server.run("EVAL \"for i = 1, 300000 do redis.call('SET', 'key' .. i, i) end\" 0\nCONFIG SET appendfsync always\nINCR last");
+    let captured = capture_files(&server.folder).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    captured.restore(folder.path());
+    let log = folder.path().join("appendonlydir/appendonly.aof.1.incr.aof");
+    let mut bytes = std::fs::read(&log).unwrap();
+    let at = memchr::memmem::rfind(&bytes, b"INCR").unwrap();
+    bytes[at] = b'X';
+    std::fs::write(&log, bytes).unwrap();
+    let found = examine(folder.path(), &captured.facts, &Cancel::new()).unwrap();
+    assert!(found["error"].as_str().unwrap().contains("a scratch server"), "{:?}", found["error"]);
+}
+
+#[test]
+fn a_log_goes_back_into_a_running_server() {
+    let (Some(server), Some(other)) = (servers::redis(&APPENDING), servers::redis(&[])) else { return };
+    server.run(EVERYTHING);
+    // Older than the log, so that a server does not even look at it.
+    server.run("SAVE\nSELECT 3\nSET late 1");
+    let captured = capture_files(&server.folder).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    captured.restore(folder.path());
+    let restore = |wanted: Wanted| {
+        let restore = RedisRestore { into: options(&other), wanted };
+        let files = restore.files(&captured.facts)?;
+        assert!(files.iter().all(|file| folder.path().join(file).exists() && file != Path::new(DUMP)), "{files:?}");
+        restore.run(folder.path(), &captured.facts, &Cancel::new())
+    };
+    let restored = restore(Wanted::default()).unwrap();
+    assert_eq!((restored.databases.len(), restored.problems), (3, vec![]));
+    for one in &restored.databases {
+        let (recorded, found) = one.counted.clone().unwrap();
+        assert_eq!(found, recorded, "{}", one.name);
+    }
+    assert_eq!(other.run("DEBUG DIGEST"), server.run("DEBUG DIGEST"));
+    let gone = Wanted { databases: vec!["7".to_owned()], ..Wanted::default() };
+    let error = restore(gone).unwrap_err().to_string();
+    assert_eq!(error, "database 7 is not in the snapshot, which has: 0, 15, 3");
+    let error = restore(Wanted::default()).unwrap_err().to_string();
+    assert!(error.contains("database 0 has 20 keys"), "{error}");
+    let log = folder.path().join("appendonlydir/appendonly.aof.1.incr.aof");
+    let bytes = std::fs::read(&log).unwrap();
+    std::fs::write(&log, &bytes[..bytes.len() - 5]).unwrap();
+    let error = restore(Wanted::default()).unwrap_err().to_string();
+    assert!(error.contains("a scratch server"), "{error}");
 }
 
 #[test]
