@@ -24,7 +24,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::path::PathBuf;
 
-use repository::{Cancel, Capture, CaptureCx, Source, SourceError};
+use repository::{Cancel, Capture, CaptureCx, Source, SourceError, View};
 
 #[cfg(feature = "fuzzing")]
 pub(crate) use self::archive::{Archive, Shared};
@@ -88,6 +88,10 @@ impl Source for PostgresSource {
 
     fn claims(&self, _: &Cancel) -> Result<BTreeSet<PathBuf>, SourceError> {
         Ok(BTreeSet::new())
+    }
+
+    fn view(&self) -> View {
+        View::Held
     }
 
     fn capture<'a>(&'a self, cx: &CaptureCx<'a>) -> Result<Box<dyn Capture + 'a>, SourceError> {
