@@ -260,10 +260,6 @@ pub struct DrillDocument {
     {"required": ["postgres"]}, {"required": ["mysql"]}, {"required": ["redis"]},
 ]))]
 pub struct SourceDocument {
-    /// Commands to run before this source is read, in order, as those of the stack.
-    pub before: Option<Vec<HookDocument>>,
-    /// Commands to run as soon as it was read, in order, however that ended.
-    pub after: Option<Vec<HookDocument>>,
     /// Files and folders.
     pub files: Option<FilesDocument>,
     /// SQLite databases, copied consistently while they are in use.
@@ -287,6 +283,10 @@ pub struct SourceDocument {
     pub mysql: Option<DatabaseDocument>,
     /// What a Redis or Valkey holds, as of one moment. It is always all of it.
     pub redis: Option<DatabaseDocument>,
+    /// Commands to run before this source is read, in order, as those of the stack.
+    pub before: Option<Vec<HookDocument>>,
+    /// Commands to run as soon as it was read, in order, however that ended.
+    pub after: Option<Vec<HookDocument>>,
 }
 
 /// Files and folders.
