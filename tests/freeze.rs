@@ -249,6 +249,20 @@ fn a_run_that_is_cancelled_lets_containers_go_on() {
 }
 
 #[test]
+fn hooks_after_a_source_may_need_what_stood_still() {
+    let Some(server) = servers::docker() else { return };
+    let scene = Scene::on(server, "mode: pause, containers: [x]");
+    scene.configure(&scene.by_name("mode: pause"), "echo done");
+    let text = fs::read_to_string(scene.site.config()).unwrap();
+    let hook = format!("after: [{{ run: 'echo $LIFEBOAT_STATUS > /told', container: {}, timeout: 20s }}]", scene.name);
+    let text = text.replace("files: { files:", &format!("files: {{ {hook}, files:"));
+    fs::write(scene.site.config(), text).unwrap();
+    scene.lifeboat(&["backup"]).ok();
+    assert_eq!(server.docker(&["exec", &scene.name, "cat", "/told"]), "ok");
+    assert_eq!(scene.state_then(), "paused");
+}
+
+#[test]
 fn that_somebody_else_let_a_container_go_on_is_a_problem() {
     let Some(server) = servers::docker() else { return };
     let scene = Scene::on(server, "mode: pause, containers: [x]");

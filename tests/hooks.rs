@@ -204,6 +204,29 @@ fn hooks_after_run_also_where_the_capture_fails_or_is_cancelled_and_are_given_th
 }
 
 #[test]
+fn the_time_that_each_source_is_of_is_told_and_kept() {
+    let site = site("files: { files: { paths: [data] } }\nslow: { command: { run: 'sleep 1; echo x' } }", "");
+    let ran = site.lifeboat(["backup", "--json"]).ok();
+    let summary = ran.summary();
+    let time =
+        |window: &serde_json::Value, end: &str| window[end].as_str().unwrap().parse::<jiff::Timestamp>().unwrap();
+    let slow = &summary["sources"]["slow"]["captured"];
+    let took = time(slow, "to").duration_since(time(slow, "from")).as_millis();
+    assert!((1000..60_000).contains(&took), "{took} ms");
+    let started: jiff::Timestamp = summary["started_at"].as_str().unwrap().parse().unwrap();
+    assert!(time(slow, "from") > started);
+    let manifest = site.lifeboat(["cat", "latest:lifeboat.json"]).ok();
+    let manifest: serde_json::Value = serde_json::from_slice(&manifest.stdout).unwrap();
+    let listed = site.lifeboat(["snapshots", "--json"]).ok().of_type("snapshot");
+    for name in ["files", "slow"] {
+        let captured = &summary["sources"][name]["captured"];
+        assert!(time(captured, "to") >= time(captured, "from"));
+        assert_eq!((&manifest["sources"][name]["captured"], &listed[0]["captured"][name]), (captured, captured));
+    }
+    site.lifeboat(["backup"]).ok().says(["all sources are of the "]);
+}
+
+#[test]
 fn a_hook_runs_in_a_container() {
     for server in servers::engines() {
         let name = server.name();

@@ -87,7 +87,7 @@ impl Hook {
         let mut lines = Lines { unfinished: Vec::new(), say };
         let ended = program.run_watched(&stage, cancel, &mut |bytes| lines.take(bytes))?;
         lines.end();
-        ended.said.lines().for_each(|line| say(line));
+        ended.said.lines().for_each(say);
         if ended.is_well() { Ok(()) } else { Err(failed(ended.how())) }
     }
 }

@@ -91,6 +91,8 @@ struct Progress {
     begun: Vec<String>,
     frozen: Option<Frozen>,
     moved: Option<Moved>,
+    /// Sources that were read while something stood still, and how. What comes after them may need what stands still.
+    read: Vec<(String, Ended)>,
 }
 
 /// When a hook runs, of what, and what it is told besides.
@@ -287,11 +289,18 @@ impl Surroundings for AroundStack<'_> {
         let moved = frozen.over().map(|at| self.moved_at(at));
         self.progress().moved = moved;
         let _patience = self.app.run.tidying.begin();
-        frozen.release()
+        let problems = frozen.release();
+        let read = std::mem::take(&mut self.progress().read);
+        read.iter().for_each(|(source, ended)| self.after_source(source, *ended));
+        problems
     }
 
     fn was_read(&self, source: &str, status: SourceStatus) {
-        self.after_source(source, status.into());
+        if self.is_still() {
+            self.progress().read.push((source.to_owned(), status.into()));
+        } else {
+            self.after_source(source, status.into());
+        }
     }
 
     fn end(&self, failure: Option<&Error>) {

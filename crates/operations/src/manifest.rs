@@ -79,6 +79,13 @@ pub struct Window {
     pub to: Timestamp,
 }
 
+impl Window {
+    /// The time that several are of together; `None` of none.
+    pub fn around(windows: impl IntoIterator<Item = Self>) -> Option<Self> {
+        windows.into_iter().reduce(|one, other| Self { from: one.from.min(other.from), to: one.to.max(other.to) })
+    }
+}
+
 impl SourceRecord {
     /// Takes in all problems of the source.
     pub fn list(&mut self, problems: &[Problem]) {

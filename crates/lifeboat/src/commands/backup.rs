@@ -6,7 +6,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use operations::backup::{self, BackupReport, NamedSource, StackBackup};
 use operations::config::{CopySettings, StackSettings};
-use operations::manifest::SourceStatus;
+use operations::manifest::{SourceStatus, Window};
 use operations::restore_guide::GuideCopy;
 use operations::state::LastRun;
 use operations::{Fault, FaultKind};
@@ -320,6 +320,11 @@ fn print(app: &App, summary: &Summary, report: &BackupReport) {
             "  host {host} took the snapshot before this one: if it still backs up, give the stacks different names, or they are \
              one to Lifeboat"
         ));
+    }
+    let all = Window::around(report.sources.values().filter_map(|record| record.captured));
+    if let Some(Window { from, to }) = all.filter(|_| report.sources.len() > 1) {
+        let (apart, from) = (seconds(to.duration_since(from).as_secs_f64()), from.strftime("%H:%M:%S UTC"));
+        output.chat(format!("  all sources are of the {apart} from {from} on"));
     }
     output.chat(format!("  files: {files_new} new, {files_changed} read again, {files_unmodified} unchanged"));
     output.chat(format!(

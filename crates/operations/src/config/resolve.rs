@@ -86,6 +86,7 @@ impl Resolver<'_> {
             None => Policy::preset(),
         };
         self.check_tags(name, &retention, &names, copies)?;
+        let sources = sources.0.iter().map(|(name, source)| self.source(name, source)).collect::<Result<Vec<_>>>()?;
         Ok(StackSettings {
             name: self.name(name)?,
             schedule: self.schedule(&stack.schedule)?,
@@ -99,8 +100,8 @@ impl Resolver<'_> {
             rpo: stack.rpo.as_ref().map(|span| self.duration(span)).transpose()?,
             rto: stack.rto.as_ref().map(|span| self.duration(span)).transpose()?,
             hooks: self.hooks(&stack.before, &stack.after)?,
-            freeze: stack.freeze.as_ref().map(|freeze| self.freeze(name, freeze)).transpose()?,
-            sources: sources.0.iter().map(|(name, source)| self.source(name, source)).collect::<Result<_>>()?,
+            freeze: stack.freeze.as_ref().map(|freeze| self.freeze(name, freeze, &sources)).transpose()?,
+            sources,
         })
     }
 

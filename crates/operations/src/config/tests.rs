@@ -97,6 +97,37 @@ fn what_a_variable_of_a_command_holds_is_run_and_never_shown() {
 }
 
 #[test]
+fn hooks_and_freezing_have_options_and_are_shown_as_they_count() {
+    let settings = read(
+        "version: 1\npassword_file: pw\ncopies: {disk: {url: b}}\nstacks: {a: {\
+         after: [{run: [sync], on_error: warn, timeout: 90s}, {run: 'x ${KEY}', container: c}],\
+         freeze: {mode: stop, services: web, project: shop, containers: [c, d], max_downtime: 5m},\
+         sources: {s: {files: {paths: x}, before: [{run: x, service: db, project: p}], after: ['y']}}}}",
+    );
+    let stack = &settings.stacks[0];
+    let line = |text: &str| CommandLine::Shell(text.to_owned().into());
+    let service = ContainerSettings::Service { service: "db".into(), project: Some("p".into()) };
+    let in_service = HookSettings { container: Some(service), ..HookSettings::new(line("x")) };
+    assert_eq!(stack.sources[0].hooks, Hooks { before: vec![in_service], after: vec![HookSettings::new(line("y"))] });
+    assert_eq!((stack.hooks.after[0].on_error, stack.hooks.after[0].timeout), (OnError::Warn, Duration::from_secs(90)));
+    let shown = settings.to_json().unwrap();
+    let shown = &shown["stacks"]["a"];
+    let freeze = serde_json::json!({
+        "mode": "stop", "services": ["web"], "project": "shop", "containers": ["c", "d"], "max_downtime": "5m",
+    });
+    assert_eq!(shown["freeze"], freeze);
+    let hook = serde_json::json!({ "run": "x ${KEY}", "container": "c", "timeout": "1h", "on_error": "fail" });
+    assert_eq!(shown["after"][1], hook);
+    assert_eq!(shown["sources"]["s"]["before"][0]["service"], "db");
+    // What is shown means the same.
+    let again = settings.to_yaml().unwrap();
+    assert_eq!(
+        parse(&again, Path::new("/etc/lifeboat/lifeboat.yaml"), &environment()).unwrap().stacks,
+        settings.stacks
+    );
+}
+
+#[test]
 fn the_password_of_a_database_is_never_shown() {
     let settings = read(
         "version: 1\npassword_file: pw\ncopies: {disk: {url: b}}\nstacks: {a: {sources: {s: {postgres: {service: db, password: hunter2}}}}}",

@@ -8,6 +8,7 @@ use crate::config::hook::{
     TIMEOUT,
 };
 use crate::config::mistake::Mistake;
+use crate::config::settings::{ContainerSettings, DatabaseServer, SourceKind, SourceSettings};
 use crate::config::text::{OneOrMany, Place, Text};
 
 impl Resolver<'_> {
@@ -71,7 +72,12 @@ impl Resolver<'_> {
         Ok(span)
     }
 
-    pub(super) fn freeze(&self, stack: &Text, freeze: &FreezeDocument) -> Result<FreezeSettings> {
+    pub(super) fn freeze(
+        &self,
+        stack: &Text,
+        freeze: &FreezeDocument,
+        sources: &[SourceSettings],
+    ) -> Result<FreezeSettings> {
         let mode = required(&freeze.mode, stack, "mode", "`mode: pause` or `mode: stop` to `freeze`")?;
         let names = |texts: &Option<OneOrMany>| {
             texts.iter().flat_map(OneOrMany::texts).map(|name| self.engine_name(name)).collect::<Result<Vec<_>>>()
@@ -80,6 +86,20 @@ impl Resolver<'_> {
         if let (true, Some(project)) = (services.is_empty(), &freeze.project) {
             return Err(Mistake::at(project.place, "`project` belongs to `services`")
                 .with_hint("remove it: a container's name needs no project"));
+        }
+        let is_captured = |kind: &SourceKind| match kind {
+            SourceKind::Postgres(database) | SourceKind::Mysql(database) | SourceKind::Redis(database) => {
+                matches!(&database.server, DatabaseServer::Container(server) if match server {
+                    ContainerSettings::Service { service, .. } => services.contains(service),
+                    ContainerSettings::Container { container } => containers.contains(container),
+                })
+            }
+            _ => false,
+        };
+        if let Some(source) = sources.iter().find(|source| is_captured(&source.kind)) {
+            let what = format!("the server of source `{}` would stand still, and could not be asked", source.name);
+            return Err(Mistake::at(mode.place, what)
+                .with_hint("take it out of `freeze`: what it holds is captured as of one moment all the same"));
         }
         if services.is_empty() && containers.is_empty() {
             return Err(Mistake::at(mode.place, "`freeze` names no container")

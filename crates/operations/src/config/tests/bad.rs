@@ -141,6 +141,8 @@ fn bad_files_are_told_what_is_wrong_and_where_and_what_to_do() {
             write one of the two, or remove it to let the containers go on
         freeze-nothing.yaml:7:21: stacks.cht.freeze.mode: `freeze` names no container
             add `services: [web]`, or `containers` with their names
+        freeze-of-database.yaml:7:21: stacks.cht.freeze.mode: the server of source `data` would stand still, and could not be asked
+            take it out of `freeze`: what it holds is captured as of one moment all the same
         freeze-project.yaml:7:55: stacks.cht.freeze.project: `project` belongs to `services`
             remove it: a container's name needs no project
         hook-number.yaml:7:13: stacks.cht.after[0]: expected a text, a list of texts, or `run` with its options
