@@ -192,6 +192,10 @@ fn containers_halted_for_a_backup_that_was_killed_run_again_with_the_next_comman
             // Another run leaves alone what is halted for a reason.
             lifeboat(&site, server, &["snapshots"]).ok();
             assert_eq!(server.state(&name), halted);
+            // All at once, as by a reboot: what keeps watch would let the container go on.
+            for guard in crate::freeze::guards(&site) {
+                rustix::process::kill_process(guard, rustix::process::Signal::KILL).unwrap();
+            }
             backup.0.kill().unwrap();
             backup.0.wait().unwrap();
             assert_eq!(server.state(&name), halted);

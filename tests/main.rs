@@ -27,6 +27,8 @@ mod database_servers;
 mod disks;
 mod documents;
 mod documents_back;
+mod freeze;
+mod hooks;
 mod ignored_conditions;
 mod in_place_containers;
 mod keys;

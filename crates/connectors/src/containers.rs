@@ -6,6 +6,8 @@
 
 mod address;
 mod exec;
+mod freeze;
+mod guard;
 mod halt;
 mod mounted;
 mod states;
@@ -31,6 +33,8 @@ use tokio::runtime::Runtime;
 
 pub use self::address::EngineAddress;
 pub use self::exec::Exec;
+pub use self::freeze::{FreezeOptions, Frozen};
+pub use self::guard::{GuardCommand, keep_watch};
 pub use self::halt::{Halt, Halted, Halts, MayGoOn, PutRight, Replaced};
 pub use self::mounted::User;
 pub use self::volume::Volume;
@@ -232,6 +236,11 @@ impl Containers {
         choose(wanted, self.containers()?)
     }
 
+    /// The containers that are meant: all of a service.
+    pub fn find_all(&self, wanted: &ContainerName) -> Result<Vec<Container>, SourceError> {
+        chosen(wanted, self.containers()?)
+    }
+
     /// All volumes, sorted by name.
     pub fn volumes(&self) -> Result<Vec<Volume>, SourceError> {
         let listed = self.ask("the volumes", self.docker.list_volumes(None::<ListVolumesOptions>))?;
@@ -380,30 +389,39 @@ impl Read for TarStream<'_> {
 
 /// The container of `all` that is meant.
 fn choose(wanted: &ContainerName, all: Vec<Container>) -> Result<Container, SourceError> {
+    let rank = |found: &Container| (found.state == ContainerState::Stopped, found.number());
+    let first = chosen(wanted, all)?.into_iter().min_by_key(rank);
+    first.ok_or_else(|| unavailable(format!("{wanted} is not here")))
+}
+
+/// The containers of `all` that are meant, at least one.
+fn chosen(wanted: &ContainerName, all: Vec<Container>) -> Result<Vec<Container>, SourceError> {
     let names: Vec<_> = all.iter().map(|container| container.name.clone()).collect();
     let missing = || unavailable(format!("{wanted} is not here; {}", listed("there are containers", names)));
     match wanted {
         ContainerName::Container(name) => {
             let exact = all.iter().position(|container| container.name == *name);
             let found = exact.or_else(|| all.iter().position(|container| container.is_called(name)));
-            found.and_then(|found| all.into_iter().nth(found)).ok_or_else(missing)
+            found.and_then(|found| all.into_iter().nth(found)).map(|found| vec![found]).ok_or_else(missing)
         }
         ContainerName::Service { project, service } => {
-            let is_of = |container: &&Container| {
+            let is_of = |container: &Container| {
                 container.service() == Some(service)
                     && project.as_deref().is_none_or(|project| container.project() == Some(project))
                     && !container.is_one_off()
             };
-            let found: Vec<&Container> = all.iter().filter(is_of).collect();
+            let (found, others): (Vec<_>, Vec<_>) = all.into_iter().partition(is_of);
             let projects: BTreeSet<_> = found.iter().filter_map(|container| container.project()).collect();
             if projects.len() > 1 {
                 let projects = listed("projects", projects.into_iter().map(str::to_owned).collect());
                 let what = format!("{service} is a service of several projects: say which one is meant; {projects}");
                 return Err(unavailable(what));
             }
-            let first = found.into_iter().min_by_key(|found| (found.state == ContainerState::Stopped, found.number()));
-            let named = || all.iter().find(|container| project.is_none() && container.name == *service);
-            first.or_else(named).cloned().ok_or_else(missing)
+            if !found.is_empty() {
+                return Ok(found);
+            }
+            let named = others.into_iter().find(|container| project.is_none() && container.name == *service);
+            named.map(|named| vec![named]).ok_or_else(missing)
         }
     }
 }

@@ -8,6 +8,7 @@ pub mod documents;
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]
 pub mod fuzzing;
+pub mod hook;
 mod http;
 pub mod process;
 pub mod program;

@@ -138,6 +138,34 @@ impl Program {
     }
 }
 
+impl Program {
+    /// Runs it until it has ended itself, with an empty input, and shows what it prints to `see`. What it leaves running may go on
+    /// printing, which nobody sees then; in a container, where only the end of the output tells, that is waited for.
+    pub fn run_watched(
+        &self,
+        stage: &Stage,
+        cancel: &Cancel,
+        see: &mut dyn FnMut(&[u8]),
+    ) -> Result<Ended, SourceError> {
+        let mut running = self.start(stage, cancel)?;
+        running.close_input()?;
+        let mut buffer = [0; 16 << 10];
+        loop {
+            // Asked before the look at the output, so that nothing that was printed by then is missed.
+            let (has_ended, length) = match &mut running {
+                Running::Here(here) => (here.has_ended(), here.read_what_is_there(&mut buffer)?),
+                Running::InContainer(there) => (false, Some(there.read(&mut buffer)?)),
+            };
+            match length {
+                Some(0) => return running.wait(),
+                Some(length) => see(&buffer[..length]),
+                None if has_ended => return running.wait(),
+                None => {}
+            }
+        }
+    }
+}
+
 /// What a program that is run to its end may print.
 const PRINTED_BYTES_MAX: usize = 64 << 20;
 
@@ -218,13 +246,18 @@ impl Ended {
         self.exit == Exit::Code(0)
     }
 
-    /// What went wrong, and what it said to it; to follow the name of the program.
-    pub fn told(&self) -> String {
-        let how = match self.exit {
+    /// How it ended; to follow the name of the program.
+    pub fn how(&self) -> String {
+        match self.exit {
             Exit::Code(code) => format!("ended with exit code {code}"),
             Exit::Signal(signal) => format!("was killed by signal {signal}"),
             Exit::Unknown => "ended in an unknown way".to_owned(),
-        };
+        }
+    }
+
+    /// What went wrong, and what it said to it; to follow the name of the program.
+    pub fn told(&self) -> String {
+        let how = self.how();
         if self.said.is_empty() { how } else { format!("{how}; it said: {}", self.said) }
     }
 }

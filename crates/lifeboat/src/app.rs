@@ -19,6 +19,7 @@ use crate::arguments::Common;
 use crate::open_archives;
 use crate::output::Output;
 use crate::progress::Progress;
+use crate::signals::Tidying;
 use crate::{signals, wiring};
 
 /// How old the memory of a copy may be before it is renewed.
@@ -31,6 +32,8 @@ pub struct Run {
     pub progress: Progress,
     pub cancel: Cancel,
     pub clock: SystemClock,
+    /// What must be done also after a signal.
+    pub tidying: Tidying,
     /// `--config`, as given.
     pub config: Option<PathBuf>,
 }
@@ -61,13 +64,14 @@ pub struct Opened<'a> {
 impl Run {
     pub fn new(common: &Common, output: Output) -> Result<Self, Fault> {
         let cancel = Cancel::new();
-        signals::install(&cancel)?;
+        let tidying = signals::install(&cancel)?;
         Ok(Self {
             environment: Environment::of_process(),
             output,
             progress: Progress::new(output, common.verbose),
             cancel,
             clock: SystemClock,
+            tidying,
             config: common.config.clone(),
         })
     }

@@ -100,6 +100,15 @@ pub enum Command {
     Config(Config),
     /// Print a completion script for a shell
     Completions(Completions),
+    /// Let containers go on that a run leaves halted; started by that run
+    #[command(hide = true)]
+    KeepWatch(KeepWatch),
+}
+
+#[derive(Debug, Args)]
+pub struct KeepWatch {
+    /// The state folder, with the notes of what is halted
+    pub state: PathBuf,
 }
 
 #[derive(Debug, Args)]

@@ -14,6 +14,7 @@ mod open_archives;
 mod output;
 mod progress;
 mod signals;
+mod surroundings;
 mod under_way;
 mod wiring;
 

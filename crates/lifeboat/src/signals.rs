@@ -1,7 +1,7 @@
 //! Ctrl-C and SIGTERM: the first asks the run to end well, one that comes a while after it ends it at once.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc;
 use std::time::Duration;
 
@@ -21,9 +21,43 @@ const ONE_SIGNAL: Duration = Duration::from_millis(500);
 /// How long the last words may take: whoever reads them may have stopped reading.
 const LAST_WORDS_PATIENCE: Duration = Duration::from_millis(100);
 const EXIT_CANCELLED: i32 = 130;
+/// Between two looks at what happened.
+const POLL: Duration = Duration::from_millis(50);
+
+/// What a run that was asked to stop must still do, such as the hooks after it: it is given the time.
+#[derive(Clone, Debug, Default)]
+pub struct Tidying(Arc<AtomicUsize>);
+
+/// Something that must be done, until this is dropped.
+pub struct Tidied(Arc<AtomicUsize>);
+
+impl Tidying {
+    /// Begins something that ends by itself, within a limit of its own.
+    pub fn begin(&self) -> Tidied {
+        self.0.fetch_add(1, Ordering::SeqCst);
+        Tidied(Arc::clone(&self.0))
+    }
+
+    /// Sleeps for `duration`, and for as long as there is something to be done, and then for `duration` again.
+    fn outlast(&self, duration: Duration) {
+        let mut left = duration;
+        while !left.is_zero() {
+            std::thread::sleep(POLL.min(left));
+            left = if self.0.load(Ordering::SeqCst) > 0 { duration } else { left.saturating_sub(POLL) };
+        }
+    }
+}
+
+impl Drop for Tidied {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
+}
 
 /// Sets `cancel` at the first signal. What else sets it, such as a lost lock, ends no run: it is for the run to say why.
-pub fn install(cancel: &Cancel) -> Result<(), Fault> {
+pub fn install(cancel: &Cancel) -> Result<Tidying, Fault> {
+    let tidying = Tidying::default();
+    let outlasted = tidying.clone();
     let failed = |error| Fault::local("cannot handle signals", error);
     let asked = Arc::new(AtomicBool::new(false));
     let is_impatient = Arc::new(AtomicBool::new(false));
@@ -37,15 +71,15 @@ pub fn install(cancel: &Cancel) -> Result<(), Fault> {
         .name("signals".to_owned())
         .spawn(move || {
             while !asked.load(Ordering::SeqCst) {
-                std::thread::sleep(Duration::from_millis(50));
+                std::thread::sleep(POLL);
             }
             std::thread::sleep(ONE_SIGNAL);
             is_impatient.store(true, Ordering::SeqCst);
-            std::thread::sleep(PATIENCE - ONE_SIGNAL);
+            outlasted.outlast(PATIENCE - ONE_SIGNAL);
             say_last_words();
             low_level::exit(EXIT_CANCELLED);
         })
-        .map(drop)
+        .map(|_| tidying)
         .map_err(|error| Fault::new(FaultKind::Failed, "cannot start a thread").with_source(error))
 }
 

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use archive::Recipients;
-use connectors::containers::{ContainerName, EngineAddress, Halt, Halts, Replaced};
+use connectors::containers::{ContainerName, EngineAddress, GuardCommand, Halt, Halts, PutRight, Replaced};
 use connectors::source::couchdb::{Peer, ServerOptions};
 use connectors::source::{
     CommandOptions, CommandSource, ComposeOptions, ComposeSource, ContainerFilesOptions, ContainerFilesSource,
@@ -18,8 +18,8 @@ use connectors::storage::{LocalStorage, SftpOptions, SftpStorage};
 use operations::backup::NamedSource;
 use operations::config::{
     ArchiveKey, CommandLine, ContainerSettings, CopySettings, CouchServerSettings, DatabaseServer, DatabaseSettings,
-    Environment, HaltSettings, Location, PlaceSettings, Secret, SecretSource, Settings, SftpLocation, SourceKind,
-    SourceSettings, SqliteSettings, StackSettings, TlsSettings,
+    Environment, FreezeSettings, HaltSettings, Location, PlaceSettings, Secret, SecretSource, Settings, SftpLocation,
+    SourceKind, SourceSettings, SqliteSettings, StackSettings, TlsSettings,
 };
 use operations::{Fault, in_place, shell};
 use repository::limits::CACHE_BYTES_MAX;
@@ -31,6 +31,7 @@ use repository::{Cancel, File, Repository, Source, SourceError, Storage};
 use zeroize::Zeroizing;
 
 use crate::app::Run;
+use crate::output::Output;
 
 /// The place a copy lies in, held to its bandwidth.
 pub fn storage(copy: &CopySettings, run: &Run) -> Result<Arc<dyn Storage>, Fault> {
@@ -130,7 +131,8 @@ pub struct Around<'a> {
 impl<'a> Around<'a> {
     /// What is around every source of a configuration.
     pub fn of(settings: &'a Settings, environment: &'a Environment) -> Self {
-        Self { folder: settings.folder(), halts: Halts::below(&settings.state_dir), environment }
+        let halts = Halts::below(&settings.state_dir).watched_by(guard(&settings.state_dir));
+        Self { folder: settings.folder(), halts, environment }
     }
 
     /// Where the container engine is.
@@ -141,17 +143,26 @@ impl<'a> Around<'a> {
 
 /// Lets containers go on that an earlier run halted before it was ended, and says so.
 pub fn put_containers_right(settings: &Settings, run: &Run) {
-    let right = Halts::below(&settings.state_dir).put_right(&run.cancel, &run.clock, &is_whole);
+    tell_put_right(run.output, Halts::below(&settings.state_dir).put_right(&run.cancel, &run.clock, &is_whole));
+}
+
+/// Says what became of containers that were left halted.
+pub fn tell_put_right(output: Output, right: PutRight) {
     for container in right.resumed {
-        run.output.left_halted(&container, "was left halted by a run that ended early; it runs again");
+        output.left_halted(&container, "was left halted by a run that ended early; it runs again");
     }
     for (container, what) in right.problems {
-        run.output.left_halted(&container, &format!("may still be halted by a run that ended early: {what}"));
+        output.left_halted(&container, &format!("may still be halted by a run that ended early: {what}"));
     }
 }
 
+/// This program, to keep watch over what it halts. By this path it is the one that runs, also where another was installed since.
+fn guard(state: &Path) -> GuardCommand {
+    GuardCommand { program: "/proc/self/exe".into(), arguments: vec!["keep-watch".into(), state.into()] }
+}
+
 /// Whether what was replaced below a container is whole: never touched, restored, or put back.
-fn is_whole(replaced: &Replaced) -> Result<(), String> {
+pub fn is_whole(replaced: &Replaced) -> Result<(), String> {
     match in_place::half_way(&replaced.places, &replaced.paths) {
         Ok(None) => Ok(()),
         Ok(Some(undo)) => Err(format!(
@@ -159,6 +170,23 @@ fn is_whole(replaced: &Replaced) -> Result<(), String> {
             shell::quote(&undo.to_string_lossy())
         )),
         Err(error) => Err(format!("it stays stopped, since whether its files are whole is unknown: {error}")),
+    }
+}
+
+/// The containers that stand still.
+pub fn frozen_containers(freeze: &FreezeSettings) -> Vec<ContainerName> {
+    let services = freeze
+        .services
+        .iter()
+        .map(|service| ContainerName::Service { project: freeze.project.clone(), service: service.clone() });
+    services.chain(freeze.containers.iter().cloned().map(ContainerName::Container)).collect()
+}
+
+/// A command that settings name.
+pub fn run_line(line: &CommandLine) -> RunLine {
+    match line {
+        CommandLine::Shell(text) => RunLine::Shell(text.expose().to_owned()),
+        CommandLine::Program(words) => RunLine::Words(words.iter().map(|word| word.expose().into()).collect()),
     }
 }
 
@@ -296,10 +324,7 @@ fn source(kind: &SourceKind, peers: Vec<Peer>, around: &Around<'_>) -> Result<Bo
             engine: Some(around.engine()),
         })?),
         SourceKind::Command(command) => Box::new(CommandSource::new(CommandOptions {
-            run: match command.run {
-                CommandLine::Shell(text) => RunLine::Shell(text.expose().to_owned()),
-                CommandLine::Program(words) => RunLine::Words(words.iter().map(|word| word.expose().into()).collect()),
-            },
+            run: run_line(&command.run),
             name: command.name,
             trailer: command.trailer,
             folder: around.folder.to_owned(),

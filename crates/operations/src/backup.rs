@@ -8,17 +8,19 @@ use repository::backup::{self, BackupStats, Description, SnapshotWriter};
 use repository::lock::{Access, with_lock};
 use repository::source::GOOD_IN_FACT;
 use repository::{
-    Capture, CaptureCx, Error, Event, Facts, Id, Identity, Index, Item, NodeKind, Problem, Repository, RunCx, Silent,
-    Source, SourceError,
+    CaptureCx, Error, Event, Facts, Id, Identity, Index, Item, NodeKind, Problem, Repository, RunCx, Silent, Source,
+    SourceError,
 };
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::manifest::{MANIFEST_NAME, Manifest, PROBLEMS_LISTED_MAX, RESTORE_GUIDE_NAME, SourceRecord, SourceStatus};
+use crate::manifest::{MANIFEST_NAME, Manifest, RESTORE_GUIDE_NAME, SourceRecord, SourceStatus, Window};
 use crate::notes::Notes;
 use crate::parents::Parents;
 use crate::restore_guide::GuideCopy;
 use crate::snapshots::{self, PARTIAL_TAG, SELECTION_TAG};
+use crate::surroundings::Surroundings;
+use crate::views::{self, OpenView};
 use crate::{PROGRAM_VERSION, restore_guide, scratch};
 
 /// A source with its name in the stack.
@@ -33,7 +35,7 @@ pub struct NamedSource {
 pub struct StackBackup<'a> {
     /// The stack.
     pub stack: &'a str,
-    /// All its sources, in the order they are captured.
+    /// All its sources. Their order is that of their turns, as far as what they are leaves it open.
     pub sources: &'a [NamedSource],
     /// The names of those to capture; all where empty. What the others claim is left to them all the same.
     pub only: &'a [String],
@@ -49,6 +51,8 @@ pub struct StackBackup<'a> {
     pub count_first: bool,
     /// The other copies that are open, which are asked for snapshots that the written one lacks.
     pub others: &'a [Arc<Repository>],
+    /// What is done around the capture.
+    pub surroundings: &'a dyn Surroundings,
 }
 
 /// What a backup did.
@@ -79,7 +83,9 @@ impl BackupReport {
 pub fn run(cx: &RunCx<'_>, repository: &Arc<Repository>, job: &StackBackup<'_>) -> Result<BackupReport, Error> {
     check_names(job.sources, job.only)?;
     with_lock(cx, repository, Access::Shared, |cx| {
-        scratch::with_scratch(job.scratch, |scratch| take_snapshot(cx, repository, job, scratch))
+        let taken = scratch::with_scratch(job.scratch, |scratch| take_snapshot(cx, repository, job, scratch));
+        job.surroundings.end(taken.as_ref().err());
+        taken
     })
 }
 
@@ -98,6 +104,7 @@ fn take_snapshot(
     let names: Vec<&str> = chosen.iter().map(|named| named.name.as_str()).collect();
     let parents = Parents::find(cx, repository, &index, job.stack, &names)?;
     let has_snapshot = parents.has_snapshot(job.others);
+    let mut doubts = job.surroundings.begin(cx, &names)?;
     let expected = bytes_expected(cx, job, &names, &parents);
     let claimed = claims(cx, job.sources)?;
     let notes = Notes::of(&chosen, cx.events);
@@ -111,11 +118,14 @@ fn take_snapshot(
         previous: parents.previous(name, &has_snapshot),
         look_only: false,
     };
-    let captures = open_views(cx, &chosen, context)?;
+    doubts.extend(job.surroundings.hold_still(cx)?);
+    let views = views::open(cx, &chosen, job.surroundings.is_still(), context)?;
     let main = parents.main().map(|(_, snapshot)| snapshot);
     let ((sources, problems), written) = backup::write(cx, repository, &index, main, |writer| {
-        let (sources, problems) = store_all(cx, writer, captures, &expected, &parents, &notes)?;
-        let manifest = Manifest { version: Manifest::VERSION, stack: job.stack.to_owned(), sources: sources.clone() };
+        let taking = Taking { expected: &expected, parents: &parents, notes: &notes, surroundings: job.surroundings };
+        let (sources, problems) = taking.store_all(cx, writer, views, doubts)?;
+        let noted = parents.with_times_of_unchanged(&sources);
+        let manifest = Manifest { version: Manifest::VERSION, stack: job.stack.to_owned(), sources: noted };
         writer.root_file(MANIFEST_NAME, &manifest.to_stored()?)?;
         writer.root_file(RESTORE_GUIDE_NAME, restore_guide::text(&manifest, job.copies, cx.clock.now()).as_bytes())?;
         Ok((sources, problems))
@@ -138,22 +148,6 @@ fn claims(cx: &RunCx<'_>, sources: &[NamedSource]) -> Result<BTreeSet<PathBuf>, 
         claimed.extend(named.source.claims(cx.cancel).map_err(in_source(&named.name))?);
     }
     Ok(claimed)
-}
-
-type Views<'a> = Vec<(&'a NamedSource, Box<dyn Capture + 'a>)>;
-
-/// One recovery point: every view is opened before the first byte is stored.
-fn open_views<'a>(
-    cx: &RunCx<'_>,
-    sources: &[&'a NamedSource],
-    context: impl Fn(&str) -> CaptureCx<'a>,
-) -> Result<Views<'a>, Error> {
-    let mut views = Vec::new();
-    for &named in sources {
-        cx.cancel.check()?;
-        views.push((named, named.source.capture(&context(&named.name)).map_err(in_source(&named.name))?));
-    }
-    Ok(views)
 }
 
 /// The kind of the sources that start a program of the user's.
@@ -197,9 +191,9 @@ pub fn preview(
             cx.events.emit(Event::Note(format!("source {} is a command: not started for a look", named.name)));
         }
         let mut counts = BTreeMap::new();
-        for (named, mut view) in open_views(cx, &walked, context)? {
+        for OpenView { named, mut capture, .. } in views::open(cx, &walked, false, context)? {
             let mut counted = Counted::default();
-            while let Some(item) = view.next().map_err(in_source(&named.name))? {
+            while let Some(item) = capture.next().map_err(in_source(&named.name))? {
                 cx.cancel.check()?;
                 match item {
                     Item::Entry(entry) if entry.node.kind == NodeKind::File => {
@@ -221,51 +215,100 @@ pub fn preview(
 
 type Stored = (BTreeMap<String, SourceRecord>, Vec<Problem>);
 
-fn store_all(
-    cx: &RunCx<'_>,
-    writer: &mut SnapshotWriter<'_>,
-    captures: Vec<(&NamedSource, Box<dyn Capture + '_>)>,
-    expected: &BTreeMap<String, u64>,
-    parents: &Parents,
-    notes: &Notes<'_>,
-) -> Result<Stored, Error> {
-    let mut sources = BTreeMap::new();
-    let mut problems = Vec::new();
-    for (named, mut capture) in captures {
-        cx.events
-            .emit(Event::StepStarted { name: named.name.clone(), bytes_total: expected.get(&named.name).copied() });
-        if let Some(parent) = parents.other(&named.name) {
-            writer.compare_with(&named.name, parent)?;
+/// What the storing of the sources goes by.
+struct Taking<'a> {
+    expected: &'a BTreeMap<String, u64>,
+    parents: &'a Parents,
+    notes: &'a Notes<'a>,
+    surroundings: &'a dyn Surroundings,
+}
+
+impl Taking<'_> {
+    /// Stores what the views give. `doubts` are problems that are known before; those without a source go to the first.
+    fn store_all(
+        &self,
+        cx: &RunCx<'_>,
+        writer: &mut SnapshotWriter<'_>,
+        views: Vec<OpenView<'_>>,
+        mut doubts: Vec<Problem>,
+    ) -> Result<Stored, Error> {
+        let mut live = views.iter().filter(|view| view.is_live()).count();
+        if live == 0 {
+            doubts.extend(self.surroundings.release());
         }
-        let written = writer.source(&named.name, capture.as_mut()).map_err(name_source(&named.name))?;
-        let facts = capture.finish().map_err(in_source(&named.name))?;
-        let had = parents.record(&named.name).map_or(0, SourceRecord::files_last);
+        let (mut sources, mut problems) = (BTreeMap::new(), Vec::new());
+        for view in views {
+            let name = &view.named.name;
+            let is_last = view.is_live() && live == 1;
+            live -= usize::from(view.is_live());
+            let (mut record, mut found) = self.store(cx, writer, view)?;
+            if is_last {
+                doubts.extend(self.surroundings.release());
+            }
+            let is_its = |problem: &mut Problem| problem.source.is_empty() || problem.source == *name;
+            let moved = self.moved_before(&record);
+            let further: Vec<Problem> = doubts
+                .extract_if(.., is_its)
+                .chain(moved)
+                .map(|problem| Problem { source: name.clone(), ..problem })
+                .inspect(|problem| cx.events.emit(Event::Problem(problem.clone())))
+                .collect();
+            found.extend(further);
+            record.list(&found);
+            self.surroundings.was_read(name, record.status);
+            sources.insert(name.clone(), record);
+            problems.extend(found);
+        }
+        Ok((sources, problems))
+    }
+
+    /// Stores one source. Gives its record and its problems, which the record does not have yet.
+    fn store(
+        &self,
+        cx: &RunCx<'_>,
+        writer: &mut SnapshotWriter<'_>,
+        mut view: OpenView<'_>,
+    ) -> Result<(SourceRecord, Vec<Problem>), Error> {
+        let (named, parents) = (view.named, self.parents);
+        let name = &named.name;
+        let bytes_total = self.expected.get(name).copied();
+        cx.events.emit(Event::StepStarted { name: name.clone(), bytes_total });
+        if let Some(parent) = parents.other(name) {
+            writer.compare_with(name, parent)?;
+        }
+        let written = writer.source(name, view.capture.as_mut()).map_err(name_source(name))?;
+        let captured = view.window(cx.clock.now());
+        let facts = view.capture.finish().map_err(in_source(name))?;
+        let had = parents.record(name).map_or(0, SourceRecord::files_last);
         let emptied_of = (written.tree.files == 0 && had > 0).then_some(had);
-        let unread = parents.problems(&named.name);
+        let unread = parents.problems(name);
         // Only a source that finds losses by its parent has lost something by it.
         let (doubtful, harmless) = if named.source.finds_losses() { (unread, &[][..]) } else { (&[][..], unread) };
-        for harmless in harmless.iter().chain(parents.known(&named.name)) {
-            notes.events(&named.name).emit(Event::Note(harmless.to_string()));
+        for harmless in harmless.iter().chain(parents.known(name)) {
+            self.notes.events(name).emit(Event::Note(harmless.to_string()));
         }
-        let further: Vec<_> = doubtful.iter().cloned().chain(emptied_of.map(|had| emptied(&named.name, had))).collect();
+        let further: Vec<_> = doubtful.iter().cloned().chain(emptied_of.map(|had| emptied(name, had))).collect();
         further.iter().for_each(|problem| cx.events.emit(Event::Problem(problem.clone())));
-        let found = [written.problems, further].concat();
-        let mut listed = found.clone();
-        listed.truncate(PROBLEMS_LISTED_MAX);
         let record = SourceRecord {
             kind: named.source.kind().to_owned(),
-            status: if listed.is_empty() { SourceStatus::Ok } else { SourceStatus::Partial },
+            status: SourceStatus::Ok,
+            captured: Some(captured),
             tree: written.tree,
             facts,
             emptied_of,
-            problems: listed,
-            problems_total: found.len(),
-            notes: notes.take(&named.name),
+            problems: Vec::new(),
+            problems_total: 0,
+            notes: self.notes.take(name),
         };
-        sources.insert(named.name.clone(), record);
-        problems.extend(found);
+        Ok((record, [written.problems, further].concat()))
     }
-    Ok((sources, problems))
+
+    /// That what should have stood still moved while this was captured.
+    fn moved_before(&self, record: &SourceRecord) -> Option<Problem> {
+        let (moved, captured) = (self.surroundings.moved()?, record.captured?);
+        let Window { to, .. } = captured;
+        (to > moved.at).then(|| Problem { source: String::new(), path: "freeze".to_owned(), what: moved.what })
+    }
 }
 
 /// A disk that is not mounted looks like an empty folder. Told in every snapshot until there is a file again: were it told once,
@@ -345,7 +388,7 @@ fn check_names(sources: &[NamedSource], only: &[String]) -> Result<(), Error> {
 }
 
 /// Puts the source's name before its error.
-fn in_source(name: &str) -> impl Fn(SourceError) -> Error + '_ {
+pub(crate) fn in_source(name: &str) -> impl Fn(SourceError) -> Error + '_ {
     move |error| match error {
         SourceError::Cancelled => Error::Cancelled,
         SourceError::Unavailable { what } => SourceError::Unavailable { what: format!("source {name}: {what}") }.into(),

@@ -8,6 +8,7 @@ mod archive;
 mod document;
 pub mod duration;
 mod environment;
+mod hook;
 mod location;
 mod mistake;
 mod rate;
@@ -31,6 +32,7 @@ use resolve::Resolver;
 
 pub use archive::{ArchiveKey, ArchiveSettings, PrefixTemplate};
 pub use environment::Environment;
+pub use hook::{FreezeSettings, HookSettings, Hooks, OnError};
 pub use location::{
     AzureLocation, AzureLogin, B2Location, GcsLocation, Location, ResticLocation, S3AccessKey, S3Location,
     SftpLocation, WebdavLocation, WebdavLogin,

@@ -27,7 +27,9 @@ pub mod shell;
 pub mod snapshots;
 pub mod state;
 pub mod status;
+pub mod surroundings;
 pub mod sync;
+mod views;
 
 pub use fault::{Fault, FaultKind};
 

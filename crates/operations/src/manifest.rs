@@ -1,11 +1,12 @@
 //! `lifeboat.json` in every snapshot's root: the exact facts taken at backup time, which a drill compares with what came
-//! back. It holds no moment of its own, so an unchanged stack has an unchanged manifest; the snapshot knows its time.
+//! back, and the time that each source is of. An unchanged stack has an unchanged manifest; the snapshot knows its time.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt as _;
 use std::path::{Path, PathBuf};
 
+use jiff::Timestamp;
 use repository::backup::TreeFacts;
 use repository::format::go;
 use repository::format::pack::BlobKind;
@@ -47,6 +48,10 @@ pub struct SourceRecord {
     pub kind: String,
     /// Whether everything is in the snapshot.
     pub status: SourceStatus,
+    /// The time that what was captured is of; `None` in snapshots of earlier versions. A manifest that differs in this alone from
+    /// its parent's is that one again, so that an unchanged stack adds nothing but a snapshot.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub captured: Option<Window>,
     /// What the engine counted while it wrote.
     pub tree: TreeFacts,
     /// What the source itself found, at the instant of the data.
@@ -65,7 +70,35 @@ pub struct SourceRecord {
     pub notes: Vec<String>,
 }
 
+/// The time that data is of: a database's moment lies in it, and files were read in it, each once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Window {
+    /// When it began.
+    pub from: Timestamp,
+    /// When it ended.
+    pub to: Timestamp,
+}
+
+impl Window {
+    /// The time that several are of together; `None` of none.
+    pub fn around(windows: impl IntoIterator<Item = Self>) -> Option<Self> {
+        windows.into_iter().reduce(|one, other| Self { from: one.from.min(other.from), to: one.to.max(other.to) })
+    }
+}
+
 impl SourceRecord {
+    /// Takes in all problems of the source.
+    pub fn list(&mut self, problems: &[Problem]) {
+        self.problems = problems.iter().take(PROBLEMS_LISTED_MAX).cloned().collect();
+        self.problems_total = problems.len();
+        self.status = if problems.is_empty() { SourceStatus::Ok } else { SourceStatus::Partial };
+    }
+
+    /// Whether it says the same, at whatever time it was captured.
+    pub fn is_same_as(&self, other: &Self) -> bool {
+        *self == Self { captured: self.captured, ..other.clone() }
+    }
+
     /// How many files it had when it last had any.
     pub fn files_last(&self) -> u64 {
         if self.tree.files > 0 { self.tree.files } else { self.emptied_of.unwrap_or(0) }

@@ -19,6 +19,7 @@ use repository::{
 };
 
 use crate::backup::{self, BackupReport, NamedSource, StackBackup};
+use crate::surroundings::NoSurroundings;
 
 pub struct Memory {
     pub storage: MemoryStorage,
@@ -89,6 +90,7 @@ impl Memory {
             copies: &[],
             count_first: false,
             others: &[],
+            surroundings: &NoSurroundings,
         }
     }
 

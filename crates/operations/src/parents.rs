@@ -1,9 +1,8 @@
 //! What a new snapshot is compared with. Each source has a parent of its own, the newest snapshot that holds it: a source
 //! that was added, or a snapshot of some sources alone, must not make the others forget what was lost.
 
-use std::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use jiff::Timestamp;
 use repository::format::snapshot::Snapshot;
@@ -156,16 +155,32 @@ impl Parents {
         self.manifests.get(self.of_source.get(source)?)?.sources.get(source)
     }
 
+    /// `sources` as the manifest is to tell of them. Where they say what their common parent says of them, they keep its times: it
+    /// was so then, too, and an unchanged stack adds nothing but a snapshot.
+    pub fn with_times_of_unchanged(&self, sources: &BTreeMap<String, SourceRecord>) -> BTreeMap<String, SourceRecord> {
+        let before = self.main.and_then(|main| self.manifests.get(&main)).map(|manifest| &manifest.sources);
+        let is_same = |before: &SourceRecord, now: &SourceRecord| before.captured.is_some() && now.is_same_as(before);
+        let are_same = |before: &&BTreeMap<String, SourceRecord>| {
+            before.len() == sources.len()
+                && sources.iter().all(|(name, now)| before.get(name).is_some_and(|before| is_same(before, now)))
+        };
+        before.filter(are_same).unwrap_or(sources).clone()
+    }
+
     /// What a source is told of its parent.
-    pub fn previous<'a>(&'a self, source: &str, has_snapshot: &'a dyn Fn(&Id) -> bool) -> Option<Previous<'a>> {
+    pub fn previous<'a>(
+        &'a self,
+        source: &str,
+        has_snapshot: &'a (dyn Fn(&Id) -> bool + Sync),
+    ) -> Option<Previous<'a>> {
         let (snapshot, _) = self.snapshots.get(*self.of_source.get(source)?)?;
         Some(Previous { snapshot: *snapshot, facts: &self.record(source)?.facts, has_snapshot })
     }
 
     /// Tells whether this copy has a snapshot, or one of `others`, which are only asked for one that it lacks. What does not
     /// answer has none.
-    pub fn has_snapshot<'a>(&'a self, others: &'a [Arc<Repository>]) -> impl Fn(&Id) -> bool + 'a {
-        let elsewhere = OnceCell::new();
+    pub fn has_snapshot<'a>(&'a self, others: &'a [Arc<Repository>]) -> impl Fn(&Id) -> bool + Sync + 'a {
+        let elsewhere = OnceLock::new();
         let list = || -> BTreeSet<Id> {
             let listed = others.iter().filter_map(|other| other.storage().list(FileKind::Snapshot).ok());
             listed.flatten().map(|file| file.id).collect()

@@ -21,6 +21,9 @@ pub struct LastRun {
     pub at: Timestamp,
     /// Why it failed, without secrets, as every [`Fault`]; `None` where it took a snapshot.
     pub failure: Option<String>,
+    /// Hooks that failed though it took a snapshot, in words, without secrets.
+    #[serde(default)]
+    pub hooks: Vec<String>,
 }
 
 /// What the last check of a copy found.
@@ -222,8 +225,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let state = State::below(folder.path(), Path::new("/lifeboat.yaml"));
         let at = "2026-03-01T12:00:00Z".parse().unwrap();
-        let failed = LastRun { at, failure: Some("the disk is full".to_owned()) };
-        let done = LastRun { at, failure: None };
+        let failed = LastRun { at, failure: Some("the disk is full".to_owned()), hooks: Vec::new() };
+        let done = LastRun { at, failure: None, hooks: Vec::new() };
         assert_eq!(state.last_run("a/b"), None);
         state.save_run("a/b", &failed).unwrap();
         state.save_run("c", &done).unwrap();

@@ -437,8 +437,18 @@ fn several_hosts_problem(known: &Known<'_>) -> Option<HealthProblem> {
     })
 }
 
-/// That the last backup which this host tried failed, where none was taken since.
+/// That the last backup which this host tried failed, where none was taken since; or a hook of it.
 fn run_problem(stack: &str, run: &LastRun, last_backup: Option<Timestamp>) -> Option<HealthProblem> {
+    if let (None, Some(hook)) = (&run.failure, run.hooks.first()) {
+        let more = run.hooks.len() - 1;
+        let others = if more == 0 { String::new() } else { format!(", and {more} more") };
+        return Some(HealthProblem {
+            copy: None,
+            severity: Severity::Warning,
+            text: format!("in the last backup, on {}, {hook}{others}", run.at.strftime("%Y-%m-%d %H:%M UTC")),
+            fix: format!("mend it, then run `lifeboat backup {stack} --verbose`, which shows what it says"),
+        });
+    }
     let failure = run.failure.as_ref().filter(|_| last_backup.is_none_or(|backup| backup < run.at))?;
     Some(HealthProblem {
         copy: None,

@@ -43,7 +43,7 @@ pub use format::id::Id;
 pub use format::node::{Node, NodeKind};
 pub use index::Index;
 pub use repository::{Identity, Repository};
-pub use source::{Capture, CaptureCx, Data, Entry, Facts, Item, Problem, Source, SourceError};
+pub use source::{Capture, CaptureCx, Data, Entry, Facts, Item, Problem, Source, SourceError, View};
 pub use storage::{File, FileKind, Storage, StorageError};
 
 /// What every long operation is given: who is told, who may stop it, and what time it is.

@@ -175,7 +175,7 @@ pub struct Previous<'a> {
     /// The facts of the source in it.
     pub facts: &'a Facts,
     /// Whether a copy that was reached has a snapshot: one that the facts name may have been removed since.
-    pub has_snapshot: &'a dyn Fn(&Id) -> bool,
+    pub has_snapshot: &'a (dyn Fn(&Id) -> bool + Sync),
 }
 
 impl fmt::Debug for Previous<'_> {
@@ -205,6 +205,17 @@ pub struct CaptureCx<'a> {
     pub look_only: bool,
 }
 
+/// As of when the entries of a capture are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum View {
+    /// Each as of when it is read, so the capture is of the whole time that takes.
+    Live,
+    /// All as of when the view was opened. They come since then, and who gives them does not wait long for them to be taken.
+    Flowing,
+    /// All as of when the view was opened, for as long as it is open.
+    Held,
+}
+
 /// One thing that holds data.
 pub trait Source: Send + Sync {
     /// The kind's name in the configuration, such as `files` or `sqlite`.
@@ -219,12 +230,17 @@ pub trait Source: Send + Sync {
         false
     }
 
+    /// As of when the entries of its captures are. What is [`View::Live`] is read as soon as all views are open.
+    fn view(&self) -> View {
+        View::Live
+    }
+
     /// Opens the view: after this, what the capture yields belongs to one instant as far as the source can promise it.
     fn capture<'a>(&'a self, cx: &CaptureCx<'a>) -> Result<Box<dyn Capture + 'a>, SourceError>;
 }
 
-/// An open view of a source.
-pub trait Capture {
+/// An open view of a source. Several are opened at once, on threads of their own.
+pub trait Capture: Send {
     /// The next item. Folders come before what they hold; the parts of a folder come sorted by the bytes of their
     /// names, each with all that is below it before the next. `None` proves nothing: only [`Capture::finish`] does.
     fn next(&mut self) -> Result<Option<Item>, SourceError>;

@@ -17,11 +17,14 @@ use repository::{Cancel, Clock, SourceError};
 use rustix::fs::FlockOperation;
 use serde_json::{Value, json};
 
+use super::guard::{GuardCommand, Watch};
 use super::{Container, ContainerState, Containers, EngineAddress, unavailable};
 use crate::source::layout;
 
 /// How the name of a note ends.
 const SUFFIX: &str = ".json";
+/// What a note calls the time after which a container is let go on, whoever holds it.
+const UNTIL: &str = "until";
 
 /// The engine's own default of how long a container is given to end.
 const STOP_TIMEOUT_S: u64 = 10;
@@ -64,6 +67,8 @@ pub struct Halts {
     /// What this process holds halted, by the containers' ids: two sources may want the same container halted, and it
     /// goes on after the last of them.
     held: Arc<Mutex<BTreeMap<String, Weak<Held>>>>,
+    /// What keeps watch over them from outside, and how it is started.
+    watch: Option<Arc<Watch>>,
 }
 
 /// A container that is halted, for as long as one of these lives. [`Halted::resume`] says whether letting it go on worked.
@@ -94,6 +99,18 @@ pub struct Replaced {
 /// Whether a container may go on below which something was being replaced; if not, why, and what to do.
 pub type MayGoOn<'a> = &'a dyn Fn(&Replaced) -> Result<(), String>;
 
+/// Why a container is halted.
+#[derive(Clone, Copy)]
+enum Purpose<'a> {
+    /// What it works with is captured.
+    Capture {
+        /// For no longer than this.
+        until: Option<Timestamp>,
+    },
+    /// What it works with is replaced.
+    Restore(&'a Replaced),
+}
+
 /// A note that this process holds.
 struct Note {
     path: PathBuf,
@@ -113,7 +130,14 @@ pub struct PutRight {
 impl Halts {
     /// The notes below the state folder.
     pub fn below(state: &Path) -> Self {
-        Self { folder: state.join("halted"), held: Arc::default() }
+        Self { folder: state.join("halted"), held: Arc::default(), watch: None }
+    }
+
+    /// The same, watched over by another process, which lets containers go on where this one is killed. It is started before the
+    /// first container is halted, and ends with the last of these.
+    #[must_use]
+    pub fn watched_by(self, guard: GuardCommand) -> Self {
+        Self { watch: Some(Arc::new(Watch::new(guard))), ..self }
     }
 
     /// Halts a container that runs, or holds one that these notes halted already. `None` where it does not run, so that
@@ -125,7 +149,19 @@ impl Halts {
         halt: Halt,
         clock: &dyn Clock,
     ) -> Result<Option<Halted>, SourceError> {
-        self.begin(containers, container, halt, None, clock)
+        self.begin(containers, container, halt, Purpose::Capture { until: None }, clock)
+    }
+
+    /// The same, for no longer than `until`: after that it is let go on from outside, should this process not do it.
+    pub fn halt_until(
+        &self,
+        containers: &Containers,
+        container: &Container,
+        halt: Halt,
+        until: Timestamp,
+        clock: &dyn Clock,
+    ) -> Result<Option<Halted>, SourceError> {
+        self.begin(containers, container, halt, Purpose::Capture { until: Some(until) }, clock)
     }
 
     /// Stops a container that runs, below which something will be replaced. It goes on only with [`Halted::resume`]: half
@@ -137,7 +173,7 @@ impl Halts {
         replaced: &Replaced,
         clock: &dyn Clock,
     ) -> Result<Option<Halted>, SourceError> {
-        self.begin(containers, container, Halt::Stop, Some(replaced), clock)
+        self.begin(containers, container, Halt::Stop, Purpose::Restore(replaced), clock)
     }
 
     /// Whether a run, also one that ended early, has halted the container and not yet let it go on.
@@ -154,7 +190,7 @@ impl Halts {
         containers: &Containers,
         container: &Container,
         halt: Halt,
-        replaced: Option<&Replaced>,
+        purpose: Purpose<'_>,
         clock: &dyn Clock,
     ) -> Result<Option<Halted>, SourceError> {
         let mut all = self.held.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
@@ -175,8 +211,14 @@ impl Halts {
             "id": container.id, "name": container.name, "halt": halt.name(), "socket": socket,
             "at": clock.now().to_string(), "grace_s": grace_s,
         });
-        if let Some(replaced) = replaced {
-            text["replaced"] = replaced.to_json();
+        match purpose {
+            Purpose::Capture { until } => {
+                if let Some(until) = until {
+                    text[UNTIL] = json!(until.to_string());
+                }
+                self.watch.as_ref().map_or(Ok(()), |watch| watch.begin())?;
+            }
+            Purpose::Restore(replaced) => text["replaced"] = replaced.to_json(),
         }
         let note = self.write(container, &text)?;
         // Nothing is replaced before the engine has stopped it.
@@ -186,7 +228,7 @@ impl Halts {
             Halt::Stop => steady.stop(&container.id)?,
             Halt::Pause => steady.pause(&container.id)?,
         }
-        held.is_restored = replaced.is_some();
+        held.is_restored = matches!(purpose, Purpose::Restore(_));
         held.is_halted = true;
         let held = Arc::new(held);
         all.insert(container.id.clone(), Arc::downgrade(&held));
@@ -216,6 +258,30 @@ impl Halts {
             }
         }
         done
+    }
+
+    /// Whether there is a note of any run.
+    pub(super) fn has_notes(&self) -> bool {
+        self.notes().next().is_some()
+    }
+
+    fn notes(&self) -> impl Iterator<Item = PathBuf> {
+        let entries = std::fs::read_dir(&self.folder).into_iter().flatten().flatten().map(|entry| entry.path());
+        entries.filter(|path| path.to_string_lossy().ends_with(SUFFIX))
+    }
+
+    /// Lets containers go on that were to be halted for no longer than until `at`, whoever holds them; their notes stay. Gives the
+    /// names of those that it let go on.
+    pub(super) fn let_go_overdue(&self, at: Timestamp) -> Vec<String> {
+        let overdue = |path: PathBuf| {
+            let note: Value = serde_json::from_str(&std::fs::read_to_string(path).ok()?).ok()?;
+            let until: Timestamp = note.get(UNTIL)?.as_str()?.parse().ok()?;
+            let (id, socket) = (note.get("id")?.as_str()?, note.get("socket")?.as_str()?);
+            let containers = (until <= at).then(|| EngineAddress::at(Path::new(socket)).open(&Cancel::new()))?.ok()?;
+            // What goes wrong here is tried again soon.
+            resume(&containers, id).ok()?
+        };
+        self.notes().filter_map(overdue).collect()
     }
 
     /// Writes the note, so that it outlives even the machine's power.
@@ -355,12 +421,18 @@ fn stop_timeout_s(definition: &Value) -> u64 {
 fn resume(containers: &Containers, id: &str) -> Result<Option<String>, SourceError> {
     let found = containers.containers()?.into_iter().find(|container| container.id == id);
     let Some(container) = found else { return Ok(None) };
-    match container.state {
+    let asked = match container.state {
         ContainerState::Running => return Ok(None),
-        ContainerState::Paused => containers.unpause(id)?,
-        ContainerState::Stopped => containers.start(id)?,
+        ContainerState::Paused => containers.unpause(id),
+        ContainerState::Stopped => containers.start(id),
+    };
+    let runs = |container: &Container| container.id == id && container.state == ContainerState::Running;
+    match asked {
+        Ok(()) => Ok(Some(container.name)),
+        // Somebody else may have been faster.
+        Err(_) if containers.containers()?.iter().any(runs) => Ok(None),
+        Err(error) => Err(error),
     }
-    Ok(Some(container.name))
 }
 
 impl Halted {
@@ -369,28 +441,30 @@ impl Halted {
         &self.0.container.name
     }
 
-    /// Lets the container go on, unless another source still holds it.
-    pub fn resume(self) -> Result<(), SourceError> {
-        Arc::into_inner(self.0).map_or(Ok(()), |mut held| held.go_on())
+    /// Lets the container go on, unless another source still holds it. Whether it was halted until now: somebody else may have
+    /// let it go on before.
+    pub fn resume(self) -> Result<bool, SourceError> {
+        Arc::into_inner(self.0).map_or(Ok(true), |mut held| held.go_on())
     }
 }
 
 impl Held {
-    /// Lets the container go on, and removes the note.
-    fn go_on(&mut self) -> Result<(), SourceError> {
-        let Some(note) = self.note.take() else { return Ok(()) };
+    /// Lets the container go on, and removes the note. Whether it was halted until now.
+    fn go_on(&mut self) -> Result<bool, SourceError> {
+        let Some(note) = self.note.take() else { return Ok(true) };
         let name = &self.container.name;
         // A run that was cancelled must not leave it halted.
         let containers = EngineAddress::at(&self.socket).open(&Cancel::new())?;
-        resume(&containers, &self.container.id).map_err(|error| {
+        let resumed = resume(&containers, &self.container.id).map_err(|error| {
             let verb = if self.halt == Halt::Stop { "start" } else { "unpause" };
             unavailable(format!("container {name} is still halted: {error}; run `docker {verb} {name}`"))
         })?;
         if !self.is_halted {
             // The engine may be about to halt it: the note stays, and the next run sees to it.
-            return Ok(());
+            return Ok(true);
         }
-        std::fs::remove_file(&note.path).map_err(SourceError::io(&note.path))
+        std::fs::remove_file(&note.path).map_err(SourceError::io(&note.path))?;
+        Ok(resumed.is_some())
     }
 }
 

@@ -94,6 +94,14 @@ impl Here {
         }
     }
 
+    /// As [`Here::read`], but waits a moment only: `None` where nothing came.
+    pub(super) fn read_what_is_there(&mut self, buffer: &mut [u8]) -> Result<Option<usize>, SourceError> {
+        self.cancel.check()?;
+        let read =
+            self.wait_for_output().and_then(|there| if there { self.output.read(buffer).map(Some) } else { Ok(None) });
+        read.map_err(|error| self.failed("its output cannot be read", &error))
+    }
+
     pub(super) fn write(&mut self, mut bytes: &[u8]) -> Result<(), SourceError> {
         while !bytes.is_empty() {
             self.cancel.check()?;

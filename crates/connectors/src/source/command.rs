@@ -100,10 +100,12 @@ impl Source for CommandSource {
     fn capture<'a>(&'a self, cx: &CaptureCx<'a>) -> Result<Box<dyn Capture + 'a>, SourceError> {
         let options = &self.0;
         let what = format!("the command for `{}`", options.name);
-        let running = program(options).start(&Stage::Here, cx.cancel).map_err(|error| match error {
-            SourceError::Unavailable { what: why } => SourceError::Unavailable { what: format!("{what}: {why}") },
-            other => other,
-        })?;
+        let running = options.run.program().in_folder(&options.folder).start(&Stage::Here, cx.cancel).map_err(
+            |error| match error {
+                SourceError::Unavailable { what: why } => SourceError::Unavailable { what: format!("{what}: {why}") },
+                other => other,
+            },
+        )?;
         let output = match options.trailer.as_deref().and_then(Trailer::new) {
             Some(trailer) => Output::of(what, trailer, cx.cancel, running),
             None => Output::of(what, ExitAlone, cx.cancel, running),
@@ -114,18 +116,29 @@ impl Source for CommandSource {
     }
 }
 
-fn program(options: &CommandOptions) -> Program {
-    let program = match &options.run {
-        RunLine::Words(words) => {
-            let name = words.first().map(OsString::as_os_str).unwrap_or_default();
-            Program::new(name).args(words.iter().skip(1))
+impl RunLine {
+    /// The command on this machine.
+    pub(crate) fn program(&self) -> Program {
+        self.program_of(shell())
+    }
+
+    /// The command where it is not known which shells there are.
+    pub(crate) fn program_elsewhere(&self) -> Program {
+        self.program_of("sh")
+    }
+
+    fn program_of(&self, shell: &str) -> Program {
+        match self {
+            Self::Words(words) => {
+                let name = words.first().map(OsString::as_os_str).unwrap_or_default();
+                Program::new(name).args(words.iter().skip(1))
+            }
+            // The first line makes a shell that can do so fail where any part of a pipe does.
+            Self::Shell(text) => {
+                Program::new(shell).arg("-c").arg(format!("(set -o pipefail) 2>/dev/null && set -o pipefail\n{text}"))
+            }
         }
-        // The first line makes a shell that can do so fail where any part of a pipe does.
-        RunLine::Shell(text) => {
-            Program::new(shell()).arg("-c").arg(format!("(set -o pipefail) 2>/dev/null && set -o pipefail\n{text}"))
-        }
-    };
-    program.in_folder(&options.folder)
+    }
 }
 
 /// bash where it is, since it notices a failure in the middle of a pipe; else the system's own shell.

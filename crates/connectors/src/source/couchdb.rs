@@ -42,7 +42,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use repository::{Cancel, Capture, CaptureCx, Facts, Source, SourceError};
+use repository::{Cancel, Capture, CaptureCx, Facts, Source, SourceError, View};
 
 pub use self::cluster::{
     COPIES_NOT_TAKEN, ClusterPlan, Contest, NodeFiles, Settled, plan_cluster, settle, tidy, write_cluster,
@@ -175,6 +175,10 @@ impl Source for CouchDbSource {
 
     fn finds_losses(&self) -> bool {
         true
+    }
+
+    fn view(&self) -> View {
+        View::Held
     }
 
     fn capture<'a>(&'a self, cx: &CaptureCx<'a>) -> Result<Box<dyn Capture + 'a>, SourceError> {

@@ -26,7 +26,7 @@ mod tools;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
-use repository::{Cancel, Capture, CaptureCx, Source, SourceError};
+use repository::{Cancel, Capture, CaptureCx, Source, SourceError, View};
 
 pub use self::examine::examine;
 pub use self::restore::MysqlRestore;
@@ -74,6 +74,10 @@ impl Source for MysqlSource {
 
     fn claims(&self, _: &Cancel) -> Result<BTreeSet<PathBuf>, SourceError> {
         Ok(BTreeSet::new())
+    }
+
+    fn view(&self) -> View {
+        View::Flowing
     }
 
     fn capture<'a>(&'a self, cx: &CaptureCx<'a>) -> Result<Box<dyn Capture + 'a>, SourceError> {

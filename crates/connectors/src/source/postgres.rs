@@ -23,7 +23,7 @@ mod tools;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
-use repository::{Cancel, Capture, CaptureCx, Source, SourceError};
+use repository::{Cancel, Capture, CaptureCx, Source, SourceError, View};
 
 #[cfg(feature = "fuzzing")]
 pub(crate) use self::archive::{Archive, Shared};
@@ -58,6 +58,10 @@ impl Source for PostgresSource {
 
     fn claims(&self, _: &Cancel) -> Result<BTreeSet<PathBuf>, SourceError> {
         Ok(BTreeSet::new())
+    }
+
+    fn view(&self) -> View {
+        View::Held
     }
 
     fn capture<'a>(&'a self, cx: &CaptureCx<'a>) -> Result<Box<dyn Capture + 'a>, SourceError> {

@@ -27,7 +27,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use repository::format::time::Time;
-use repository::{Cancel, Capture, CaptureCx, Event, Events, Facts, Item, Problem, Source, SourceError};
+use repository::{Cancel, Capture, CaptureCx, Event, Events, Facts, Item, Problem, Source, SourceError, View};
 
 pub use self::examine::examine;
 pub use self::files::{RedisFilesOptions, RedisFilesSource};
@@ -115,6 +115,10 @@ impl Source for RedisSource {
 
     fn claims(&self, _: &Cancel) -> Result<BTreeSet<PathBuf>, SourceError> {
         Ok(BTreeSet::new())
+    }
+
+    fn view(&self) -> View {
+        View::Flowing
     }
 
     fn capture<'a>(&'a self, cx: &CaptureCx<'a>) -> Result<Box<dyn Capture + 'a>, SourceError> {

@@ -21,6 +21,7 @@ use repository::fs::NodeReader;
 use repository::source::SQLITE_SIDE_FILES;
 use repository::{
     Cancel, Capture, CaptureCx, Data, Entry, Event, Events, Facts, Item, Node, NodeKind, Problem, Source, SourceError,
+    View,
 };
 use serde_json::{Value, json};
 
@@ -101,6 +102,10 @@ impl Source for SqliteSource {
         }
         *self.remembered() = Some(found);
         Ok(claims)
+    }
+
+    fn view(&self) -> View {
+        View::Held
     }
 
     fn capture<'a>(&'a self, cx: &CaptureCx<'a>) -> Result<Box<dyn Capture + 'a>, SourceError> {

@@ -1,15 +1,12 @@
 //! `lifeboat backup`: one snapshot of each stack.
 
 use std::collections::BTreeMap;
-use std::os::unix::process::CommandExt as _;
 use std::sync::Arc;
-use std::time::Duration;
 
-use connectors::process;
 use jiff::Timestamp;
 use operations::backup::{self, BackupReport, NamedSource, StackBackup};
 use operations::config::{CopySettings, StackSettings};
-use operations::manifest::SourceStatus;
+use operations::manifest::{SourceStatus, Window};
 use operations::restore_guide::GuideCopy;
 use operations::state::LastRun;
 use operations::{Fault, FaultKind};
@@ -23,12 +20,12 @@ use crate::arguments;
 use crate::copy_report::{self, CopyReport, CopyStatus};
 use crate::into_step::IntoStep;
 use crate::output::{Outcome, bytes, complain, count, seconds};
+use crate::surroundings::{self, AroundStack, FailedHook};
 use crate::under_way::UnderWay;
+use crate::wiring;
 
 /// Notes of a source that are printed at the end; all are in the summary and in the manifest.
 const NOTES_SHOWN_MAX: usize = 5;
-/// Between two looks at whether a command has ended.
-const WATCH_PAUSE: Duration = Duration::from_millis(20);
 
 pub fn run(app: &App, arguments: &arguments::Backup) -> Result<Outcome, Fault> {
     let stacks = app.stacks(&arguments.stack)?;
@@ -47,17 +44,19 @@ pub struct Done {
     pub outcome: Outcome,
     /// The names of the copies that have it, the one that was written first.
     pub copies: Vec<String>,
+    /// The hooks that failed, in words.
+    failed_hooks: Vec<String>,
 }
 
 /// Takes a snapshot of one stack, reports it, and remembers how that ended.
 pub fn one(app: &App, stack: &StackSettings, only: &[String], tags: &[String]) -> Result<Done, Fault> {
     let done = take(app, stack, only, tags);
-    let failure = match &done {
+    let run = match &done {
         // Whoever stopped it knows of it.
         Err(fault) if fault.kind == FaultKind::Cancelled => return done,
-        done => done.as_ref().err().map(Fault::text),
+        Err(fault) => LastRun { at: app.run.clock.now(), failure: Some(fault.text()), hooks: Vec::new() },
+        Ok(done) => LastRun { at: app.run.clock.now(), failure: None, hooks: done.failed_hooks.clone() },
     };
-    let run = LastRun { at: app.run.clock.now(), failure };
     if let Err(fault) = app.state().save_run(&stack.name, &run) {
         complain(&format!("how it ended cannot be kept for `lifeboat status`: {}", fault.text()));
     }
@@ -74,14 +73,10 @@ fn take(app: &App, stack: &StackSettings, only: &[String], tags: &[String]) -> R
     }
     // A name that is not there must be an error, and not a backup of nothing.
     only.iter().try_for_each(|name| stack.source(name).map(drop))?;
-    let sources = app.sources(stack, &[])?;
+    let around = wiring::Around::of(&app.settings, &app.run.environment);
+    let sources = wiring::sources(stack, &[], around.clone())?;
     let copies = app.repositories(None, Some(stack))?;
-    // It may be what brings a copy into reach.
-    run_before(app, stack)?;
-    let mut each = app.open_each_cached(&copies)?;
-    if each.opened.is_empty() {
-        return Err(app.none_opened(each.faults));
-    }
+    let surroundings = AroundStack::new(app, stack, around);
     let job = StackBackup {
         stack: &stack.name,
         sources: &sources,
@@ -92,8 +87,54 @@ fn take(app: &App, stack: &StackSettings, only: &[String], tags: &[String]) -> R
         copies: &guide_copies(&copies),
         count_first: app.run.progress.is_visible(),
         others: &[],
+        surroundings: &surroundings,
     };
-    let (report, written_to, under_way) = write(app, &mut each, &job)?;
+    // It may be what brings a copy into reach.
+    let taken = surroundings.before().and_then(|()| write_all(app, stack, &copies, &job));
+    match &taken {
+        Ok(taken) => surroundings.after(taken.status().into(), Some(taken.report.snapshot.to_hex()), None),
+        Err(fault) => surroundings.after(surroundings::ended(fault), None, Some(fault.text())),
+    }
+    let Taken { report, written_to, copies } = taken?;
+    let duration_s = clock.now().duration_since(started).as_secs_f64();
+    let summary = Summary::new(&report, &stack.name, &written_to, &copies, started, duration_s).with(&surroundings);
+    app.output().summary(&summary);
+    print(app, &summary, &report);
+    let outcome = summary.status.outcome();
+    let got_it = |name: &String, report: &CopyReport| *name != written_to && report.status == CopyStatus::Ok;
+    let others: Vec<String> =
+        copies.into_iter().filter(|(name, report)| got_it(name, report)).map(|(name, _)| name).collect();
+    let failed_hooks = surroundings.faults();
+    Ok(Done { report, outcome, copies: std::iter::once(written_to).chain(others).collect(), failed_hooks })
+}
+
+/// A snapshot that was taken, and brought into the copies as far as that could be done.
+struct Taken {
+    report: BackupReport,
+    /// The copy that was written first.
+    written_to: String,
+    copies: BTreeMap<String, CopyReport>,
+}
+
+impl Taken {
+    fn status(&self) -> SourceStatus {
+        let all_have_it = copy_report::outcome(self.copies.values()) == Outcome::Ok;
+        if all_have_it { self.report.status() } else { SourceStatus::Partial }
+    }
+}
+
+/// Takes the snapshot, and brings all copies into step.
+fn write_all(
+    app: &App,
+    stack: &StackSettings,
+    copies: &[&CopySettings],
+    job: &StackBackup<'_>,
+) -> Result<Taken, Fault> {
+    let mut each = app.open_each_cached(copies)?;
+    if each.opened.is_empty() {
+        return Err(app.none_opened(each.faults));
+    }
+    let (report, written_to, under_way) = write(app, &mut each, job)?;
     // Also the one that was written: it may have been away while the others got a snapshot.
     let stepped = IntoStep::of(app, &[stack]).bring(each, |_| true, |name| under_way.settle(app, name));
     under_way.finish(app);
@@ -101,15 +142,7 @@ fn take(app: &App, stack: &StackSettings, only: &[String], tags: &[String]) -> R
         let id = report.snapshot.short();
         complain(&format!("snapshot {id} is complete in copy {written_to}; the others were not brought into step"));
     })?;
-    let duration_s = clock.now().duration_since(started).as_secs_f64();
-    let summary = Summary::new(&report, &stack.name, &written_to, &copies, started, duration_s);
-    app.output().summary(&summary);
-    print(app, &summary, &report);
-    let outcome = if summary.status == SourceStatus::Ok { Outcome::Ok } else { Outcome::Partial };
-    let got_it = |name: &String, report: &CopyReport| *name != written_to && report.status == CopyStatus::Ok;
-    let others: Vec<String> =
-        copies.into_iter().filter(|(name, report)| got_it(name, report)).map(|(name, _)| name).collect();
-    Ok(Done { report, outcome, copies: std::iter::once(written_to).chain(others).collect() })
+    Ok(Taken { report, written_to, copies })
 }
 
 /// Writes the snapshot to the first of the copies. Where that one fails on the way, or is locked, the next one is written: the
@@ -157,7 +190,7 @@ fn guide_copies(copies: &[&CopySettings]) -> Vec<GuideCopy> {
 /// The summary of a backup; `tests/json.rs` holds its keys.
 #[derive(Serialize)]
 struct Summary {
-    status: SourceStatus,
+    status: RunStatus,
     stack: String,
     snapshot_id: String,
     parent: Option<String>,
@@ -172,6 +205,40 @@ struct Summary {
     sources: BTreeMap<String, serde_json::Value>,
     copies: BTreeMap<String, serde_json::Value>,
     problems: usize,
+    /// Those that failed.
+    hooks: Vec<FailedHook>,
+    #[serde(skip)]
+    all_have_it: bool,
+}
+
+/// How a run ended that took its snapshot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum RunStatus {
+    Ok,
+    Partial,
+    /// What must come after it failed.
+    Failed,
+}
+
+impl RunStatus {
+    fn outcome(self) -> Outcome {
+        match self {
+            Self::Ok => Outcome::Ok,
+            Self::Partial => Outcome::Partial,
+            Self::Failed => Outcome::Bad,
+        }
+    }
+}
+
+impl From<Outcome> for RunStatus {
+    fn from(outcome: Outcome) -> Self {
+        match outcome {
+            Outcome::Ok => Self::Ok,
+            Outcome::Partial => Self::Partial,
+            Outcome::Bad => Self::Failed,
+        }
+    }
 }
 
 impl Summary {
@@ -187,13 +254,15 @@ impl Summary {
         let stats = &report.stats;
         let sources = report.sources.iter().map(|(name, record)| {
             let value = json!({
-                "kind": record.kind, "status": record.status, "tree": record.tree, "facts": record.facts,
-                "problems": record.problems, "notes": record.notes,
+                "kind": record.kind, "status": record.status, "captured": record.captured, "tree": record.tree,
+                "facts": record.facts, "problems": record.problems, "notes": record.notes,
             });
             (name.clone(), value)
         });
         let bytes_added = stats.stored.bytes_added_packed;
+        let of_sources = if report.status() == SourceStatus::Ok { Outcome::Ok } else { Outcome::Partial };
         let all_have_it = copy_report::outcome(stepped.values()) == Outcome::Ok;
+        let of_copies = if all_have_it { Outcome::Ok } else { Outcome::Partial };
         let mut copies: BTreeMap<String, serde_json::Value> =
             stepped.iter().map(|(name, report)| (name.clone(), json!(report))).collect();
         if let Some(written) = copies.get_mut(copy) {
@@ -201,7 +270,7 @@ impl Summary {
             written["bytes_added"] = json!(bytes_added + brought);
         }
         Self {
-            status: if all_have_it { report.status() } else { SourceStatus::Partial },
+            status: of_sources.and(of_copies).into(),
             stack: stack.to_owned(),
             snapshot_id: report.snapshot.to_hex(),
             parent: report.parent.map(repository::Id::to_hex),
@@ -216,7 +285,15 @@ impl Summary {
             sources: sources.collect(),
             copies,
             problems: report.problems.len(),
+            hooks: Vec::new(),
+            all_have_it,
         }
+    }
+
+    /// The same, with what the hooks make of it.
+    fn with(self, surroundings: &AroundStack<'_>) -> Self {
+        let status = self.status.outcome().and(surroundings.outcome()).into();
+        Self { status, hooks: surroundings.failed(), ..self }
     }
 }
 
@@ -244,6 +321,11 @@ fn print(app: &App, summary: &Summary, report: &BackupReport) {
              one to Lifeboat"
         ));
     }
+    let all = Window::around(report.sources.values().filter_map(|record| record.captured));
+    if let Some(Window { from, to }) = all.filter(|_| report.sources.len() > 1) {
+        let (apart, from) = (seconds(to.duration_since(from).as_secs_f64()), from.strftime("%H:%M:%S UTC"));
+        output.chat(format!("  all sources are of the {apart} from {from} on"));
+    }
     output.chat(format!("  files: {files_new} new, {files_changed} read again, {files_unmodified} unchanged"));
     output.chat(format!(
         "  read {}, added {} in {}",
@@ -253,7 +335,7 @@ fn print(app: &App, summary: &Summary, report: &BackupReport) {
     ));
     let short = report.snapshot.short();
     match summary.problems {
-        0 if summary.status == SourceStatus::Partial => {
+        0 if !summary.all_have_it => {
             output.text(format!("snapshot {short} of {stack} is complete, but NOT in every copy: see above"));
         }
         0 => output.text(format!("snapshot {short} of {stack} is complete")),
@@ -261,6 +343,9 @@ fn print(app: &App, summary: &Summary, report: &BackupReport) {
             "snapshot {short} of {stack} is PARTIAL: {} left out or doubtful, named above",
             count(problems as u64, "thing")
         )),
+    }
+    if summary.status == RunStatus::Failed {
+        output.text(format!("the run of {stack} FAILED after that: see the hook above"));
     }
 }
 
@@ -289,40 +374,5 @@ fn preview(app: &App, stack: &StackSettings, only: &[String]) -> Result<(), Faul
         app.output().text(format!("{name}: {files}, {}, {problems}", bytes(counted.bytes)));
     }
     app.output().summary(json!({ "status": "ok", "dry_run": true, "stack": stack.name, "sources": counts }));
-    Ok(())
-}
-
-/// The stack's own commands. One that fails keeps the backup from running on data that is not ready.
-fn run_before(app: &App, stack: &StackSettings) -> Result<(), Fault> {
-    for line in &stack.before {
-        let (program, words) = line.program();
-        let failed = |what: String| {
-            Fault::new(FaultKind::Source, format!("the command `{line}` that must run before the backup {what}"))
-                .with_hint("nothing was backed up; mend the command, or remove it from `before:`")
-        };
-        // In a group of its own, so that what it starts can be stopped with it.
-        let mut child = std::process::Command::new(program)
-            .args(words)
-            .current_dir(app.settings.folder())
-            .stdin(std::process::Stdio::null())
-            .stdout(std::io::stderr())
-            .process_group(0)
-            .spawn()
-            .map_err(|error| failed(format!("cannot be started: {error}")))?;
-        let status = loop {
-            let looked = child.try_wait().inspect_err(|_| process::end_group(&mut child));
-            match looked.map_err(|error| failed(format!("cannot be watched: {error}")))? {
-                Some(status) => break status,
-                None if app.run.cancel.pause(&app.run.clock, WATCH_PAUSE) => {}
-                None => {
-                    process::end_group(&mut child);
-                    return Err(repository::Error::Cancelled.into());
-                }
-            }
-        };
-        if !status.success() {
-            return Err(failed(format!("failed: {status}")));
-        }
-    }
     Ok(())
 }

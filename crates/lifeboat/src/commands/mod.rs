@@ -17,6 +17,7 @@ mod find;
 mod forget;
 mod heal;
 mod init;
+mod keep_watch;
 mod key;
 mod protect;
 mod prune;
@@ -37,6 +38,9 @@ use crate::output::{Outcome, Output};
 
 /// Does what the command line says.
 pub fn run(arguments: Arguments, output: &Output) -> Result<Outcome, Fault> {
+    if let Command::KeepWatch(arguments) = &arguments.command {
+        return keep_watch::run(&arguments.state, *output);
+    }
     let run = Run::new(&arguments.common, *output)?;
     let untold = run.progress.untold();
     let outcome = run_command(run, arguments.command, *output);
@@ -73,6 +77,8 @@ fn run_command(run: Run, command: Command, output: Output) -> Result<Outcome, Fa
         }
         Command::Coverage(arguments) => coverage::run(&run.configured()?, &arguments),
         Command::Status(arguments) => status::run(&run.configured()?, &arguments),
+        // It has no use for what a run has, signals least of all.
+        Command::KeepWatch(arguments) => keep_watch::run(&arguments.state, output),
     }
 }
 

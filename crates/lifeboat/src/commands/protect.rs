@@ -50,7 +50,7 @@ pub fn run(run: Run, arguments: &arguments::Protect) -> Result<Outcome, Fault> {
 
     output.chat("");
     output.chat("backing up");
-    let Done { report, outcome: backed_up, copies } = backup::one(&app, &stack, &[], &[])?;
+    let Done { report, outcome: backed_up, copies, .. } = backup::one(&app, &stack, &[], &[])?;
     output.chat("");
     output.chat("drill: restoring the snapshot from each copy to a scratch folder and comparing everything");
     let mut copies = copies.iter().map(|copy| app.settings.copy(copy)).collect::<Result<Vec<_>, _>>()?;

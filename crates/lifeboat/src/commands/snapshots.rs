@@ -34,6 +34,9 @@ pub fn run(app: &App, arguments: &arguments::Snapshots) -> Result<Outcome, Fault
         let whole = manifest.as_ref().map(Manifest::status);
         let bytes_source = snapshot.summary.as_ref().map(|summary| summary.total_bytes_processed);
         let sources: Vec<&str> = snapshot.paths.iter().map(|path| path.trim_start_matches('/')).collect();
+        let records = manifest.iter().flat_map(|manifest| &manifest.sources);
+        let captured: serde_json::Map<String, Value> =
+            records.filter_map(|(name, record)| Some((name.clone(), json!(record.captured?)))).collect();
         let drilled: serde_json::Map<String, Value> = drills
             .iter()
             .filter(|drill| drill::is_proof(drill))
@@ -47,7 +50,7 @@ pub fn run(app: &App, arguments: &arguments::Snapshots) -> Result<Outcome, Fault
             json!({
                 "id": id, "stack": snapshot.stack(), "time": Timestamp::from(snapshot.time), "sources": sources,
                 "bytes_source": bytes_source, "copies": copies, "status": whole, "hostname": snapshot.hostname,
-                "tags": snapshot.tags, "drilled": drilled, "archives": archives,
+                "tags": snapshot.tags, "drilled": drilled, "captured": captured, "archives": archives,
             }),
         );
         // A drill that failed, of whichever copy, is worth more words than one that passed.

@@ -5,6 +5,7 @@
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Deserialize;
 
+use super::hook::{FreezeDocument, HookDocument};
 use super::text::{Named, OneOrMany, Text};
 
 /// The configuration of Lifeboat.
@@ -182,9 +183,13 @@ pub struct StackDocument {
     /// How long a restore may take, such as `2h`.
     #[schemars(schema_with = "duration")]
     pub rto: Option<Text>,
-    /// Commands to run before a backup, each a text for `sh -c` or a list of program and arguments. If one fails, the
-    /// run fails.
-    pub before: Option<Vec<OneOrMany>>,
+    /// Commands to run before a backup, in order. Each is a text for a shell, a list of program and arguments, or `run` with its
+    /// options.
+    pub before: Option<Vec<HookDocument>>,
+    /// Commands to run after a backup, in order, however it ended, where it had got as far as `before`.
+    pub after: Option<Vec<HookDocument>>,
+    /// Containers that stand still while the sources are read.
+    pub freeze: Option<FreezeDocument>,
     /// What holds the data, by name.
     pub sources: Option<Named<SourceDocument>>,
 }
@@ -250,7 +255,11 @@ pub struct DrillDocument {
 /// What holds data: one kind with its options.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-#[schemars(rename = "source", extend("minProperties" = 1, "maxProperties" = 1))]
+#[schemars(rename = "source", extend("minProperties" = 1, "oneOf" = [
+    {"required": ["files"]}, {"required": ["sqlite"]}, {"required": ["compose"]}, {"required": ["command"]},
+    {"required": ["couchdb"]}, {"required": ["tls"]}, {"required": ["volume"]}, {"required": ["container-files"]},
+    {"required": ["postgres"]}, {"required": ["mysql"]}, {"required": ["redis"]},
+]))]
 pub struct SourceDocument {
     /// Files and folders.
     pub files: Option<FilesDocument>,
@@ -275,6 +284,10 @@ pub struct SourceDocument {
     pub mysql: Option<DatabaseDocument>,
     /// What a Redis or Valkey holds, as of one moment. It is always all of it.
     pub redis: Option<DatabaseDocument>,
+    /// Commands to run before this source is read, in order, as those of the stack.
+    pub before: Option<Vec<HookDocument>>,
+    /// Commands to run as soon as it was read, in order, however that ended.
+    pub after: Option<Vec<HookDocument>>,
 }
 
 /// Files and folders.
@@ -484,7 +497,7 @@ fn percent(_: &mut SchemaGenerator) -> Schema {
     json_schema!({ "type": "string", "pattern": "^[0-9]+%$|\\$\\{" })
 }
 
-fn halt(_: &mut SchemaGenerator) -> Schema {
+pub(super) fn halt(_: &mut SchemaGenerator) -> Schema {
     json_schema!({ "enum": ["stop", "pause"] })
 }
 
@@ -496,7 +509,7 @@ fn rate(_: &mut SchemaGenerator) -> Schema {
     json_schema!({ "type": "string", "pattern": "^[0-9.]+ *([kKmMgG]i?B|B|[kKmMgG]bit)/s$|\\$\\{" })
 }
 
-fn duration(_: &mut SchemaGenerator) -> Schema {
+pub(super) fn duration(_: &mut SchemaGenerator) -> Schema {
     json_schema!({ "type": "string", "pattern": "^([0-9]+[smhdw])+$|\\$\\{" })
 }
 

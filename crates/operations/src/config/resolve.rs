@@ -3,6 +3,7 @@
 
 mod copy;
 pub(super) mod database;
+mod hook;
 mod place;
 
 use std::path::{Component, Path, PathBuf};
@@ -85,6 +86,7 @@ impl Resolver<'_> {
             None => Policy::preset(),
         };
         self.check_tags(name, &retention, &names, copies)?;
+        let sources = sources.0.iter().map(|(name, source)| self.source(name, source)).collect::<Result<Vec<_>>>()?;
         Ok(StackSettings {
             name: self.name(name)?,
             schedule: self.schedule(&stack.schedule)?,
@@ -97,8 +99,9 @@ impl Resolver<'_> {
             drill: stack.drill.as_ref().map(|drill| self.drill(drill)).transpose()?,
             rpo: stack.rpo.as_ref().map(|span| self.duration(span)).transpose()?,
             rto: stack.rto.as_ref().map(|span| self.duration(span)).transpose()?,
-            before: stack.before.iter().flatten().map(|command| self.command_line(command)).collect::<Result<_>>()?,
-            sources: sources.0.iter().map(|(name, source)| self.source(name, source)).collect::<Result<_>>()?,
+            hooks: self.hooks(&stack.before, &stack.after)?,
+            freeze: stack.freeze.as_ref().map(|freeze| self.freeze(name, freeze, &sources)).transpose()?,
+            sources,
         })
     }
 
@@ -233,7 +236,8 @@ impl Resolver<'_> {
         let mut given = kinds.into_iter().flatten();
         match (given.next(), given.next()) {
             (Some(kind), None) => {
-                let settings = SourceSettings { name: self.name(name)?, kind: kind? };
+                let hooks = self.hooks(&source.before, &source.after)?;
+                let settings = SourceSettings { name: self.name(name)?, kind: kind?, hooks };
                 if NAMES_TAKEN.contains(&&*settings.name) {
                     let what = format!("`{}` is the name of a file in every snapshot", settings.name);
                     return Err(Mistake::at(name.place, what).with_hint("choose another name for the source"));

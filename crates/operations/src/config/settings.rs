@@ -10,6 +10,7 @@ use jiff::tz::TimeZone;
 use serde::{Serialize, Serializer};
 
 use super::archive::{ArchiveKey, ArchiveSettings};
+use super::hook::{FreezeSettings, Hooks};
 use super::location::Location;
 use super::mistake::nearest;
 use super::secret::{CommandLine, SecretSource};
@@ -103,9 +104,12 @@ pub struct StackSettings {
     /// How long a restore may take.
     #[serde(skip_serializing_if = "Option::is_none", serialize_with = "show::maybe_duration")]
     pub rto: Option<Duration>,
-    /// Commands to run before a capture, in order, in the folder of the configuration. If one fails, the run fails.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub before: Vec<CommandLine>,
+    /// Commands to run before and after a backup.
+    #[serde(flatten)]
+    pub hooks: Hooks,
+    /// Containers that stand still while the sources are read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub freeze: Option<FreezeSettings>,
     /// What holds the data, in the order of the file. At least one.
     #[serde(serialize_with = "show::sources")]
     pub sources: Vec<SourceSettings>,
@@ -128,6 +132,15 @@ pub struct SourceSettings {
     pub name: String,
     /// What it is, with its options.
     pub kind: SourceKind,
+    /// Commands to run before and after it is read.
+    pub hooks: Hooks,
+}
+
+impl SourceSettings {
+    /// A source without hooks.
+    pub fn new(name: impl Into<String>, kind: SourceKind) -> Self {
+        Self { name: name.into(), kind, hooks: Hooks::default() }
+    }
 }
 
 /// The kinds of source that this version has.

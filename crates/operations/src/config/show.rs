@@ -7,12 +7,13 @@ use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 
 use super::archive::ArchiveKey;
+use super::hook::Hooks;
 use super::location::{AzureLogin, Location};
 use super::rate;
 use super::secret::SecretSource;
 use super::settings::{
     ContainerSettings, CopySettings, CouchServerSettings, DatabaseServer, DatabaseSettings, Layout, Settings,
-    SourceSettings,
+    SourceKind, SourceSettings,
 };
 use crate::{Fault, FaultKind};
 
@@ -188,7 +189,16 @@ impl<T: Serialize> Serialize for Named<'_, T> {
 }
 
 pub fn sources<S: Serializer>(sources: &[SourceSettings], serializer: S) -> Result<S::Ok, S::Error> {
-    Named(sources.iter().map(|source| (&*source.name, &source.kind)).collect()).serialize(serializer)
+    #[derive(Serialize)]
+    struct Shown<'a> {
+        #[serde(flatten)]
+        kind: &'a SourceKind,
+        #[serde(flatten)]
+        hooks: &'a Hooks,
+    }
+
+    serializer
+        .collect_map(sources.iter().map(|source| (&*source.name, Shown { kind: &source.kind, hooks: &source.hooks })))
 }
 
 pub fn duration<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {

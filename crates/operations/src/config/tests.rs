@@ -68,7 +68,7 @@ fn commands_are_texts_for_a_shell_or_lists_without_one() {
     let typed = |typed: &str, run: &str| Typed::new(typed.to_owned(), run.to_owned());
     let shell = CommandLine::Shell(typed("sync && echo $1 $$ ${EMPTY:-d}", "sync && echo $1 $ ${EMPTY:-d}"));
     let parts = [typed("docker", "docker"), typed("stop", "stop"), typed("${N}", "5"), typed("0x10", "0x10")];
-    assert_eq!(stack.before, [shell, CommandLine::Program(parts.into())]);
+    assert_eq!(stack.hooks.before, [shell, CommandLine::Program(parts.into())].map(HookSettings::new));
     let password = SecretSource::Command { line: program(&["cat", "my file"]), folder: "/etc/lifeboat".into() };
     assert_eq!(settings.password, Some(password));
     let SourceKind::Command(command) = &stack.source("2").unwrap().kind else { panic!("a command") };
@@ -82,7 +82,7 @@ fn what_a_variable_of_a_command_holds_is_run_and_never_shown() {
     let text = "version: 1\npassword_command: 'exit 3 # ${TOKEN}'\ncopies: {disk: {url: /b}}\nstacks: {a: {\
                 before: ['x ${TOKEN}', [x, '${TOKEN}']], sources: {s: {command: {run: 'echo ${TOKEN}'}}}}}";
     let settings = parse(text, Path::new("/etc/lifeboat/lifeboat.yaml"), &environment).unwrap();
-    let before = &settings.stacks[0].before;
+    let before = settings.stacks[0].hooks.before.iter().map(|hook| hook.run.clone()).collect::<Vec<_>>();
     assert_eq!(before[0].program(), ("sh", vec!["-c", "x ${TOKEN}"]));
     assert_eq!(before[1].program(), ("x", vec!["hunter2"]));
     let fault = settings.password.as_ref().unwrap().read().unwrap_err();
@@ -94,6 +94,37 @@ fn what_a_variable_of_a_command_holds_is_run_and_never_shown() {
     for shown in shown {
         assert!(!shown.contains("hunter2") && shown.contains("${TOKEN}"), "{shown}");
     }
+}
+
+#[test]
+fn hooks_and_freezing_have_options_and_are_shown_as_they_count() {
+    let settings = read(
+        "version: 1\npassword_file: pw\ncopies: {disk: {url: b}}\nstacks: {a: {\
+         after: [{run: [sync], on_error: warn, timeout: 90s}, {run: 'x ${KEY}', container: c}],\
+         freeze: {mode: stop, services: web, project: shop, containers: [c, d], max_downtime: 5m},\
+         sources: {s: {files: {paths: x}, before: [{run: x, service: db, project: p}], after: ['y']}}}}",
+    );
+    let stack = &settings.stacks[0];
+    let line = |text: &str| CommandLine::Shell(text.to_owned().into());
+    let service = ContainerSettings::Service { service: "db".into(), project: Some("p".into()) };
+    let in_service = HookSettings { container: Some(service), ..HookSettings::new(line("x")) };
+    assert_eq!(stack.sources[0].hooks, Hooks { before: vec![in_service], after: vec![HookSettings::new(line("y"))] });
+    assert_eq!((stack.hooks.after[0].on_error, stack.hooks.after[0].timeout), (OnError::Warn, Duration::from_secs(90)));
+    let shown = settings.to_json().unwrap();
+    let shown = &shown["stacks"]["a"];
+    let freeze = serde_json::json!({
+        "mode": "stop", "services": ["web"], "project": "shop", "containers": ["c", "d"], "max_downtime": "5m",
+    });
+    assert_eq!(shown["freeze"], freeze);
+    let hook = serde_json::json!({ "run": "x ${KEY}", "container": "c", "timeout": "1h", "on_error": "fail" });
+    assert_eq!(shown["after"][1], hook);
+    assert_eq!(shown["sources"]["s"]["before"][0]["service"], "db");
+    // What is shown means the same.
+    let again = settings.to_yaml().unwrap();
+    assert_eq!(
+        parse(&again, Path::new("/etc/lifeboat/lifeboat.yaml"), &environment()).unwrap().stacks,
+        settings.stacks
+    );
 }
 
 #[test]
@@ -160,7 +191,7 @@ fn what_is_left_out_gets_its_default() {
     };
     assert_eq!(settings.copies, [copy]);
     let [a, b] = &settings.stacks[..] else { panic!("two stacks") };
-    assert_eq!((a.schedule.as_ref(), a.rpo, a.rto, a.before.len()), (None, None, None, 0));
+    assert_eq!((a.schedule.as_ref(), a.rpo, a.rto, a.hooks.before.len()), (None, None, None, 0));
     assert_eq!((&a.time_zone, &a.copies[..]), (&TimeZone::UTC, &["disk".to_owned()][..]));
     assert_eq!(a.drill, Some(DrillSettings { schedule: None, level: 3 }));
     assert_eq!(a.retention, Policy::preset());
@@ -219,11 +250,16 @@ fn show_gives_the_effective_values_in_the_shape_of_the_file() {
             rpo: 6h
             rto: 1h30m
             before:
-            - sync && echo $1 $$ ${EMPTY:-d}
-            - - docker
+            - run: sync && echo $1 $$ ${EMPTY:-d}
+              timeout: 1h
+              on_error: fail
+            - run:
+              - docker
               - stop
               - ${N}
               - "0x10"
+              timeout: 1h
+              on_error: fail
             sources:
               data:
                 files:
@@ -375,11 +411,11 @@ fn the_schema_describes_every_key_and_allows_no_others() {
     for (name, definition) in schema["$defs"].as_object().unwrap() {
         walk(definition, name, &mut keys);
     }
-    expect![".copies! .password .password_command .password_file .stacks! .state_dir .version! command.name command.run! command.trailer compose.env compose.files! compose.project container-files.container container-files.exclude container-files.paths! container-files.project container-files.service copy.access_key_id copy.access_key_id_command copy.access_key_id_file copy.account copy.account_key copy.account_key_command copy.account_key_file copy.application_key copy.application_key_command copy.application_key_file copy.application_key_id copy.application_key_id_command copy.application_key_id_file copy.bucket_id copy.connection_string copy.connection_string_command copy.connection_string_file copy.credential_file copy.download_limit copy.endpoint copy.immutable copy.known_hosts_file copy.layout copy.login_password copy.login_password_command copy.login_password_file copy.login_user copy.media copy.offsite copy.passphrase copy.passphrase_command copy.passphrase_file copy.password copy.password_command copy.password_file copy.prefix copy.private_key_file copy.provider copy.recipients copy.region copy.removable copy.retention copy.sas_token copy.sas_token_command copy.sas_token_file copy.secret_access_key copy.secret_access_key_command copy.secret_access_key_file copy.session_token copy.session_token_command copy.session_token_file copy.site copy.upload_limit copy.url! couchdb.config couchdb.data! couchdb.full_read couchdb.nouveau couchdb.password couchdb.password_command couchdb.password_file couchdb.url couchdb.user database.container database.databases database.exclude database.files database.max_shrink database.password database.password_command database.password_file database.project database.service database.tools database.url database.user drill.level drill.schedule files.append_only files.exclude files.exclude_caches files.full_read files.one_file_system files.paths! retention.daily retention.hourly retention.last retention.monthly retention.tags retention.weekly retention.within retention.within_daily retention.within_hourly retention.within_monthly retention.within_weekly retention.within_yearly retention.yearly source.command source.compose source.container-files source.couchdb source.files source.mysql source.postgres source.redis source.sqlite source.tls source.volume sqlite.exclude sqlite.paths! stack.before stack.copies stack.drill stack.retention stack.rpo stack.rto stack.schedule stack.sources! stack.timezone tls.cert tls.from tls.key volume.append_only volume.exclude volume.full_read volume.halt volume.name!"].assert_eq(&keys.join(" "));
+    expect![".copies! .password .password_command .password_file .stacks! .state_dir .version! command.name command.run! command.trailer compose.env compose.files! compose.project container-files.container container-files.exclude container-files.paths! container-files.project container-files.service copy.access_key_id copy.access_key_id_command copy.access_key_id_file copy.account copy.account_key copy.account_key_command copy.account_key_file copy.application_key copy.application_key_command copy.application_key_file copy.application_key_id copy.application_key_id_command copy.application_key_id_file copy.bucket_id copy.connection_string copy.connection_string_command copy.connection_string_file copy.credential_file copy.download_limit copy.endpoint copy.immutable copy.known_hosts_file copy.layout copy.login_password copy.login_password_command copy.login_password_file copy.login_user copy.media copy.offsite copy.passphrase copy.passphrase_command copy.passphrase_file copy.password copy.password_command copy.password_file copy.prefix copy.private_key_file copy.provider copy.recipients copy.region copy.removable copy.retention copy.sas_token copy.sas_token_command copy.sas_token_file copy.secret_access_key copy.secret_access_key_command copy.secret_access_key_file copy.session_token copy.session_token_command copy.session_token_file copy.site copy.upload_limit copy.url! couchdb.config couchdb.data! couchdb.full_read couchdb.nouveau couchdb.password couchdb.password_command couchdb.password_file couchdb.url couchdb.user database.container database.databases database.exclude database.files database.max_shrink database.password database.password_command database.password_file database.project database.service database.tools database.url database.user drill.level drill.schedule files.append_only files.exclude files.exclude_caches files.full_read files.one_file_system files.paths! freeze.containers freeze.max_downtime freeze.mode! freeze.project freeze.services hook.container hook.on_error hook.project hook.run! hook.service hook.timeout retention.daily retention.hourly retention.last retention.monthly retention.tags retention.weekly retention.within retention.within_daily retention.within_hourly retention.within_monthly retention.within_weekly retention.within_yearly retention.yearly source.after source.before source.command source.compose source.container-files source.couchdb source.files source.mysql source.postgres source.redis source.sqlite source.tls source.volume sqlite.exclude sqlite.paths! stack.after stack.before stack.copies stack.drill stack.freeze stack.retention stack.rpo stack.rto stack.schedule stack.sources! stack.timezone tls.cert tls.from tls.key volume.append_only volume.exclude volume.full_read volume.halt volume.name!"].assert_eq(&keys.join(" "));
 }
 
 fn found(name: &str, kind: SourceKind, note: Option<&str>) -> NewSource {
-    NewSource { source: SourceSettings { name: name.into(), kind }, note: note.map(str::to_owned) }
+    NewSource { source: SourceSettings::new(name, kind), note: note.map(str::to_owned) }
 }
 
 #[test]

@@ -144,6 +144,7 @@ fn volumes_that_a_source_reads_are_not_missed() {
         kind: kind.to_owned(),
         status: SourceStatus::Ok,
         tree: Default::default(),
+        captured: None,
         facts: facts.as_object().unwrap().clone(),
         emptied_of: None,
         problems: Vec::new(),
@@ -174,6 +175,7 @@ fn the_certificates_of_a_manifest_are_known_in_the_order_in_which_they_run_out()
         kind: "tls".to_owned(),
         status: SourceStatus::Ok,
         tree: Default::default(),
+        captured: None,
         facts: facts.as_object().unwrap().clone(),
         emptied_of: None,
         problems: Vec::new(),
@@ -203,7 +205,7 @@ fn a_proof_goes_with_its_snapshot_and_a_failure_stays() {
 #[test]
 fn a_failed_run_is_told_until_a_snapshot_is_taken() {
     let run = |days: u32, failure: Option<&str>| {
-        let run = LastRun { at: now() - DAY * days, failure: failure.map(str::to_owned) };
+        let run = LastRun { at: now() - DAY * days, failure: failure.map(str::to_owned), hooks: Vec::new() };
         let copies = [CopyKnown { newest: Some(taken(2)), ..copy() }];
         let live = Live { disks: ["sda".to_owned()].into() };
         let known = Known {
@@ -226,7 +228,7 @@ fn a_failed_run_is_told_until_a_snapshot_is_taken() {
 fn a_snapshot_of_the_future_is_critical_and_hides_nothing() {
     let of_days = |days: u32| Newest { id: Id::of(b"ahead"), time: now() + DAY * days, ..taken(0) };
     let ahead = |copy: CopyKnown| CopyKnown { ahead: [(of_days(200).id, of_days(200).time)].into(), ..copy };
-    let run = LastRun { at: now() - DAY, failure: Some("the data is gone".to_owned()) };
+    let run = LastRun { at: now() - DAY, failure: Some("the data is gone".to_owned()), hooks: Vec::new() };
     let live = Live { disks: ["sda".to_owned()].into() };
     let health = |copies: &[CopyKnown]| {
         let (last_run, rpo) = (Some(&run), Some(DAY / 4));

@@ -7,7 +7,7 @@ use std::io;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
-use std::rc::Rc;
+use std::sync::Arc;
 
 use repository::fs::{NodeReader, ReadNode};
 use repository::source::OnlyGrows;
@@ -40,7 +40,7 @@ struct Folder {
     /// Chosen paths that lie further down.
     below: BTreeMap<OsString, Plan>,
     /// The chosen path it lies in. `None` on the way to one.
-    chosen: Option<Rc<Chosen>>,
+    chosen: Option<Arc<Chosen>>,
 }
 
 /// A name in a folder.
@@ -84,9 +84,9 @@ impl<'a> FilesCapture<'a> {
         Ok(capture)
     }
 
-    fn chosen(&self, host: &Path) -> Rc<Chosen> {
+    fn chosen(&self, host: &Path) -> Arc<Chosen> {
         let device = self.source.options.one_file_system.then(|| device_of(host).ok()).flatten();
-        Rc::new(Chosen { host: host.to_path_buf(), device })
+        Arc::new(Chosen { host: host.to_path_buf(), device })
     }
 
     /// Goes into a folder next: through its `names` and those of chosen paths below, in order.
@@ -95,7 +95,7 @@ impl<'a> FilesCapture<'a> {
         host: PathBuf,
         mut names: Vec<Name>,
         below: BTreeMap<OsString, Plan>,
-        chosen: Option<Rc<Chosen>>,
+        chosen: Option<Arc<Chosen>>,
     ) {
         let on_the_way = below.keys().filter(|name| names.binary_search_by(|known| known.name.cmp(name)).is_err());
         let on_the_way: Vec<_> =
@@ -134,7 +134,7 @@ impl<'a> FilesCapture<'a> {
     }
 
     /// Looks at one name; what is to be yielded goes to `waiting`.
-    fn visit(&mut self, host: PathBuf, name: &Name, plan: Plan, parent: Option<Rc<Chosen>>) {
+    fn visit(&mut self, host: PathBuf, name: &Name, plan: Plan, parent: Option<Arc<Chosen>>) {
         let is_configured = plan.is_chosen || !plan.below.is_empty();
         if self.left_out.claimed.contains(&host) || (self.left_out.scratch.contains(&host) && !is_configured) {
             return;
@@ -200,7 +200,7 @@ impl<'a> FilesCapture<'a> {
         }
     }
 
-    fn visit_folder(&mut self, host: PathBuf, node: repository::Node, plan: Plan, chosen: Option<Rc<Chosen>>) {
+    fn visit_folder(&mut self, host: PathBuf, node: repository::Node, plan: Plan, chosen: Option<Arc<Chosen>>) {
         // A link that was followed is walked only on the way to what was chosen further down.
         let followed = chosen.is_some() && !plan.below.is_empty() && host.is_symlink();
         let within = chosen.filter(|chosen| !followed && chosen.device.is_none_or(|device| is_on(&host, device)));

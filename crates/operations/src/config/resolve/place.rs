@@ -43,7 +43,7 @@ impl Resolver<'_> {
         })
     }
 
-    fn halt(&self, text: &Text) -> Result<HaltSettings> {
+    pub(super) fn halt(&self, text: &Text) -> Result<HaltSettings> {
         match &*self.text(text)? {
             "stop" => Ok(HaltSettings::Stop),
             "pause" => Ok(HaltSettings::Pause),
@@ -147,7 +147,7 @@ impl Resolver<'_> {
         }
     }
 
-    fn engine_name(&self, text: &Text) -> Result<String> {
+    pub(super) fn engine_name(&self, text: &Text) -> Result<String> {
         let name = self.filled(text)?;
         if !is_engine_name(&name) {
             return Err(Mistake::at(text.place, "this cannot be the name of a volume, service or container")

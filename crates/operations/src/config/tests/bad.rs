@@ -135,6 +135,32 @@ fn bad_files_are_told_what_is_wrong_and_where_and_what_to_do() {
             set the variable, give a default with ${VAR:-default}, or write $$ for a plain dollar
         empty.yaml:1:1: `version` is missing
             write `version: 1` at the beginning
+        freeze-downtime.yaml:7:60: stacks.cht.freeze.max_downtime: expected a span of time
+            write it like 30m, 6h, 7d or 1h30m (w, d, h, m, s; here `m` is minutes)
+        freeze-mode-missing.yaml:5:3: stacks.cht: `mode` is missing
+            add `mode: pause` or `mode: stop` to `freeze`
+        freeze-mode.yaml:7:21: stacks.cht.freeze.mode: expected stop or pause
+            write one of the two, or remove it to let the containers go on
+        freeze-nothing.yaml:7:21: stacks.cht.freeze.mode: `freeze` names no container
+            add `services: [web]`, or `containers` with their names
+        freeze-of-database.yaml:7:21: stacks.cht.freeze.mode: the server of source `data` would stand still, and could not be asked
+            take it out of `freeze`: what it holds is captured as of one moment all the same
+        freeze-project.yaml:7:55: stacks.cht.freeze.project: `project` belongs to `services`
+            remove it: a container's name needs no project
+        hook-number.yaml:7:13: stacks.cht.after[0]: expected a text, a list of texts, or `run` with its options
+            write a text or [text, text]; numbers need quotes
+        hook-on-error.yaml:7:37: stacks.cht.before[0].on_error: expected fail, warn or continue
+            fail: the run fails; warn: it is partial; continue: its result does not change
+        hook-project-alone.yaml:7:36: stacks.cht.before[0].project: `project` needs a `service`
+            add it, or remove this
+        hook-run-missing.yaml:7:13: stacks.cht.after[0]: `run` is missing
+            add the command, such as `run: php occ maintenance:mode --on`
+        hook-service-and-container.yaml:7:52: stacks.cht.before[0].container: `service` and `container` are both given
+            remove one of the two
+        hook-timeout-zero.yaml:7:36: stacks.cht.before[0].timeout: this leaves no time
+            write a longer one, such as 60s
+        hook-unknown-key.yaml:7:27: stacks.cht.before[0].on_eror: unknown key `on_eror`
+            did you mean `on_error`? known here: run, service, project, container, timeout, on_error
         key-misspelt.yaml:2:1: pasword_file: unknown key `pasword_file`
             did you mean `password_file`? known here: version, state_dir, password, password_file, password_command, copies, stacks
         key-twice.yaml:3:1: password_file: `password_file` is given twice
@@ -198,7 +224,7 @@ fn bad_files_are_told_what_is_wrong_and_where_and_what_to_do() {
         source-key-misspelt.yaml:7:22: stacks.cht.sources.data.files.pahts: unknown key `pahts`
             did you mean `paths`? known here: paths, exclude, exclude_caches, one_file_system, append_only, full_read
         source-later-kind.yaml:7:14: stacks.cht.sources.data.mongodb: kind `mongodb` is not supported by this version of Lifeboat
-            it comes with a later one; this one has files, sqlite, compose, command, couchdb, tls, volume, container-files, postgres, mysql, redis
+            it comes with a later one; this one has files, sqlite, compose, command, couchdb, tls, volume, container-files, postgres, mysql, redis, before, after
         source-mysql-by-another-name.yaml:7:14: stacks.cht.sources.data.mariadb: unknown kind of source `mariadb`
             write `mysql`, which is for mariadb too
         source-mysql-socket.yaml:7:27: stacks.cht.sources.data.mysql.url: this names no socket
@@ -258,7 +284,7 @@ fn bad_files_are_told_what_is_wrong_and_where_and_what_to_do() {
         source-two-kinds.yaml:7:7: stacks.cht.sources.data: a source has one kind only
             make two sources of it, each with a name of its own
         source-unknown-kind.yaml:7:14: stacks.cht.sources.data.sqllite: unknown kind of source `sqllite`
-            did you mean `sqlite`? known here: files, sqlite, compose, command, couchdb, tls, volume, container-files, postgres, mysql, redis
+            did you mean `sqlite`? known here: files, sqlite, compose, command, couchdb, tls, volume, container-files, postgres, mysql, redis, before, after
         source-volume-halt.yaml:7:40: stacks.cht.sources.data.volume.halt: expected stop or pause
             write one of the two, or remove it to let the containers go on
         source-volume-name.yaml:7:31: stacks.cht.sources.data.volume.name: this cannot be the name of a volume, service or container

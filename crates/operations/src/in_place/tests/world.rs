@@ -103,6 +103,7 @@ impl World {
                     kind,
                     status,
                     tree: written.tree,
+                    captured: None,
                     facts,
                     emptied_of: None,
                     problems,

@@ -1,0 +1,69 @@
+//! Secrets that Lifeboat knows, taken out of what hooks print: they have its environment, and so its secrets.
+//!
+//! It cannot know all: a hook may read others from anywhere. So what hooks print is kept nowhere, and only shown with `--verbose`.
+
+use operations::config::SecretSource;
+use zeroize::Zeroizing;
+
+use crate::app::App;
+
+/// Parts of the names of variables that hold secrets.
+const SECRET_NAMES: [&str; 7] = ["PASS", "SECRET", "TOKEN", "KEY", "CREDENTIAL", "CONNECTION_STRING", "DSN"];
+/// What is shorter would take letters out of any text.
+const SECRET_CHARS_MIN: usize = 4;
+/// What stands for a secret.
+const MASKED: &str = "***";
+
+/// Known secrets, the longest first.
+pub struct Mask(Vec<Zeroizing<String>>);
+
+impl Mask {
+    /// Of the environment those in variables that are called so, or that are addresses with a login; and the passwords of the
+    /// copies that are given, or lie in files.
+    pub fn of(app: &App) -> Self {
+        let variables = app.run.environment.variables().iter();
+        let of_environment = variables.filter(|(name, value)| is_secret(name, value)).map(|(_, value)| value.clone());
+        let is_at_hand = |source: &&SecretSource| !matches!(source, SecretSource::Command { .. });
+        let copies = app.settings.copies.iter().filter_map(|copy| copy.password().ok());
+        let passwords = copies.filter(is_at_hand).filter_map(|source| Some(source.read().ok()?.expose().to_owned()));
+        Self::new(of_environment.chain(passwords))
+    }
+
+    fn new(secrets: impl Iterator<Item = String>) -> Self {
+        let mut secrets: Vec<_> =
+            secrets.map(Zeroizing::new).filter(|secret| secret.chars().count() >= SECRET_CHARS_MIN).collect();
+        secrets.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
+        Self(secrets)
+    }
+
+    /// The line without them.
+    pub fn masked(&self, line: &str) -> String {
+        self.0.iter().fold(line.to_owned(), |line, secret| line.replace(&***secret, MASKED))
+    }
+}
+
+fn is_secret(name: &str, value: &str) -> bool {
+    let name = name.to_ascii_uppercase();
+    SECRET_NAMES.iter().any(|part| name.contains(part)) || (value.contains("://") && value.contains('@'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn secrets_are_taken_out_the_longest_first() {
+        let mask = Mask::new(["hunter2", "hunter2-long", "abc"].map(str::to_owned).into_iter());
+        assert_eq!(mask.masked("a hunter2-long, hunter2 and abc"), "a ***, *** and abc");
+    }
+
+    #[test]
+    fn variables_with_secrets_are_known_by_name_or_by_a_login() {
+        for (name, value) in [("DB_PASSWORD", "x"), ("api_token", "x"), ("DATABASE_URL", "postgres://a:b@c")] {
+            assert!(is_secret(name, value), "{name}");
+        }
+        for (name, value) in [("HOME", "/root"), ("SITE", "https://example.org"), ("MAIL", "a@b")] {
+            assert!(!is_secret(name, value), "{name}");
+        }
+    }
+}
