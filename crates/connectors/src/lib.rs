@@ -13,3 +13,4 @@ pub mod process;
 pub mod program;
 pub mod source;
 pub mod storage;
+pub mod web;

@@ -4,6 +4,8 @@
 //! types, with one boundary between them (`resolve.rs`). Every mistake names file, line, column and field, and says what
 //! to do.
 
+mod address;
+mod after_restore;
 mod archive;
 mod document;
 pub mod duration;
@@ -14,6 +16,7 @@ mod rate;
 mod render;
 mod resolve;
 mod secret;
+pub mod sentinel;
 mod settings;
 mod show;
 mod text;
@@ -29,6 +32,7 @@ use document::Document;
 use mistake::Mistake;
 use resolve::Resolver;
 
+pub use after_restore::{AfterRestoreSettings, CallSettings, ReadySettings};
 pub use archive::{ArchiveKey, ArchiveSettings, PrefixTemplate};
 pub use environment::Environment;
 pub use location::{

@@ -26,7 +26,7 @@ pub fn presets() -> Presets {
 pub fn sources(host: &ChtHost) -> Vec<NewSource> {
     let mut sources = Vec::new();
     let mut add = |name: String, kind, note: &str| {
-        sources.push(NewSource { source: SourceSettings { name, kind }, note: Some(note.to_owned()) });
+        sources.push(NewSource { source: SourceSettings { name, schedule: None, kind }, note: Some(note.to_owned()) });
     };
     for (number, ChtNode { data, config }) in host.nodes.iter().enumerate() {
         let name = if host.nodes.len() == 1 { "records".to_owned() } else { format!("records-{}", number + 1) };

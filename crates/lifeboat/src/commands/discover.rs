@@ -94,7 +94,7 @@ impl Found {
         let found = &self.discovery;
         let mut sources = Vec::new();
         let mut add = |name: String, kind, note: String| {
-            sources.push(NewSource { source: SourceSettings { name, kind }, note: Some(note) });
+            sources.push(NewSource { source: SourceSettings { name, schedule: None, kind }, note: Some(note) });
         };
         // Databases first: their copies are made at one instant, before files are read.
         if !found.databases.is_empty() {

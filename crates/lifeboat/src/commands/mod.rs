@@ -57,7 +57,7 @@ fn run_command(run: Run, command: Command, output: Output) -> Result<Outcome, Fa
         Command::Find(arguments) => find::run(&run.configured()?, &arguments),
         Command::Diff(arguments) => diff::run(&run.configured()?, &arguments),
         Command::Docs(arguments) => docs::run(&run.configured()?, &arguments),
-        Command::Restore(arguments) => restore::run(run, &arguments),
+        Command::Restore(arguments) => restore::run(run, &arguments.without_uri()?),
         Command::Drill(arguments) => drill::run(&run.configured()?, &arguments),
         Command::Check(arguments) => check::check(&run.configured()?, &arguments),
         Command::Heal(arguments) => heal::run(&run.configured()?, &arguments),

@@ -1,7 +1,8 @@
 //! The boundary between what the user typed and what it means: variables are replaced, numbers, spans and paths read,
 //! defaults filled in, names looked up.
 
-mod copy;
+mod after_restore;
+pub(super) mod copy;
 pub(super) mod database;
 mod place;
 
@@ -70,7 +71,7 @@ impl Resolver<'_> {
             || Mistake::of_file("`stacks` is missing").with_hint("add what to back up: `lifeboat init` writes it");
         let stacks = document.stacks.as_ref().filter(|stacks| !stacks.0.is_empty()).ok_or_else(no_stack)?;
         let stacks = stacks.0.iter().map(|(name, stack)| self.stack(name, stack, &copies)).collect::<Result<_>>()?;
-        Ok(Settings { file: self.file.to_owned(), state_dir, password, copies, stacks })
+        Ok(Settings { file: self.file.to_owned(), state_dir, password, copies, stacks, sentinel: None })
     }
 
     fn stack(&self, name: &Text, stack: &StackDocument, copies: &[CopySettings]) -> Result<StackSettings> {
@@ -98,6 +99,7 @@ impl Resolver<'_> {
             rpo: stack.rpo.as_ref().map(|span| self.duration(span)).transpose()?,
             rto: stack.rto.as_ref().map(|span| self.duration(span)).transpose()?,
             before: stack.before.iter().flatten().map(|command| self.command_line(command)).collect::<Result<_>>()?,
+            after_restore: stack.after_restore.as_ref().map(|after| self.after_restore(name, after)).transpose()?,
             sources: sources.0.iter().map(|(name, source)| self.source(name, source)).collect::<Result<_>>()?,
         })
     }
@@ -233,7 +235,8 @@ impl Resolver<'_> {
         let mut given = kinds.into_iter().flatten();
         match (given.next(), given.next()) {
             (Some(kind), None) => {
-                let settings = SourceSettings { name: self.name(name)?, kind: kind? };
+                let schedule = self.schedule(&source.schedule)?;
+                let settings = SourceSettings { name: self.name(name)?, schedule, kind: kind? };
                 if NAMES_TAKEN.contains(&&*settings.name) {
                     let what = format!("`{}` is the name of a file in every snapshot", settings.name);
                     return Err(Mistake::at(name.place, what).with_hint("choose another name for the source"));

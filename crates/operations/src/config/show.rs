@@ -12,7 +12,7 @@ use super::rate;
 use super::secret::SecretSource;
 use super::settings::{
     ContainerSettings, CopySettings, CouchServerSettings, DatabaseServer, DatabaseSettings, Layout, Settings,
-    SourceSettings,
+    SourceKind, SourceSettings,
 };
 use crate::{Fault, FaultKind};
 
@@ -162,7 +162,7 @@ impl Serialize for DatabaseSettings {
 }
 
 /// `x`, `x_file` or `x_command`.
-fn secret<M: SerializeMap>(map: &mut M, name: &str, source: Option<&SecretSource>) -> Result<(), M::Error> {
+pub fn secret<M: SerializeMap>(map: &mut M, name: &str, source: Option<&SecretSource>) -> Result<(), M::Error> {
     match source {
         None => Ok(()),
         Some(SecretSource::Given(secret)) => map.serialize_entry(name, secret),
@@ -171,7 +171,7 @@ fn secret<M: SerializeMap>(map: &mut M, name: &str, source: Option<&SecretSource
     }
 }
 
-fn maybe<M: SerializeMap>(map: &mut M, key: &str, value: Option<&impl Serialize>) -> Result<(), M::Error> {
+pub fn maybe<M: SerializeMap>(map: &mut M, key: &str, value: Option<&impl Serialize>) -> Result<(), M::Error> {
     value.map_or(Ok(()), |value| map.serialize_entry(key, value))
 }
 
@@ -184,8 +184,21 @@ impl<T: Serialize> Serialize for Named<'_, T> {
     }
 }
 
+/// A source without its name.
+#[derive(Serialize)]
+struct Unnamed<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    schedule: Option<&'a str>,
+    #[serde(flatten)]
+    kind: &'a SourceKind,
+}
+
 pub fn sources<S: Serializer>(sources: &[SourceSettings], serializer: S) -> Result<S::Ok, S::Error> {
-    Named(sources.iter().map(|source| (&*source.name, &source.kind)).collect()).serialize(serializer)
+    serializer.collect_map(
+        sources
+            .iter()
+            .map(|source| (&*source.name, Unnamed { schedule: source.schedule.as_deref(), kind: &source.kind })),
+    )
 }
 
 pub fn duration<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {

@@ -38,6 +38,11 @@ stacks:
     rpo: 6h
     rto: 1h30m
     before: ["sync && echo $1 $$ ${EMPTY:-d}", [docker, stop, "${N}", 0x10]]
+    after_restore:
+      restart: [api, cht-nginx]
+      call: { url: "http://127.0.0.1:5988/reload?key=${KEY}", headers: "Authorization: Bearer ${KEY}" }
+      run: ["echo ${N}"]
+      ready: { url: "http://127.0.0.1:5988/.ready", within: 90s }
     sources:
       data:
         files:
@@ -47,7 +52,7 @@ stacks:
           one_file_system: ${FLAG:-true}
           append_only: []
           full_read: 0s
-      db: { sqlite: { paths: ["*.db", data], exclude: [tmp] } }
+      db: { schedule: "*/5 * * * *", sqlite: { paths: ["*.db", data], exclude: [tmp] } }
       config: { compose: { files: [compose/*.yml], env: .env, project: cht } }
       dump: { command: { run: "pg_dump x", name: x.sql, trailer: "-- done" } }
       "2": { command: { run: true } }
@@ -313,7 +318,7 @@ fn show_gives_the_effective_values_in_the_shape_of_the_file() {
 fn names_that_do_not_exist_get_the_ones_that_do() {
     let settings = read(WHOLE);
     let fault = settings.stack("chat").unwrap_err();
-    assert_eq!((fault.kind, fault.message.as_str()), (FaultKind::NotFound, "lifeboat.yaml has no stack `chat`"));
+    assert_eq!((fault.kind, fault.message.as_str()), (FaultKind::NotFound, "the configuration has no stack `chat`"));
     assert_eq!(fault.hint.as_deref(), Some("did you mean `cht`? it has: cht"));
     assert_eq!(settings.copy("tape").unwrap_err().hint.as_deref(), Some("it has: disk"));
     assert!(settings.copy("disk").is_ok());
@@ -375,11 +380,11 @@ fn the_schema_describes_every_key_and_allows_no_others() {
     for (name, definition) in schema["$defs"].as_object().unwrap() {
         walk(definition, name, &mut keys);
     }
-    expect![".copies! .password .password_command .password_file .stacks! .state_dir .version! command.name command.run! command.trailer compose.env compose.files! compose.project container-files.container container-files.exclude container-files.paths! container-files.project container-files.service copy.access_key_id copy.access_key_id_command copy.access_key_id_file copy.account copy.account_key copy.account_key_command copy.account_key_file copy.application_key copy.application_key_command copy.application_key_file copy.application_key_id copy.application_key_id_command copy.application_key_id_file copy.bucket_id copy.connection_string copy.connection_string_command copy.connection_string_file copy.credential_file copy.download_limit copy.endpoint copy.immutable copy.known_hosts_file copy.layout copy.login_password copy.login_password_command copy.login_password_file copy.login_user copy.media copy.offsite copy.passphrase copy.passphrase_command copy.passphrase_file copy.password copy.password_command copy.password_file copy.prefix copy.private_key_file copy.provider copy.recipients copy.region copy.removable copy.retention copy.sas_token copy.sas_token_command copy.sas_token_file copy.secret_access_key copy.secret_access_key_command copy.secret_access_key_file copy.session_token copy.session_token_command copy.session_token_file copy.site copy.upload_limit copy.url! couchdb.config couchdb.data! couchdb.full_read couchdb.nouveau couchdb.password couchdb.password_command couchdb.password_file couchdb.url couchdb.user database.container database.databases database.exclude database.files database.max_shrink database.password database.password_command database.password_file database.project database.service database.tools database.url database.user drill.level drill.schedule files.append_only files.exclude files.exclude_caches files.full_read files.one_file_system files.paths! retention.daily retention.hourly retention.last retention.monthly retention.tags retention.weekly retention.within retention.within_daily retention.within_hourly retention.within_monthly retention.within_weekly retention.within_yearly retention.yearly source.command source.compose source.container-files source.couchdb source.files source.mysql source.postgres source.redis source.sqlite source.tls source.volume sqlite.exclude sqlite.paths! stack.before stack.copies stack.drill stack.retention stack.rpo stack.rto stack.schedule stack.sources! stack.timezone tls.cert tls.from tls.key volume.append_only volume.exclude volume.full_read volume.halt volume.name!"].assert_eq(&keys.join(" "));
+    expect![".copies! .password .password_command .password_file .stacks! .state_dir .version! after_restore.call after_restore.ready after_restore.restart after_restore.run call.headers call.headers_command call.headers_file call.method call.url! command.name command.run! command.trailer compose.env compose.files! compose.project container-files.container container-files.exclude container-files.paths! container-files.project container-files.service copy.access_key_id copy.access_key_id_command copy.access_key_id_file copy.account copy.account_key copy.account_key_command copy.account_key_file copy.application_key copy.application_key_command copy.application_key_file copy.application_key_id copy.application_key_id_command copy.application_key_id_file copy.bucket_id copy.connection_string copy.connection_string_command copy.connection_string_file copy.credential_file copy.download_limit copy.endpoint copy.immutable copy.known_hosts_file copy.layout copy.login_password copy.login_password_command copy.login_password_file copy.login_user copy.media copy.offsite copy.passphrase copy.passphrase_command copy.passphrase_file copy.password copy.password_command copy.password_file copy.prefix copy.private_key_file copy.provider copy.recipients copy.region copy.removable copy.retention copy.sas_token copy.sas_token_command copy.sas_token_file copy.secret_access_key copy.secret_access_key_command copy.secret_access_key_file copy.session_token copy.session_token_command copy.session_token_file copy.site copy.upload_limit copy.url! couchdb.config couchdb.data! couchdb.full_read couchdb.nouveau couchdb.password couchdb.password_command couchdb.password_file couchdb.url couchdb.user database.container database.databases database.exclude database.files database.max_shrink database.password database.password_command database.password_file database.project database.service database.tools database.url database.user drill.level drill.schedule files.append_only files.exclude files.exclude_caches files.full_read files.one_file_system files.paths! ready.url! ready.within retention.daily retention.hourly retention.last retention.monthly retention.tags retention.weekly retention.within retention.within_daily retention.within_hourly retention.within_monthly retention.within_weekly retention.within_yearly retention.yearly source.command source.compose source.container-files source.couchdb source.files source.mysql source.postgres source.redis source.schedule source.sqlite source.tls source.volume sqlite.exclude sqlite.paths! stack.after_restore stack.before stack.copies stack.drill stack.retention stack.rpo stack.rto stack.schedule stack.sources! stack.timezone tls.cert tls.from tls.key volume.append_only volume.exclude volume.full_read volume.halt volume.name!"].assert_eq(&keys.join(" "));
 }
 
 fn found(name: &str, kind: SourceKind, note: Option<&str>) -> NewSource {
-    NewSource { source: SourceSettings { name: name.into(), kind }, note: note.map(str::to_owned) }
+    NewSource { source: SourceSettings { name: name.into(), schedule: None, kind }, note: note.map(str::to_owned) }
 }
 
 #[test]
