@@ -14,7 +14,7 @@ use repository::format::crypto;
 use serde_json::json;
 
 use self::copies::Made;
-use super::discover;
+use super::{discover, sentinel};
 use crate::app::Run;
 use crate::arguments;
 use crate::invocation;
@@ -106,12 +106,17 @@ fn confirm(run: &Run) -> Result<(), Fault> {
     }
 }
 
-/// The stack that has a source for `dir`, or for a CouchDB in it.
+/// The stack that has a source for `dir`, or for a CouchDB in it, or for the Sentinel there.
 pub fn stack_of<'a>(settings: &'a Settings, dir: &Path) -> Result<&'a StackSettings, Fault> {
     let covers = |stack: &&StackSettings| {
+        // Its volume may lie below, or where the engine keeps it.
+        let is_sentinel = stack.name == sentinel::STACK;
         stack.sources.iter().any(|source| match &source.kind {
-            SourceKind::Files(files) => files.paths.iter().any(|path| dir.starts_with(path)),
+            SourceKind::Files(files) => {
+                files.paths.iter().any(|path| dir.starts_with(path) || is_sentinel && path.starts_with(dir))
+            }
             SourceKind::CouchDb(couchdb) => couchdb.data.host().is_some_and(|data| data.starts_with(dir)),
+            SourceKind::Compose(compose) => is_sentinel && compose.files.iter().any(|file| file.starts_with(dir)),
             _ => false,
         })
     };

@@ -1,5 +1,5 @@
 //! One file a command, one function each: arguments in, outcome out; what a large one consists of lies in a folder of its name.
-//! `cht` finds the sources of a CHT for `init`, `protect` and `discover`; `reach` says what of a host these can look at.
+//! `cht` and `sentinel` make the sources of such an application for `init`, `protect` and `discover`; `reach` says what of a host these can look at.
 
 mod adopt;
 mod backup;
@@ -22,6 +22,7 @@ mod protect;
 mod prune;
 mod reach;
 mod restore;
+mod sentinel;
 mod snapshots;
 mod status;
 mod sync;

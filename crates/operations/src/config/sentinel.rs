@@ -22,6 +22,8 @@ use crate::retention::Policy;
 use crate::{Fault, FaultKind};
 use variables::Variables;
 
+pub use data::{REDIS_FILES, all_but};
+
 /// The name of the stack.
 pub const STACK: &str = "sentinel";
 /// The copy that archives are made out of.
@@ -59,19 +61,25 @@ pub fn settings(
         return Ok(None);
     }
     variables.check()?;
-    let data = data::folder(&variables)?;
+    let own = variables.of_process();
+    let data = data::folder(&own)?;
+    let disabled = disabled(&variables)?;
     let state_dir = environment.state_dir().ok_or_else(|| {
         Fault::new(FaultKind::Config, "there is no folder to put state into").with_hint("set STATE_DIRECTORY to one")
     })?;
-    let place::ArchivePlace { name, location, prefix } = place::archive_place(&variables)?;
+    let place = place::archive_place(&variables).map_err(|fault| match &disabled {
+        Some(why) => Fault { message: format!("{why}; for anything else, {}", fault.message), ..fault },
+        None => fault,
+    });
+    let place::ArchivePlace { name, location, prefix } = place?;
     let key = key(&variables)?;
-    let repository = place::repository_place(&variables, &location, &state_dir.join(REPOSITORY))?;
-    let password = password(&variables, &key, &repository, &state_dir)?;
+    let repository = place::repository_place(&own, &location, &state_dir.join(REPOSITORY))?;
+    let password = password(&own, &key, &repository, &state_dir)?;
     let copies = vec![
         copy(REPOSITORY, repository, Layout::Repository { password: password.clone() }),
         copy(name, location, Layout::Archive(ArchiveSettings { prefix, key })),
     ];
-    let data::Sources { mut sources, notices } = data::sources(&variables, &data)?;
+    let data::Sources { mut sources, notices } = data::sources(&variables, &own, &data)?;
     let schedule = schedules(&variables, &mut sources)?;
     let stack = StackSettings {
         name: STACK.to_owned(),
@@ -83,11 +91,10 @@ pub fn settings(
         rpo: None,
         rto: None,
         before: Vec::new(),
-        after_restore: after_restore(&variables)?,
+        after_restore: after_restore(&own)?,
         sources,
     };
     let identity = variables.snapshots_secret("AGE_SECRET_KEY")?.map(|key| key.value);
-    let disabled = disabled(&variables)?;
     Ok(Some(Settings {
         file: data.join(CONFIGURATION),
         state_dir,

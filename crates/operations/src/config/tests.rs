@@ -40,7 +40,7 @@ stacks:
     before: ["sync && echo $1 $$ ${EMPTY:-d}", [docker, stop, "${N}", 0x10]]
     after_restore:
       restart: [api, cht-nginx]
-      call: { url: "http://127.0.0.1:5988/reload?key=${KEY}", headers: "Authorization: Bearer ${KEY}" }
+      call: { url: "http://127.0.0.1:5988/reload?key=${KEY}", headers_file: headers }
       run: ["echo ${N}"]
       ready: { url: "http://127.0.0.1:5988/.ready", within: 90s }
     sources:
@@ -229,6 +229,19 @@ fn show_gives_the_effective_values_in_the_shape_of_the_file() {
               - stop
               - ${N}
               - "0x10"
+            after_restore:
+              restart:
+              - api
+              - cht-nginx
+              call:
+                url: http://127.0.0.1:5988/reload?key=${KEY}
+                method: POST
+                headers_file: /etc/lifeboat/headers
+              run:
+              - echo ${N}
+              ready:
+                url: http://127.0.0.1:5988/.ready
+                within: 1m30s
             sources:
               data:
                 files:
@@ -244,6 +257,7 @@ fn show_gives_the_effective_values_in_the_shape_of_the_file() {
                   append_only: []
                   full_read: 0s
               db:
+                schedule: "*/5 * * * *"
                 sqlite:
                   paths:
                   - /etc/lifeboat/*.db

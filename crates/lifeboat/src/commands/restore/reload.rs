@@ -9,7 +9,7 @@ use connectors::process;
 use connectors::web::{Web, WebError};
 use operations::config::{AfterRestoreSettings, CallSettings, CommandLine, ReadySettings, duration};
 use operations::{Fault, FaultKind};
-use repository::{Clock as _, Event, Events as _};
+use repository::Clock as _;
 use serde_json::{Value, json};
 
 use crate::app::App;
@@ -59,7 +59,7 @@ pub fn run(app: &App, stack: &str, started: &[String]) -> Result<Option<Reload>,
 }
 
 fn steps(app: &App, after: &AfterRestoreSettings, started: &[String]) -> Result<(), Fault> {
-    let note = |what: String| app.run.progress.emit(Event::Note(what));
+    let note = |what: String| app.output().chat(what);
     for name in &after.restart {
         if restart(app, name, started)? {
             note(format!("container {name} is restarted"));

@@ -20,7 +20,7 @@ pub const FILES: &str = "files";
 const WITHOUT: &str = "LIFEBOAT_WITHOUT";
 /// How the files of Sentinel's own Redis are told from the main database, where nobody says: its documentation names the
 /// store, and not the file.
-const REDIS_FILES: [&str; 2] = ["*exotdb*", "*redis*"];
+pub const REDIS_FILES: [&str; 2] = ["*exotdb*", "*redis*"];
 
 /// Servers that may hold the main database, and the kind of source that captures them.
 const SERVERS: [(&str, Option<Kind>); 8] = [
@@ -49,11 +49,11 @@ pub struct Sources {
     pub notices: Vec<String>,
 }
 
-/// Decides on the sources of a Sentinel with this data folder.
-pub fn sources(variables: &Variables<'_>, data: &Path) -> Result<Sources, Fault> {
-    let without = without(variables)?;
+/// Decides on the sources of a Sentinel with this data folder. `own` are the variables of the process.
+pub fn sources(variables: &Variables<'_>, own: &Variables<'_>, data: &Path) -> Result<Sources, Fault> {
+    let without = without(own)?;
     let mut found = Sources { sources: Vec::new(), notices: Vec::new() };
-    let redis_files = redis_files(variables)?;
+    let redis_files = redis_files(own)?;
     let own_redis = found.redis(variables, data, &redis_files, without.contains(&REDIS))?;
     let main = main(variables, without.contains(&MAIN))?;
     match main {
@@ -71,7 +71,7 @@ pub fn sources(variables: &Variables<'_>, data: &Path) -> Result<Sources, Fault>
         }
     }
     let mut paths = vec![data.to_owned()];
-    paths.extend(found.uploads(variables, data)?);
+    paths.extend(found.uploads(variables, own, data)?);
     found.add(FILES, SourceKind::Files(FilesSettings::new(paths)));
     Ok(found)
 }
@@ -129,6 +129,13 @@ fn redis_files(variables: &Variables<'_>) -> Result<Vec<String>, Fault> {
             Err(text.fault("one of these is no pattern", "write names of files such as *exotdb*, with commas between"))
         }
     }
+}
+
+/// Patterns that leave out everything but these files; what lies in a folder of such a name is one of them, too.
+pub fn all_but(files: &[String]) -> Vec<String> {
+    let everything = ["*".to_owned(), "!*/".to_owned()].into_iter();
+    let these = files.iter().flat_map(|pattern| [format!("!{pattern}"), format!("!{pattern}/**")]);
+    everything.chain(these).collect()
 }
 
 /// The database at an address. Its password goes where nothing shows it.
@@ -213,16 +220,18 @@ impl Sources {
             }
             _ => {}
         }
-        // Everything but these files: whatever lies in a folder of such a name is one of them, too.
-        let everything_else = ["*".to_owned(), "!*/".to_owned()].into_iter();
-        let these = files.iter().flat_map(|pattern| [format!("!{pattern}"), format!("!{pattern}/**")]);
-        let exclude = everything_else.chain(these).collect();
-        self.add(REDIS, SourceKind::Sqlite(SqliteSettings { paths: vec![data.to_owned()], exclude }));
+        let settings = SqliteSettings { paths: vec![data.to_owned()], exclude: all_but(files) };
+        self.add(REDIS, SourceKind::Sqlite(settings));
         Ok(true)
     }
 
     /// A folder of uploads that is not in the data folder.
-    fn uploads(&mut self, variables: &Variables<'_>, data: &Path) -> Result<Option<PathBuf>, Fault> {
+    fn uploads(
+        &mut self,
+        variables: &Variables<'_>,
+        own: &Variables<'_>,
+        data: &Path,
+    ) -> Result<Option<PathBuf>, Fault> {
         let provider = variables.get("STORAGE_PROVIDER")?;
         if let Some(provider) = provider.filter(|provider| !provider.value.eq_ignore_ascii_case("local")) {
             self.notices.push(format!(
@@ -238,7 +247,18 @@ impl Sources {
         if !path.is_absolute() {
             return Err(folder.fault("this is no path from the root", "write it like /data/storage"));
         }
-        Ok(Some(path.to_owned()).filter(|path| !path.starts_with(data)))
+        if path.starts_with(data) {
+            return Ok(None);
+        }
+        if own.get("STORAGE_LOCAL_DIR")?.is_none() {
+            self.notices.push(format!(
+                "uploads lie in {}, as {} says: they are NOT in these backups unless Lifeboat's own environment says so, too",
+                path.display(),
+                folder.name
+            ));
+            return Ok(None);
+        }
+        Ok(Some(path.to_owned()))
     }
 }
 

@@ -206,6 +206,13 @@ fn a_setting_may_lie_in_a_file_and_in_the_volumes_env_which_the_environment_over
     };
     let (dir, key, postgres) =
         (path("dir", "/srv/x\n"), path("key", "hunter2\n"), path("pg", "postgres://me:pw@db/sentinel\n"));
+    let outside = [("LIFEBOAT_RELOAD_COMMAND", "rm -r /"), ("STORAGE_LOCAL_DIR", "/etc"), ("DATA_DIR", "/etc")];
+    let settings = understood_with(&local(&[]), &outside).unwrap();
+    assert_eq!(settings.stacks[0].after_restore, None, "whoever may write there must not have commands run");
+    let SourceKind::Files(files) = &settings.stacks[0].source("files").unwrap().kind else { panic!("files") };
+    assert_eq!(files.paths, [Path::new("/data")]);
+    let [notice] = &settings.sentinel.as_ref().unwrap().notices[..] else { panic!("one") };
+    assert!(notice.contains("STORAGE_LOCAL_DIR in /data/.env says: they are NOT"), "{notice}");
     let settings = understood_with(
         &[("SNAPHOSTS_STORAGE_LOCAL_DIR_FILE", &dir), ("POSTGRES_URL_FILE", &postgres)],
         &[
@@ -288,16 +295,16 @@ fn the_reload_after_a_restore_has_variables_of_its_own() {
     expect![[r#"
         after_restore:
               restart:
-                - altcha_sentinel
+              - altcha_sentinel
               call:
-                url: "${LIFEBOAT_RELOAD_URL}"
+                url: ${LIFEBOAT_RELOAD_URL}
                 method: POST
                 headers: "***"
               run:
-                - "${LIFEBOAT_RELOAD_COMMAND}"
+              - ${LIFEBOAT_RELOAD_COMMAND}
               ready:
-                url: "${LIFEBOAT_READY_URL}"
-                within: 90s
+                url: ${LIFEBOAT_READY_URL}
+                within: 1m30s
     "#]]
     .assert_eq(&shown[shown.find("after_restore").unwrap()..shown.find("    sources:").unwrap()]);
     assert!(!format!("{settings:?}{shown}").contains("hunter3"));
@@ -314,6 +321,7 @@ fn what_is_wrong_is_told_by_the_name_of_the_variable_and_no_secret() {
         &[base[0], base[1], ("SNAPHOSTS_ENCRYPTION_KEY", "hunter3")],
         &[base[0], base[1], ("SNAPSHOTS_AGE_PUBLIC_KEY", PUBLIC)],
         &[("SNAPSHOTS_STORAGE_PROVIDER", "ftp")],
+        &[("SNAPSHOTS_ENABLED", "no")],
         &[("SNAPSHOTS_ENCRYPTION_KEY", "hunter2")],
         &[("SNAPSHOTS_STORAGE_PROVIDER", "azure"), ("SNAPSHOTS_STORAGE_S3_BUCKET", "bkt")],
         &[("SNAPSHOTS_STORAGE_PROVIDER", "azure")],
@@ -355,11 +363,11 @@ fn what_is_wrong_is_told_by_the_name_of_the_variable_and_no_secret() {
         SNAPSHOTS_STORAGE_BUCKET is set and not understood
             did you mean SNAPSHOTS_STORAGE_S3_BUCKET? known, each also with _FILE: SNAPSHOTS_AGE_PUBLIC_KEY, SNAPSHOTS_AGE_SECRET_KEY, SNAPSHOTS_CRON_SCHEDULE, SNAPSHOTS_DB_PREFIX, SNAPSHOTS_ENABLED, SNAPSHOTS_ENCRYPTION_KEY, SNAPSHOTS_MAIN_SCHEDULE, SNAPSHOTS_REDIS_SCHEDULE, SNAPSHOTS_STORAGE_AZURE_CONNECTION_STRING, SNAPSHOTS_STORAGE_AZURE_CONTAINER, SNAPSHOTS_STORAGE_LOCAL_DIR, SNAPSHOTS_STORAGE_PROVIDER, SNAPSHOTS_STORAGE_S3_ACCESS_KEY_ID, SNAPSHOTS_STORAGE_S3_BUCKET, SNAPSHOTS_STORAGE_S3_ENDPOINT, SNAPSHOTS_STORAGE_S3_REGION, SNAPSHOTS_STORAGE_S3_SECRET_ACCESS_KEY, SNAPSHOTS_STORAGE_S3_URL
         SNAPHOSTS_STORAGE_S3_SECRET_KEY_FILE is set and not understood
-            known, each also with _FILE: SNAPHOSTS_AGE_PUBLIC_KEY, SNAPHOSTS_AGE_SECRET_KEY, SNAPHOSTS_CRON_SCHEDULE, SNAPHOSTS_DB_PREFIX, SNAPHOSTS_ENABLED, SNAPHOSTS_ENCRYPTION_KEY, SNAPHOSTS_MAIN_SCHEDULE, SNAPHOSTS_REDIS_SCHEDULE, SNAPHOSTS_STORAGE_AZURE_CONNECTION_STRING, SNAPHOSTS_STORAGE_AZURE_CONTAINER, SNAPHOSTS_STORAGE_LOCAL_DIR, SNAPHOSTS_STORAGE_PROVIDER, SNAPHOSTS_STORAGE_S3_ACCESS_KEY_ID, SNAPHOSTS_STORAGE_S3_BUCKET, SNAPHOSTS_STORAGE_S3_ENDPOINT, SNAPHOSTS_STORAGE_S3_REGION, SNAPHOSTS_STORAGE_S3_SECRET_ACCESS_KEY, SNAPHOSTS_STORAGE_S3_URL
-        Sentinel's variables do not say where snapshots go
-            set SNAPSHOTS_STORAGE_PROVIDER to s3, azure or local, and the variables that belong to it, such as SNAPSHOTS_STORAGE_LOCAL_DIR with a folder that is not in Sentinel's own volume
-        Sentinel's variables do not say where snapshots go
-            set SNAPSHOTS_STORAGE_PROVIDER to s3, azure or local, and the variables that belong to it, such as SNAPSHOTS_STORAGE_LOCAL_DIR with a folder that is not in Sentinel's own volume
+            did you mean SNAPHOSTS_STORAGE_S3_SECRET_ACCESS_KEY? known, each also with _FILE: SNAPHOSTS_AGE_PUBLIC_KEY, SNAPHOSTS_AGE_SECRET_KEY, SNAPHOSTS_CRON_SCHEDULE, SNAPHOSTS_DB_PREFIX, SNAPHOSTS_ENABLED, SNAPHOSTS_ENCRYPTION_KEY, SNAPHOSTS_MAIN_SCHEDULE, SNAPHOSTS_REDIS_SCHEDULE, SNAPHOSTS_STORAGE_AZURE_CONNECTION_STRING, SNAPHOSTS_STORAGE_AZURE_CONTAINER, SNAPHOSTS_STORAGE_LOCAL_DIR, SNAPHOSTS_STORAGE_PROVIDER, SNAPHOSTS_STORAGE_S3_ACCESS_KEY_ID, SNAPHOSTS_STORAGE_S3_BUCKET, SNAPHOSTS_STORAGE_S3_ENDPOINT, SNAPHOSTS_STORAGE_S3_REGION, SNAPHOSTS_STORAGE_S3_SECRET_ACCESS_KEY, SNAPHOSTS_STORAGE_S3_URL
+        SNAPSHOTS_ENCRYPTION_KEY and SNAPHOSTS_ENCRYPTION_KEY are one setting, and differ
+            unset one of the two
+        SNAPSHOTS_AGE_PUBLIC_KEY: SNAPSHOTS_ENCRYPTION_KEY is set too, and an archive is encrypted to one of the two
+            unset one of the two; the repository gets a password of its own with LIFEBOAT_PASSWORD_FILE
         SNAPSHOTS_STORAGE_PROVIDER: no such provider is known
             write s3, azure or local
         Sentinel's variables do not say where snapshots go
@@ -388,10 +396,10 @@ fn what_is_wrong_is_told_by_the_name_of_the_variable_and_no_secret() {
             set it to the name of the bucket
         SNAPSHOTS_STORAGE_S3_BUCKET: SNAPSHOTS_STORAGE_S3_URL says something else
             give it in one of the two
-        SNAPSHOTS_STORAGE_S3_URL: this is no name of a bucket
-            write the bucket's name alone
-        SNAPSHOTS_STORAGE_S3_BUCKET: this is no name of a bucket
-            write the bucket's name alone
+        SNAPSHOTS_DB_PREFIX: it and `prefix` in SNAPSHOTS_STORAGE_S3_URL are one setting, and differ
+            give the prefix in one of the two
+        SNAPSHOTS_STORAGE_S3_SECRET_ACCESS_KEY is missing
+            set it, or unset SNAPSHOTS_STORAGE_S3_ACCESS_KEY_ID, to which it belongs
         SNAPSHOTS_DB_PREFIX: `${iso_day()}` is no place to fill in
             known here: ${stack}, ${source}, ${host}, ${iso_date()}, ${iso_datetime()}; $$ is a plain dollar
         SNAPSHOTS_ENABLED: expected 0 or 1
@@ -410,8 +418,8 @@ fn what_is_wrong_is_told_by_the_name_of_the_variable_and_no_secret() {
             back it up with its own tools, and set LIFEBOAT_WITHOUT=redis so that the rest is backed up without it
         LIFEBOAT_WITHOUT: this names no part of Sentinel
             write main, redis, or both with a comma between them
-        LIFEBOAT_REPOSITORY: this cannot be the name of a bucket
-            write 3 to 63 letters, digits, `.`, `_` and `-`
+        LIFEBOAT_REPOSITORY: this is not of the provider that snapshots go to
+            write a folder, or with provider s3 or azure a place that its login opens, as s3://BUCKET/PATH or azblob://CONTAINER/PATH
         LIFEBOAT_READY_URL: this is no address that a request can go to
             write it like http://127.0.0.1:8080/path
         LIFEBOAT_READY_WITHIN: expected a span of time

@@ -40,6 +40,9 @@ const KNOWN: [&str; 18] = [
     "STORAGE_S3_URL",
 ];
 
+/// No variables.
+static NONE: BTreeMap<String, String> = BTreeMap::new();
+
 /// The variables that may configure Lifeboat.
 pub struct Variables<'a> {
     /// Those of the process, which win, and those of the data folder's `.env`, with its name.
@@ -73,6 +76,12 @@ impl<'a> Variables<'a> {
     /// The variables of the process, and those that `file` sets.
     pub fn new(process: &'a BTreeMap<String, String>, file: &'a Path, of_file: &'a BTreeMap<String, String>) -> Self {
         Self { layers: [(process, None), (of_file, Some(file))] }
+    }
+
+    /// Those of the process alone, for what reaches beyond Sentinel's data: whoever may write the `.env` must not have
+    /// commands run or other folders read.
+    pub fn of_process(&self) -> Self {
+        Self { layers: [self.layers[0], (&NONE, None)] }
     }
 
     /// Whether any of Sentinel's own variables for snapshots is set.
