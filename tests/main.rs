@@ -42,6 +42,7 @@ mod remote;
 mod requests;
 mod restic;
 mod secrets;
+mod sentinel;
 mod sqlite;
 mod status;
 mod support;

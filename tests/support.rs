@@ -209,7 +209,8 @@ impl Site {
         found
     }
 
-    fn enclose(&self, command: &mut Command) {
+    /// Gives a command the site's own environment, and nothing else of the machine's but the path.
+    pub fn enclose(&self, command: &mut Command) {
         let path = command_path();
         command.env_clear().env("PATH", path).env("HOME", self.folder.path()).env("TZ", "UTC");
         command.env("TMPDIR", self.folder.path()).env("STATE_DIRECTORY", self.path("state"));

@@ -105,9 +105,14 @@ impl Identities {
     /// Reads a file that `age -i` takes: of `age-keygen`, or a private key of SSH without a passphrase.
     pub fn from_file(path: &Path) -> Result<Self, Error> {
         let text = Zeroizing::new(std::fs::read(path).map_err(repository::Error::local(path))?);
-        let wrong = |what: &str| Error::Key { what: format!("{}: {what}", path.display()) };
+        Self::from_text(&text, &path.display().to_string())
+    }
+
+    /// Reads the content of such a file, which came from `whence`.
+    pub fn from_text(text: &[u8], whence: &str) -> Result<Self, Error> {
+        let wrong = |what: &str| Error::Key { what: format!("{whence}: {what}") };
         if text.starts_with(b"-----BEGIN") {
-            let key = age::ssh::Identity::from_buffer(&text[..], None);
+            let key = age::ssh::Identity::from_buffer(text, None);
             return match key.map_err(|_| wrong("this is no private key of SSH"))? {
                 key @ age::ssh::Identity::Unencrypted(_) => Ok(Self::Keys(vec![Box::new(key)])),
                 age::ssh::Identity::Encrypted(_) => {
@@ -118,7 +123,7 @@ impl Identities {
         }
         let none = "it holds no secret key of age; `age-keygen` writes such files";
         let keys =
-            age::IdentityFile::from_buffer(&text[..]).and_then(|file| file.into_identities().map_err(io::Error::other));
+            age::IdentityFile::from_buffer(text).and_then(|file| file.into_identities().map_err(io::Error::other));
         match keys {
             Ok(keys) if !keys.is_empty() => {
                 Ok(Self::Keys(keys.into_iter().map(|key| -> Box<dyn age::Identity> { key }).collect()))

@@ -22,7 +22,8 @@ use std::pin::Pin;
 use bollard::models::{ContainerSummary, ContainerSummaryStateEnum, MountPoint};
 use bollard::query_parameters::{
     ContainerArchiveInfoOptionsBuilder, DownloadFromContainerOptionsBuilder, ListContainersOptionsBuilder,
-    ListVolumesOptions, StartContainerOptions, StopContainerOptions, UploadToContainerOptionsBuilder,
+    ListVolumesOptions, RestartContainerOptions, StartContainerOptions, StopContainerOptions,
+    UploadToContainerOptionsBuilder,
 };
 use bollard::{Docker, errors::Error as EngineError};
 use bytes::Bytes;
@@ -325,6 +326,12 @@ impl Containers {
 
     fn stop(&self, id: &str) -> Result<(), SourceError> {
         self.ask("stopping it", self.docker.stop_container(id, None::<StopContainerOptions>))
+    }
+
+    /// Ends a container and starts it again; one that does not run is started.
+    pub fn restart(&self, container: &Container) -> Result<(), SourceError> {
+        let asked = self.docker.restart_container(&container.id, None::<RestartContainerOptions>);
+        self.ask(&format!("restarting container {}", container.name), asked)
     }
 
     fn pause(&self, id: &str) -> Result<(), SourceError> {

@@ -14,3 +14,4 @@ pub mod process;
 pub mod program;
 pub mod source;
 pub mod storage;
+pub mod web;

@@ -24,6 +24,7 @@ pub(crate) mod postgres;
 pub mod produced;
 pub(crate) mod redis;
 mod selection;
+mod sentinel;
 pub(crate) mod server_at;
 mod shrink;
 mod sqlite;
@@ -44,7 +45,8 @@ use zeroize::Zeroizing;
 pub use cht::{ChtHost, ChtNode, ChtProject};
 pub use command::{CommandOptions, CommandSource, RunLine};
 pub use compose::{
-    BindMount, ComposeOptions, ComposeProject, ComposeService, ComposeSource, NamedVolume, read_compose_project,
+    BindMount, ComposeOptions, ComposeProject, ComposeService, ComposeSource, NamedVolume, parse_env_file,
+    read_compose_project,
 };
 pub use container_files::{ContainerFilesOptions, ContainerFilesSource};
 pub use couchdb::{CouchDbOptions, CouchDbSource};
@@ -57,6 +59,7 @@ pub use mysql::{MysqlRestore, MysqlSource};
 pub use place::Place;
 pub use postgres::{PostgresRestore, PostgresSource};
 pub use redis::{RedisFilesOptions, RedisFilesSource, RedisOptions, RedisRestore, RedisSource};
+pub use sentinel::SentinelHost;
 pub use server_at::ServerAt;
 pub use sqlite::{SqliteOptions, SqliteSource};
 pub use tls::{TlsOptions, TlsSource};

@@ -20,7 +20,7 @@ use crate::open_archives;
 use crate::output::Output;
 use crate::progress::Progress;
 use crate::signals::Tidying;
-use crate::{signals, wiring};
+use crate::{sentinel, signals, wiring};
 
 /// How old the memory of a copy may be before it is renewed.
 const SEEN_AGAIN_AFTER: Duration = Duration::from_secs(60 * 60);
@@ -88,7 +88,25 @@ impl Run {
 
     /// The configuration, for what works without one too.
     pub fn settings(&self) -> Result<Settings, Fault> {
-        self.settings_in(&self.find_settings()?)
+        match self.find_settings() {
+            Ok(file) => self.settings_in(&file),
+            Err(none) => self.settings_of_environment()?.ok_or(none),
+        }
+    }
+
+    /// The configuration, where there is one.
+    pub fn settings_if_any(&self) -> Result<Option<Settings>, Fault> {
+        match self.find_settings() {
+            Ok(file) => self.settings_in(&file).map(Some),
+            Err(_) => self.settings_of_environment(),
+        }
+    }
+
+    /// What ALTCHA Sentinel's variables configure, where any are set.
+    pub fn settings_of_environment(&self) -> Result<Option<Settings>, Fault> {
+        let settings = sentinel::settings(&self.environment)?;
+        settings.iter().for_each(|settings| wiring::put_containers_right(settings, self));
+        Ok(settings)
     }
 
     /// The configuration file that was named, or that lies in one of the usual places.

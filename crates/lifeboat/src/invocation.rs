@@ -2,12 +2,20 @@
 
 use std::path::{Path, PathBuf};
 
-use operations::config::{Environment, FILE_NAME, SYSTEM_FILE};
+use operations::config::{Environment, FILE_NAME, SYSTEM_FILE, Settings};
 
 const NAME: &str = "lifeboat";
 
+/// The same for a configuration, which the environment may be, too.
+pub fn of(environment: &Environment, settings: &Settings) -> String {
+    match &settings.sentinel {
+        Some(_) => program(environment),
+        None => line(environment, &settings.file),
+    }
+}
+
 /// `lifeboat` where that starts this program, else its path; with `--config` where `file` is not found by itself.
-pub fn line(environment: &Environment, file: &Path) -> String {
+fn line(environment: &Environment, file: &Path) -> String {
     let program = program(environment);
     let is_found = |place: &str| std::path::absolute(place).is_ok_and(|place| place == file);
     if is_found(FILE_NAME) || (file == Path::new(SYSTEM_FILE) && !Path::new(FILE_NAME).exists()) {

@@ -13,6 +13,7 @@ mod look;
 mod open_archives;
 mod output;
 mod progress;
+mod sentinel;
 mod signals;
 mod surroundings;
 mod under_way;

@@ -71,6 +71,13 @@ pub fn begin(run: &Run, copy: &CopySettings, settings: &ArchiveSettings, seen: O
     Ok(!open.is_begun())
 }
 
+/// The snapshots that an archive copy holds, oldest first.
+pub fn held(run: &Run, copy: &CopySettings) -> Result<Vec<Archived>, Fault> {
+    let settings =
+        copy.archives().ok_or_else(|| Fault::new(FaultKind::Usage, format!("copy {} keeps no archives", copy.name)))?;
+    Ok(list(run, copy, settings)?.contents.snapshots)
+}
+
 fn list<'a>(run: &Run, copy: &'a CopySettings, settings: &'a ArchiveSettings) -> Result<OpenArchives<'a>, Fault> {
     let (place, host) = (wiring::archives(copy, run)?, Identity::of_process().hostname);
     let contents = archives::contents(&*place, &settings.prefix, &host)?;

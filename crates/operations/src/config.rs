@@ -4,6 +4,8 @@
 //! types, with one boundary between them (`resolve.rs`). Every mistake names file, line, column and field, and says what
 //! to do.
 
+mod address;
+mod after_restore;
 mod archive;
 mod document;
 pub mod duration;
@@ -15,6 +17,7 @@ mod rate;
 mod render;
 mod resolve;
 mod secret;
+pub mod sentinel;
 mod settings;
 mod show;
 mod text;
@@ -30,6 +33,7 @@ use document::Document;
 use mistake::Mistake;
 use resolve::Resolver;
 
+pub use after_restore::{AfterRestoreSettings, CallSettings, ReadySettings};
 pub use archive::{ArchiveKey, ArchiveSettings, PrefixTemplate};
 pub use environment::Environment;
 pub use hook::{FreezeSettings, HookSettings, Hooks, OnError};

@@ -5,6 +5,7 @@
 //! was given, so that alone would let it pass in silence.
 
 use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::PathBuf;
 use std::str::FromStr;
 
@@ -12,6 +13,10 @@ use clap::Args;
 use clap::builder::{OsStringValueParser, TypedValueParser as _};
 use connectors::source::couchdb::Version;
 use operations::snapshots::Place;
+use operations::{Fault, FaultKind};
+
+/// How a URI begins that names a copy of the configuration.
+const URI_SCHEME: &str = "lifeboat:";
 
 /// The modes besides a restore to a new place.
 const UNLESS_TO: [&str; 5] = ["in_place", "couch_url", "server", "undo", "drop_undo"];
@@ -35,20 +40,53 @@ const NO_DATABASES: [&str; 3] = ["couch_url", "undo", "drop_undo"];
 pub enum RestoreFrom {
     /// A place in a snapshot.
     Snapshot(Place),
-    /// An archive, by the path of its file or the URL of its object.
+    /// A place in a snapshot of a copy that is named with it: `lifeboat:COPY/SNAPSHOT[/SOURCE[/PATH]]`.
+    Uri { copy: String, place: Place },
+    /// An archive, by the path of its file or object, or the URL of its object.
     Archive(String),
 }
 
 impl RestoreFrom {
     fn parse(text: &OsStr) -> Result<Self, String> {
-        match text.to_str().filter(|text| text.ends_with(archive::name::EXTENSION)) {
+        if let Some(uri) = text.as_bytes().strip_prefix(URI_SCHEME.as_bytes()) {
+            return Self::parse_uri(uri);
+        }
+        // What follows a `?` is a signature.
+        let is_archive = |text: &&str| {
+            let object = text.split('?').next().unwrap_or_default();
+            object.ends_with(archive::name::EXTENSION) || text.starts_with('/') || text.contains("://")
+        };
+        match text.to_str().filter(is_archive) {
             Some(archive) => Ok(Self::Archive(archive.to_owned())),
             None => Place::parse(text).map(Self::Snapshot),
         }
     }
+
+    /// What follows `lifeboat:`.
+    fn parse_uri(uri: &[u8]) -> Result<Self, String> {
+        let wrong = || "write lifeboat:COPY/SNAPSHOT[/SOURCE[/PATH]]".to_owned();
+        let mut parts = uri.splitn(3, |byte| *byte == b'/');
+        let (copy, snapshot) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
+        let copy = std::str::from_utf8(copy).ok().filter(|copy| !copy.is_empty()).ok_or_else(wrong)?;
+        let place = [snapshot, b":", parts.next().unwrap_or_default()].concat();
+        let place = Place::parse(OsStr::from_bytes(&place)).map_err(|what| format!("{what}; {}", wrong()))?;
+        Ok(Self::Uri { copy: copy.to_owned(), place })
+    }
 }
 
 impl Restore {
+    /// With a URI taken apart into the copy and the place that it means. Fails where another copy is named, too.
+    pub fn without_uri(mut self) -> Result<Self, Fault> {
+        if let Some(RestoreFrom::Uri { copy, place }) = self.place {
+            if self.copy.as_ref().is_some_and(|named| *named != copy) {
+                let what = format!("the URI names copy {copy}, and --copy another one: leave --copy out");
+                return Err(Fault::new(FaultKind::Usage, what));
+            }
+            (self.copy, self.place) = (Some(copy), Some(RestoreFrom::Snapshot(place)));
+        }
+        Ok(self)
+    }
+
     /// Whether a host is put together. A stack that is named without a snapshot means all of it, as it lay on its host.
     pub fn is_as_host(&self) -> bool {
         let is_stack = self.place.is_none() && self.stack.is_some() && self.to.is_some();
@@ -58,8 +96,8 @@ impl Restore {
 
 #[derive(Debug, Args)]
 pub struct Restore {
-    /// SNAPSHOT[:SOURCE[/PATH]], where SNAPSHOT is an id, its first digits, or `latest`; or an archive: its file or URL [default
-    /// with --stack: latest]
+    /// SNAPSHOT[:SOURCE[/PATH]], where SNAPSHOT is an id, its first digits, or `latest`; or lifeboat:COPY/SNAPSHOT[/SOURCE[/PATH]];
+    /// or an archive: its file, the path of its object, or its URL [default with --stack: latest]
     #[arg(required_unless_present_any = WITHOUT_SNAPSHOT, value_parser = OsStringValueParser::new().try_map(|text| RestoreFrom::parse(&text)))]
     pub place: Option<RestoreFrom>,
     /// Restore into this folder, which must be empty or new; an archive goes into its source's folder in there
@@ -99,10 +137,10 @@ pub struct Restore {
     #[arg(long, value_name = "NAME", conflicts_with_all = UNDOS)]
     pub copy: Option<String>,
     /// With an archive: a file with the secret key, as `age -i` takes it
-    #[arg(long, value_name = "FILE", conflicts_with_all = UNLESS_TO)]
+    #[arg(long, value_name = "FILE", conflicts_with_all = UNDOS)]
     pub identity: Option<PathBuf>,
     /// With an archive: a file with the passphrase [default: that of the configuration]
-    #[arg(long, value_name = "FILE", conflicts_with = "identity", conflicts_with_all = UNLESS_TO)]
+    #[arg(long, value_name = "FILE", conflicts_with = "identity", conflicts_with_all = UNDOS)]
     pub passphrase_file: Option<PathBuf>,
     /// Put back what an in-place restore replaced; DIR is the undo folder it named
     #[arg(long, value_name = "DIR", conflicts_with_all = ["place", "drop_undo"])]

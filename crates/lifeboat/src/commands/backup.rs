@@ -20,6 +20,7 @@ use crate::arguments;
 use crate::copy_report::{self, CopyReport, CopyStatus};
 use crate::into_step::IntoStep;
 use crate::output::{Outcome, bytes, complain, count, seconds};
+use crate::sentinel;
 use crate::surroundings::{self, AroundStack, FailedHook};
 use crate::under_way::UnderWay;
 use crate::wiring;
@@ -29,6 +30,10 @@ const NOTES_SHOWN_MAX: usize = 5;
 
 pub fn run(app: &App, arguments: &arguments::Backup) -> Result<Outcome, Fault> {
     let stacks = app.stacks(&arguments.stack)?;
+    if let Some(disabled) = sentinel::disabled(app) {
+        return Ok(disabled);
+    }
+    sentinel::notices(&app.settings).for_each(|what| app.output().text(format!("note: {what}")));
     let name = |stack: &&StackSettings| format!("stack {}", stack.name);
     for_each(app.output(), &stacks, name, |stack| {
         if arguments.dry_run {

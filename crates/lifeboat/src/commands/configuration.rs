@@ -8,6 +8,7 @@ use crate::app::{App, Run};
 use crate::arguments::Config;
 use crate::open_archives;
 use crate::output::{Outcome, bytes, count};
+use crate::sentinel;
 
 pub fn run(run: Run, arguments: &Config) -> Result<Outcome, Fault> {
     match arguments {
@@ -23,8 +24,8 @@ pub fn run(run: Run, arguments: &Config) -> Result<Outcome, Fault> {
 }
 
 fn show(app: &App) -> Result<Outcome, Fault> {
-    app.output().summary(json!({ "status": "ok", "file": app.settings.file, "settings": app.settings.to_json()? }));
-    app.output().text(format!("# effective values of {}", app.settings.file.display()));
+    app.output().summary(json!({ "status": "ok", "file": app.settings.origin(), "settings": app.settings.to_json()? }));
+    app.output().text(format!("# effective values of {}", app.settings.origin()));
     app.settings.to_yaml()?.lines().for_each(|line| app.output().text(line));
     Ok(Outcome::Ok)
 }
@@ -32,7 +33,7 @@ fn show(app: &App) -> Result<Outcome, Fault> {
 /// Opens every copy and walks every source but commands, so that a mistake shows now and not tonight.
 fn check(app: &App) -> Result<Outcome, Fault> {
     let output = app.output();
-    output.text(format!("{}: well-formed", app.settings.file.display()));
+    output.text(format!("{}: well-formed", app.settings.origin()));
     let mut faults = 0;
     let mut report = |what: &str, result: Result<String, Fault>| {
         let (ok, text) = match result {
@@ -64,6 +65,9 @@ fn check(app: &App) -> Result<Outcome, Fault> {
     }
     for (copy, other) in at_one_folder(&app.settings) {
         report(&format!("copy {}", copy.name), Err(copies::one_with(other)));
+    }
+    for what in sentinel::notices(&app.settings) {
+        report("note", Ok(what.to_owned()));
     }
     for stack in &app.settings.stacks {
         if let Some(what) = stack.idle_schedules() {

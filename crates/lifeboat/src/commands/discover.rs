@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use connectors::containers::EngineAddress;
-use connectors::source::{self, ChtHost, ComposeProject, Discovery, FoundServer, ServerKind, Uncovered};
+use connectors::source::{self, ChtHost, ComposeProject, Discovery, FoundServer, SentinelHost, ServerKind, Uncovered};
 use operations::Fault;
 use operations::config::{
     ComposeSettings, ContainerSettings, DatabaseServer, DatabaseSettings, FilesSettings, NewSource, Presets,
@@ -14,7 +14,7 @@ use operations::config::{
 };
 use serde_json::json;
 
-use super::cht;
+use super::{cht, sentinel};
 use crate::app::Run;
 use crate::arguments;
 use crate::output::{Outcome, Output, bytes, count};
@@ -59,8 +59,13 @@ fn project_json(project: &ComposeProject) -> serde_json::Value {
 /// What was found in a folder, and the sources it makes.
 pub struct Found {
     discovery: Discovery,
-    /// An application that is known as a whole.
-    cht: Option<ChtHost>,
+    profile: Option<Profile>,
+}
+
+/// An application that is known as a whole.
+enum Profile {
+    Cht(ChtHost),
+    Sentinel(SentinelHost),
 }
 
 /// Looks into `dir`.
@@ -69,27 +74,40 @@ pub fn look(run: &Run, dir: &Path) -> Result<Found, Fault> {
     let variables = run.environment.variables();
     let engine = EngineAddress::of(variables);
     let cht = ChtHost::find(&mut discovery, &engine, variables, &run.cancel)?;
-    if cht.is_none() && !discovery.projects.is_empty() {
+    let profile = match cht {
+        Some(cht) => Some(Profile::Cht(cht)),
+        None => SentinelHost::find(&discovery, &engine, &run.cancel)?.map(Profile::Sentinel),
+    };
+    if profile.is_none() && !discovery.projects.is_empty() {
         discovery.find_servers(&engine, &run.cancel)?;
     }
-    Ok(Found { discovery, cht })
+    Ok(Found { discovery, profile })
 }
 
 impl Found {
     /// The name of the stack, where the application that was found gives it one.
     pub fn stack(&self) -> Option<&'static str> {
-        self.cht.as_ref().map(|_| cht::STACK)
+        self.profile.as_ref().map(|profile| match profile {
+            Profile::Cht(_) => cht::STACK,
+            Profile::Sentinel(_) => sentinel::STACK,
+        })
     }
 
     /// What a new configuration says besides its sources.
     pub fn presets(&self) -> Presets {
-        self.cht.as_ref().map_or_else(Presets::default, |_| cht::presets())
+        match &self.profile {
+            Some(Profile::Cht(_)) => cht::presets(),
+            Some(Profile::Sentinel(_)) => sentinel::presets(),
+            None => Presets::default(),
+        }
     }
 
     /// The sources of the application that was found, else a source for each kind of thing that was found: the files, the databases among them, each compose project.
     pub fn sources(&self) -> Vec<NewSource> {
-        if let Some(cht) = &self.cht {
-            return cht::sources(cht);
+        match &self.profile {
+            Some(Profile::Cht(cht)) => return cht::sources(cht),
+            Some(Profile::Sentinel(sentinel)) => return sentinel::sources(sentinel),
+            None => {}
         }
         let found = &self.discovery;
         let mut sources = Vec::new();
@@ -134,11 +152,19 @@ impl Found {
     }
 
     fn uncovered(&self) -> &[Uncovered] {
-        self.cht.as_ref().map_or(&self.discovery.uncovered, |cht| &cht.uncovered)
+        match &self.profile {
+            Some(Profile::Cht(cht)) => &cht.uncovered,
+            Some(Profile::Sentinel(sentinel)) => &sentinel.uncovered,
+            None => &self.discovery.uncovered,
+        }
     }
 
     fn missing(&self) -> &[String] {
-        self.cht.as_ref().map_or(&[], |cht| &cht.missing)
+        match &self.profile {
+            Some(Profile::Cht(cht)) => &cht.missing,
+            Some(Profile::Sentinel(sentinel)) => &sentinel.missing,
+            None => &[],
+        }
     }
 
     /// Shows what was found, in a few lines.
@@ -171,12 +197,14 @@ impl Found {
             let folders = count(found.cache_folders.len() as u64, "cache folder");
             output.chat(format!("  {folders} (CACHEDIR.TAG), left out"));
         }
-        if let Some(cht) = &self.cht {
-            cht::show(cht, output);
+        match &self.profile {
+            Some(Profile::Cht(cht)) => cht::show(cht, output),
+            Some(Profile::Sentinel(sentinel)) => sentinel::show(sentinel, output),
+            None => {}
         }
         let uncovered = self.uncovered();
         if !uncovered.is_empty() {
-            let backup = if self.cht.is_some() { "this stack" } else { "a backup of this folder" };
+            let backup = if self.profile.is_some() { "this stack" } else { "a backup of this folder" };
             output.text(format!("NOT covered by {backup}:"));
         }
         for gap in uncovered.iter().take(SHOWN) {

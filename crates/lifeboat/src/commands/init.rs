@@ -14,7 +14,7 @@ use repository::format::crypto;
 use serde_json::json;
 
 use self::copies::Made;
-use super::discover;
+use super::{discover, sentinel};
 use crate::app::Run;
 use crate::arguments;
 use crate::invocation;
@@ -43,6 +43,9 @@ pub fn run(run: &Run, arguments: &arguments::Init) -> Result<Outcome, Fault> {
             stack_of(&settings, &dir)?;
         }
         settings
+    } else if let Some(settings) = of_environment(run, arguments)? {
+        run.output.chat("ALTCHA Sentinel's variables are the configuration");
+        settings
     } else {
         let mut plan = Plan::look(run, &arguments.dir, arguments.stack.as_deref())?;
         plan.go_to(&arguments.copy)?;
@@ -55,14 +58,23 @@ pub fn run(run: &Run, arguments: &arguments::Init) -> Result<Outcome, Fault> {
     arguments.anew.iter().try_for_each(|name| settings.copy(name).map(drop))?;
     let Made { repository, is_new, outcome } = copies::run(run, &settings, &arguments.anew)?;
     run.output.summary(json!({
-        "status": if outcome == Outcome::Ok { "ok" } else { "partial" }, "config": settings.file,
+        "status": if outcome == Outcome::Ok { "ok" } else { "partial" }, "config": settings.origin(),
         "repository": repository, "created": is_new, "password": passwords(&settings).join(", "),
     }));
     if is_new {
         warn_of_password(run, &settings);
     }
-    run.output.chat(format!("next: {} backup", invocation::line(&run.environment, &settings.file)));
+    run.output.chat(format!("next: {} backup", invocation::of(&run.environment, &settings)));
     Ok(outcome)
+}
+
+/// What ALTCHA Sentinel's variables configure, where there is no file and nothing says what one should hold.
+fn of_environment(run: &Run, arguments: &arguments::Init) -> Result<Option<Settings>, Fault> {
+    let is_asked = !arguments.copy.is_empty() || arguments.stack.is_some() || arguments.dir != Path::new(".");
+    match is_asked || run.find_settings().is_ok() {
+        true => Ok(None),
+        false => run.settings_of_environment(),
+    }
 }
 
 /// Says where the password is, and what losing it means.
@@ -94,12 +106,17 @@ fn confirm(run: &Run) -> Result<(), Fault> {
     }
 }
 
-/// The stack that has a source for `dir`, or for a CouchDB in it.
+/// The stack that has a source for `dir`, or for a CouchDB in it, or for the Sentinel there.
 pub fn stack_of<'a>(settings: &'a Settings, dir: &Path) -> Result<&'a StackSettings, Fault> {
     let covers = |stack: &&StackSettings| {
+        // Its volume may lie below, or where the engine keeps it.
+        let is_sentinel = stack.name == sentinel::STACK;
         stack.sources.iter().any(|source| match &source.kind {
-            SourceKind::Files(files) => files.paths.iter().any(|path| dir.starts_with(path)),
+            SourceKind::Files(files) => {
+                files.paths.iter().any(|path| dir.starts_with(path) || is_sentinel && path.starts_with(dir))
+            }
             SourceKind::CouchDb(couchdb) => couchdb.data.host().is_some_and(|data| data.starts_with(dir)),
+            SourceKind::Compose(compose) => is_sentinel && compose.files.iter().any(|file| file.starts_with(dir)),
             _ => false,
         })
     };

@@ -1,5 +1,5 @@
 //! One file a command, one function each: arguments in, outcome out; what a large one consists of lies in a folder of its name.
-//! `cht` finds the sources of a CHT for `init`, `protect` and `discover`; `reach` says what of a host these can look at.
+//! `cht` and `sentinel` make the sources of such an application for `init`, `protect` and `discover`; `reach` says what of a host these can look at.
 
 mod adopt;
 mod backup;
@@ -23,6 +23,7 @@ mod protect;
 mod prune;
 mod reach;
 mod restore;
+mod sentinel;
 mod snapshots;
 mod status;
 mod sync;
@@ -63,7 +64,7 @@ fn run_command(run: Run, command: Command, output: Output) -> Result<Outcome, Fa
         Command::Find(arguments) => find::run(&run.configured()?, &arguments),
         Command::Diff(arguments) => diff::run(&run.configured()?, &arguments),
         Command::Docs(arguments) => docs::run(&run.configured()?, &arguments),
-        Command::Restore(arguments) => restore::run(run, &arguments),
+        Command::Restore(arguments) => restore::run(run, &arguments.without_uri()?),
         Command::Drill(arguments) => drill::run(&run.configured()?, &arguments),
         Command::Check(arguments) => check::check(&run.configured()?, &arguments),
         Command::Heal(arguments) => heal::run(&run.configured()?, &arguments),

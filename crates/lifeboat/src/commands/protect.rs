@@ -89,7 +89,7 @@ fn say_what_is_next(app: &App, stack: &StackSettings, copies: &[&CopySettings], 
     }
     output.chat("");
     output.chat("next:");
-    let lifeboat = invocation::line(&app.run.environment, &app.settings.file);
+    let lifeboat = invocation::of(&app.run.environment, &app.settings);
     for (command, what) in [
         (format!("backup {}", stack.name), "the next snapshot; only what changed is stored"),
         ("snapshots".to_owned(), "what there is, and what is proven"),

@@ -1,12 +1,14 @@
 //! `lifeboat restore`: to a new place, or to where it came from with an undo.
 
 mod archive;
+mod archived;
 mod cluster;
 mod containers;
 mod couch_files;
 mod couch_in_place;
 mod documents;
 mod host;
+mod reload;
 mod server;
 
 use std::path::{Path, PathBuf};
@@ -25,6 +27,7 @@ use serde_json::{Value, json};
 use self::containers::Users;
 use self::couch_files::CouchDbRestore;
 use self::couch_in_place::InPlaceParts;
+use self::reload::Reload;
 use crate::alike::grouped;
 use crate::app::{App, Opened, Run};
 use crate::arguments::{self, RestoreFrom};
@@ -43,10 +46,17 @@ pub fn run(run: Run, arguments: &arguments::Restore) -> Result<Outcome, Fault> {
     let latest = Place { snapshot: LATEST.to_owned(), path: PathBuf::new() };
     let place = match &arguments.place {
         Some(RestoreFrom::Archive(archive)) => return archive::run(run, archive, arguments),
-        Some(RestoreFrom::Snapshot(place)) => place,
+        Some(RestoreFrom::Snapshot(place) | RestoreFrom::Uri { place, .. }) => place,
         None if arguments.stack.is_some() => &latest,
         None => return Err(Fault::new(FaultKind::Usage, "name what to restore: SNAPSHOT[:SOURCE[/PATH]]")),
     };
+    if let Some(name) = &arguments.copy
+        && let Some(settings) = run.settings_if_any()?
+        && let copy = settings.copy(name)?
+        && copy.archives().is_some()
+    {
+        return archive::run_of_copy(run, &settings, copy, place, arguments);
+    }
     if let Some((flag, _)) = [("--identity", &arguments.identity), ("--passphrase-file", &arguments.passphrase_file)]
         .into_iter()
         .find(|(_, file)| file.is_some())
@@ -287,11 +297,18 @@ impl Chosen<'_> {
         }
         self.confirm(manifest)?;
         let done = self.restore_below(&users, &job)?;
-        let partial = !done.problems.is_empty();
+        let started: Vec<String> = match users.are_stopped() {
+            true => users.all().iter().map(|user| user.container.name.clone()).collect(),
+            false => Vec::new(),
+        };
+        let reload = reload::run(app, &manifest.stack, &started)?;
+        let is_taken_up = reload.as_ref().is_none_or(|reload| reload.problem.is_none());
+        let partial = !done.problems.is_empty() || !is_taken_up;
         app.output().summary(json!({
             "status": if partial || self.is_doubtful { "partial" } else { "ok" }, "snapshot_id": self.id, "in_place": true,
             "compared": done.compared, "bytes_fetched": done.bytes_fetched, "undo": done.undo,
             "skipped": done.skipped, "warnings": done.warnings, "problems": done.problems,
+            "reload": reload.as_ref().map(Reload::json),
         }));
         for problem in grouped(done.problems.iter().map(ToString::to_string)) {
             app.output().text(format!("problem: {problem}"));
@@ -304,6 +321,9 @@ impl Chosen<'_> {
             app.output().text(format!("what was there is kept in {undo}"));
             app.output().text(format!("  lifeboat restore --undo {undo}        puts it back"));
             app.output().text(format!("  lifeboat restore --drop-undo {undo}   deletes it"));
+        }
+        if let Some(reload) = &reload {
+            reload.tell(app);
         }
         Ok(if partial { Outcome::Partial } else { Outcome::Ok })
     }

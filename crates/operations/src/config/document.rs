@@ -190,6 +190,8 @@ pub struct StackDocument {
     pub after: Option<Vec<HookDocument>>,
     /// Containers that stand still while the sources are read.
     pub freeze: Option<FreezeDocument>,
+    /// What to do once data was put back under the application, by a restore in place or into a server.
+    pub after_restore: Option<AfterRestoreDocument>,
     /// What holds the data, by name.
     pub sources: Option<Named<SourceDocument>>,
 }
@@ -252,6 +254,50 @@ pub struct DrillDocument {
     pub level: Option<Text>,
 }
 
+/// What makes the application take up what was restored: all of it, in this order.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "after_restore", extend("required" = []))]
+pub struct AfterRestoreDocument {
+    /// Containers to restart, each by its Compose service or its own name.
+    pub restart: Option<OneOrMany>,
+    /// A request to send over HTTP.
+    pub call: Option<CallDocument>,
+    /// Commands to run, each a text for `sh -c` or a list of program and arguments.
+    pub run: Option<Vec<OneOrMany>>,
+    /// What tells that the application works again.
+    pub ready: Option<ReadyDocument>,
+}
+
+/// A request over HTTP.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "call", extend("required" = ["url"]))]
+pub struct CallDocument {
+    /// Where to. An answer of success (2xx) is expected.
+    pub url: Option<Text>,
+    /// The method. Default: `POST`.
+    pub method: Option<Text>,
+    /// Headers, a line each: `NAME: VALUE`. Better: `headers_file`.
+    pub headers: Option<Text>,
+    /// A file with the headers that only its owner may read.
+    pub headers_file: Option<Text>,
+    /// A command that prints one header.
+    pub headers_command: Option<OneOrMany>,
+}
+
+/// An address that answers with success (2xx) once the application is ready.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "ready", extend("required" = ["url"]))]
+pub struct ReadyDocument {
+    /// The address, such as `http://127.0.0.1:8080/.ready`.
+    pub url: Option<Text>,
+    /// How long to wait for it. Default: `2m`.
+    #[schemars(schema_with = "duration")]
+    pub within: Option<Text>,
+}
+
 /// What holds data: one kind with its options.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -261,6 +307,8 @@ pub struct DrillDocument {
     {"required": ["postgres"]}, {"required": ["mysql"]}, {"required": ["redis"]},
 ]))]
 pub struct SourceDocument {
+    /// When to back up this source, where that is another time than the stack's: a cron expression.
+    pub schedule: Option<Text>,
     /// Files and folders.
     pub files: Option<FilesDocument>,
     /// SQLite databases, copied consistently while they are in use.

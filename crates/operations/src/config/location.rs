@@ -174,6 +174,27 @@ pub struct ResticLocation {
 }
 
 impl Location {
+    /// What it lies on, where nobody says.
+    pub fn media(&self) -> &'static str {
+        match self {
+            Self::S3(_) | Self::Azure(_) | Self::Gcs(_) | Self::B2(_) => "object",
+            Self::Local(_) | Self::Webdav(_) | Self::Sftp(_) => "disk",
+        }
+    }
+
+    /// Who runs it, where nobody says. `None` for a folder alone.
+    pub fn provider(&self) -> Option<String> {
+        match self {
+            Self::Local(_) => None,
+            Self::S3(s3) => Some(s3.endpoint.as_deref().map_or("amazon", host_of).to_owned()),
+            Self::Azure(_) => Some("azure".to_owned()),
+            Self::Gcs(_) => Some("google".to_owned()),
+            Self::B2(_) => Some("backblaze".to_owned()),
+            Self::Webdav(webdav) => Some(webdav.host.clone()),
+            Self::Sftp(sftp) => Some(sftp.host.clone()),
+        }
+    }
+
     /// The folder, where it is one of this machine.
     pub fn local(&self) -> Option<&Path> {
         match self {
@@ -390,6 +411,15 @@ impl SftpLocation {
         let note = "restic starts `ssh`, so the private key must lie in `~/.ssh` or in an ssh-agent, and the host's key \
                     in `~/.ssh/known_hosts`";
         ResticLocation { repository, variables: Vec::new(), secrets: Vec::new(), note: Some(note.to_owned()) }
+    }
+}
+
+/// The host of `http(s)://HOST[:PORT]`.
+fn host_of(endpoint: &str) -> &str {
+    let server = endpoint.split_once("://").map_or(endpoint, |(_, server)| server);
+    match server.strip_prefix('[').and_then(|address| address.split_once(']')) {
+        Some((address, _)) => address,
+        None => server.split_once(':').map_or(server, |(host, _)| host),
     }
 }
 

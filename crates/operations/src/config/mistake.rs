@@ -81,9 +81,6 @@ impl From<&Error> for Mistake {
                     return at_key(format!("unknown kind of source `{other}`"))
                         .with_hint(format!("write `{here}`, which is for {other} too"));
                 }
-                if expected.contains(&"sources") && field == "after_restore" {
-                    return at_key(format!("`{field}` {later}")).with_hint("it comes with a later one");
-                }
                 let what = if expected.contains(&"sqlite") { "unknown kind of source" } else { "unknown key" };
                 match error.location() {
                     Some(place) => Self::unknown(Place::key(place), format!("{what} `{field}`"), field, expected),

@@ -146,6 +146,9 @@ pub fn render(config: &NewConfig) -> Result<String, Fault> {
             page.line(3, &format!("# {note}"));
         }
         page.line(3, &format!("{}:", quote(&source.name)));
+        if let Some(schedule) = &source.schedule {
+            page.text(4, "schedule", schedule);
+        }
         page.line(4, &format!("{}:", source.kind.name()));
         page.source(source)?;
     }

@@ -1,7 +1,8 @@
 //! The boundary between what the user typed and what it means: variables are replaced, numbers, spans and paths read,
 //! defaults filled in, names looked up.
 
-mod copy;
+mod after_restore;
+pub(super) mod copy;
 pub(super) mod database;
 mod hook;
 mod place;
@@ -71,7 +72,7 @@ impl Resolver<'_> {
             || Mistake::of_file("`stacks` is missing").with_hint("add what to back up: `lifeboat init` writes it");
         let stacks = document.stacks.as_ref().filter(|stacks| !stacks.0.is_empty()).ok_or_else(no_stack)?;
         let stacks = stacks.0.iter().map(|(name, stack)| self.stack(name, stack, &copies)).collect::<Result<_>>()?;
-        Ok(Settings { file: self.file.to_owned(), state_dir, password, copies, stacks })
+        Ok(Settings { file: self.file.to_owned(), state_dir, password, copies, stacks, sentinel: None })
     }
 
     fn stack(&self, name: &Text, stack: &StackDocument, copies: &[CopySettings]) -> Result<StackSettings> {
@@ -101,6 +102,7 @@ impl Resolver<'_> {
             rto: stack.rto.as_ref().map(|span| self.duration(span)).transpose()?,
             hooks: self.hooks(&stack.before, &stack.after)?,
             freeze: stack.freeze.as_ref().map(|freeze| self.freeze(name, freeze, &sources)).transpose()?,
+            after_restore: stack.after_restore.as_ref().map(|after| self.after_restore(name, after)).transpose()?,
             sources,
         })
     }
@@ -236,8 +238,9 @@ impl Resolver<'_> {
         let mut given = kinds.into_iter().flatten();
         match (given.next(), given.next()) {
             (Some(kind), None) => {
+                let schedule = self.schedule(&source.schedule)?;
                 let hooks = self.hooks(&source.before, &source.after)?;
-                let settings = SourceSettings { name: self.name(name)?, kind: kind?, hooks };
+                let settings = SourceSettings { name: self.name(name)?, schedule, kind: kind?, hooks };
                 if NAMES_TAKEN.contains(&&*settings.name) {
                     let what = format!("`{}` is the name of a file in every snapshot", settings.name);
                     return Err(Mistake::at(name.place, what).with_hint("choose another name for the source"));

@@ -9,11 +9,13 @@ use std::time::Duration;
 use jiff::tz::TimeZone;
 use serde::{Serialize, Serializer};
 
+use super::after_restore::AfterRestoreSettings;
 use super::archive::{ArchiveKey, ArchiveSettings};
 use super::hook::{FreezeSettings, Hooks};
 use super::location::Location;
 use super::mistake::nearest;
 use super::secret::{CommandLine, SecretSource};
+use super::sentinel::SentinelSettings;
 use super::show;
 use crate::retention::Policy;
 use crate::{Fault, FaultKind};
@@ -21,7 +23,8 @@ use crate::{Fault, FaultKind};
 /// The whole configuration.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Settings {
-    /// The file it was read from, absolute.
+    /// The file it was read from, absolute. Where the environment is the configuration, there is none of this name: see
+    /// [`Settings::origin`].
     pub file: PathBuf,
     /// The folder that temporary files of backups and drills are made in. It may not exist yet.
     pub state_dir: PathBuf,
@@ -32,6 +35,8 @@ pub struct Settings {
     pub copies: Vec<CopySettings>,
     /// The applications to protect, in the order of the file. At least one.
     pub stacks: Vec<StackSettings>,
+    /// What else ALTCHA Sentinel's variables say, where they are the configuration.
+    pub sentinel: Option<SentinelSettings>,
 }
 
 /// A place that keeps the backups.
@@ -110,6 +115,9 @@ pub struct StackSettings {
     /// Containers that stand still while the sources are read.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub freeze: Option<FreezeSettings>,
+    /// What to do once data was put back under the application.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub after_restore: Option<AfterRestoreSettings>,
     /// What holds the data, in the order of the file. At least one.
     #[serde(serialize_with = "show::sources")]
     pub sources: Vec<SourceSettings>,
@@ -130,6 +138,8 @@ pub struct DrillSettings {
 pub struct SourceSettings {
     /// Its name, which is its folder in the snapshot.
     pub name: String,
+    /// When to back it up, where that is another time than the stack's: a cron expression, not parsed.
+    pub schedule: Option<String>,
     /// What it is, with its options.
     pub kind: SourceKind,
     /// Commands to run before and after it is read.
@@ -137,9 +147,9 @@ pub struct SourceSettings {
 }
 
 impl SourceSettings {
-    /// A source without hooks.
+    /// A source without hooks, backed up with its stack.
     pub fn new(name: impl Into<String>, kind: SourceKind) -> Self {
-        Self { name: name.into(), kind, hooks: Hooks::default() }
+        Self { name: name.into(), schedule: None, kind, hooks: Hooks::default() }
     }
 }
 
@@ -473,6 +483,14 @@ pub enum ContainerSettings {
 }
 
 impl Settings {
+    /// Where it comes from, for messages.
+    pub fn origin(&self) -> String {
+        match &self.sentinel {
+            Some(_) => "the environment".to_owned(),
+            None => self.file.display().to_string(),
+        }
+    }
+
     /// The folder of the configuration: relative paths start there, and commands run there.
     pub fn folder(&self) -> &Path {
         self.file.parent().unwrap_or(Path::new("/"))
@@ -515,7 +533,10 @@ impl Settings {
         }
         let own = self.password.iter().filter_map(SecretSource::file);
         let of_sources = self.stacks.iter().flat_map(|stack| &stack.sources).filter_map(of_source);
-        own.chain(self.copies.iter().flat_map(CopySettings::secret_files)).chain(of_sources).collect()
+        let after = self.stacks.iter().filter_map(|stack| stack.after_restore.as_ref()?.secret_file());
+        let identity = self.sentinel.iter().filter_map(|sentinel| sentinel.identity.as_ref()?.file());
+        let of_copies = self.copies.iter().flat_map(CopySettings::secret_files);
+        own.chain(of_copies).chain(of_sources).chain(after).chain(identity).collect()
     }
 }
 
@@ -555,7 +576,8 @@ impl StackSettings {
     /// Schedules that stand in the configuration and that this version does not act on, in words for the user.
     pub fn idle_schedules(&self) -> Option<String> {
         let drill = self.drill.as_ref().and_then(|drill| drill.schedule.as_ref());
-        let keys = match (&self.schedule, drill) {
+        let of_source = self.sources.iter().find_map(|source| source.schedule.as_ref());
+        let keys = match (self.schedule.as_ref().or(of_source), drill) {
             (None, None) => return None,
             (Some(_), None) => "`schedule` is",
             (None, Some(_)) => "`drill: schedule` is",
@@ -592,6 +614,6 @@ impl SourceKind {
 
 fn unknown(what: &str, name: &str, names: &[&str]) -> Fault {
     let meant = nearest(name, names).map_or(String::new(), |near| format!("did you mean `{near}`? "));
-    Fault::new(FaultKind::NotFound, format!("lifeboat.yaml has no {what} `{name}`"))
+    Fault::new(FaultKind::NotFound, format!("the configuration has no {what} `{name}`"))
         .with_hint(format!("{meant}it has: {}", names.join(", ")))
 }

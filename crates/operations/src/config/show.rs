@@ -166,7 +166,7 @@ impl Serialize for DatabaseSettings {
 }
 
 /// `x`, `x_file` or `x_command`.
-fn secret<M: SerializeMap>(map: &mut M, name: &str, source: Option<&SecretSource>) -> Result<(), M::Error> {
+pub fn secret<M: SerializeMap>(map: &mut M, name: &str, source: Option<&SecretSource>) -> Result<(), M::Error> {
     match source {
         None => Ok(()),
         Some(SecretSource::Given(secret)) => map.serialize_entry(name, secret),
@@ -175,7 +175,7 @@ fn secret<M: SerializeMap>(map: &mut M, name: &str, source: Option<&SecretSource
     }
 }
 
-fn maybe<M: SerializeMap>(map: &mut M, key: &str, value: Option<&impl Serialize>) -> Result<(), M::Error> {
+pub fn maybe<M: SerializeMap>(map: &mut M, key: &str, value: Option<&impl Serialize>) -> Result<(), M::Error> {
     value.map_or(Ok(()), |value| map.serialize_entry(key, value))
 }
 
@@ -188,17 +188,22 @@ impl<T: Serialize> Serialize for Named<'_, T> {
     }
 }
 
-pub fn sources<S: Serializer>(sources: &[SourceSettings], serializer: S) -> Result<S::Ok, S::Error> {
-    #[derive(Serialize)]
-    struct Shown<'a> {
-        #[serde(flatten)]
-        kind: &'a SourceKind,
-        #[serde(flatten)]
-        hooks: &'a Hooks,
-    }
+/// A source without its name.
+#[derive(Serialize)]
+struct Unnamed<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    schedule: Option<&'a str>,
+    #[serde(flatten)]
+    kind: &'a SourceKind,
+    #[serde(flatten)]
+    hooks: &'a Hooks,
+}
 
-    serializer
-        .collect_map(sources.iter().map(|source| (&*source.name, Shown { kind: &source.kind, hooks: &source.hooks })))
+pub fn sources<S: Serializer>(sources: &[SourceSettings], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_map(sources.iter().map(|source| {
+        let SourceSettings { schedule, kind, hooks, .. } = source;
+        (&*source.name, Unnamed { schedule: schedule.as_deref(), kind, hooks })
+    }))
 }
 
 pub fn duration<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {

@@ -38,6 +38,11 @@ stacks:
     rpo: 6h
     rto: 1h30m
     before: ["sync && echo $1 $$ ${EMPTY:-d}", [docker, stop, "${N}", 0x10]]
+    after_restore:
+      restart: [api, cht-nginx]
+      call: { url: "http://127.0.0.1:5988/reload?key=${KEY}", headers_file: headers }
+      run: ["echo ${N}"]
+      ready: { url: "http://127.0.0.1:5988/.ready", within: 90s }
     sources:
       data:
         files:
@@ -47,7 +52,7 @@ stacks:
           one_file_system: ${FLAG:-true}
           append_only: []
           full_read: 0s
-      db: { sqlite: { paths: ["*.db", data], exclude: [tmp] } }
+      db: { schedule: "*/5 * * * *", sqlite: { paths: ["*.db", data], exclude: [tmp] } }
       config: { compose: { files: [compose/*.yml], env: .env, project: cht } }
       dump: { command: { run: "pg_dump x", name: x.sql, trailer: "-- done" } }
       "2": { command: { run: true } }
@@ -260,6 +265,19 @@ fn show_gives_the_effective_values_in_the_shape_of_the_file() {
               - "0x10"
               timeout: 1h
               on_error: fail
+            after_restore:
+              restart:
+              - api
+              - cht-nginx
+              call:
+                url: http://127.0.0.1:5988/reload?key=${KEY}
+                method: POST
+                headers_file: /etc/lifeboat/headers
+              run:
+              - echo ${N}
+              ready:
+                url: http://127.0.0.1:5988/.ready
+                within: 1m30s
             sources:
               data:
                 files:
@@ -275,6 +293,7 @@ fn show_gives_the_effective_values_in_the_shape_of_the_file() {
                   append_only: []
                   full_read: 0s
               db:
+                schedule: "*/5 * * * *"
                 sqlite:
                   paths:
                   - /etc/lifeboat/*.db
@@ -349,7 +368,7 @@ fn show_gives_the_effective_values_in_the_shape_of_the_file() {
 fn names_that_do_not_exist_get_the_ones_that_do() {
     let settings = read(WHOLE);
     let fault = settings.stack("chat").unwrap_err();
-    assert_eq!((fault.kind, fault.message.as_str()), (FaultKind::NotFound, "lifeboat.yaml has no stack `chat`"));
+    assert_eq!((fault.kind, fault.message.as_str()), (FaultKind::NotFound, "the configuration has no stack `chat`"));
     assert_eq!(fault.hint.as_deref(), Some("did you mean `cht`? it has: cht"));
     assert_eq!(settings.copy("tape").unwrap_err().hint.as_deref(), Some("it has: disk"));
     assert!(settings.copy("disk").is_ok());

@@ -231,6 +231,10 @@ fn made_password(copy: &CopySettings) -> Result<Secret, Fault> {
     if let SecretSource::File(file) = secret
         && !file.exists()
     {
+        if let Some(folder) = file.parent() {
+            std::fs::create_dir_all(folder)
+                .map_err(|error| Fault::local(format!("cannot make {}", folder.display()), error))?;
+        }
         write_password(file)?;
     }
     secret.read()

@@ -1,4 +1,4 @@
-//! `lifeboat restore ARCHIVE --to DIR`: one source out of an archive, from the file or the object itself. It needs no
+//! `lifeboat restore ARCHIVE`: one source out of an archive, from the file or the object itself. To a new place it needs no
 //! configuration where the archive is a file of this machine.
 
 use std::path::{Path, PathBuf};
@@ -7,43 +7,74 @@ use std::sync::Arc;
 use archive::read::Unpacked;
 use archive::{ArchiveName, Identities};
 use connectors::storage::LocalStorage;
-use operations::config::{ArchiveKey, ArchiveSettings, SecretSource, Settings};
+use operations::config::{ArchiveKey, ArchiveSettings, CopySettings, SecretSource, Settings};
 use operations::manifest::{MANIFEST_NAME, Manifest};
+use operations::snapshots::{LATEST, Place};
 use operations::{Fault, FaultKind};
 use repository::Clock as _;
 use repository::restore::Options;
 use repository::storage::archives::{ArchivePlace, ArchiveReader, StoredArchive};
 use serde_json::json;
 
-use crate::app::Run;
+use super::archived::{self, Archived};
+use crate::app::{App, Run};
 use crate::arguments;
+use crate::open_archives;
 use crate::output::{Outcome, bytes, count, seconds};
 use crate::wiring;
 
 pub fn run(run: Run, name: &str, arguments: &arguments::Restore) -> Result<Outcome, Fault> {
-    let Some(target) = &arguments.to else {
-        return Err(Fault::new(FaultKind::Usage, "say where to: an archive is restored to a new place, with --to DIR")
-            .with_hint("--in-place works with snapshots of a repository"));
-    };
-    refuse_flags_of_snapshots(arguments)?;
+    check_where_to(arguments)?;
+    refuse_flags(arguments, &[("--copy", arguments.copy.is_some()), ("--stack", arguments.stack.is_some())])?;
     let is_url = name.contains("://") && !name.starts_with("file://");
+    let is_back = arguments.to.is_none();
     let has_key = arguments.identity.is_some() || arguments.passphrase_file.is_some();
-    let settings = match run.find_settings() {
-        // A file and a key: all there may be on an empty machine.
-        _ if !is_url && has_key => None,
-        Err(fault) if is_url => {
-            return Err(fault.with_hint(
-                "an object is fetched with the credentials of an archive copy in `copies:`; without any, download it and name its \
-                 file, with --identity FILE or --passphrase-file FILE",
-            ));
-        }
-        Err(_) => None,
-        Ok(file) => Some(run.settings_in(&file)?),
-    };
+    let is_file = !is_url && Path::new(name.strip_prefix("file://").unwrap_or(name)).exists();
+    // A file and a key: all there may be on an empty machine.
+    let settings = if has_key && is_file && !is_back { None } else { run.settings_if_any()? };
+    if settings.is_none() && (is_url || is_back) {
+        // There is none, which says where one would be looked for.
+        return Err(run.find_settings().err().unwrap_or_else(no_settings).with_hint(
+            "an object is fetched with the credentials of an archive copy in `copies:`, and put back where that says; \
+             without any, download it and name its file, with --to DIR and --identity FILE or --passphrase-file FILE",
+        ));
+    }
     let found = Found::by_name(&run, settings.as_ref(), name)?;
-    let Found { place, object, .. } = &found;
+    restore(run, settings.as_ref(), found, arguments)
+}
+
+/// Restores a source of a snapshot out of an archive copy that was named.
+pub fn run_of_copy(
+    run: Run,
+    settings: &Settings,
+    copy: &CopySettings,
+    place: &Place,
+    arguments: &arguments::Restore,
+) -> Result<Outcome, Fault> {
+    check_where_to(arguments)?;
+    refuse_flags(arguments, &[])?;
+    let found = Found::in_copy(&run, copy, place, arguments.stack.as_deref())?;
+    restore(run, Some(settings), found, arguments)
+}
+
+fn restore(
+    run: Run,
+    settings: Option<&Settings>,
+    found: Found<'_>,
+    arguments: &arguments::Restore,
+) -> Result<Outcome, Fault> {
+    let key = (arguments.identity.as_deref(), arguments.passphrase_file.as_deref());
+    let own_identity = settings.and_then(|settings| settings.sentinel.as_ref()?.identity.as_ref());
+    let identities = || identities(key.0, key.1, found.settings, own_identity);
+    let Found { object, shown, .. } = &found;
     let file_name = object.path.rsplit_once('/').map_or(&*object.path, |(_, file_name)| file_name);
-    if let Ok(name) = file_name.parse::<ArchiveName>() {
+    let name = file_name.parse::<ArchiveName>().ok();
+    let Some(target) = &arguments.to else {
+        let settings = settings.cloned().ok_or_else(no_settings)?;
+        let archive = Archived { place: &*found.place, object, name: name.as_ref(), identities: identities()? };
+        return archived::put_back(&App { run, settings }, &archive, arguments);
+    };
+    if let Some(name) = name {
         let folder = target.join(&name.source);
         if std::fs::symlink_metadata(&folder).is_ok() {
             let what = format!("{} is there already", folder.display());
@@ -52,35 +83,47 @@ pub fn run(run: Run, name: &str, arguments: &arguments::Restore) -> Result<Outco
     }
     if arguments.dry_run {
         let size = bytes(object.bytes);
-        run.output.summary(json!({ "status": "ok", "dry_run": true, "archive": name, "bytes": object.bytes }));
-        run.output.text(format!("would restore {name}, {size}, to {}", target.display()));
+        run.output.summary(json!({ "status": "ok", "dry_run": true, "archive": shown, "bytes": object.bytes }));
+        run.output.text(format!("would restore {shown}, {size}, to {}", target.display()));
         return Ok(Outcome::Ok);
     }
-    let key = (arguments.identity.as_deref(), arguments.passphrase_file.as_deref());
-    let identities = identities(key.0, key.1, found.settings)?;
+    let identities = identities()?;
     std::fs::create_dir_all(target)
         .map_err(|error| Fault::local(format!("cannot make {}", target.display()), error))?;
     let started = run.clock.now();
     let options = Options::for_this_process();
-    let unpacked = archive::read::unpack(&run.cx(), ArchiveReader::new(&**place, object), &identities, target, options);
+    let reader = ArchiveReader::new(&*found.place, object);
+    let unpacked = archive::read::unpack(&run.cx(), reader, &identities, target, options);
     run.progress.finish();
     let unpacked = unpacked.map_err(|error| incomplete(error, target))?;
     let took = run.clock.now().duration_since(started).as_secs_f64();
-    report(&run, name, target, &unpacked, took)
+    report(&run, shown, target, &unpacked, took)
 }
 
-fn refuse_flags_of_snapshots(arguments: &arguments::Restore) -> Result<(), Fault> {
+fn no_settings() -> Fault {
+    Fault::new(FaultKind::Config, "there is no configuration")
+}
+
+fn check_where_to(arguments: &arguments::Restore) -> Result<(), Fault> {
+    if arguments.to.is_none() && !arguments.in_place && arguments.server.server.is_none() {
+        let what = "say where to: --to DIR, --in-place, or --server configured for a database";
+        return Err(Fault::new(FaultKind::Usage, what));
+    }
+    Ok(())
+}
+
+/// Refuses what is for snapshots of a repository, and `more`.
+fn refuse_flags(arguments: &arguments::Restore, more: &[(&str, bool)]) -> Result<(), Fault> {
     let given = [
         ("--keep-damaged", arguments.keep_damaged),
         ("--as-host", arguments.as_host),
-        ("--copy", arguments.copy.is_some()),
-        ("--stack", arguments.stack.is_some()),
+        ("--couch-url", arguments.couch.couch_url.is_some()),
         ("--database", !arguments.couch_files.database.is_empty()),
         ("--rename-node", !arguments.couch_files.rename_node.is_empty()),
         ("--nodes", !arguments.couch_files.nodes.is_empty()),
         ("--couchdb-version", arguments.couch_files.couchdb_version.is_some()),
     ];
-    match given.iter().find(|(_, is_given)| *is_given) {
+    match given.iter().chain(more).find(|(_, is_given)| *is_given) {
         Some((flag, _)) => {
             Err(Fault::new(FaultKind::Usage, format!("{flag} means nothing for an archive: leave it out")))
         }
@@ -93,13 +136,17 @@ fn identities(
     key: Option<&Path>,
     passphrase: Option<&Path>,
     settings: Option<&ArchiveSettings>,
+    own: Option<&SecretSource>,
 ) -> Result<Identities, Fault> {
     match (key, passphrase, settings.map(|settings| &settings.key)) {
         (Some(file), _, _) => Ok(Identities::from_file(file)?),
         (None, Some(file), _) => Ok(Identities::passphrase(SecretSource::File(file.to_owned()).read()?.expose())),
         (None, None, Some(ArchiveKey::Passphrase(source))) => Ok(Identities::passphrase(source.read()?.expose())),
-        (None, None, _) => Err(Fault::new(FaultKind::Usage, "an archive is opened with a key, and none is given")
-            .with_hint("add --identity FILE with the secret key, or --passphrase-file FILE")),
+        (None, None, _) => match own {
+            Some(own) => Ok(Identities::from_text(own.read()?.expose().as_bytes(), &own.to_string())?),
+            None => Err(Fault::new(FaultKind::Usage, "an archive is opened with a key, and none is given")
+                .with_hint("add --identity FILE with the secret key, or --passphrase-file FILE")),
+        },
     }
 }
 
@@ -116,38 +163,100 @@ fn incomplete(error: archive::Error, target: &Path) -> Fault {
 struct Found<'a> {
     place: Arc<dyn ArchivePlace>,
     object: StoredArchive,
+    /// What it is called in messages: never with a login or a signature.
+    shown: String,
     /// Of the archive copy it is in.
     settings: Option<&'a ArchiveSettings>,
 }
 
 impl<'a> Found<'a> {
-    /// A file of this machine, or an object of an archive copy of the configuration.
+    /// A file of this machine, or an object of an archive copy of the configuration: by its URL, by the path that the
+    /// configuration's own url begins, or by its path in the bucket or the folder alone.
     fn by_name(run: &Run, settings: Option<&'a Settings>, name: &str) -> Result<Self, Fault> {
-        let copies = settings.iter().flat_map(|settings| &settings.copies);
-        let archives = copies.filter_map(|copy| Some((copy, copy.archives()?)));
         let name = name.strip_prefix("file://").unwrap_or(name);
-        let file = if name.contains("://") { None } else { std::path::absolute(name).ok() };
-        let name = file.as_deref().map_or_else(|| name.to_owned(), |file| file.to_string_lossy().into_owned());
-        for (copy, settings) in archives {
+        let is_url = name.contains("://");
+        let file = if is_url { None } else { std::path::absolute(name).ok() };
+        let full = file.as_deref().map_or_else(|| name.to_owned(), |file| file.to_string_lossy().into_owned());
+        let copies = || settings.iter().flat_map(|settings| &settings.copies);
+        for copy in copies() {
             let below = format!("{}/", copy.location.to_string().trim_end_matches('/'));
-            let Some(path) = name.strip_prefix(&below) else { continue };
-            let place = wiring::archives(copy, run)?;
-            let folder = path.rsplit_once('/').map_or("", |(folder, _)| folder);
-            let listed = place.list(folder)?;
-            let Some(object) = listed.into_iter().find(|object| object.path == path) else { continue };
-            return Ok(Self { place, object, settings: Some(settings) });
+            let path = full.strip_prefix(&below).map(str::to_owned).or_else(|| copy.location.object_at(&full));
+            if let Some(path) = path
+                && let Some(found) = Self::at(run, copy, &path)?
+            {
+                return Ok(Self { shown: if is_url { found.shown } else { name.to_owned() }, ..found });
+            }
         }
-        let Some(file) = file else {
-            let what = format!("{name} is not in any archive copy of the configuration");
-            return Err(Fault::new(FaultKind::NotFound, what).with_hint(
-                "`lifeboat snapshots --copy NAME` lists what a copy holds; an archive that was downloaded is restored \
-                     by the path of its file",
-            ));
-        };
-        Self::file(file)
+        if let Some(file) = file.filter(|file| file.exists() || settings.is_none() || !name.starts_with('/')) {
+            return Self::file(file, name);
+        }
+        for copy in copies().filter(|_| !is_url) {
+            if let Some(found) = Self::at(run, copy, name.trim_start_matches('/'))? {
+                return Ok(found);
+            }
+        }
+        // A login or a signature in it is not repeated.
+        let shown = if is_url { "this URL" } else { name };
+        let what = format!("{shown} is not in any archive copy of the configuration");
+        Err(Fault::new(FaultKind::NotFound, what).with_hint(
+            "`lifeboat snapshots --copy NAME` lists what a copy holds; an archive that was downloaded is restored by the path \
+             of its file",
+        ))
     }
 
-    fn file(file: PathBuf) -> Result<Self, Fault> {
+    /// The object at `path` of a copy; `None` where the copy keeps no archives, or none there.
+    fn at(run: &Run, copy: &'a CopySettings, path: &str) -> Result<Option<Self>, Fault> {
+        let Some(settings) = copy.archives() else { return Ok(None) };
+        let place = wiring::archives(copy, run)?;
+        let folder = path.rsplit_once('/').map_or("", |(folder, _)| folder);
+        let object = place.list(folder)?.into_iter().find(|object| object.path == path);
+        let shown = format!("{}/{path}", copy.location.to_string().trim_end_matches('/'));
+        Ok(object.map(|object| Self { place, object, shown, settings: Some(settings) }))
+    }
+
+    /// The archive of a source of a snapshot in this copy.
+    fn in_copy(run: &Run, copy: &'a CopySettings, place: &Place, stack: Option<&str>) -> Result<Self, Fault> {
+        let mut parts = place.path.iter().map(|part| part.to_string_lossy().into_owned());
+        let (source, rest) = (parts.next(), parts.next());
+        if rest.is_some() {
+            let what = format!("copy {} keeps archives, and an archive is restored as a whole", copy.name);
+            return Err(Fault::new(FaultKind::Usage, what).with_hint("name the source without a path in it"));
+        }
+        let held = open_archives::held(run, copy)?;
+        let is_meant = |archived: &&open_archives::Archived| {
+            stack.is_none_or(|stack| archived.stack == stack)
+                && (place.snapshot == LATEST || archived.id.to_hex().starts_with(&place.snapshot))
+        };
+        let found: Vec<_> = held.iter().filter(is_meant).collect();
+        let archived = match found[..] {
+            [one] => one,
+            // They are in the order of time.
+            [.., newest] if place.snapshot == LATEST => newest,
+            [] => {
+                let what = format!("copy {} has no snapshot {}", copy.name, place.snapshot);
+                return Err(Fault::new(FaultKind::NotFound, what)
+                    .with_hint(format!("`lifeboat snapshots --copy {}` lists what it holds", copy.name)));
+            }
+            _ => {
+                let what = format!("copy {} has several snapshots {}", copy.name, place.snapshot);
+                return Err(Fault::new(FaultKind::Usage, what).with_hint("write more digits"));
+            }
+        };
+        let names: Vec<&str> = archived.archives.keys().map(String::as_str).collect();
+        let source = match (&source, &names[..]) {
+            (Some(source), _) => source,
+            (None, [one]) => *one,
+            (None, _) => "",
+        };
+        let object = archived.archives.get(source).ok_or_else(|| {
+            let what = format!("name the source: it has archives of {}", names.join(", "));
+            Fault::new(FaultKind::Usage, what).with_hint(format!("lifeboat:{}/{}/SOURCE", copy.name, place.snapshot))
+        })?;
+        let found = Self::at(run, copy, &object.path)?;
+        found.ok_or_else(|| Fault::new(FaultKind::NotFound, format!("{} is gone from copy {}", object.path, copy.name)))
+    }
+
+    fn file(file: PathBuf, shown: &str) -> Result<Self, Fault> {
         let (Some(folder), Some(name)) = (file.parent(), file.file_name().and_then(|name| name.to_str())) else {
             return Err(Fault::new(FaultKind::Usage, format!("{} is no file", file.display())));
         };
@@ -155,7 +264,8 @@ impl<'a> Found<'a> {
             .map_err(|error| Fault::local(format!("cannot read {}", file.display()), error))?
             .len();
         let place = Arc::new(LocalStorage::new(folder.to_owned()));
-        Ok(Self { place, object: StoredArchive { path: name.to_owned(), bytes }, settings: None })
+        let object = StoredArchive { path: name.to_owned(), bytes };
+        Ok(Self { place, object, shown: shown.to_owned(), settings: None })
     }
 }
 

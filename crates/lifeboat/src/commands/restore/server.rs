@@ -13,9 +13,10 @@ use operations::scratch::with_scratch;
 use operations::snapshots::Place;
 use operations::{Fault, FaultKind, restore};
 use repository::restore::Options;
-use repository::{Facts, SourceError};
+use repository::{Facts, Id, Index, Repository, SourceError};
 use serde_json::{Value, json};
 
+use super::reload::{self, Reload};
 use crate::alike::grouped;
 use crate::app::{App, Opened};
 use crate::arguments::{self, ToServer};
@@ -39,19 +40,41 @@ pub fn run(app: &App, place: &Place, server: &str, arguments: &arguments::Restor
         let what = "this snapshot does not say what is in it: another program made it";
         Fault::new(FaultKind::Unsupported, what).with_hint("restore its files with --to DIR")
     })?;
-    let Chosen { source, record, password_variable, wanted } = chosen(&manifest, place, arguments)?;
+    let stored = Stored { repository: &repository, index: &index, id: found.id, tree, manifest: &manifest };
+    into_server(app, &stored, place, server, arguments)
+}
+
+/// A snapshot and what holds it.
+pub(super) struct Stored<'a> {
+    pub repository: &'a Repository,
+    pub index: &'a Index,
+    pub id: Id,
+    pub tree: Id,
+    pub manifest: &'a Manifest,
+}
+
+/// Restores databases of a snapshot into a server.
+pub(super) fn into_server(
+    app: &App,
+    stored: &Stored<'_>,
+    place: &Place,
+    server: &str,
+    arguments: &arguments::Restore,
+) -> Result<Outcome, Fault> {
+    let Stored { repository, index, id, tree, manifest } = stored;
+    let Chosen { source, record, password_variable, wanted } = chosen(manifest, place, arguments)?;
     let database = server_settings(app, &manifest.stack, source, record, server)?;
     let database = logged_in(app, database, server, &arguments.server, password_variable);
     let job = job(record, database, wanted, &Around::of(&app.settings, &app.run.environment));
     let files = job.files(&record.facts)?;
     if arguments.dry_run {
-        return Ok(would_restore(app, &found.id.to_hex(), &files));
+        return Ok(would_restore(app, &id.to_hex(), &files));
     }
     let wanted: Vec<_> = files.into_iter().map(|file| (PathBuf::from(source).join(&file), file)).collect();
     let restored: Result<_, Fault> = with_scratch(&app.scratch(), |scratch| {
         let options = Options::for_this_process();
         let dir = scratch.join("databases");
-        let staged = restore::several_to_new_place(&app.cx(), &repository, &index, &tree, &wanted, &dir, options)?;
+        let staged = restore::several_to_new_place(&app.cx(), repository, index, tree, &wanted, &dir, options)?;
         if let Some(problem) = staged.problems.first() {
             let what = format!("the copy does not give back all of it, so nothing was restored: {problem}");
             return Err(SourceError::Invalid { what }.into());
@@ -59,7 +82,10 @@ pub fn run(app: &App, place: &Place, server: &str, arguments: &arguments::Restor
         Ok(job.run(&dir, &record.facts, &app.run.cancel)?)
     });
     app.run.progress.finish();
-    Ok(tell(app, &found.id.to_hex(), record, restored?))
+    let restored = restored?;
+    // Another server than the application's own is none of its concern.
+    let reload = if server == CONFIGURED { reload::run(app, &manifest.stack, &[])? } else { None };
+    Ok(tell(app, &id.to_hex(), record, restored, reload.as_ref()))
 }
 
 /// What is meant of a snapshot.
@@ -168,7 +194,7 @@ fn would_restore(app: &App, id: &str, files: &[PathBuf]) -> Outcome {
     Outcome::Ok
 }
 
-fn tell(app: &App, id: &str, record: &SourceRecord, restored: Restored) -> Outcome {
+fn tell(app: &App, id: &str, record: &SourceRecord, restored: Restored, reload: Option<&Reload>) -> Outcome {
     let Restored { databases: done, mut problems, notes } = restored;
     let mut databases = Facts::new();
     for one in done {
@@ -192,11 +218,12 @@ fn tell(app: &App, id: &str, record: &SourceRecord, restored: Restored) -> Outco
     }
     notes.iter().for_each(|what| app.output().text(format!("note: {what}")));
     grouped(problems.iter().cloned()).iter().for_each(|what| app.output().text(format!("problem: {what}")));
-    let is_partial = !problems.is_empty();
+    let is_partial = !problems.is_empty() || reload.is_some_and(|reload| reload.problem.is_some());
     app.output().summary(json!({
         "status": if is_partial { "partial" } else { "ok" }, "snapshot_id": id, "databases": databases,
-        "problems": problems, "notes": notes,
+        "problems": problems, "notes": notes, "reload": reload.map(Reload::json),
     }));
+    reload.iter().for_each(|reload| reload.tell(app));
     if is_partial { Outcome::Partial } else { Outcome::Ok }
 }
 

@@ -96,12 +96,12 @@ impl Resolver<'_> {
         let filled = |value: &Option<Text>| value.as_ref().map(|text| self.filled(text)).transpose();
         Ok(CopySettings {
             name: self.name(name)?,
-            media: filled(&copy.media)?.unwrap_or_else(|| media_of(&location).to_owned()),
+            media: filled(&copy.media)?.unwrap_or_else(|| location.media().to_owned()),
             offsite: self.boolean(&copy.offsite)?,
             immutable: self.boolean(&copy.immutable)?,
             removable: self.boolean(&copy.removable)?,
             site: filled(&copy.site)?,
-            provider: filled(&copy.provider)?.or_else(|| provider_of(&location)),
+            provider: filled(&copy.provider)?.or_else(|| location.provider()),
             account: filled(&copy.account)?,
             region: filled(&copy.region)?,
             retention: copy.retention.as_ref().map(|retention| self.retention(retention)).transpose()?,
@@ -171,16 +171,12 @@ impl Resolver<'_> {
     }
 
     fn endpoint_of(&self, text: &Text, endpoint: &str) -> Result<String> {
-        let endpoint = endpoint.trim_end_matches('/');
-        let server = endpoint.strip_prefix("https://").or_else(|| endpoint.strip_prefix("http://"));
-        let is_fine = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_' | ':' | '[' | ']');
-        match server {
-            Some(server) if !server.is_empty() && server.chars().all(is_fine) => Ok(endpoint.to_owned()),
-            // What stands there is not repeated: people write keys before an `@`.
-            _ => Err(Mistake::at(text.place, "this is not the address of a server").with_hint(
+        // What stands there is not repeated: people write keys before an `@`.
+        read_endpoint(endpoint).ok_or_else(|| {
+            Mistake::at(text.place, "this is not the address of a server").with_hint(
                 "write https://host or https://host:port; the bucket stands in `url`, keys have settings of their own",
-            )),
-        }
+            )
+        })
     }
 
     /// As [`Resolver::endpoint`], with a path where the account is part of it, as in Azurite and Azure Stack.
@@ -328,17 +324,10 @@ impl Resolver<'_> {
         }
         let one = |text: &Text| {
             let recipient = self.filled(text)?.trim().to_owned();
-            // Not repeated, as it may be a secret key.
-            if recipient.to_ascii_uppercase().starts_with("AGE-SECRET-KEY-") {
-                return Err(Mistake::at(text.place, "this is a secret key, which must not stand here")
-                    .with_hint("write the public key that belongs to it: `age-keygen -y FILE` prints it"));
+            match wrong_recipient(&recipient) {
+                Some((what, hint)) => Err(Mistake::at(text.place, what).with_hint(hint)),
+                None => Ok(recipient),
             }
-            let is_key = |start| recipient.starts_with(start) && recipient.len() > 40;
-            if !["age1", "ssh-ed25519 ", "ssh-rsa "].into_iter().any(is_key) {
-                return Err(Mistake::at(text.place, "this is no public key of age or SSH")
-                    .with_hint("write what begins with age1, ssh-ed25519 or ssh-rsa; `age-keygen` makes one"));
-            }
-            Ok(recipient)
         };
         recipients.texts().iter().map(one).collect()
     }
@@ -469,32 +458,28 @@ fn check_fit(copy: &CopyDocument, url: &Url, is_archive: bool) -> Result<()> {
     Ok(())
 }
 
-/// What a place lies on, where nobody says.
-fn media_of(location: &Location) -> &'static str {
-    match location {
-        Location::S3(_) | Location::Azure(_) | Location::Gcs(_) | Location::B2(_) => "object",
-        Location::Local(_) | Location::Webdav(_) | Location::Sftp(_) => "disk",
-    }
+/// `http(s)://HOST[:PORT]`, without `/` at its end. `None` where it is something else.
+pub fn read_endpoint(endpoint: &str) -> Option<String> {
+    let endpoint = endpoint.trim_end_matches('/');
+    let server = endpoint.strip_prefix("https://").or_else(|| endpoint.strip_prefix("http://"))?;
+    let is_fine = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_' | ':' | '[' | ']');
+    (!server.is_empty() && server.chars().all(is_fine)).then(|| endpoint.to_owned())
 }
 
-/// Who runs a place, where nobody says.
-fn provider_of(location: &Location) -> Option<String> {
-    match location {
-        Location::Local(_) => None,
-        Location::S3(s3) => Some(s3.endpoint.as_deref().map_or("amazon", host_of).to_owned()),
-        Location::Azure(azure) => Some(azure.endpoint.as_deref().map_or("azure", host_of).to_owned()),
-        Location::Gcs(_) => Some("google".to_owned()),
-        Location::B2(_) => Some("backblaze".to_owned()),
-        Location::Webdav(webdav) => Some(webdav.host.clone()),
-        Location::Sftp(sftp) => Some(sftp.host.clone()),
+/// Why an archive cannot be encrypted to this, and what to do. The text is not repeated, as it may be a secret key.
+pub fn wrong_recipient(recipient: &str) -> Option<(&'static str, &'static str)> {
+    if recipient.to_ascii_uppercase().starts_with("AGE-SECRET-KEY-") {
+        return Some((
+            "this is a secret key, which must not stand here",
+            "write the public key that belongs to it: `age-keygen -y FILE` prints it",
+        ));
     }
-}
-
-/// The host of `http(s)://HOST[:PORT][/PATH]`.
-fn host_of(endpoint: &str) -> &str {
-    let server = endpoint.split_once("://").map_or(endpoint, |(_, server)| server);
-    match server.strip_prefix('[').and_then(|address| address.split_once(']')) {
-        Some((address, _)) => address,
-        None => server.split([':', '/']).next().unwrap_or(server),
+    let is_key = |start| recipient.starts_with(start) && recipient.len() > 40;
+    match ["age1", "ssh-ed25519 ", "ssh-rsa "].into_iter().any(is_key) {
+        true => None,
+        false => Some((
+            "this is no public key of age or SSH",
+            "write what begins with age1, ssh-ed25519 or ssh-rsa; `age-keygen` makes one",
+        )),
     }
 }

@@ -293,8 +293,10 @@ fn bad_files_are_told_what_is_wrong_and_where_and_what_to_do() {
             add for example `name: shop_data`; `docker volume ls` shows what there is
         source-yes.yaml:7:52: stacks.cht.sources.data.files.one_file_system: expected true or false
             write one of the two, in small letters
-        stack-after-restore.yaml:7:5: stacks.cht.after_restore: `after_restore` is not supported by this version of Lifeboat
-            it comes with a later one
+        stack-after-restore-method.yaml:7:73: stacks.cht.after_restore.call.method: this is no method of HTTP
+            write POST or GET
+        stack-after-restore.yaml:7:34: stacks.cht.after_restore.ready.url: this is no address that a request can go to
+            write it like http://127.0.0.1:8080/path; a login goes into `headers`
         stack-before-empty.yaml:7:14: stacks.cht.before[0]: a command needs a program
             write for example [pg_dump, mydb]
         stack-before-text.yaml:7:13: stacks.cht.before: expected a list here

@@ -1,0 +1,67 @@
+//! The profile `sentinel`: the stack for an ALTCHA Sentinel.
+
+use connectors::source::SentinelHost;
+use operations::config::{
+    ComposeSettings, FilesSettings, NewSource, Presets, SourceKind, SourceSettings, SqliteSettings, sentinel,
+};
+
+use crate::output::{Output, count};
+
+/// The profile's name, and that of the stack.
+pub const STACK: &str = sentinel::STACK;
+
+/// What the configuration says besides the sources.
+pub fn presets() -> Presets {
+    Presets { drill: Some("0 6 * * 0".to_owned()), ..Presets::default() }
+}
+
+/// A source for each part, as Sentinel's variables make them, and one for its compose files.
+pub fn sources(host: &SentinelHost) -> Vec<NewSource> {
+    let mut sources = Vec::new();
+    let mut add = |name: &str, kind, note: &str| {
+        let source = SourceSettings::new(name, kind);
+        sources.push(NewSource { source, note: Some(note.to_owned()) });
+    };
+    if let Some(data) = &host.data {
+        let sqlite = |exclude| SourceKind::Sqlite(SqliteSettings { paths: vec![data.clone()], exclude });
+        let patterns = sentinel::REDIS_FILES.map(str::to_owned).to_vec();
+        let (of_redis, of_main): (Vec<_>, Vec<_>) = host.databases.iter().partition(|path| is_of_redis(path));
+        if !of_main.is_empty() {
+            let exclude = if of_redis.is_empty() { Vec::new() } else { patterns.clone() };
+            add("main", sqlite(exclude), "the main database, copied while in use");
+        }
+        if !of_redis.is_empty() {
+            add("redis", sqlite(sentinel::all_but(&patterns)), "what Sentinel keeps in its own Redis");
+        }
+        let files = FilesSettings::new(vec![data.clone()]);
+        add(
+            "files",
+            SourceKind::Files(files),
+            "the secrets that Sentinel made, uploads, and what else is in its volume",
+        );
+    }
+    if let Some((name, files)) = &host.project {
+        let compose = ComposeSettings { files: files.clone(), env: Vec::new(), project: Some(name.clone()) };
+        add("config", SourceKind::Compose(compose), "the compose files and the env files that they name");
+    }
+    sources
+}
+
+/// Whether a file is told from the main database as Sentinel's variables do.
+fn is_of_redis(path: &std::path::Path) -> bool {
+    let words = sentinel::REDIS_FILES.map(|pattern| pattern.trim_matches('*'));
+    path.file_name().is_some_and(|name| words.iter().any(|word| name.to_string_lossy().contains(word)))
+}
+
+/// Shows what was found, and what was not.
+pub fn show(host: &SentinelHost, output: Output) {
+    let version = host.version.as_deref().filter(|version| !version.is_empty()).unwrap_or("of unknown version");
+    output.chat(format!("  this is an ALTCHA Sentinel, {version}"));
+    if let Some(data) = &host.data {
+        let databases = count(host.databases.len() as u64, "SQLite database");
+        output.chat(format!("    its volume: {}, {databases}", data.display()));
+    }
+    for what in &host.missing {
+        output.text(format!("  MISSING: {what}"));
+    }
+}
