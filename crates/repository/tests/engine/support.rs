@@ -180,7 +180,7 @@ pub struct FolderCapture {
     reader: NodeReader,
     append_only: bool,
     /// Called with each path after it was looked at and before the engine reads it.
-    between: Box<dyn FnMut(&Path)>,
+    between: Box<dyn FnMut(&Path) + Send>,
 }
 
 impl FolderCapture {
@@ -196,7 +196,7 @@ impl FolderCapture {
         self
     }
 
-    pub fn between(mut self, hook: impl FnMut(&Path) + 'static) -> Self {
+    pub fn between(mut self, hook: impl FnMut(&Path) + Send + 'static) -> Self {
         self.between = Box::new(hook);
         self
     }
