@@ -24,8 +24,13 @@ pub fn load(server: &Server, sql: impl Read, what: &str, cancel: &Cancel) -> Res
 
 /// Loads what can be loaded of `sql`. Gives what the client said of the rest, line by line, without the statements: there may
 /// be hashes of passwords in them.
-pub fn load_what_goes(server: &Server, sql: &str, what: &str, cancel: &Cancel) -> Result<Vec<String>, SourceError> {
-    let ended = feed(server, &["--force"], sql.as_bytes(), what, cancel)?;
+pub fn load_what_goes(
+    server: &Server,
+    sql: impl Read,
+    what: &str,
+    cancel: &Cancel,
+) -> Result<Vec<String>, SourceError> {
+    let ended = feed(server, &["--force"], sql, what, cancel)?;
     let reason = |line: &str| line.split_once(" near ").map_or(line, |(reason, _)| reason).to_owned();
     Ok(ended.said.lines().filter(|line| line.contains("ERROR")).map(reason).collect())
 }

@@ -80,8 +80,9 @@ impl IntoServer for MysqlRestore {
                 let path = dir.join(VIEWS);
                 let sql = Picked::new(open(&path)?, self.choice(name));
                 // Views may need databases that were not restored.
-                if let Err(why) = load(&server, sql, &path.to_string_lossy(), cancel)? {
-                    one.problems.push(format!("not all of its views could be made: {why}"));
+                let failed = load_what_goes(&server, sql, &path.to_string_lossy(), cancel)?;
+                if !failed.is_empty() {
+                    one.problems.push(format!("not all of its views could be made: {}", failed.join("; ")));
                 }
             }
             if one.restored_as != *name {
@@ -172,7 +173,7 @@ fn make_accounts(
     let plan = accounts::plan(&users, &there)
         .map_err(|what| SourceError::Invalid { what: format!("{}: {what}", path.display()) })?;
     if !plan.sql.is_empty() {
-        let failed = load_what_goes(server, &plan.sql, USERS, cancel)?;
+        let failed = load_what_goes(server, plan.sql.as_bytes(), USERS, cancel)?;
         restored.problems.extend(failed.into_iter().map(|why| format!("an account is not as it was: {why}")));
     }
     if !plan.left.is_empty() {

@@ -47,10 +47,10 @@ pub struct Contents {
     pub made_by: String,
     /// How many definitions there are of each kind, such as `TABLE` and `INDEX`; without what is about the database itself.
     pub objects: BTreeMap<String, u64>,
-    /// The last value of each sequence, and whether it was given out, by schema and name.
-    pub sequences: BTreeMap<String, (i64, bool)>,
-    /// The tables whose rows are in it, by schema and name.
-    pub filled: BTreeSet<String>,
+    /// The last value of each sequence, and whether it was given out, by schema and name in the database's own encoding.
+    pub sequences: BTreeMap<Vec<u8>, (i64, bool)>,
+    /// The tables whose rows are in it, named the same way.
+    pub filled: BTreeSet<Vec<u8>>,
 }
 
 /// What an archive that was read to its end holds, for who did not read it.
@@ -149,11 +149,11 @@ enum Field {
 struct Entry {
     number: i64,
     has_data: bool,
-    name: String,
+    name: Vec<u8>,
     kind: String,
     section: i64,
     definition: String,
-    schema: String,
+    schema: Vec<u8>,
 }
 
 /// The fields of an entry in this version of the format.
@@ -364,10 +364,10 @@ impl Archive {
             Field::Number => self.entry.number = self.int(),
             Field::HasData => self.entry.has_data = self.int() != 0,
             Field::Section => self.entry.section = self.int(),
-            Field::Name => self.entry.name = self.text(),
+            Field::Name => self.entry.name = self.got.bytes.clone(),
             Field::Kind => self.entry.kind = self.text(),
             Field::Definition => self.entry.definition = self.text(),
-            Field::Schema => self.entry.schema = self.text(),
+            Field::Schema => self.entry.schema = self.got.bytes.clone(),
             Field::OtherText | Field::OtherNumber | Field::Offset => {}
             Field::Dependency if !self.got.is_null => {
                 self.expect_field();
@@ -391,12 +391,13 @@ impl Archive {
             self.awaited.insert(entry.number);
         }
         if entry.kind == SEQUENCE_SET {
-            let name = format!("{}.{}", entry.schema, entry.name);
-            let value = sequence_value(&entry.definition)
-                .ok_or_else(|| format!("is damaged: it does not say what the value of the sequence {name} is"))?;
-            self.contents.sequences.insert(name, value);
+            let value = sequence_value(&entry.definition).ok_or_else(|| {
+                let name = String::from_utf8_lossy(&entry.name);
+                format!("is damaged: it does not say what the value of the sequence {name} is")
+            })?;
+            self.contents.sequences.insert(entry.qualified(), value);
         } else if entry.kind == TABLE_DATA {
-            self.contents.filled.insert(format!("{}.{}", entry.schema, entry.name));
+            self.contents.filled.insert(entry.qualified());
         } else if is_definition(&entry) {
             *self.contents.objects.entry(entry.kind).or_default() += 1;
         }
@@ -404,11 +405,17 @@ impl Archive {
     }
 }
 
+impl Entry {
+    fn qualified(&self) -> Vec<u8> {
+        [&self.schema[..], b".", &self.name].concat()
+    }
+}
+
 /// Whether an entry defines something in the database. Its data is counted otherwise, large objects too; and what is about
 /// the database as a whole bears its name, which may be another where it is restored.
 fn is_definition(entry: &Entry) -> bool {
     let is_data = entry.section == SECTION_DATA || entry.kind.ends_with(" DATA") || entry.kind.starts_with(BLOB);
-    let is_about_database = entry.kind.starts_with("DATABASE") || entry.name.starts_with("DATABASE ");
+    let is_about_database = entry.kind.starts_with("DATABASE") || entry.name.starts_with(b"DATABASE ");
     !is_data && !is_about_database
 }
 

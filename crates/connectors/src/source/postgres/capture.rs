@@ -323,12 +323,13 @@ impl PostgresCapture<'_> {
         };
         let lacking: Vec<_> = counted.filled.iter().filter(|table| !contents.filled.contains(*table)).collect();
         if let Some(table) = lacking.first() {
-            let (name, count) = (&database.name, lacking.len());
+            let (name, count, table) = (&database.name, lacking.len(), counted.name(table));
             let what = format!("the dump of database {name} lacks the rows of {count} tables, such as {table}");
             return Err(SourceError::Invalid { what });
         }
         let mut about = facts::about(&database, &path.to_string_lossy());
-        about.extend(facts::counted(&counted, &contents));
+        let sequences = contents.sequences.iter().map(|(name, value)| (counted.name(name), *value)).collect();
+        about.extend(facts::counted(&counted, &contents, &sequences));
         self.databases.insert(database.name, Value::Object(about));
         Ok(())
     }

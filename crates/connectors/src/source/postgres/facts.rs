@@ -66,10 +66,9 @@ pub fn about(database: &Database, file: &str) -> Facts {
     facts.into_iter().map(|(name, value)| (name.to_owned(), Value::from(value))).collect()
 }
 
-/// What was counted in a database, and what its archive holds.
-pub fn counted(counted: &Counted, contents: &Contents) -> Facts {
-    let sequences: BTreeMap<&String, Value> = contents
-        .sequences
+/// What was counted in a database, what its archive holds, and the last value of each sequence and whether it was given out.
+pub fn counted(counted: &Counted, contents: &Contents, sequences: &BTreeMap<String, (i64, bool)>) -> Facts {
+    let sequences: BTreeMap<&String, Value> = sequences
         .iter()
         .map(|(name, (last, is_called))| (name, json!({ "last": last, "given_out": is_called })))
         .collect();

@@ -125,6 +125,15 @@ pub fn relations(session: &mut Session) -> Result<u64, SourceError> {
     Ok(session.ask_one::<Row>(&query)?.count)
 }
 
+/// Schema and name in the database's own encoding, as hexadecimal digits, since no other one may have these letters.
+const RAW_NAME: &str = "encode(convert_to(n.nspname || '.' || c.relname, getdatabaseencoding()), 'hex')";
+
+/// Of bytes in hexadecimal digits.
+fn bytes(digits: &str) -> Vec<u8> {
+    let byte = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok();
+    digits.as_bytes().chunks(2).filter_map(byte).collect()
+}
+
 /// What was counted in a database.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Counted {
@@ -134,8 +143,17 @@ pub struct Counted {
     pub large_objects: u64,
     /// Versions of extensions.
     pub extensions: BTreeMap<String, String>,
-    /// Tables that have rows, by schema and name, as an archive has them.
-    pub filled: Vec<String>,
+    /// Tables that have rows, by schema and name, as an archive has them: in the database's own encoding.
+    pub filled: Vec<Vec<u8>>,
+    /// The same names of all tables and sequences, as everybody reads them.
+    pub names: BTreeMap<Vec<u8>, String>,
+}
+
+impl Counted {
+    /// What a table or sequence is called that an archive names.
+    pub fn name(&self, raw: &[u8]) -> String {
+        self.names.get(raw).cloned().unwrap_or_else(|| String::from_utf8_lossy(raw).into_owned())
+    }
 }
 
 /// Counts all rows that can be read, in the transaction that the session is in. Each table of a hierarchy counts its own. An
@@ -146,7 +164,8 @@ pub fn count(session: &mut Session) -> Result<Counted, SourceError> {
         name: String,
         rows: u64,
         /// Schema and name, where its rows are in a dump: those of a view are made again from others.
-        dumped: Option<String>,
+        is_dumped: bool,
+        raw: String,
     }
     #[derive(Deserialize)]
     struct Extension {
@@ -157,18 +176,27 @@ pub fn count(session: &mut Session) -> Result<Counted, SourceError> {
     struct Objects {
         count: u64,
     }
+    #[derive(Deserialize)]
+    struct Named {
+        name: String,
+        raw: String,
+    }
     let tables: Vec<Table> = session.ask_each(&format!(
-        "SELECT format('SELECT row_to_json(r) FROM (SELECT %L AS name, %s AS rows, %L AS dumped) AS r', \
+        "SELECT format('SELECT row_to_json(r) FROM (SELECT %L AS name, %s AS rows, %L::bool AS is_dumped, %L AS raw) AS r', \
          format('%I.%I', n.nspname, c.relname), CASE WHEN c.relpersistence = 'u' AND pg_is_in_recovery() THEN '0' \
          ELSE format('(SELECT count(*) FROM ONLY %I.%I)', n.nspname, c.relname) END, \
-         CASE c.relkind WHEN 'r' THEN n.nspname || '.' || c.relname END) {FROM_RELATIONS} \
+         c.relkind = 'r', {RAW_NAME}) {FROM_RELATIONS} \
          AND (c.relkind = 'r' OR c.relkind = 'm' AND c.relispopulated) AND {IS_READABLE}"
     ))?;
     let extensions: Vec<Extension> = session.ask("SELECT extname AS name, extversion AS version FROM pg_extension")?;
     let objects: Objects = session.ask_one("SELECT count(*) AS count FROM pg_largeobject_metadata")?;
-    let has_rows = tables.iter().filter(|table| table.rows > 0);
+    let named: Vec<Named> = session.ask(&format!(
+        "SELECT n.nspname || '.' || c.relname AS name, {RAW_NAME} AS raw {FROM_RELATIONS} AND c.relkind IN ('r', 'S')"
+    ))?;
+    let filled = tables.iter().filter(|table| table.rows > 0 && table.is_dumped);
     Ok(Counted {
-        filled: has_rows.filter_map(|table| table.dumped.clone()).collect(),
+        filled: filled.map(|table| bytes(&table.raw)).collect(),
+        names: named.into_iter().map(|one| (bytes(&one.raw), one.name)).collect(),
         tables: tables.into_iter().map(|table| (table.name, table.rows)).collect(),
         large_objects: objects.count,
         extensions: extensions.into_iter().map(|extension| (extension.name, extension.version)).collect(),

@@ -24,9 +24,9 @@ pub fn measured(
     let mut session = Session::begin(server, tools.program("psql"), database, cancel)?;
     let counted = inventory::count(&mut session)?;
     let sequences = inventory::sequences(&mut session)?;
-    let contents = Contents { sequences, ..contents(server, tools, database, cancel)? };
+    let contents = contents(server, tools, database, cancel)?;
     let mut facts = known.as_object().cloned().unwrap_or_default();
-    facts.extend(facts::counted(&counted, &contents));
+    facts.extend(facts::counted(&counted, &contents, &sequences));
     Ok(Value::Object(facts))
 }
 

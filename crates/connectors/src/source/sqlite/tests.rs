@@ -178,6 +178,34 @@ fn facts_tell_what_a_database_holds() {
 }
 
 #[test]
+fn the_largest_pages_and_what_searches_text_come_back_out_of_the_log() {
+    let (dir, to) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let path = dir.path().join("notes.db");
+    // Its header has room for pages of 32 KiB, so it says 1 for these.
+    let sql = "PRAGMA page_size = 65536; PRAGMA journal_mode = WAL; PRAGMA wal_autocheckpoint = 0; CREATE TABLE notes (id, text);
+        CREATE VIRTUAL TABLE found USING fts5(text, content = 'notes', content_rowid = 'rowid');
+        CREATE VIRTUAL TABLE old USING fts4(text);
+        WITH RECURSIVE n(i) AS (VALUES (1) UNION ALL SELECT i + 1 FROM n WHERE i < 500)
+        INSERT INTO notes SELECT i, 'note ' || i || ' ' || hex(randomblob(1000)) FROM n;
+        INSERT INTO found(found) VALUES ('rebuild'); INSERT INTO old SELECT text FROM notes;";
+    let _writer = make(&path, sql);
+    assert!(fs::metadata(super::with_suffix(&path, "-wal")).unwrap().len() > 1 << 20, "all of it is in the log");
+    let captured = capture(&[dir.path()]);
+    assert_eq!(
+        (&facts(&captured, &path)["page_size"], &facts(&captured, &path)["integrity"]),
+        (&json!(65536), &json!("ok"))
+    );
+    captured.restore(to.path());
+    assert_eq!(examine(KIND, to.path(), &captured.facts, &Cancel::new()).unwrap(), captured.facts);
+    let copy = open_copy(to.path(), &captured.get(&path).bytes);
+    for table in ["found", "old"] {
+        let matching = format!("SELECT count(*) FROM {table} WHERE {table} MATCH 'note AND 77'");
+        assert_eq!(number(&copy, &matching), 1, "{table}");
+    }
+    copy.execute_batch("INSERT INTO found(found) VALUES ('integrity-check')").unwrap();
+}
+
+#[test]
 fn a_restored_database_has_the_recorded_facts_until_something_is_missing() {
     let (dir, to) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let path = dir.path().join("a \"b\".db");

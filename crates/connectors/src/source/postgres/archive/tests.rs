@@ -46,7 +46,7 @@ fn what_an_archive_holds_is_read_whatever_pieces_it_comes_in() {
         assert!(objects.contains(&expected), "{expected:?} is not in {objects:?}");
     }
     let sequences: Vec<_> = contents.sequences.into_iter().collect();
-    assert_eq!(sequences, [("public.a_id_seq".to_owned(), (50, true)), ("public.odd', 'name".to_owned(), (5, false))]);
+    assert_eq!(sequences, [(b"public.a_id_seq".to_vec(), (50, true)), (b"public.odd', 'name".to_vec(), (5, false))]);
     for piece in [1, 2, 3, 7, 100] {
         assert_eq!(read(archive, piece, "").unwrap().0, bytes, "in pieces of {piece}");
     }
@@ -113,8 +113,8 @@ fn an_archive_of_each_version_of_the_format_is_read() {
         let (_, contents) = read(&archive, 5, "").unwrap_or_else(|error| panic!("1.{minor}: {error}"));
         assert_eq!(contents.made_by, "15.1", "1.{minor}");
         assert_eq!(contents.objects, [("TABLE".to_owned(), 1)].into(), "1.{minor}");
-        assert_eq!(contents.sequences, [("public.s".to_owned(), (7, true))].into(), "1.{minor}");
-        assert_eq!(contents.filled, ["public.a".to_owned()].into(), "1.{minor}");
+        assert_eq!(contents.sequences, [(b"public.s".to_vec(), (7, true))].into(), "1.{minor}");
+        assert_eq!(contents.filled, [b"public.a".to_vec()].into(), "1.{minor}");
     }
     let error = read(&std::fs::read(folder.join("ends-early")).unwrap(), 100, "").unwrap_err();
     assert_eq!(error, "printed an archive that lacks the data of 1 tables");

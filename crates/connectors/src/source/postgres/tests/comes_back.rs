@@ -123,7 +123,7 @@ fn databases_of_other_encodings_and_odd_names_come_back() {
         "postgres",
         &format!("CREATE DATABASE \"{japanese}\" TEMPLATE template0 ENCODING EUC_JP LC_COLLATE 'C' LC_CTYPE 'C'"),
     );
-    let kanji = r#"CREATE TABLE U&"\8868" (U&"\5217" text); INSERT INTO U&"\8868" VALUES (U&'\6F22\5B57')"#;
+    let kanji = r#"CREATE TABLE U&"\8868" (U&"\5217" text, id serial); INSERT INTO U&"\8868" VALUES (U&'\6F22\5B57')"#;
     server.sql(&japanese, kanji);
     // Bytes that are no text in any encoding.
     server.sql(&names[0].1, "INSERT INTO t VALUES (E'\\xff\\xfe'); CREATE TABLE bytes (a text)");
