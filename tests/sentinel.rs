@@ -244,6 +244,17 @@ fn a_sentinel_is_read_with_age_zstd_and_tar_alone() {
         run(Command::new("bash").args(["-o", "pipefail", "-c", &line]).current_dir(&out)).ok();
         let restored = out.join(source).join(sentinel.data(file).strip_prefix("/").unwrap());
         assert_eq!(sentinel.rows(&restored, table), rows);
+        // What `age` decrypted needs no key.
+        let plain = sentinel.site.path(Path::new(&archive).file_stem().unwrap());
+        let line = format!("age -d -i '{}' '{archive}' > '{}'", key.display(), plain.display());
+        run(Command::new("sh").args(["-c", &line])).ok();
+        sentinel.lose();
+        sentinel.lifeboat(&["restore", plain.to_str().unwrap(), "--in-place", "--yes"]).ok();
+        assert_eq!(sentinel.rows(&sentinel.data(file), table), rows);
+        let bytes = std::fs::read(&plain).unwrap();
+        std::fs::write(&plain, &bytes[..bytes.len() - 9]).unwrap();
+        let cut = ["restore", plain.to_str().unwrap(), "--to", &format!("cut-{source}")];
+        sentinel.lifeboat(&cut).exits(1).says(["damaged", "NOT complete"]);
     }
 }
 

@@ -11,6 +11,9 @@ use repository::Id;
 /// How the names of archives end.
 pub const EXTENSION: &str = ".tar.zst.age";
 
+/// The same of one that `age` decrypted.
+pub const EXTENSION_DECRYPTED: &str = ".tar.zst";
+
 /// Stands between the parts of a name. No name of a stack or source holds it.
 const SEPARATOR: char = '~';
 

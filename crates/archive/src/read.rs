@@ -40,7 +40,17 @@ pub fn unpack(
     target: &Path,
     options: Options,
 ) -> Result<Unpacked, Error> {
-    let decrypted = identities.decrypt(archive)?;
+    unpack_decrypted(cx, identities.decrypt(archive)?, target, options)
+}
+
+/// The same for what `age -d` made of an archive. That it is whole is known by zstd's checksum and by the end of the tar; that
+/// nobody changed it, by nothing.
+pub fn unpack_decrypted(
+    cx: &RunCx<'_>,
+    decrypted: impl Read,
+    target: &Path,
+    options: Options,
+) -> Result<Unpacked, Error> {
     let decompressed = zstd::Decoder::new(decrypted).map_err(read)?;
     let mut tar = tar::Archive::new(decompressed);
     let mut unpacking = Unpacking { cx, target, options, unpacked: Unpacked::default(), open: Vec::new() };

@@ -9,6 +9,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use archive::name::{EXTENSION, EXTENSION_DECRYPTED};
 use clap::Args;
 use clap::builder::{OsStringValueParser, TypedValueParser as _};
 use connectors::source::couchdb::Version;
@@ -42,7 +43,7 @@ pub enum RestoreFrom {
     Snapshot(Place),
     /// A place in a snapshot of a copy that is named with it: `lifeboat:COPY/SNAPSHOT[/SOURCE[/PATH]]`.
     Uri { copy: String, place: Place },
-    /// An archive, by the path of its file or object, or the URL of its object.
+    /// An archive, encrypted or decrypted, by the path of its file or object, or the URL of its object.
     Archive(String),
 }
 
@@ -54,7 +55,9 @@ impl RestoreFrom {
         // What follows a `?` is a signature.
         let is_archive = |text: &&str| {
             let object = text.split('?').next().unwrap_or_default();
-            object.ends_with(archive::name::EXTENSION) || text.starts_with('/') || text.contains("://")
+            [EXTENSION, EXTENSION_DECRYPTED].iter().any(|end| object.ends_with(end))
+                || text.starts_with('/')
+                || text.contains("://")
         };
         match text.to_str().filter(is_archive) {
             Some(archive) => Ok(Self::Archive(archive.to_owned())),

@@ -4,6 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use archive::name::{EXTENSION, EXTENSION_DECRYPTED};
 use archive::read::Unpacked;
 use archive::{ArchiveName, Identities};
 use connectors::storage::LocalStorage;
@@ -28,7 +29,8 @@ pub fn run(run: Run, name: &str, arguments: &arguments::Restore) -> Result<Outco
     refuse_flags(arguments, &[("--copy", arguments.copy.is_some()), ("--stack", arguments.stack.is_some())])?;
     let is_url = name.contains("://") && !name.starts_with("file://");
     let is_back = arguments.to.is_none();
-    let has_key = arguments.identity.is_some() || arguments.passphrase_file.is_some();
+    let is_decrypted = name.ends_with(EXTENSION_DECRYPTED);
+    let has_key = arguments.identity.is_some() || arguments.passphrase_file.is_some() || is_decrypted;
     let is_file = !is_url && Path::new(name.strip_prefix("file://").unwrap_or(name)).exists();
     // A file and a key: all there may be on an empty machine.
     let settings = if has_key && is_file && !is_back { None } else { run.settings_if_any()? };
@@ -65,10 +67,14 @@ fn restore(
 ) -> Result<Outcome, Fault> {
     let key = (arguments.identity.as_deref(), arguments.passphrase_file.as_deref());
     let own_identity = settings.and_then(|settings| settings.sentinel.as_ref()?.identity.as_ref());
-    let identities = || identities(key.0, key.1, found.settings, own_identity);
+    let identities = || match found.is_decrypted() {
+        true => Ok(None),
+        false => identities(key.0, key.1, found.settings, own_identity).map(Some),
+    };
     let Found { object, shown, .. } = &found;
     let file_name = object.path.rsplit_once('/').map_or(&*object.path, |(_, file_name)| file_name);
-    let name = file_name.parse::<ArchiveName>().ok();
+    let encrypted = file_name.strip_suffix(EXTENSION_DECRYPTED).map(|stem| format!("{stem}{EXTENSION}"));
+    let name = encrypted.as_deref().unwrap_or(file_name).parse::<ArchiveName>().ok();
     let Some(target) = &arguments.to else {
         let settings = settings.cloned().ok_or_else(no_settings)?;
         let archive = Archived { place: &*found.place, object, name: name.as_ref(), identities: identities()? };
@@ -93,7 +99,7 @@ fn restore(
     let started = run.clock.now();
     let options = Options::for_this_process();
     let reader = ArchiveReader::new(&*found.place, object);
-    let unpacked = archive::read::unpack(&run.cx(), reader, &identities, target, options);
+    let unpacked = archived::unpack(&run, reader, identities.as_ref(), target, options);
     run.progress.finish();
     let unpacked = unpacked.map_err(|error| incomplete(error, target))?;
     let took = run.clock.now().duration_since(started).as_secs_f64();
@@ -170,6 +176,11 @@ struct Found<'a> {
 }
 
 impl<'a> Found<'a> {
+    /// Whether somebody took the encryption off.
+    fn is_decrypted(&self) -> bool {
+        self.object.path.ends_with(EXTENSION_DECRYPTED)
+    }
+
     /// A file of this machine, or an object of an archive copy of the configuration: by its URL, by the path that the
     /// configuration's own url begins, or by its path in the bucket or the folder alone.
     fn by_name(run: &Run, settings: Option<&'a Settings>, name: &str) -> Result<Self, Fault> {

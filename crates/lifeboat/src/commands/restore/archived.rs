@@ -4,6 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use archive::read::Unpacked;
 use archive::{ArchiveName, Identities};
 use connectors::source::{FilesOptions, FilesSource};
 use operations::backup::{self, NamedSource, StackBackup};
@@ -22,7 +23,7 @@ use repository::{Clock as _, Id, Index, Repository, walk};
 use super::Chosen;
 use super::couch_files::CouchDbRestore;
 use super::server::{self, Stored};
-use crate::app::App;
+use crate::app::{App, Run};
 use crate::arguments;
 use crate::output::Outcome;
 use crate::wiring;
@@ -36,7 +37,22 @@ pub struct Archived<'a> {
     pub object: &'a StoredArchive,
     /// `None` where it has another name than we give.
     pub name: Option<&'a ArchiveName>,
-    pub identities: Identities,
+    /// `None` where it is not encrypted any more.
+    pub identities: Option<Identities>,
+}
+
+/// Unpacks an archive, which may have been decrypted before.
+pub fn unpack(
+    run: &Run,
+    reader: ArchiveReader<'_>,
+    identities: Option<&Identities>,
+    target: &Path,
+    options: Options,
+) -> Result<Unpacked, archive::Error> {
+    match identities {
+        Some(identities) => archive::read::unpack(&run.cx(), reader, identities, target, options),
+        None => archive::read::unpack_decrypted(&run.cx(), reader, target, options),
+    }
 }
 
 /// Puts what is in an archive back in place, or into a server.
@@ -80,7 +96,7 @@ impl Passing {
         }
         let reader = ArchiveReader::new(archive.place, archive.object);
         let options = Options::for_this_process();
-        let out = archive::read::unpack(&app.cx(), reader, &archive.identities, &unpacked, options)?;
+        let out = unpack(&app.run, reader, archive.identities.as_ref(), &unpacked, options)?;
         if let Some(problem) = out.restored.problems.first() {
             return Err(nothing_changed(format!("not all of the archive can be unpacked: {problem}")));
         }

@@ -370,6 +370,8 @@ fn what_is_wrong_is_told_by_the_name_of_the_variable_and_no_secret() {
             unset one of the two; the repository gets a password of its own with LIFEBOAT_PASSWORD_FILE
         SNAPSHOTS_STORAGE_PROVIDER: no such provider is known
             write s3, azure or local
+        SNAPSHOTS_ENABLED switches backups off; for anything else, Sentinel's variables do not say where snapshots go
+            set SNAPSHOTS_STORAGE_PROVIDER to s3, azure or local, and the variables that belong to it, such as SNAPSHOTS_STORAGE_LOCAL_DIR with a folder that is not in Sentinel's own volume
         Sentinel's variables do not say where snapshots go
             set SNAPSHOTS_STORAGE_PROVIDER to s3, azure or local, and the variables that belong to it, such as SNAPSHOTS_STORAGE_LOCAL_DIR with a folder that is not in Sentinel's own volume
         SNAPSHOTS_STORAGE_S3_BUCKET: it is set, and snapshots go to provider azure
