@@ -224,7 +224,7 @@ fn bad_files_are_told_what_is_wrong_and_where_and_what_to_do() {
         source-key-misspelt.yaml:7:22: stacks.cht.sources.data.files.pahts: unknown key `pahts`
             did you mean `paths`? known here: paths, exclude, exclude_caches, one_file_system, append_only, full_read
         source-later-kind.yaml:7:14: stacks.cht.sources.data.mongodb: kind `mongodb` is not supported by this version of Lifeboat
-            it comes with a later one; this one has files, sqlite, compose, command, couchdb, tls, volume, container-files, postgres, mysql, redis, before, after
+            it comes with a later one; this one has schedule, files, sqlite, compose, command, couchdb, tls, volume, container-files, postgres, mysql, redis, before, after
         source-mysql-by-another-name.yaml:7:14: stacks.cht.sources.data.mariadb: unknown kind of source `mariadb`
             write `mysql`, which is for mariadb too
         source-mysql-socket.yaml:7:27: stacks.cht.sources.data.mysql.url: this names no socket
@@ -284,7 +284,7 @@ fn bad_files_are_told_what_is_wrong_and_where_and_what_to_do() {
         source-two-kinds.yaml:7:7: stacks.cht.sources.data: a source has one kind only
             make two sources of it, each with a name of its own
         source-unknown-kind.yaml:7:14: stacks.cht.sources.data.sqllite: unknown kind of source `sqllite`
-            did you mean `sqlite`? known here: files, sqlite, compose, command, couchdb, tls, volume, container-files, postgres, mysql, redis, before, after
+            did you mean `sqlite`? known here: schedule, files, sqlite, compose, command, couchdb, tls, volume, container-files, postgres, mysql, redis, before, after
         source-volume-halt.yaml:7:40: stacks.cht.sources.data.volume.halt: expected stop or pause
             write one of the two, or remove it to let the containers go on
         source-volume-name.yaml:7:31: stacks.cht.sources.data.volume.name: this cannot be the name of a volume, service or container
