@@ -133,7 +133,9 @@ fn one_that_does_not_run_is_left_alone_and_one_that_is_not_there_makes_the_run_p
     scene.lifeboat(&["backup"]).ok();
     assert_eq!(scene.state(), "exited");
     server.docker(&["start", &scene.name]);
+    scene.lifeboat(&["config", "check"]).ok().says(["containers of hooks and freeze: 1 container"]);
     scene.configure(&format!("mode: pause, containers: [{}, no-such-one]", scene.name), "echo done");
+    scene.lifeboat(&["config", "check"]).exits(1).says(["FAILED: container no-such-one is not here"]);
     let summary = scene.lifeboat(&["backup", "--json"]).exits(3).summary();
     let problem = summary["sources"]["files"]["problems"][0]["what"].as_str().unwrap();
     assert!(problem.contains("container no-such-one is not here") && problem.contains("stood still"), "{problem}");

@@ -13,7 +13,9 @@ use operations::status::CopyFault;
 use operations::{Fault, FaultKind, copies};
 use repository::format::receipt::Receipt;
 use repository::repository::Found;
-use repository::{Cancel, Clock as _, Event, File, FileKind, Id, Index, Problem, Repository, RunCx, SystemClock};
+use repository::{
+    Cancel, Clock as _, Event, File, FileKind, Id, Index, Problem, Repository, RunCx, SystemClock, plausible,
+};
 
 use crate::arguments::Common;
 use crate::open_archives;
@@ -395,6 +397,16 @@ impl App {
             self.cx().events.emit(Event::Problem(Problem { source: String::new(), path, what }));
         }
         Ok(index)
+    }
+
+    /// Says in a preview that nothing would be removed while the clock cannot be right.
+    pub fn say_doubt_of_clock(&self, repository: &Repository) -> Result<(), Fault> {
+        let snapshots = repository.snapshots_readable(&self.run.cancel)?.0;
+        let newest = snapshots.last().map(|(id, snapshot)| (id.short(), snapshot.time.into()));
+        if let Some(what) = plausible::doubt(self.run.clock.now(), newest, None) {
+            self.output().text(format!("but nothing is removed while the clock cannot be right: {what}"));
+        }
+        Ok(())
     }
 
     /// The receipts of a copy for a command that only reads, oldest first. One that could not be read is named.

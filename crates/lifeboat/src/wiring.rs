@@ -182,6 +182,19 @@ pub fn frozen_containers(freeze: &FreezeSettings) -> Vec<ContainerName> {
     services.chain(freeze.containers.iter().cloned().map(ContainerName::Container)).collect()
 }
 
+/// Looks for the containers in which hooks of a stack run, or that stand still for it. Gives how many there are.
+pub fn find_containers(stack: &StackSettings, around: &Around<'_>, cancel: &Cancel) -> Result<usize, SourceError> {
+    let hooks = std::iter::once(&stack.hooks).chain(stack.sources.iter().map(|source| &source.hooks));
+    let in_containers = hooks.flat_map(|hooks| hooks.before.iter().chain(&hooks.after));
+    let named = in_containers.filter_map(|hook| hook.container.clone()).map(container_name);
+    let names: Vec<ContainerName> = named.chain(stack.freeze.iter().flat_map(frozen_containers)).collect();
+    if names.is_empty() {
+        return Ok(0);
+    }
+    let containers = around.engine().open(cancel)?;
+    names.iter().map(|name| Ok(containers.find_all(name)?.len())).sum()
+}
+
 /// A command that settings name.
 pub fn run_line(line: &CommandLine) -> RunLine {
     match line {

@@ -9,6 +9,7 @@ use crate::arguments::Config;
 use crate::open_archives;
 use crate::output::{Outcome, bytes, count};
 use crate::sentinel;
+use crate::wiring::{Around, find_containers};
 
 pub fn run(run: Run, arguments: &Config) -> Result<Outcome, Fault> {
     match arguments {
@@ -72,6 +73,14 @@ fn check(app: &App) -> Result<Outcome, Fault> {
     for stack in &app.settings.stacks {
         if let Some(what) = stack.idle_schedules() {
             report("schedule", Ok(what));
+        }
+        let around = Around::of(&app.settings, &app.run.environment);
+        match find_containers(stack, &around, &app.run.cancel) {
+            Ok(0) => {}
+            found => report(
+                &format!("stack {}, containers of hooks and freeze", stack.name),
+                found.map(|found| count(found as u64, "container")).map_err(Fault::from),
+            ),
         }
         let tried = app.sources(stack, &[]).and_then(|sources| {
             Ok(operations::backup::preview(&app.cx(), &sources, &[], &app.scratch(), &app.own_paths())?)

@@ -319,6 +319,9 @@ fn remove_from(
     app.output().summary(json!({ "status": "ok", "copy": copy.name, "dry_run": arguments.dry_run, "removed": remove }));
     let text = if arguments.dry_run { format!("would remove {removed}") } else { format!("removed {removed}") };
     app.output().text(text);
+    if arguments.dry_run && matches!(why, Why::Rules) {
+        app.say_doubt_of_clock(repository)?;
+    }
     if arguments.prune && !arguments.dry_run {
         let options = prune::Options::default();
         return super::prune::one(app, copy, repository, options, false);

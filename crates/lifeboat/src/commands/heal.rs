@@ -46,7 +46,7 @@ pub fn run(app: &App, arguments: &arguments::Heal) -> Result<Outcome, Fault> {
         }
         let away: Vec<&str> = others.faults.iter().map(|(other, _)| other.name.as_str()).collect();
         let unread = unread_damage(app, copy, arguments.read_data);
-        say(app, copy, &healed, !givers.is_empty(), &away, unread.as_deref());
+        say(app, copy, &healed, arguments.read_data, !givers.is_empty(), &away, unread.as_deref());
         remember(app, copy, arguments.read_data, failure(&healed));
         Ok(if healed.is_whole() && unread.is_none() { Outcome::Ok } else { Outcome::Partial })
     })
@@ -77,7 +77,8 @@ fn heal_archives(app: &App, open: &OpenArchives<'_>, read_data: bool) -> Result<
     let output = app.output();
     let written = damaged.len() - left.len();
     output.summary(json!({
-        "status": if is_whole && unread.is_none() { "ok" } else { "partial" }, "copy": name, "archives_rewritten": written,
+        "status": if is_whole && unread.is_none() { "ok" } else { "partial" }, "copy": name, "read_data": read_data,
+        "archives_rewritten": written,
         "archives_damaged": left.iter().map(|left| &left.path).collect::<Vec<_>>(), "incomplete": lacking,
     }));
     for Damaged { path, what, .. } in &left {
@@ -86,8 +87,10 @@ fn heal_archives(app: &App, open: &OpenArchives<'_>, read_data: bool) -> Result<
     let mended = count(written as u64, "damaged archive");
     match (is_whole, damaged.is_empty()) {
         (true, true) if unread.is_some() => {}
-        (true, true) => output.text(format!("copy {name} is whole; nothing to mend")),
-        (true, false) => output.text(format!("copy {name} is whole now: {mended} written anew")),
+        (true, true) => output.text(format!("copy {name} is whole; nothing to mend{}", unread_bytes(read_data))),
+        (true, false) => {
+            output.text(format!("copy {name} is whole now: {mended} written anew{}", unread_bytes(read_data)));
+        }
         (false, _) => output.text(format!("copy {name} is NOT whole: {mended} written anew, {} left", left.len())),
     }
     if !left.is_empty() {
@@ -106,6 +109,11 @@ fn heal_archives(app: &App, open: &OpenArchives<'_>, read_data: bool) -> Result<
 /// What a check found that read every byte, where this does not: what it mended of that is not known.
 fn unread_damage(app: &App, copy: &CopySettings, read_data: bool) -> Option<String> {
     app.state().last_check(copy).filter(|check| check.read_data && !read_data)?.failure
+}
+
+/// How far "whole" goes.
+fn unread_bytes(read_data: bool) -> &'static str {
+    if read_data { "" } else { ", by names and sizes; --read-data reads every byte" }
 }
 
 fn say_unread(output: Output, name: &str, found: &str) {
@@ -194,7 +202,15 @@ fn open(app: &App, copy: &CopySettings, others: &[Opened<'_>]) -> Result<Arc<Rep
     ))
 }
 
-fn say(app: &App, copy: &CopySettings, healed: &FromCopies, had_help: bool, away: &[&str], unread: Option<&str>) {
+fn say(
+    app: &App,
+    copy: &CopySettings,
+    healed: &FromCopies,
+    read_data: bool,
+    had_help: bool,
+    away: &[&str],
+    unread: Option<&str>,
+) {
     let output = app.output();
     let name = &copy.name;
     let FromCopies { index, .. } = healed;
@@ -245,7 +261,7 @@ fn say(app: &App, copy: &CopySettings, healed: &FromCopies, had_help: bool, away
         output.text(format!("{} could not help: {}", left.location, left.what));
     }
     output.summary(json!({
-        "status": if healed.is_whole() && unread.is_none() { "ok" } else { "partial" }, "copy": name,
+        "status": if healed.is_whole() && unread.is_none() { "ok" } else { "partial" }, "copy": name, "read_data": read_data,
         "snapshots_replaced": healed.snapshots_replaced, "packs_replaced": healed.packs_replaced,
         "packs_moved": healed.packs_moved, "bytes_moved": healed.bytes_moved, "blobs_repacked": healed.blobs_repacked,
         "packs_removed": healed.packs_removed, "packs_added": index.packs_added, "packs_missing": index.packs_missing,
@@ -269,7 +285,7 @@ fn say(app: &App, copy: &CopySettings, healed: &FromCopies, had_help: bool, away
         };
         let state =
             if lines.is_empty() && healed.blobs_repacked == 0 { "is whole; nothing to mend" } else { "is whole now" };
-        output.text(format!("copy {name} {state}{moved}"));
+        output.text(format!("copy {name} {state}{moved}{}", unread_bytes(read_data)));
         return;
     }
     if !index.packs_unread.is_empty() {

@@ -54,6 +54,7 @@ pub fn one(
             count(plan.repack.len() as u64, "pack"),
             count(plan.condemn.len() as u64, "pack")
         ));
+        app.say_doubt_of_clock(repository)?;
         return Ok(Outcome::Ok);
     }
     let result = prune::prune(&app.cx(), repository, options);

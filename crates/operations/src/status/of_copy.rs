@@ -74,7 +74,7 @@ fn content_problems(copy: &CopyKnown, problems: &mut Vec<HealthProblem>) {
             "copy {name} holds damaged snapshots, which may be newer than those seen: {}",
             listed(&copy.damaged)
         );
-        add(Severity::Critical, text, &format!("run `lifeboat check --copy {name} --read-data`, then back up again"));
+        add(Severity::Critical, text, &format!("run `lifeboat heal --read-data --copy {name}`, then back up again"));
     }
     if !copy.lost.is_empty() {
         let text = format!("copy {name} lost snapshots that were drilled in it: {}", listed(&copy.lost));

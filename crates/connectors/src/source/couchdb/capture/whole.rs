@@ -51,8 +51,8 @@ impl CouchDbCapture<'_> {
         let others = cx.claimed.iter().filter(|path| **path != self.root && (own.is_none() || real(path) != own));
         let elsewhere: BTreeSet<String> = others.filter_map(|path| shard_map::owner_of_folder(path)).collect();
         if !elsewhere.is_empty() {
-            let what = "the nodes of this cluster are opened one after the other, so that what Sentinel keeps of its work may be \
-                        ahead of documents on another node";
+            let what = "the nodes of this cluster are not opened at the very same moment, so that what Sentinel keeps of its work may \
+                        be ahead of documents on another node";
             self.events.emit(Event::Note(format!("{}: {what}", self.root.display())));
         }
         let mut attempt = 0;
