@@ -206,6 +206,21 @@ fn what_was_done_in_the_copies_in_reach_is_partial_and_no_failure() {
 }
 
 #[test]
+fn a_preview_tells_that_a_doubtful_clock_removes_nothing() {
+    let site = Site::initialised();
+    (0..3).for_each(|_| drop(site.backup()));
+    let preview = ["forget", "--dry-run", "--keep-last", "1"];
+    let told = "nothing is removed while the clock cannot be right";
+    let quiet = site.lifeboat(preview).ok();
+    assert!(quiet.says(["would remove 2 snapshots"]).text().find(told).is_none(), "{quiet}");
+    // From a host whose clock ran ahead.
+    site.restic(["backup", "--time", "2040-01-01 00:00:00", site.data().to_str().unwrap()]).ok();
+    site.lifeboat(preview).ok().says(["would remove 2 snapshots", told]);
+    site.lifeboat(["prune", "--dry-run"]).ok().says([told]);
+    site.lifeboat(["forget", "--keep-last", "1"]).exits(1).says(["the clock cannot be right"]);
+}
+
+#[test]
 fn one_server_by_two_names_is_told_by_a_probe() {
     let Some(server) = servers::rgw() else { return };
     let (site, line, bucket) = (Site::new(), servers::Proxy::to(server.port), server.bucket());
