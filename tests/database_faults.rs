@@ -206,7 +206,8 @@ fn what_a_user_may_not_read_makes_the_run_partial_and_is_named() {
         assert!(done.text().contains(told), "{done}");
         let tables = &done.summary()["sources"]["db"]["facts"]["databases"][&name]["tables"];
         assert_eq!(tables.as_object().unwrap().keys().collect::<Vec<_>>(), [table]);
-        case.site.lifeboat(["status"]).says([told]);
+        case.site.lifeboat(["status"]).says(["the newest snapshot is partial"]);
+        case.site.lifeboat(["snapshots", "--problems"]).ok().says([told]);
     }
     postgres.sql(&name, &format!("DROP OWNED BY {name}; DROP ROLE {name}"));
 }

@@ -2,8 +2,9 @@
 //! as its users call it. The rows are made up; the server is a real one, and the same for all.
 
 use std::ffi::OsString;
-use std::fs;
+use std::fs::{self, Permissions};
 use std::io::{self, BufWriter, Write as _};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -156,7 +157,9 @@ struct Done {
 impl Bench<'_> {
     fn begin(&self) -> Result<()> {
         let (own, restic, borg) = (self.folder("lifeboat")?, self.folder("restic")?, self.folder("borgmatic")?);
-        fs::write(own.join("database-password"), PostgresServer::PASSWORD)?;
+        let password = own.join("database-password");
+        fs::write(&password, PostgresServer::PASSWORD)?;
+        fs::set_permissions(&password, Permissions::from_mode(0o600))?;
         let text = format!(
             "version: 1\nstate_dir: state\npassword_file: password\ncopies:\n  disk: {{ url: repository }}\nstacks:\n  \
              bench:\n    sources:\n      data: {{ postgres: {{ url: '{}', user: {}, password_file: database-password, \
