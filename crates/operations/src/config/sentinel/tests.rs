@@ -387,7 +387,7 @@ fn what_is_wrong_is_told_by_the_name_of_the_variable_and_no_secret() {
         SNAPSHOTS_AGE_PUBLIC_KEY: this is a secret key, which must not stand here
             write the public key that belongs to it: `age-keygen -y FILE` prints it
         SNAPSHOTS_STORAGE_LOCAL_DIR_FILE: cannot read /no/such/file
-    
+            name a file that is there and can be read
         SNAPSHOTS_STORAGE_S3_URL: its query holds what is not understood
             did you mean `region`? known are bucket, prefix, region; write it like https://ID:SECRET@HOST/?bucket=NAME&prefix=PATH&region=NAME
         SNAPSHOTS_STORAGE_S3_URL: it holds one part of an access key

@@ -220,7 +220,8 @@ fn read_file(name: &str, path: &Path) -> Result<Zeroizing<String>, Fault> {
     let read = File::open(path).and_then(|file| file.take(VALUE_BYTES_MAX + 1).read_to_string(&mut text));
     read.map_err(|error| {
         let fault = Fault::local(format!("{name}: cannot read {}", path.display()), error);
-        Fault { kind: FaultKind::Config, ..fault }
+        let hint = fault.hint.clone().or_else(|| Some("name a file that is there and can be read".to_owned()));
+        Fault { kind: FaultKind::Config, hint, ..fault }
     })?;
     if text.len() as u64 > VALUE_BYTES_MAX || text.trim().is_empty() {
         let what = format!("{name}: {} is empty or longer than {VALUE_BYTES_MAX} bytes", path.display());
