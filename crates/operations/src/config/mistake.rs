@@ -10,6 +10,8 @@ use serde_saphyr::{Error, MessageFormatter, Spanned, UserMessageFormatter};
 use super::text::{Place, Text};
 use crate::{Fault, FaultKind};
 
+/// Keys of a source that are no kind of it.
+const BESIDE_KIND: [&str; 3] = ["schedule", "before", "after"];
 /// Kinds of source that the format has and later versions read.
 const KINDS_LATER: [&str; 1] = ["mongodb"];
 /// What some kinds are called elsewhere, and here.
@@ -73,8 +75,9 @@ impl From<&Error> for Mistake {
             Error::SerdeUnknownField { field, expected, .. } => {
                 let later = "is not supported by this version of Lifeboat";
                 if expected.contains(&"sqlite") && KINDS_LATER.contains(&field.as_str()) {
+                    let kinds: Vec<&str> = expected.iter().copied().filter(|key| !BESIDE_KIND.contains(key)).collect();
                     return at_key(format!("kind `{field}` {later}"))
-                        .with_hint(format!("it comes with a later one; this one has {}", expected.join(", ")));
+                        .with_hint(format!("it comes with a later one; this one has {}", kinds.join(", ")));
                 }
                 let here = OTHER_NAMES.iter().find(|(other, _)| expected.contains(&"sqlite") && other == field);
                 if let Some((other, here)) = here {

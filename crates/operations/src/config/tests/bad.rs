@@ -224,7 +224,7 @@ fn bad_files_are_told_what_is_wrong_and_where_and_what_to_do() {
         source-key-misspelt.yaml:7:22: stacks.cht.sources.data.files.pahts: unknown key `pahts`
             did you mean `paths`? known here: paths, exclude, exclude_caches, one_file_system, append_only, full_read
         source-later-kind.yaml:7:14: stacks.cht.sources.data.mongodb: kind `mongodb` is not supported by this version of Lifeboat
-            it comes with a later one; this one has schedule, files, sqlite, compose, command, couchdb, tls, volume, container-files, postgres, mysql, redis, before, after
+            it comes with a later one; this one has files, sqlite, compose, command, couchdb, tls, volume, container-files, postgres, mysql, redis
         source-mysql-by-another-name.yaml:7:14: stacks.cht.sources.data.mariadb: unknown kind of source `mariadb`
             write `mysql`, which is for mariadb too
         source-mysql-socket.yaml:7:27: stacks.cht.sources.data.mysql.url: this names no socket
