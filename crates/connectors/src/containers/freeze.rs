@@ -45,6 +45,8 @@ struct Still {
 #[derive(Default)]
 struct Containers {
     halted: Vec<Halted>,
+    /// Whether any was.
+    any: bool,
     /// When their time was over, if it is.
     over: Option<Timestamp>,
     /// What did not go on, or had gone on before.
@@ -79,18 +81,29 @@ impl FreezeOptions {
         }
         let frozen = Frozen::watched(self.max_downtime)?;
         let until = clock.now() + self.max_downtime;
-        for container in found.into_iter().filter(|container| container.state == ContainerState::Running) {
-            cancel.check()?;
-            if frozen.over().is_some() {
-                break;
+        let halt_all = || {
+            for container in found.into_iter().filter(|container| container.state == ContainerState::Running) {
+                cancel.check()?;
+                if frozen.over().is_some() {
+                    break;
+                }
+                let halted = self.halts.halt_until(&engine, &container, self.halt, until, clock)?;
+                if let Some(halted) = halted {
+                    note(format!("container {} is {}", container.name, self.halt.done()));
+                    frozen.still.hold(halted);
+                }
             }
-            let halted = self.halts.halt_until(&engine, &container, self.halt, until, clock)?;
-            if let Some(halted) = halted {
-                note(format!("container {} is {}", container.name, self.halt.done()));
-                frozen.still.hold(halted);
+            Ok(())
+        };
+        match halt_all() {
+            Ok(()) => Ok((frozen, problems)),
+            Err(error) => {
+                // Waited for: what comes after the run may need them.
+                let left = frozen.release();
+                left.into_iter().for_each(|problem| note(format!("container {}: {}", problem.path, problem.what)));
+                Err(error)
             }
         }
-        Ok((frozen, problems))
     }
 }
 
@@ -118,9 +131,10 @@ impl Frozen {
         Ok(Self { still, end, watcher: watcher.map_err(SourceError::io("a thread"))? })
     }
 
-    /// When their time was over, where it is.
+    /// When their time was over, where it is, and any of them stood still.
     pub fn over(&self) -> Option<Timestamp> {
-        self.still.lock().over
+        let containers = self.still.lock();
+        containers.over.filter(|_| containers.any)
     }
 
     /// Lets them go on. Gives what does not, and what had gone on before, by nobody knows whom.
@@ -143,6 +157,7 @@ impl Still {
     fn hold(&self, halted: Halted) {
         let mut containers = self.lock();
         containers.halted.push(halted);
+        containers.any = true;
         if containers.over.is_some() {
             containers.go_on();
         }

@@ -195,6 +195,13 @@ impl Halts {
     ) -> Result<Option<Halted>, SourceError> {
         let mut all = self.held.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         if let Some(held) = all.get(&container.id).and_then(Weak::upgrade) {
+            if (held.halt, halt) == (Halt::Pause, Halt::Stop) {
+                let what = format!(
+                    "container {} is to be stopped, and something else of this run has paused it already: let both stop it",
+                    container.name
+                );
+                return Err(unavailable(what));
+            }
             return Ok(Some(Halted(held)));
         }
         if container.state != ContainerState::Running {

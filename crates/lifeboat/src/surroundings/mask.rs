@@ -11,6 +11,8 @@ use crate::app::App;
 const SECRET_NAMES: [&str; 7] = ["PASS", "SECRET", "TOKEN", "KEY", "CREDENTIAL", "CONNECTION_STRING", "DSN"];
 /// What is shorter would take letters out of any text.
 const SECRET_CHARS_MIN: usize = 4;
+/// The same, of one line of several.
+const LINE_CHARS_MIN: usize = 8;
 /// What stands for a secret.
 const MASKED: &str = "***";
 
@@ -30,8 +32,11 @@ impl Mask {
     }
 
     fn new(secrets: impl Iterator<Item = String>) -> Self {
-        let mut secrets: Vec<_> =
-            secrets.map(Zeroizing::new).filter(|secret| secret.chars().count() >= SECRET_CHARS_MIN).collect();
+        let mut secrets: Vec<_> = secrets
+            .map(Zeroizing::new)
+            .flat_map(|secret| parts(&secret))
+            .filter(|part| part.chars().count() >= SECRET_CHARS_MIN)
+            .collect();
         secrets.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
         Self(secrets)
     }
@@ -40,6 +45,16 @@ impl Mask {
     pub fn masked(&self, line: &str) -> String {
         self.0.iter().fold(line.to_owned(), |line, secret| line.replace(&***secret, MASKED))
     }
+}
+
+/// What may be printed of a secret: its lines, which are looked at one by one, and the password of an address.
+fn parts(secret: &str) -> Vec<Zeroizing<String>> {
+    let login = secret.split_once("://").and_then(|(_, rest)| rest.rsplit_once('@'));
+    let password = login.and_then(|(login, _)| login.split_once(':')).map(|(_, password)| password);
+    // A line of one or two letters, as in some keys, would take them out of any text.
+    let is_long = |line: &&str| line.chars().count() >= LINE_CHARS_MIN || !secret.trim().contains('\n');
+    let lines = secret.lines().map(str::trim).filter(is_long);
+    lines.chain(password).map(|part| Zeroizing::new(part.to_owned())).collect()
 }
 
 fn is_secret(name: &str, value: &str) -> bool {
@@ -55,6 +70,14 @@ mod tests {
     fn secrets_are_taken_out_the_longest_first() {
         let mask = Mask::new(["hunter2", "hunter2-long", "abc"].map(str::to_owned).into_iter());
         assert_eq!(mask.masked("a hunter2-long, hunter2 and abc"), "a ***, *** and abc");
+    }
+
+    #[test]
+    fn lines_of_a_secret_and_the_password_of_an_address_are_taken_out_by_themselves() {
+        let key = "-----BEGIN KEY-----\nc2VjcmV0LWtleQ==\nab\n-----END KEY-----\n";
+        let mask = Mask::new([key, "postgres://me:p@ss-word@host/db"].map(str::to_owned).into_iter());
+        assert_eq!(mask.masked("a c2VjcmV0LWtleQ== ab"), "a *** ab");
+        assert_eq!(mask.masked("as postgres://me:p@ss-word@host/db, by p@ss-word"), "as ***, by ***");
     }
 
     #[test]
