@@ -184,7 +184,7 @@ fn site_without_credentials(server: &S3Server) -> Site {
 
 #[test]
 fn the_role_of_an_instance_opens_a_bucket() {
-    let Some(server) = servers::rgw() else { return };
+    let Some(server) = servers::rgw_with_a_role() else { return };
     let service = MetadataService::with_role(|| server.role_credentials());
     let environment = [("AWS_EC2_METADATA_SERVICE_ENDPOINT", service.endpoint())];
     backs_up_and_restores(&site_without_credentials(server), &environment, &service);
@@ -192,7 +192,7 @@ fn the_role_of_an_instance_opens_a_bucket() {
 
 #[test]
 fn the_role_of_a_container_opens_a_bucket() {
-    let Some(server) = servers::rgw() else { return };
+    let Some(server) = servers::rgw_with_a_role() else { return };
     let service = MetadataService::with_role(|| server.role_credentials());
     let environment = [
         ("AWS_CONTAINER_CREDENTIALS_FULL_URI", service.endpoint() + MetadataService::CONTAINER_PATH),
@@ -203,7 +203,7 @@ fn the_role_of_a_container_opens_a_bucket() {
 
 #[test]
 fn credentials_of_a_role_are_asked_for_again_when_their_time_is_over() {
-    let Some(server) = servers::rgw() else { return };
+    let Some(server) = servers::rgw_with_a_role() else { return };
     // Their time is over two minutes before they end, and so before the run does.
     let service = MetadataService::with_role(|| {
         let mut credentials = server.role_credentials();
@@ -226,7 +226,7 @@ fn credentials_of_a_role_are_asked_for_again_when_their_time_is_over() {
 
 #[test]
 fn a_role_whose_time_is_over_is_told_as_a_matter_of_credentials() {
-    let Some(server) = servers::rgw() else { return };
+    let Some(server) = servers::rgw_with_a_role() else { return };
     let service = MetadataService::with_role(|| {
         let mut credentials = server.role_credentials();
         credentials.expires = "2026-01-01T00:00:00Z".to_owned();

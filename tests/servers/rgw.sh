@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # Starts Ceph's object gateway, an S3 server of production, with all of its data in memory, on loopback.
 #
-#   rgw.sh PORT MONITOR_PORT       prints `ready`, and runs until its standard input ends
+#   rgw.sh PORT MONITOR_PORT [roles]       prints `ready`, and runs until its standard input ends
 #
+# With `roles` it has a role `host`, and gives out credentials for it. It then refuses wrong ones without saying what is wrong.
 # Access key AK, secret key SK. Whatever ends the caller closes the input, so nothing stays behind.
 set -euo pipefail
 PORT=$1 MON=$2
@@ -62,6 +63,8 @@ keyring = $D/osd/keyring
 rgw_frontends = beast endpoint=127.0.0.1:$PORT
 rgw_data = $D/rgw
 rgw_dns_name = localhost
+CONF
+[ -z "${3:-}" ] || cat >>"$D/ceph.conf" <<CONF
 rgw_s3_auth_use_sts = true
 rgw_sts_key = $(od -An -N8 -tx1 /dev/urandom | tr -d ' \n')
 CONF
@@ -93,7 +96,7 @@ done
 timeout 60 radosgw-admin "${conf[@]}" -n client.admin user create --uid=test --display-name=test \
     --access-key=AK --secret-key=SK >"$D/log/setup" 2>&1 || fail "the user could not be made"
 allow() { printf '{"Version":"2012-10-17","Statement":[{"Effect":"Allow",%s}]}' "$1"; }
-{
+[ -z "${3:-}" ] || {
     timeout 60 radosgw-admin "${conf[@]}" -n client.admin role create --role-name=host \
         --assume-role-policy-doc="$(allow '"Principal":{"AWS":["arn:aws:iam:::user/test"]},"Action":["sts:AssumeRole"]')"
     timeout 60 radosgw-admin "${conf[@]}" -n client.admin role-policy put --role-name=host --policy-name=buckets \

@@ -38,14 +38,24 @@ pub use s3::S3Server;
 /// Ceph's object gateway. `None` where it cannot be started: the caller is left out, and has been named.
 pub fn rgw() -> Option<&'static S3Server> {
     static SERVER: OnceLock<Result<S3Server, String>> = OnceLock::new();
-    there(SERVER.get_or_init(|| {
-        for name in ["radosgw", "ceph-mon", "ceph-osd", "ceph", "curl"] {
-            program(name)?;
-        }
-        let port = free_port();
-        let (script, _) = Script::start("rgw.sh", &[&port.to_string(), &free_port().to_string()])?;
-        Ok(S3Server::new(port, "AK", "SK", Some(script)))
-    }))
+    there(SERVER.get_or_init(|| start_rgw(&[])))
+}
+
+/// Ceph's object gateway with a role, of which it gives out credentials. `None` as for [`rgw`].
+pub fn rgw_with_a_role() -> Option<&'static S3Server> {
+    static SERVER: OnceLock<Result<S3Server, String>> = OnceLock::new();
+    there(SERVER.get_or_init(|| start_rgw(&["roles"])))
+}
+
+fn start_rgw(more: &[&str]) -> Result<S3Server, String> {
+    for name in ["radosgw", "ceph-mon", "ceph-osd", "ceph", "curl"] {
+        program(name)?;
+    }
+    let port = free_port();
+    let (own, monitor) = (port.to_string(), free_port().to_string());
+    let arguments: Vec<&str> = [&*own, &monitor].into_iter().chain(more.iter().copied()).collect();
+    let (script, _) = Script::start("rgw.sh", &arguments)?;
+    Ok(S3Server::new(port, "AK", "SK", Some(script)))
 }
 
 /// s3s-fs, a small S3 server. `None` as for [`rgw`].

@@ -66,7 +66,7 @@ impl S3Server {
         listing.split("<Key>").skip(1).filter_map(|rest| Some(rest.split_once("</Key>")?.0.to_owned())).collect()
     }
 
-    /// Fresh credentials of the role `host`, from the server's own token service (only Ceph's gateway has one). They open
+    /// Fresh credentials of the role `host`, from the server's own token service, which only [`crate::rgw_with_a_role`] has. They open
     /// every bucket for a quarter of an hour.
     pub fn role_credentials(&self) -> RoleCredentials {
         let asked = "Action=AssumeRole&DurationSeconds=900&RoleArn=arn%3Aaws%3Aiam%3A%3A%3Arole%2Fhost\

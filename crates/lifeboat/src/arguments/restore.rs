@@ -33,6 +33,8 @@ const UNDOS: [&str; 2] = ["undo", "drop_undo"];
 const WITHOUT_SNAPSHOT: [&str; 3] = ["undo", "drop_undo", "stack"];
 /// The modes in which no files are restored.
 const NO_FILES: [&str; 4] = ["couch_url", "server", "undo", "drop_undo"];
+/// The modes in which archives are not restored from.
+const NO_ARCHIVES: [&str; 3] = ["couch_url", "undo", "drop_undo"];
 /// The modes in which no databases are chosen.
 const NO_DATABASES: [&str; 3] = ["couch_url", "undo", "drop_undo"];
 
@@ -140,10 +142,10 @@ pub struct Restore {
     #[arg(long, value_name = "NAME", conflicts_with_all = UNDOS)]
     pub copy: Option<String>,
     /// With an archive: a file with the secret key, as `age -i` takes it
-    #[arg(long, value_name = "FILE", conflicts_with_all = UNDOS)]
+    #[arg(long, value_name = "FILE", conflicts_with_all = NO_ARCHIVES)]
     pub identity: Option<PathBuf>,
     /// With an archive: a file with the passphrase [default: that of the configuration]
-    #[arg(long, value_name = "FILE", conflicts_with = "identity", conflicts_with_all = UNDOS)]
+    #[arg(long, value_name = "FILE", conflicts_with = "identity", conflicts_with_all = NO_ARCHIVES)]
     pub passphrase_file: Option<PathBuf>,
     /// Put back what an in-place restore replaced; DIR is the undo folder it named
     #[arg(long, value_name = "DIR", conflicts_with_all = ["place", "drop_undo"])]
@@ -298,8 +300,8 @@ mod tests {
         ("--keep-damaged", [true, false, false, false, false, false]),
         ("--stack NAME", [true, true, true, false, false, true]),
         ("--copy NAME", [true, true, true, false, false, true]),
-        ("--identity FILE", [true, false, false, false, false, false]),
-        ("--passphrase-file FILE", [true, false, false, false, false, false]),
+        ("--identity FILE", [true, true, false, false, false, true]),
+        ("--passphrase-file FILE", [true, true, false, false, false, true]),
         ("--database DB", [true, true, false, false, false, true]),
         ("--database DB --shard 00000000-ffffffff", [true, true, false, false, false, false]),
         ("--rename-node a@b=c@d", [true, true, false, false, false, false]),

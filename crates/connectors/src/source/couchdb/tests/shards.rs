@@ -208,5 +208,9 @@ fn another_source_of_the_stack_may_have_the_other_node() {
     scene.setup.claimed = [scene.data(), other.data()].into();
     let captured = scene.capture();
     assert_eq!(captured.problems, [""; 0]);
-    assert!(captured.notes.iter().any(|note| note.contains("opened one after the other")), "{:?}", captured.notes);
+    assert!(
+        captured.notes.iter().any(|note| note.contains("not opened at the very same moment")),
+        "{:?}",
+        captured.notes
+    );
 }
