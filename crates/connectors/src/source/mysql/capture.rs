@@ -80,6 +80,10 @@ pub fn open<'a>(
         let invalid = inventory::invalid_views(&mut session, &names)?;
         capture.tell_invalid(&server, &invalid, &mut files, &cancel)?;
         let begun = begin(&server, &identity, rights, &names, &invalid, &cancel)?;
+        if rights.locks && begun.counting.is_none() {
+            let what = "rows are counted in the dump alone: changes could not be held up for the moment in which counting begins";
+            cx.events.emit(Event::Note(format!("{}: {what}", server.name())));
+        }
         for (number, path) in databases.keys().enumerate() {
             files.insert(path.clone(), begun.dump.file(number, &path.to_string_lossy()));
         }

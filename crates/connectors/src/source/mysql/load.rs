@@ -32,7 +32,12 @@ pub fn load_what_goes(
 ) -> Result<Vec<String>, SourceError> {
     let ended = feed(server, &["--force"], sql, what, cancel)?;
     let reason = |line: &str| line.split_once(" near ").map_or(line, |(reason, _)| reason).to_owned();
-    Ok(ended.said.lines().filter(|line| line.contains("ERROR")).map(reason).collect())
+    let mut told: Vec<String> = ended.said.lines().filter(|line| line.contains("ERROR")).map(reason).collect();
+    // It goes on after refusals, and its end tells of them once more.
+    if told.is_empty() && !ended.is_well() {
+        told.push(ended.how());
+    }
+    Ok(told)
 }
 
 fn feed(
