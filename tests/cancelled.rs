@@ -1,4 +1,4 @@
-//! Ctrl-C and SIGTERM end a run within two seconds. What is left is a valid repository, without a lock and without
+//! Ctrl-C, SIGTERM and SIGHUP end a run within two seconds. What is left is a valid repository, without a lock and without
 //! temporary data; what was started is stopped, too.
 
 use std::path::Path;
@@ -77,7 +77,7 @@ fn signals_end_every_long_command_soon_and_cleanly() {
     fill(&site, 1);
     let locked = || !site.stored("locks").is_empty();
     let millis = Duration::from_millis;
-    for (number, signal) in [Signal::INT, Signal::TERM, Signal::INT, Signal::TERM].into_iter().enumerate() {
+    for (number, signal) in [Signal::INT, Signal::TERM, Signal::HUP, Signal::TERM].into_iter().enumerate() {
         cancel(&site, &["backup"], signal, locked, millis(number as u64 * 100));
         repository_is_valid(&site);
         assert!(site.stored("snapshots").is_empty());
@@ -158,6 +158,34 @@ fn a_signal_that_comes_twice_is_one_and_the_run_ends_well() {
         std::io::Read::read_to_string(&mut running.0.stderr.take().unwrap(), &mut said).unwrap();
         assert!(said.contains("cancelled"), "{said}");
         assert_eq!(site.stored("locks"), Vec::<std::path::PathBuf>::new());
+    }
+}
+
+/// The shell sends it to its commands where the connection is lost; so does the kernel, in its own time.
+#[test]
+fn a_lost_connection_leaves_hooks_the_time_unless_it_is_to_be_survived() {
+    let site = Site::initialised();
+    site.configure("slow: { command: { run: 'touch begun; while [ -e slow ]; do sleep 0.1; done; echo x' } }");
+    let text = std::fs::read_to_string(site.config()).unwrap();
+    std::fs::write(site.config(), format!("{text}    after: ['sleep 2; echo $LIFEBOAT_STATUS > told']\n")).unwrap();
+    for (as_by_nohup, code, told) in [("", 130, "cancelled"), ("trap '' HUP; ", 0, "ok")] {
+        std::fs::write(site.path("slow"), "").unwrap();
+        let _ = std::fs::remove_file(site.path("begun"));
+        let backup = site.lifeboat_command(["backup"]);
+        let mut command = std::process::Command::new("sh");
+        command.args(["-c", &format!("{as_by_nohup}exec \"$@\""), "sh"]).arg(backup.get_program());
+        command.args(backup.get_args()).current_dir(backup.get_current_dir().unwrap_or(Path::new(".")));
+        command.envs(backup.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        let mut running = Running(command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap());
+        wait_until("it reads", || site.path("begun").exists());
+        let pid = Pid::from_child(&running.0);
+        kill_process(pid, Signal::HUP).unwrap();
+        std::thread::sleep(Duration::from_millis(700));
+        // It may have ended on a signal that was not to end it.
+        let _ = kill_process(pid, Signal::HUP);
+        std::fs::remove_file(site.path("slow")).unwrap();
+        assert_eq!(running.0.wait().unwrap().code(), Some(code));
+        assert_eq!(std::fs::read_to_string(site.path("told")).unwrap().trim(), told);
     }
 }
 
