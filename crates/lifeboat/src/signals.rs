@@ -127,7 +127,7 @@ fn is_hangup_ignored() -> bool {
 fn say_last_words(is_owed: bool) {
     let (said, heard) = mpsc::sync_channel(1);
     let speaker = std::thread::Builder::new().spawn(move || {
-        let undone = if is_owed { "; hooks that must run after it did NOT" } else { "" };
+        let undone = if is_owed { "; what must come after it, such as hooks, was NOT done" } else { "" };
         complain(&format!("error: cancelled; what was under way did not end in time, so the run was ended{undone}"));
         // Nobody listens any more where it took too long.
         let _ = said.send(());

@@ -122,7 +122,8 @@ impl<'a> AroundStack<'a> {
         Ok(())
     }
 
-    /// Runs the stack's hooks after all else, so that nothing is owed any more. `snapshot` is the one that was taken, and `error` what kept it from that.
+    /// Runs the stack's hooks after all else; nothing is owed any more. `snapshot` is the one that was taken, and `error` what kept
+    /// it from that.
     pub fn after(&self, ended: Ended, snapshot: Option<String>, error: Option<String>) {
         let more: Vec<_> = [("LIFEBOAT_SNAPSHOT_ID", snapshot), ("LIFEBOAT_ERROR", error)]
             .into_iter()
