@@ -1,4 +1,4 @@
-//! Ctrl-C and SIGTERM end a run within two seconds. What is left is a valid repository, without a lock and without
+//! Ctrl-C, SIGTERM and SIGHUP end a run within two seconds. What is left is a valid repository, without a lock and without
 //! temporary data; what was started is stopped, too.
 
 use std::path::Path;
@@ -7,9 +7,11 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::support::{Dice, Running, Site, program, run};
+use crate::support::{Dice, Running, Site, inside, program, run};
 use crate::tree;
 
+/// Also where the tests themselves were started so that they survive a lost connection.
+const HEEDING_HANGUPS: [&str; 2] = ["env", "--default-signal=HUP"];
 /// What the issue promises.
 const END_WITHIN: Duration = Duration::from_secs(2);
 /// Enough to be cancelled in the middle of reading it. Half of it is forgotten for the prune.
@@ -29,7 +31,7 @@ fn fill(site: &Site, round: u64) {
 
 /// Starts `lifeboat`, waits until `begun` and `delay` more, sends the signal and asserts that the run ends as it should.
 fn cancel(site: &Site, arguments: &[&str], signal: Signal, begun: impl Fn() -> bool, delay: Duration) {
-    let mut command = site.lifeboat_command(arguments.iter().chain(&["--json"]));
+    let mut command = inside(&HEEDING_HANGUPS, &site.lifeboat_command(arguments.iter().chain(&["--json"])));
     let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let mut running = Running(child);
     wait_until(&format!("{arguments:?} has begun"), || {
@@ -77,7 +79,7 @@ fn signals_end_every_long_command_soon_and_cleanly() {
     fill(&site, 1);
     let locked = || !site.stored("locks").is_empty();
     let millis = Duration::from_millis;
-    for (number, signal) in [Signal::INT, Signal::TERM, Signal::INT, Signal::TERM].into_iter().enumerate() {
+    for (number, signal) in [Signal::INT, Signal::TERM, Signal::HUP, Signal::TERM].into_iter().enumerate() {
         cancel(&site, &["backup"], signal, locked, millis(number as u64 * 100));
         repository_is_valid(&site);
         assert!(site.stored("snapshots").is_empty());
@@ -158,6 +160,30 @@ fn a_signal_that_comes_twice_is_one_and_the_run_ends_well() {
         std::io::Read::read_to_string(&mut running.0.stderr.take().unwrap(), &mut said).unwrap();
         assert!(said.contains("cancelled"), "{said}");
         assert_eq!(site.stored("locks"), Vec::<std::path::PathBuf>::new());
+    }
+}
+
+/// The shell sends SIGHUP to what it started where the connection is lost; so does the kernel, in its own time.
+#[test]
+fn a_lost_connection_leaves_hooks_the_time_unless_it_is_to_be_survived() {
+    let site = Site::initialised();
+    site.configure("slow: { command: { run: 'touch begun; while [ -e slow ]; do sleep 0.1; done; echo x' } }");
+    let text = std::fs::read_to_string(site.config()).unwrap();
+    std::fs::write(site.config(), format!("{text}    after: ['sleep 2; echo $LIFEBOAT_STATUS > told']\n")).unwrap();
+    for (wrapper, code, told) in [(HEEDING_HANGUPS, 130, "cancelled"), (["env", "--ignore-signal=HUP"], 0, "ok")] {
+        std::fs::write(site.path("slow"), "").unwrap();
+        let _ = std::fs::remove_file(site.path("begun"));
+        let mut command = inside(&wrapper, &site.lifeboat_command(["backup"]));
+        let mut running = Running(command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap());
+        wait_until("it reads", || site.path("begun").exists());
+        let pid = Pid::from_child(&running.0);
+        kill_process(pid, Signal::HUP).unwrap();
+        std::thread::sleep(Duration::from_millis(700));
+        assert!(running.0.try_wait().unwrap().is_none(), "{wrapper:?}: it has something to do");
+        kill_process(pid, Signal::HUP).unwrap();
+        std::fs::remove_file(site.path("slow")).unwrap();
+        assert_eq!(running.0.wait().unwrap().code(), Some(code));
+        assert_eq!(std::fs::read_to_string(site.path("told")).unwrap().trim(), told);
     }
 }
 

@@ -259,6 +259,28 @@ fn a_run_that_is_cancelled_lets_containers_go_on() {
 }
 
 #[test]
+fn a_run_that_is_cancelled_while_containers_stop_still_runs_the_hooks_after_it() {
+    let Some(server) = servers::docker() else { return };
+    let scene = Scene::on(server, "mode: pause, containers: [x]");
+    // The engine kills it after this long, and nothing cuts that short.
+    let stubborn = Scene { name: server.name(), ..scene };
+    server.make(&stubborn.name, &["--stop-timeout", "5"], "trap '' TERM; while :; do sleep 1; done");
+    server.docker(&["start", &stubborn.name]);
+    stubborn.configure(&stubborn.by_name("mode: stop"), "echo done");
+    let mut text = fs::read_to_string(stubborn.site.config()).unwrap();
+    text.push_str("    after: ['echo $LIFEBOAT_STATUS > told']\n");
+    fs::write(stubborn.site.config(), text).unwrap();
+    let mut backup = start(&mut stubborn.command(&["backup"]));
+    wait_until("it is being stopped", || stubborn.notes() > 0);
+    kill_process(Pid::from_child(&backup.0), Signal::INT).unwrap();
+    let asked = Instant::now();
+    assert_eq!(backup.0.wait().unwrap().code(), Some(130));
+    assert!(asked.elapsed() > Duration::from_secs(2), "the engine took longer than a run is otherwise given");
+    assert_eq!(fs::read_to_string(stubborn.site.path("told")).unwrap().trim(), "cancelled");
+    assert_eq!((&*stubborn.state(), stubborn.notes()), ("running", 0));
+}
+
+#[test]
 fn hooks_after_a_source_may_need_what_stood_still() {
     let Some(server) = servers::docker() else { return };
     let scene = Scene::on(server, "mode: pause, containers: [x]");

@@ -204,6 +204,27 @@ fn hooks_after_run_also_where_the_capture_fails_or_is_cancelled_and_are_given_th
 }
 
 #[test]
+fn hooks_that_fail_are_told_also_where_the_run_failed_or_was_cancelled() {
+    let failed = site("bad: { command: { run: exit 3 } }", "after: ['exit 7']");
+    failed.lifeboat(["backup"]).exits(1);
+    let hook = "the `after` hook `exit 7` ended with exit code 7";
+    failed.lifeboat(["status"]).exits(1).says(["the last backup failed", "in the last backup", hook]);
+
+    // What failed before that is still known.
+    let slow = "slow: { command: { run: 'touch begun; sleep 600' } }";
+    failed.configure(slow);
+    let mut text = fs::read_to_string(failed.config()).unwrap();
+    text.push_str("\n    after: ['exit 8']");
+    fs::write(failed.config(), text).unwrap();
+    let mut backup: Running = start(&mut failed.lifeboat_command(["backup"]));
+    wait_until("it reads", || failed.path("begun").exists());
+    kill_process(Pid::from_child(&backup.0), Signal::INT).unwrap();
+    assert_eq!(backup.0.wait().unwrap().code(), Some(130));
+    let hook = "the `after` hook `exit 8` ended with exit code 8";
+    failed.lifeboat(["status"]).exits(1).says(["the last backup failed", "in a backup that was cancelled", hook]);
+}
+
+#[test]
 fn the_time_that_each_source_is_of_is_told_and_kept() {
     let site = site("files: { files: { paths: [data] } }\nslow: { command: { run: 'sleep 1; echo x' } }", "");
     let ran = site.lifeboat(["backup", "--json"]).ok();

@@ -8,7 +8,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use connectors::containers::{FreezeOptions, Frozen, Halt};
 use connectors::hook::Hook;
-use operations::config::{HaltSettings, HookSettings, Hooks, OnError, StackSettings};
+use operations::config::{HaltSettings, HookSettings, Hooks, OnError, SourceKind, SourceSettings, StackSettings};
 use operations::manifest::SourceStatus;
 use operations::surroundings::{Moved, Surroundings};
 use operations::{Fault, FaultKind};
@@ -17,6 +17,7 @@ use serde::Serialize;
 
 use crate::app::App;
 use crate::output::{Outcome, complain};
+use crate::signals::Tidied;
 use crate::wiring::{self, Around};
 use mask::Mask;
 
@@ -93,6 +94,8 @@ struct Progress {
     moved: Option<Moved>,
     /// Sources that were read while something stood still, and how. What comes after them may need what stands still.
     read: Vec<(String, Ended)>,
+    /// There is something to be done afterwards, so a run that is asked to stop is given the time to get there.
+    owed: Option<Tidied>,
 }
 
 /// When a hook runs, of what, and what it is told besides.
@@ -110,19 +113,24 @@ impl<'a> AroundStack<'a> {
 
     /// Runs the stack's hooks before all else.
     pub fn before(&self) -> Result<(), Fault> {
+        if has_any(&self.stack.hooks) {
+            self.owe();
+        }
         let occasion = Occasion { hook: "before", source: None, ended: None, more: &[] };
         let problems = self.run_before(&self.stack.hooks, &occasion)?;
         self.progress().doubts = problems;
         Ok(())
     }
 
-    /// Runs the stack's hooks after all else. `snapshot` is the one that was taken, and `error` what kept it from that.
+    /// Runs the stack's hooks after all else; nothing is owed any more. `snapshot` is the one that was taken, and `error` what kept
+    /// it from that.
     pub fn after(&self, ended: Ended, snapshot: Option<String>, error: Option<String>) {
         let more: Vec<_> = [("LIFEBOAT_SNAPSHOT_ID", snapshot), ("LIFEBOAT_ERROR", error)]
             .into_iter()
             .filter_map(|(name, value)| Some((name, value?)))
             .collect();
         self.run_after(&self.stack.hooks, &Occasion { hook: "after", source: None, ended: Some(ended), more: &more });
+        self.progress().owed = None;
     }
 
     /// The hooks that failed.
@@ -149,6 +157,12 @@ impl<'a> AroundStack<'a> {
 
     fn progress(&self) -> MutexGuard<'_, Progress> {
         self.progress.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes that something is to be done afterwards, until [`Self::after`] has done it.
+    fn owe(&self) {
+        let owed = self.app.run.tidying.owe();
+        self.progress().owed.get_or_insert(owed);
     }
 
     /// Gives problems of hooks that failed and that the run goes on without.
@@ -221,8 +235,8 @@ impl<'a> AroundStack<'a> {
         }
     }
 
-    fn hooks_of(&self, source: &str) -> Option<&Hooks> {
-        self.stack.sources.iter().find(|settings| settings.name == source).map(|settings| &settings.hooks)
+    fn settings_of(&self, source: &str) -> Option<&SourceSettings> {
+        self.stack.sources.iter().find(|settings| settings.name == source)
     }
 
     /// What comes after a source, unless it was done.
@@ -232,8 +246,11 @@ impl<'a> AroundStack<'a> {
             let place = progress.begun.iter().position(|begun| begun == source);
             place.map(|place| progress.begun.remove(place))
         };
-        if let (Some(source), Some(hooks)) = (&begun, self.hooks_of(source)) {
-            self.run_after(hooks, &Occasion { hook: "after", source: Some(source), ended: Some(ended), more: &[] });
+        if let (Some(source), Some(settings)) = (&begun, self.settings_of(source)) {
+            self.run_after(
+                &settings.hooks,
+                &Occasion { hook: "after", source: Some(source), ended: Some(ended), more: &[] },
+            );
         }
     }
 }
@@ -242,16 +259,20 @@ impl Surroundings for AroundStack<'_> {
     fn begin(&self, _: &RunCx<'_>, sources: &[&str]) -> Result<Vec<Problem>, Error> {
         let mut problems = self.progress().doubts.clone();
         for source in sources {
-            let Some(hooks) = self.hooks_of(source) else { continue };
+            let Some(settings) = self.settings_of(source) else { continue };
+            if has_any(&settings.hooks) || is_halting(settings) {
+                self.owe();
+            }
             self.progress().begun.push((*source).to_owned());
             let occasion = Occasion { hook: "before", source: Some(source), ended: None, more: &[] };
-            problems.extend(self.run_before(hooks, &occasion)?);
+            problems.extend(self.run_before(&settings.hooks, &occasion)?);
         }
         Ok(problems)
     }
 
     fn hold_still(&self, cx: &RunCx<'_>) -> Result<Vec<Problem>, Error> {
         let Some(freeze) = &self.stack.freeze else { return Ok(Vec::new()) };
+        self.owe();
         let options = FreezeOptions {
             halt: match freeze.mode {
                 HaltSettings::Stop => Halt::Stop,
@@ -324,6 +345,15 @@ impl AroundStack<'_> {
         );
         Moved { at, what }
     }
+}
+
+fn has_any(hooks: &Hooks) -> bool {
+    !hooks.before.is_empty() || !hooks.after.is_empty()
+}
+
+/// Whether containers stand still while it is captured.
+fn is_halting(source: &SourceSettings) -> bool {
+    matches!(&source.kind, SourceKind::Volume(volume) if volume.halt.is_some())
 }
 
 /// How a run ended that failed.

@@ -21,9 +21,20 @@ pub struct LastRun {
     pub at: Timestamp,
     /// Why it failed, without secrets, as every [`Fault`]; `None` where it took a snapshot.
     pub failure: Option<String>,
-    /// Hooks that failed though it took a snapshot, in words, without secrets.
+    /// Hooks that failed, in words, without secrets.
     #[serde(default)]
     pub hooks: Vec<String>,
+    /// When a later one was cancelled, where the hooks are of that one.
+    #[serde(default)]
+    pub cancelled: Option<Timestamp>,
+}
+
+impl LastRun {
+    /// The same as `before`, with hooks that failed in a run that was cancelled: of that there is nothing else to tell.
+    pub fn with_cancelled(before: Option<Self>, at: Timestamp, hooks: Vec<String>) -> Self {
+        let before = before.unwrap_or(Self { at, failure: None, hooks: Vec::new(), cancelled: None });
+        Self { hooks, cancelled: Some(at), ..before }
+    }
 }
 
 /// What the last check of a copy found.
@@ -225,8 +236,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let state = State::below(folder.path(), Path::new("/lifeboat.yaml"));
         let at = "2026-03-01T12:00:00Z".parse().unwrap();
-        let failed = LastRun { at, failure: Some("the disk is full".to_owned()), hooks: Vec::new() };
-        let done = LastRun { at, failure: None, hooks: Vec::new() };
+        let failed = LastRun { at, failure: Some("the disk is full".to_owned()), hooks: Vec::new(), cancelled: None };
+        let done = LastRun { at, failure: None, hooks: Vec::new(), cancelled: None };
         assert_eq!(state.last_run("a/b"), None);
         state.save_run("a/b", &failed).unwrap();
         state.save_run("c", &done).unwrap();

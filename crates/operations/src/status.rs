@@ -305,6 +305,7 @@ pub fn health(known: &Known<'_>, now: Timestamp) -> Health {
     problems.extend(ahead_problem(known.copies, now));
     problems.extend(several_hosts_problem(known));
     problems.extend(known.last_run.and_then(|run| run_problem(known.stack, run, last_dated)));
+    problems.extend(known.last_run.and_then(|run| hooks_problem(known.stack, run)));
     for (copy, facts) in known.copies.iter().zip(&facts) {
         copy_problems(known.stack, copy, last_drill.get(&copy.name), now, &mut problems);
         if let Some(newest) = newest.filter(|_| facts.in_reach) {
@@ -437,24 +438,30 @@ fn several_hosts_problem(known: &Known<'_>) -> Option<HealthProblem> {
     })
 }
 
-/// That the last backup which this host tried failed, where none was taken since; or a hook of it.
+/// That the last backup which this host tried failed, where none was taken since.
 fn run_problem(stack: &str, run: &LastRun, last_backup: Option<Timestamp>) -> Option<HealthProblem> {
-    if let (None, Some(hook)) = (&run.failure, run.hooks.first()) {
-        let more = run.hooks.len() - 1;
-        let others = if more == 0 { String::new() } else { format!(", and {more} more") };
-        return Some(HealthProblem {
-            copy: None,
-            severity: Severity::Warning,
-            text: format!("in the last backup, on {}, {hook}{others}", run.at.strftime("%Y-%m-%d %H:%M UTC")),
-            fix: format!("mend it, then run `lifeboat backup {stack} --verbose`, which shows what it says"),
-        });
-    }
     let failure = run.failure.as_ref().filter(|_| last_backup.is_none_or(|backup| backup < run.at))?;
     Some(HealthProblem {
         copy: None,
         severity: Severity::Critical,
         text: format!("the last backup failed, on {}: {failure}", run.at.strftime("%Y-%m-%d %H:%M UTC")),
         fix: format!("mend this, then run `lifeboat backup {stack}`"),
+    })
+}
+
+/// That hooks of the last backup failed, where its own failure does not say so.
+fn hooks_problem(stack: &str, run: &LastRun) -> Option<HealthProblem> {
+    let is_told = |hook: &String| run.failure.as_ref().is_some_and(|failure| failure.contains(hook));
+    let untold: Vec<&String> = run.hooks.iter().filter(|hook| !is_told(hook)).collect();
+    let (hook, more) = untold.split_first()?;
+    let others = if more.is_empty() { String::new() } else { format!(", and {} more", more.len()) };
+    let which = if run.cancelled.is_some() { "a backup that was cancelled" } else { "the last backup" };
+    let at = run.cancelled.unwrap_or(run.at).strftime("%Y-%m-%d %H:%M UTC");
+    Some(HealthProblem {
+        copy: None,
+        severity: Severity::Warning,
+        text: format!("in {which}, on {at}, {hook}{others}"),
+        fix: format!("mend it, then run `lifeboat backup {stack} --verbose`, which shows what it says"),
     })
 }
 

@@ -49,18 +49,21 @@ pub struct Done {
     pub outcome: Outcome,
     /// The names of the copies that have it, the one that was written first.
     pub copies: Vec<String>,
-    /// The hooks that failed, in words.
-    failed_hooks: Vec<String>,
 }
 
 /// Takes a snapshot of one stack, reports it, and remembers how that ended.
 pub fn one(app: &App, stack: &StackSettings, only: &[String], tags: &[String]) -> Result<Done, Fault> {
-    let done = take(app, stack, only, tags);
+    let mut hooks = Vec::new();
+    let done = take(app, stack, only, tags, &mut hooks);
+    let now = app.run.clock.now();
     let run = match &done {
-        // Whoever stopped it knows of it.
-        Err(fault) if fault.kind == FaultKind::Cancelled => return done,
-        Err(fault) => LastRun { at: app.run.clock.now(), failure: Some(fault.text()), hooks: Vec::new() },
-        Ok(done) => LastRun { at: app.run.clock.now(), failure: None, hooks: done.failed_hooks.clone() },
+        // Whoever stopped it knows of it, and not of what went wrong after that.
+        Err(fault) if fault.kind == FaultKind::Cancelled && hooks.is_empty() => return done,
+        Err(fault) if fault.kind == FaultKind::Cancelled => {
+            LastRun::with_cancelled(app.state().last_run(&stack.name), now, hooks)
+        }
+        Err(fault) => LastRun { at: now, failure: Some(fault.text()), hooks, cancelled: None },
+        Ok(_) => LastRun { at: now, failure: None, hooks, cancelled: None },
     };
     if let Err(fault) = app.state().save_run(&stack.name, &run) {
         complain(&format!("how it ended cannot be kept for `lifeboat status`: {}", fault.text()));
@@ -69,8 +72,15 @@ pub fn one(app: &App, stack: &StackSettings, only: &[String], tags: &[String]) -
 }
 
 /// Takes a snapshot of one stack into the first of its copies that can be opened, brings all of them into step, and reports
-/// it. The others follow while it is written. One that does not get it makes the run partial.
-fn take(app: &App, stack: &StackSettings, only: &[String], tags: &[String]) -> Result<Done, Fault> {
+/// it. The others follow while it is written. One that does not get it makes the run partial. Adds the hooks that failed to
+/// `failed_hooks`, in words, however it ends.
+fn take(
+    app: &App,
+    stack: &StackSettings,
+    only: &[String],
+    tags: &[String],
+    failed_hooks: &mut Vec<String>,
+) -> Result<Done, Fault> {
     let clock: &dyn repository::Clock = &app.run.clock;
     let started = clock.now();
     if let Some(what) = stack.idle_schedules() {
@@ -100,6 +110,7 @@ fn take(app: &App, stack: &StackSettings, only: &[String], tags: &[String]) -> R
         Ok(taken) => surroundings.after(taken.status().into(), Some(taken.report.snapshot.to_hex()), None),
         Err(fault) => surroundings.after(surroundings::ended(fault), None, Some(fault.text())),
     }
+    failed_hooks.extend(surroundings.faults());
     let Taken { report, written_to, copies } = taken?;
     let duration_s = clock.now().duration_since(started).as_secs_f64();
     let summary = Summary::new(&report, &stack.name, &written_to, &copies, started, duration_s).with(&surroundings);
@@ -109,8 +120,7 @@ fn take(app: &App, stack: &StackSettings, only: &[String], tags: &[String]) -> R
     let got_it = |name: &String, report: &CopyReport| *name != written_to && report.status == CopyStatus::Ok;
     let others: Vec<String> =
         copies.into_iter().filter(|(name, report)| got_it(name, report)).map(|(name, _)| name).collect();
-    let failed_hooks = surroundings.faults();
-    Ok(Done { report, outcome, copies: std::iter::once(written_to).chain(others).collect(), failed_hooks })
+    Ok(Done { report, outcome, copies: std::iter::once(written_to).chain(others).collect() })
 }
 
 /// A snapshot that was taken, and brought into the copies as far as that could be done.

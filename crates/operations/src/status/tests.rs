@@ -205,7 +205,8 @@ fn a_proof_goes_with_its_snapshot_and_a_failure_stays() {
 #[test]
 fn a_failed_run_is_told_until_a_snapshot_is_taken() {
     let run = |days: u32, failure: Option<&str>| {
-        let run = LastRun { at: now() - DAY * days, failure: failure.map(str::to_owned), hooks: Vec::new() };
+        let run =
+            LastRun { at: now() - DAY * days, failure: failure.map(str::to_owned), hooks: Vec::new(), cancelled: None };
         let copies = [CopyKnown { newest: Some(taken(2)), ..copy() }];
         let live = Live { disks: ["sda".to_owned()].into() };
         let known = Known {
@@ -225,10 +226,35 @@ fn a_failed_run_is_told_until_a_snapshot_is_taken() {
 }
 
 #[test]
+fn hooks_that_failed_are_told_beside_the_failure_and_once() {
+    let told = |failure: Option<&str>, hooks: &[&str], cancelled: Option<Timestamp>| {
+        let hooks = hooks.iter().map(|hook| (*hook).to_owned()).collect();
+        let run = LastRun { at: now() - DAY, failure: failure.map(str::to_owned), hooks, cancelled };
+        let copies = [CopyKnown { newest: Some(taken(30)), ..copy() }];
+        let live = Live { disks: ["sda".to_owned()].into() };
+        let last_run = Some(&run);
+        let known = Known { stack: "cht", live: &live, receipts: &[], copies: &copies, last_run, rpo: None, rto: None };
+        let texts = health(&known, now()).problems.into_iter().map(|problem| problem.text);
+        texts.filter(|text| text.contains("backup failed") || text.contains("hook")).collect::<Vec<_>>()
+    };
+    let failed = "the last backup failed, on 2026-02-28 12:00 UTC: no space";
+    assert_eq!(
+        told(Some("no space"), &["hook a failed", "hook b failed"], None),
+        [failed, "in the last backup, on 2026-02-28 12:00 UTC, hook a failed, and 1 more"]
+    );
+    assert_eq!(told(Some("hook a failed, so nothing was backed up"), &["hook a failed"], None).len(), 1);
+    assert_eq!(
+        told(Some("no space"), &["hook a failed"], Some(now())),
+        [failed, "in a backup that was cancelled, on 2026-03-01 12:00 UTC, hook a failed"]
+    );
+}
+
+#[test]
 fn a_snapshot_of_the_future_is_critical_and_hides_nothing() {
     let of_days = |days: u32| Newest { id: Id::of(b"ahead"), time: now() + DAY * days, ..taken(0) };
     let ahead = |copy: CopyKnown| CopyKnown { ahead: [(of_days(200).id, of_days(200).time)].into(), ..copy };
-    let run = LastRun { at: now() - DAY, failure: Some("the data is gone".to_owned()), hooks: Vec::new() };
+    let run =
+        LastRun { at: now() - DAY, failure: Some("the data is gone".to_owned()), hooks: Vec::new(), cancelled: None };
     let live = Live { disks: ["sda".to_owned()].into() };
     let health = |copies: &[CopyKnown]| {
         let (last_run, rpo) = (Some(&run), Some(DAY / 4));
