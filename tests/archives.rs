@@ -513,3 +513,49 @@ fn a_changed_prefix_is_no_missing_disk() {
     site.lifeboat(["init", "--anew", "bundle"]).ok();
     site.lifeboat(["backup"]).ok();
 }
+
+#[test]
+fn one_source_in_place_leaves_alone_what_others_hold_in_the_same_folder() {
+    let site = site(&to_recipient());
+    let text = std::fs::read_to_string(site.config()).unwrap();
+    std::fs::write(site.config(), format!("{text}      db: {{ sqlite: {{ paths: [{:?}] }} }}\n", site.data())).unwrap();
+    let fill = |name: &str, rows: u32| {
+        let connection = rusqlite::Connection::open(site.data().join(name)).unwrap();
+        connection.execute_batch("CREATE TABLE IF NOT EXISTS t (id INTEGER PRIMARY KEY)").unwrap();
+        (0..rows).for_each(|_| drop(connection.execute("INSERT INTO t DEFAULT VALUES", []).unwrap()));
+    };
+    let rows = |name: &str| {
+        let path = site.data().join(name);
+        assert!(path.exists(), "{name} was moved away");
+        let connection = rusqlite::Connection::open(path).unwrap();
+        connection.query_row("SELECT count(*) FROM t", [], |row| row.get::<_, u32>(0)).unwrap()
+    };
+    let file = site.data().join("a");
+    std::fs::write(&file, "one").unwrap();
+    fill("app.db", 3);
+    site.backup();
+    let archive = of_source(&site.path("bundles"), "files").display().to_string();
+    let alone = site.lifeboat(["backup", "--source", "files", "--json"]).ok().summary();
+    let alone = format!("{}:files", alone["snapshot_id"].as_str().unwrap());
+    // Since then there is more in one database, and another one.
+    fill("app.db", 2);
+    fill("new.db", 7);
+    let key = site.path("key").display().to_string();
+    for from in [&[&*archive, "--identity", &*key][..], &[&*alone]] {
+        std::fs::write(&file, "two").unwrap();
+        std::fs::write(site.data().join("surplus"), "").unwrap();
+        let arguments = [&["restore", "--in-place", "--delete", "--yes"][..], from].concat();
+        site.lifeboat(&arguments).ok();
+        assert_eq!(std::fs::read_to_string(&file).unwrap(), "one", "{from:?}");
+        assert!(!site.data().join("surplus").exists(), "{from:?}");
+        assert_eq!((rows("app.db"), rows("new.db")), (5, 7), "{from:?}");
+    }
+    // Where what is theirs cannot be told, nothing is moved away.
+    let text = std::fs::read_to_string(site.config()).unwrap();
+    std::fs::write(site.config(), format!("{text}      keys: {{ redis: {{ files: {:?} }} }}\n", site.path("gone"))).unwrap();
+    std::fs::write(site.data().join("surplus"), "").unwrap();
+    let refused = site.lifeboat(["restore", &alone, "--in-place", "--delete", "--yes"]);
+    assert!(!refused.status.success(), "{refused}");
+    refused.says(["what source keys holds cannot be told", "leave --delete out"]);
+    assert!(site.data().join("surplus").exists());
+}

@@ -102,10 +102,10 @@ impl Passing {
         }
         let no_manifest = || nothing_changed("the archive does not say where it came from".to_owned());
         let (_, json) = out.preface.filter(|(name, _)| name == MANIFEST_NAME).ok_or_else(no_manifest)?;
-        let mut manifest = Manifest::parse(&json)
+        // It tells of the other sources, too, and so what is theirs in the folders that this one shares with them.
+        let manifest = Manifest::parse(&json)
             .map_err(|_| nothing_changed("the manifest in the archive cannot be read".to_owned()))?;
         let source = out.source.filter(|source| manifest.sources.contains_key(source)).ok_or_else(no_manifest)?;
-        manifest.sources.retain(|name, _| *name == source);
         let storage = wiring::local(&repository, &app.run);
         let now = app.run.clock.now();
         // Whoever may read the folder reads what was unpacked beside it.
