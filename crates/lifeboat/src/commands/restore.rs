@@ -8,6 +8,7 @@ mod couch_files;
 mod couch_in_place;
 mod documents;
 mod host;
+mod latest;
 mod reload;
 mod server;
 

@@ -39,6 +39,8 @@ pub struct Archived<'a> {
     pub name: Option<&'a ArchiveName>,
     /// `None` where it is not encrypted any more.
     pub identities: Option<Identities>,
+    /// It was asked for as the newest one, and another may be newer.
+    pub is_doubtful: bool,
 }
 
 /// Unpacks an archive, which may have been decrypted before.
@@ -68,7 +70,7 @@ pub fn put_back(app: &App, archive: &Archived<'_>, arguments: &arguments::Restor
         }
         let couchdb = CouchDbRestore::of(Some(manifest), &place.path, arguments)?;
         let (id, snapshot, manifest) = (passing.id, &passing.snapshot, Some(manifest));
-        let is_doubtful = false;
+        let is_doubtful = archive.is_doubtful;
         let place = &place;
         Chosen { app, repository, index, id, snapshot, manifest, is_doubtful, place, couchdb, arguments }.in_place()
     })
