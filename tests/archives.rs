@@ -513,3 +513,82 @@ fn a_changed_prefix_is_no_missing_disk() {
     site.lifeboat(["init", "--anew", "bundle"]).ok();
     site.lifeboat(["backup"]).ok();
 }
+
+#[test]
+fn one_source_in_place_leaves_alone_what_others_hold_in_the_same_folder() {
+    let site = site(&to_recipient());
+    let text = std::fs::read_to_string(site.config()).unwrap();
+    std::fs::write(site.config(), format!("{text}      db: {{ sqlite: {{ paths: [{:?}] }} }}\n", site.data())).unwrap();
+    let fill = |name: &str, rows: u32| {
+        let connection = rusqlite::Connection::open(site.data().join(name)).unwrap();
+        connection.execute_batch("CREATE TABLE IF NOT EXISTS t (id INTEGER PRIMARY KEY)").unwrap();
+        (0..rows).for_each(|_| connection.execute_batch("INSERT INTO t DEFAULT VALUES").unwrap());
+    };
+    let rows = |name: &str| {
+        let path = site.data().join(name);
+        assert!(path.exists(), "{name} was moved away");
+        let connection = rusqlite::Connection::open(path).unwrap();
+        connection.query_row("SELECT count(*) FROM t", [], |row| row.get::<_, u32>(0)).unwrap()
+    };
+    let file = site.data().join("a");
+    std::fs::write(&file, "one").unwrap();
+    fill("app.db", 3);
+    site.backup();
+    let archive = of_source(&site.path("bundles"), "files").display().to_string();
+    let alone = site.lifeboat(["backup", "--source", "files", "--json"]).ok().summary();
+    let alone = format!("{}:files", alone["snapshot_id"].as_str().unwrap());
+    // Since then there is more in one database, and another one.
+    fill("app.db", 2);
+    fill("new.db", 7);
+    let key = site.path("key").display().to_string();
+    for from in [&[&*archive, "--identity", &*key][..], &[&*alone]] {
+        std::fs::write(&file, "two").unwrap();
+        std::fs::write(site.data().join("surplus"), "").unwrap();
+        let arguments = [&["restore", "--in-place", "--delete", "--yes"][..], from].concat();
+        site.lifeboat(&arguments).ok();
+        assert_eq!(std::fs::read_to_string(&file).unwrap(), "one", "{from:?}");
+        assert!(!site.data().join("surplus").exists(), "{from:?}");
+        assert_eq!((rows("app.db"), rows("new.db")), (5, 7), "{from:?}");
+    }
+    // Where what is theirs cannot be told, nothing is moved away.
+    let text = std::fs::read_to_string(site.config()).unwrap();
+    std::fs::write(site.config(), format!("{text}      keys: {{ redis: {{ files: {:?} }} }}\n", site.path("gone")))
+        .unwrap();
+    std::fs::write(site.data().join("surplus"), "").unwrap();
+    let refused = site.lifeboat(["restore", &alone, "--in-place", "--delete", "--yes"]);
+    assert!(!refused.status.success(), "{refused}");
+    refused.says(["what source keys holds cannot be told", "leave --delete out"]);
+    assert!(site.data().join("surplus").exists());
+}
+
+#[test]
+fn the_latest_archive_of_a_source_is_that_of_this_hosts_repository() {
+    let one = site(&to_recipient());
+    let shared = one.path("bundles");
+    let to_shared = format!("url: {shared:?}, prefix: \"x/${{stack}}\", recipients: [{PUBLIC}]");
+    let two = site(&to_shared);
+    configure(&one, &to_shared);
+    std::fs::write(one.data().join("a"), "one").unwrap();
+    let of_one = one.backup();
+    std::thread::sleep(std::time::Duration::from_millis(1100));
+    // What is newer has another source alone, or is another host's.
+    one.lifeboat(["backup", "--source", "more"]).ok();
+    std::fs::write(two.data().join("a"), "two").unwrap();
+    let of_two = two.backup();
+    let key = one.path("key").display().to_string();
+    let restore = |snapshot: &str, target: &str| {
+        let uri = format!("lifeboat:bundle/{snapshot}/files");
+        one.lifeboat(["restore", &uri, "--to", one.path(target).to_str().unwrap(), "--identity", &key])
+    };
+    restore("latest", "out").ok();
+    assert_eq!(std::fs::read_to_string(one.restored_data(&one.path("out")).join("a")).unwrap(), "one");
+    std::fs::remove_dir_all(one.path("state")).unwrap();
+    restore("latest", "again").ok();
+    assert_eq!(std::fs::read_to_string(one.restored_data(&one.path("again")).join("a")).unwrap(), "one");
+    // Where nothing tells which is its own, none is taken.
+    std::fs::rename(one.repo(), one.path("away")).unwrap();
+    let refused = restore("latest", "which");
+    assert!(!refused.status.success() && !one.path("which").exists(), "{refused}");
+    refused.says(["archives of several repositories", &of_one[..8], &of_two[..8], "name one by its id"]);
+    restore(&of_one, "named").ok();
+}

@@ -75,6 +75,13 @@ impl Program {
         self
     }
 
+    /// Another program runs it: that is given these words, and then those of this one.
+    #[must_use]
+    pub fn run_by<W: Into<OsString>>(mut self, words: impl IntoIterator<Item = W>) -> Self {
+        self.words.splice(0..0, words.into_iter().map(Into::into));
+        self
+    }
+
     /// A variable of its environment, such as one that holds a password.
     #[must_use]
     pub fn variable(mut self, name: &str, value: &str) -> Self {

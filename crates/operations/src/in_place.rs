@@ -72,6 +72,9 @@ pub struct Options {
     /// Paths that are neither moved away nor replaced: the repository, the state folder, the configuration, the password
     /// file.
     pub protected: Vec<PathBuf>,
+    /// Paths on this host that sources capture of which nothing is restored, such as databases that are newer than the
+    /// snapshot: they are no surplus of the folder they lie in.
+    pub claimed: Vec<PathBuf>,
     /// Files, by their paths on the host they came from, whose staged copies get another content than the snapshot has
     /// ([`Rewrite`]). They take the place of what is there, whatever that is.
     pub rewritten: Vec<PathBuf>,

@@ -12,6 +12,7 @@ mod globals;
 mod inventory;
 mod measure;
 mod names;
+mod pick;
 mod restore;
 mod scratch;
 mod server;

@@ -8,6 +8,7 @@ mod couch_files;
 mod couch_in_place;
 mod documents;
 mod host;
+mod latest;
 mod reload;
 mod server;
 
@@ -273,8 +274,9 @@ impl Chosen<'_> {
         let (delete, force) = (self.arguments.delete, self.arguments.force);
         let parts = self.couchdb.in_place();
         let InPlaceParts { rewritten, outdated, .. } = parts;
-        let options = in_place::Options { delete, force, protected, rewritten, outdated };
         let selected = parts.selected.unwrap_or_else(|| vec![self.place.path.clone()]);
+        let claimed = if delete { self.claimed_by_others(manifest, &selected)? } else { Vec::new() };
+        let options = in_place::Options { delete, force, protected, claimed, rewritten, outdated };
         let job = Job { snapshot: self.id, tree, manifest, selected: &selected, options: &options };
         let mut preview = in_place::preview(&app.cx(), self.repository, self.index, &job).map_err(to_fault)?;
         let users = Users::of(app, &preview, self.arguments)?;
@@ -326,6 +328,31 @@ impl Chosen<'_> {
             reload.tell(app);
         }
         Ok(if partial { Outcome::Partial } else { Outcome::Ok })
+    }
+
+    /// What the stack's sources capture now of which nothing is restored. The snapshot may know none of it: it may be of some
+    /// sources alone, or older than what they have now.
+    fn claimed_by_others(&self, manifest: &Manifest, selected: &[PathBuf]) -> Result<Vec<PathBuf>, Fault> {
+        let app = self.app;
+        let Ok(stack) = app.settings.stack(&manifest.stack) else { return Ok(Vec::new()) };
+        let is_restored = |name: &str| {
+            selected.iter().any(|path| match path.iter().next() {
+                Some(first) => first == name,
+                None => manifest.sources.contains_key(name),
+            })
+        };
+        let mut claimed = Vec::new();
+        for named in app.sources(stack, &[])?.iter().filter(|named| !is_restored(&named.name)) {
+            let claims = named.source.claims(&app.run.cancel).map_err(|error| {
+                let mut fault = Fault::from(error);
+                let what = "nothing was changed: what source";
+                fault.message =
+                    format!("{what} {} holds cannot be told from surplus that goes: {}", named.name, fault.message);
+                if fault.kind == FaultKind::Cancelled { fault } else { fault.with_hint("leave --delete out") }
+            })?;
+            claimed.extend(claims);
+        }
+        Ok(claimed)
     }
 
     /// Restores while the containers that work with the files stand still, where that was asked for.

@@ -120,6 +120,7 @@ pub fn plan_swap(
     located: &Located,
     options: &Options,
 ) -> Result<SwapPlan, InPlaceError> {
+    let kept = options.protected.iter().chain(&options.claimed).chain(&located.known);
     let mut planner = Planner {
         cx,
         repository,
@@ -128,7 +129,7 @@ pub fn plan_swap(
         verify: verify_options(),
         delete: options.delete,
         own: options.protected.iter().flat_map(|path| names_of(path)).collect(),
-        protected: options.protected.iter().chain(&located.known).flat_map(|path| names_of(path)).collect(),
+        protected: kept.flat_map(|path| names_of(path)).collect(),
         carved: BTreeSet::new(),
         rewritten: BTreeSet::new(),
         target: 0,

@@ -11,6 +11,7 @@
 mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::Read;
 use std::sync::{Arc, Mutex};
 
 use crate::source::output::Proof;
@@ -31,6 +32,8 @@ const BLOCK_BLOBS: u8 = 3;
 const MOMENT: [u8; 7] = [0, 0, 0, 1, 0, 100, 0];
 /// The longest text that is kept, such as a name.
 const TEXT_BYTES_MAX: usize = 1 << 20;
+/// Bytes of an archive that are read at once.
+const PIECE_BYTES: usize = 64 << 10;
 /// The part of a dump that holds data, by its number.
 const SECTION_DATA: i64 = 3;
 /// The kind of entry that sets a sequence to its value.
@@ -75,6 +78,37 @@ pub struct Archive {
     awaited: BTreeSet<i64>,
     contents: Contents,
     shared: Shared,
+    /// What the table of contents lists, where that is wanted, and whether it was read to its end.
+    listed: Option<Vec<Listed>>,
+    is_listed: bool,
+}
+
+/// An entry of the table of contents, for who picks some of them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Listed {
+    /// Its number, by which others need it.
+    pub number: i64,
+    /// What it is, such as `TABLE`.
+    pub kind: String,
+    /// Its schema, in the database's own encoding.
+    pub schema: Vec<u8>,
+    /// What it is called there: of what belongs to a table, mostly the table's name, a space, and its own.
+    pub name: Vec<u8>,
+    /// The numbers of the entries that it needs.
+    pub needs: Vec<i64>,
+}
+
+/// Reads the table of contents of an archive.
+pub fn table_of_contents(mut file: impl Read) -> Result<Vec<Listed>, String> {
+    let mut archive = Archive { listed: Some(Vec::new()), ..Archive::new(Shared::default()) };
+    let mut piece = vec![0; PIECE_BYTES];
+    while !archive.is_listed {
+        match file.read(&mut piece).map_err(|error| format!("cannot be read: {error}"))? {
+            0 => return Err("ends within its table of contents".to_owned()),
+            length => archive.take(&mut piece[..length])?,
+        }
+    }
+    Ok(archive.listed.unwrap_or_default())
 }
 
 /// What comes next.
@@ -145,7 +179,7 @@ enum Field {
     Offset,
 }
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Entry {
     number: i64,
     has_data: bool,
@@ -154,6 +188,7 @@ struct Entry {
     section: i64,
     definition: String,
     schema: Vec<u8>,
+    needs: Vec<i64>,
 }
 
 /// The fields of an entry in this version of the format.
@@ -192,6 +227,8 @@ impl Archive {
             awaited: BTreeSet::new(),
             contents: Contents::default(),
             shared,
+            listed: None,
+            is_listed: false,
         }
     }
 
@@ -337,6 +374,7 @@ impl Archive {
 
     fn next_entry(&mut self) {
         if self.entries_left == 0 {
+            self.is_listed = true;
             return self.expect(State::Block, Piece::Bytes(1));
         }
         self.entries_left -= 1;
@@ -347,13 +385,15 @@ impl Archive {
 
     fn expect_field(&mut self) {
         let is_sequence = self.entry.kind == SEQUENCE_SET;
-        let has_schema = is_sequence || self.entry.kind == TABLE_DATA;
+        let is_listed = self.listed.is_some();
+        let has_schema = is_listed || is_sequence || self.entry.kind == TABLE_DATA;
         let piece = match self.fields[self.field] {
             Field::Number | Field::HasData | Field::Section | Field::OtherNumber => Piece::Int,
             Field::Name | Field::Kind => Piece::Text { keep: true },
             Field::Definition => Piece::Text { keep: is_sequence },
             Field::Schema => Piece::Text { keep: has_schema },
-            Field::OtherText | Field::Dependency => Piece::Text { keep: false },
+            Field::Dependency => Piece::Text { keep: is_listed },
+            Field::OtherText => Piece::Text { keep: false },
             Field::Offset => Piece::Skip(1 + self.offset_bytes as u64),
         };
         self.expect(State::Entry, piece);
@@ -370,6 +410,10 @@ impl Archive {
             Field::Schema => self.entry.schema = self.got.bytes.clone(),
             Field::OtherText | Field::OtherNumber | Field::Offset => {}
             Field::Dependency if !self.got.is_null => {
+                if self.listed.is_some() {
+                    let number = self.text().parse();
+                    self.entry.needs.push(number.map_err(|_| "is damaged: an entry of it needs what has no number")?);
+                }
                 self.expect_field();
                 return Ok(());
             }
@@ -387,6 +431,10 @@ impl Archive {
 
     fn take_entry(&mut self) -> Result<(), String> {
         let entry = std::mem::take(&mut self.entry);
+        if let Some(listed) = &mut self.listed {
+            let Entry { number, kind, schema, name, needs, .. } = entry.clone();
+            listed.push(Listed { number, kind, schema, name, needs });
+        }
         if entry.has_data {
             self.awaited.insert(entry.number);
         }

@@ -11,10 +11,11 @@ use super::facts::{ENCODING, FILE, ROLES, SERVER, TABLES, VERSION};
 use super::globals::{self, ROLES_FILE};
 use super::measure::measured;
 use super::names::{literal, quoted};
+use super::pick::{self, Picked, Reference};
 use super::server::Server;
 use super::session::Session;
 use super::tools::{Tools, Version};
-use super::{DatabaseOptions, inventory, names};
+use super::{DatabaseOptions, archive, inventory, names};
 use crate::program::{Program, Stage};
 use crate::source::into_server::{IntoServer, Restored, RestoredDatabase, Wanted};
 use crate::source::produced::below;
@@ -25,6 +26,11 @@ const JOBS_MAX: usize = 4;
 const PIECE_BYTES: usize = 256 << 10;
 /// Tables that are named where another one was meant.
 const NAMED_MAX: usize = 20;
+/// Runs a program with one more option, which names a list that lies in no file: in a container there would be none to write.
+const WITH_LIST: &str = "list=$1; shift; exec \"$@\" --use-list=/dev/fd/3 3<<END\n$list\nEND\n";
+/// What to do where a table cannot be had alone.
+const INSTEAD: &str =
+    "restore the whole database beside it with --as NAME and without --table, and copy the table from there";
 /// The schema that nobody needs to name.
 const PUBLIC: &str = "public";
 
@@ -75,7 +81,8 @@ impl IntoServer for PostgresRestore {
             }
             let wanted_tables = self.tables(name, known)?;
             into.prepare(&mut session, &one.restored_as, known, &wanted_tables, self.wanted.replace)?;
-            self.restore(&into, &one, &wanted_tables, &file, !missing.is_empty())?;
+            let problems = self.restore(&into, &one, &wanted_tables, &file, !missing.is_empty())?;
+            one.problems.extend(problems);
             one.counted = Some(if wanted_tables.is_empty() {
                 (known.clone(), measured(&server, &tools, &one.restored_as, known, cancel)?)
             } else {
@@ -104,6 +111,7 @@ impl PostgresRestore {
         self.wanted.tables.iter().map(found).collect()
     }
 
+    /// Restores a database, or tables of it. Gives what of these is not as it was.
     fn restore(
         &self,
         into: &Target<'_>,
@@ -111,7 +119,7 @@ impl PostgresRestore {
         tables: &[Table],
         file: &Path,
         lacks_roles: bool,
-    ) -> Result<(), SourceError> {
+    ) -> Result<Vec<String>, SourceError> {
         let mut options = vec!["--exit-on-error".to_owned(), "--no-tablespaces".to_owned()];
         if lacks_roles {
             options.extend(["--no-owner", "--no-privileges"].map(str::to_owned));
@@ -120,13 +128,49 @@ impl PostgresRestore {
             options.extend(["--clean", "--if-exists"].map(str::to_owned));
         }
         if tables.is_empty() {
-            return into.restore(file, &one.restored_as, &options);
+            into.restore(file, &one.restored_as, &options, None)?;
+            return Ok(Vec::new());
         }
-        for Table { schema, name, .. } in tables {
-            let only = [format!("--schema={schema}"), format!("--table={name}")];
-            into.restore(file, &one.restored_as, &[&options[..], &only].concat())?;
+        let (picked, problems) = self.pick(into, one, tables, file)?;
+        // Where anything fails, what was there is still there.
+        options.push("--single-transaction".to_owned());
+        into.restore(file, &one.restored_as, &options, Some(&picked.list()))?;
+        Ok(problems)
+    }
+
+    /// What belongs to these tables, without what cannot be had there; that is told.
+    fn pick(
+        &self,
+        into: &Target<'_>,
+        one: &RestoredDatabase,
+        tables: &[Table],
+        file: &Path,
+    ) -> Result<(Picked, Vec<String>), SourceError> {
+        let refused = |what: String| unavailable(format!("database {}: {what}; {INSTEAD}", one.name));
+        let archive = File::open(file).map_err(SourceError::io(file))?;
+        let contents = archive::table_of_contents(archive).map_err(|what| refused(format!("its archive {what}")))?;
+        let named = tables.iter().map(|table| (&*table.schema, &*table.name));
+        let mut picked = pick::pick(&contents, named).map_err(refused)?;
+        let mut problems = Vec::new();
+        for name in &picked.partitions {
+            if self.wanted.replace {
+                return Err(refused(format!("{name} is a partition, and would be taken out of its table")));
+            }
+            problems.push(format!("{name} was a partition, and is a table of its own: attach it with ALTER TABLE"));
         }
-        Ok(())
+        let published = |name: &String| format!("publication and table {name}: add it with ALTER PUBLICATION");
+        problems.extend(picked.published.iter().map(published));
+        let mut session = Session::begin(into.server, into.psql.clone(), &one.restored_as, into.cancel)?;
+        for Reference { entry, name, to: (schema, table) } in picked.references.clone() {
+            if !inventory::is_there(&mut session, &names::pattern(&schema, &table))? {
+                picked.leave_out(entry, &contents);
+                problems.push(format!(
+                    "foreign key {name} was left out, since table {schema}.{table} is not there: restore both, or add it \
+                     with ALTER TABLE"
+                ));
+            }
+        }
+        Ok((picked, problems))
     }
 }
 
@@ -223,13 +267,18 @@ impl Target<'_> {
         Ok((json!({ TABLES: before }), json!({ TABLES: now })))
     }
 
-    /// Runs `pg_restore`: here with several connections, in a container with one, since the archive flows into it.
-    fn restore(&self, file: &Path, database: &str, options: &[String]) -> Result<(), SourceError> {
+    /// Runs `pg_restore`: here with several connections, in a container with one, since the archive flows into it. Of the
+    /// archive, only the entries on the list are restored, where there is one, and that by one connection.
+    fn restore(&self, file: &Path, database: &str, options: &[String], list: Option<&str>) -> Result<(), SourceError> {
         let program = self.tools.program("pg_restore").args(options).arg("--no-password");
-        let program = self.server.into(program, database);
+        let mut program = self.server.into(program, database);
+        if let Some(list) = list {
+            program = program.run_by(["/bin/sh", "-c", WITH_LIST, "sh", list]);
+        }
         let ended = match self.server.stage() {
             Stage::Here => {
-                let jobs = std::thread::available_parallelism().map_or(1, usize::from).min(JOBS_MAX);
+                let cores = std::thread::available_parallelism().map_or(1, usize::from).min(JOBS_MAX);
+                let jobs = if list.is_some() { 1 } else { cores };
                 program.arg(format!("--jobs={jobs}")).arg(file).run(self.server.stage(), self.cancel)?.1
             }
             Stage::Container { .. } => {
@@ -250,7 +299,14 @@ impl Target<'_> {
         if ended.is_well() {
             return Ok(());
         }
-        Err(SourceError::Invalid { what: format!("database {database}: pg_restore {}", ended.told()) })
+        let what = format!("database {database}: pg_restore {}", ended.told());
+        Err(match list {
+            None => SourceError::Invalid { what },
+            Some(_) => unavailable(format!(
+                "{what}; its tables are as they were. A table comes with all that is its own, and needs what it refers to, such \
+                 as types and functions: make these first, or {INSTEAD}"
+            )),
+        })
     }
 }
 

@@ -2,6 +2,7 @@ mod comes_back;
 mod faults;
 mod in_container;
 mod moving;
+mod one_table;
 mod restored;
 
 use std::path::{Path, PathBuf};

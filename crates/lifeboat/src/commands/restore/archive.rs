@@ -11,13 +11,15 @@ use connectors::storage::LocalStorage;
 use operations::config::{ArchiveKey, ArchiveSettings, CopySettings, SecretSource, Settings};
 use operations::manifest::{MANIFEST_NAME, Manifest};
 use operations::snapshots::{LATEST, Place};
+use operations::state::State;
 use operations::{Fault, FaultKind};
-use repository::Clock as _;
 use repository::restore::Options;
 use repository::storage::archives::{ArchivePlace, ArchiveReader, StoredArchive};
+use repository::{Clock as _, Event, Events as _, Id};
 use serde_json::json;
 
 use super::archived::{self, Archived};
+use super::latest::{Wanted, latest};
 use crate::app::{App, Run};
 use crate::arguments;
 use crate::open_archives;
@@ -55,7 +57,7 @@ pub fn run_of_copy(
 ) -> Result<Outcome, Fault> {
     check_where_to(arguments)?;
     refuse_flags(arguments, &[])?;
-    let found = Found::in_copy(&run, copy, place, arguments.stack.as_deref())?;
+    let found = Found::in_copy(&run, settings, copy, place, arguments.stack.as_deref())?;
     restore(run, Some(settings), found, arguments)
 }
 
@@ -77,7 +79,8 @@ fn restore(
     let name = encrypted.as_deref().unwrap_or(file_name).parse::<ArchiveName>().ok();
     let Some(target) = &arguments.to else {
         let settings = settings.cloned().ok_or_else(no_settings)?;
-        let archive = Archived { place: &*found.place, object, name: name.as_ref(), identities: identities()? };
+        let (name, identities, is_doubtful) = (name.as_ref(), identities()?, found.is_doubtful);
+        let archive = Archived { place: &*found.place, object, name, identities, is_doubtful };
         return archived::put_back(&App { run, settings }, &archive, arguments);
     };
     if let Some(name) = name {
@@ -103,7 +106,8 @@ fn restore(
     run.progress.finish();
     let unpacked = unpacked.map_err(|error| incomplete(error, target))?;
     let took = run.clock.now().duration_since(started).as_secs_f64();
-    report(&run, shown, target, &unpacked, took)
+    let done = report(&run, shown, target, &unpacked, took, found.is_doubtful)?;
+    Ok(if done == Outcome::Ok && found.is_doubtful { Outcome::Partial } else { done })
 }
 
 fn no_settings() -> Fault {
@@ -173,6 +177,8 @@ struct Found<'a> {
     shown: String,
     /// Of the archive copy it is in.
     settings: Option<&'a ArchiveSettings>,
+    /// It was asked for as the newest one, and another may be newer.
+    is_doubtful: bool,
 }
 
 impl<'a> Found<'a> {
@@ -222,11 +228,17 @@ impl<'a> Found<'a> {
         let folder = path.rsplit_once('/').map_or("", |(folder, _)| folder);
         let object = place.list(folder)?.into_iter().find(|object| object.path == path);
         let shown = format!("{}/{path}", copy.location.to_string().trim_end_matches('/'));
-        Ok(object.map(|object| Self { place, object, shown, settings: Some(settings) }))
+        Ok(object.map(|object| Self { place, object, shown, settings: Some(settings), is_doubtful: false }))
     }
 
     /// The archive of a source of a snapshot in this copy.
-    fn in_copy(run: &Run, copy: &'a CopySettings, place: &Place, stack: Option<&str>) -> Result<Self, Fault> {
+    fn in_copy(
+        run: &Run,
+        settings: &Settings,
+        copy: &'a CopySettings,
+        place: &Place,
+        stack: Option<&str>,
+    ) -> Result<Self, Fault> {
         let mut parts = place.path.iter().map(|part| part.to_string_lossy().into_owned());
         let (source, rest) = (parts.next(), parts.next());
         if rest.is_some() {
@@ -234,24 +246,12 @@ impl<'a> Found<'a> {
             return Err(Fault::new(FaultKind::Usage, what).with_hint("name the source without a path in it"));
         }
         let held = open_archives::held(run, copy)?;
-        let is_meant = |archived: &&open_archives::Archived| {
-            stack.is_none_or(|stack| archived.stack == stack)
-                && (place.snapshot == LATEST || archived.id.to_hex().starts_with(&place.snapshot))
-        };
-        let found: Vec<_> = held.iter().filter(is_meant).collect();
-        let archived = match found[..] {
-            [one] => one,
-            // They are in the order of time.
-            [.., newest] if place.snapshot == LATEST => newest,
-            [] => {
-                let what = format!("copy {} has no snapshot {}", copy.name, place.snapshot);
-                return Err(Fault::new(FaultKind::NotFound, what)
-                    .with_hint(format!("`lifeboat snapshots --copy {}` lists what it holds", copy.name)));
-            }
-            _ => {
-                let what = format!("copy {} has several snapshots {}", copy.name, place.snapshot);
-                return Err(Fault::new(FaultKind::Usage, what).with_hint("write more digits"));
-            }
+        let (archived, doubts) = if place.snapshot == LATEST {
+            let own = || own_repositories(run, settings);
+            let wanted = Wanted { copy: &copy.name, stack, source: source.as_deref(), own: &own };
+            latest(&held, &wanted, run.clock.now())?
+        } else {
+            (by_id(&held, copy, &place.snapshot, stack)?, Vec::new())
         };
         let names: Vec<&str> = archived.archives.keys().map(String::as_str).collect();
         let source = match (&source, &names[..]) {
@@ -263,8 +263,12 @@ impl<'a> Found<'a> {
             let what = format!("name the source: it has archives of {}", names.join(", "));
             Fault::new(FaultKind::Usage, what).with_hint(format!("lifeboat:{}/{}/SOURCE", copy.name, place.snapshot))
         })?;
-        let found = Self::at(run, copy, &object.path)?;
-        found.ok_or_else(|| Fault::new(FaultKind::NotFound, format!("{} is gone from copy {}", object.path, copy.name)))
+        let is_doubtful = !doubts.is_empty();
+        doubts.into_iter().for_each(|doubt| run.progress.emit(Event::Problem(doubt)));
+        match Self::at(run, copy, &object.path)? {
+            Some(found) => Ok(Self { is_doubtful, ..found }),
+            None => Err(Fault::new(FaultKind::NotFound, format!("{} is gone from copy {}", object.path, copy.name))),
+        }
     }
 
     fn file(file: PathBuf, shown: &str) -> Result<Self, Fault> {
@@ -276,12 +280,54 @@ impl<'a> Found<'a> {
             .len();
         let place = Arc::new(LocalStorage::new(folder.to_owned()));
         let object = StoredArchive { path: name.to_owned(), bytes };
-        Ok(Self { place, object, shown: shown.to_owned(), settings: None })
+        Ok(Self { place, object, shown: shown.to_owned(), settings: None, is_doubtful: false })
     }
 }
 
+/// The one snapshot whose id begins with these digits.
+fn by_id<'a>(
+    held: &'a [open_archives::Archived],
+    copy: &CopySettings,
+    digits: &str,
+    stack: Option<&str>,
+) -> Result<&'a open_archives::Archived, Fault> {
+    let is_meant = |archived: &&open_archives::Archived| {
+        stack.is_none_or(|stack| archived.stack == stack) && archived.id.to_hex().starts_with(digits)
+    };
+    let found: Vec<_> = held.iter().filter(is_meant).collect();
+    match found[..] {
+        [one] => Ok(one),
+        [] => Err(Fault::new(FaultKind::NotFound, format!("copy {} has no snapshot {digits}", copy.name))
+            .with_hint(format!("`lifeboat snapshots --copy {}` lists what it holds", copy.name))),
+        _ => Err(Fault::new(FaultKind::Usage, format!("copy {} has several snapshots {digits}", copy.name))
+            .with_hint("write more digits")),
+    }
+}
+
+/// How the ids of this host's repositories begin: as they were last seen or, where none was, as far as they can be opened now.
+fn own_repositories(run: &Run, settings: &Settings) -> Vec<String> {
+    let state = State::below(&settings.state_dir, &settings.file);
+    let open = |copy: &CopySettings| {
+        let password = copy.password().ok()?.read().ok()?;
+        Some(wiring::open(copy, &password, run).ok()?.config().id)
+    };
+    let repositories = || settings.copies.iter().filter(|copy| copy.archives().is_none());
+    let mut ids: Vec<Id> = repositories().filter_map(|copy| state.repository_seen(copy)).collect();
+    if ids.is_empty() {
+        ids = repositories().filter_map(open).collect();
+    }
+    ids.into_iter().map(Id::short).collect()
+}
+
 /// Holds what came back against the manifest that was packed with it.
-fn report(run: &Run, name: &str, target: &Path, unpacked: &Unpacked, took: f64) -> Result<Outcome, Fault> {
+fn report(
+    run: &Run,
+    name: &str,
+    target: &Path,
+    unpacked: &Unpacked,
+    took: f64,
+    is_doubtful: bool,
+) -> Result<Outcome, Fault> {
     let Unpacked { restored, source, preface } = unpacked;
     let manifest = preface.as_ref().filter(|(name, _)| name == MANIFEST_NAME);
     let manifest = manifest.and_then(|(_, json)| Manifest::parse(json).ok());
@@ -303,7 +349,7 @@ fn report(run: &Run, name: &str, target: &Path, unpacked: &Unpacked, took: f64) 
     let left_out = record.map_or(0, |record| record.problems_total);
     let is_whole = differences.is_empty() && restored.problems.is_empty();
     run.output.summary(json!({
-        "status": if is_whole { "ok" } else { "partial" }, "archive": name, "target": target.to_string_lossy(),
+        "status": if is_whole && !is_doubtful { "ok" } else { "partial" }, "archive": name, "target": target.to_string_lossy(),
         "stack": manifest.as_ref().map(|manifest| &manifest.stack), "source": source, "files": restored.files,
         "dirs": restored.dirs, "bytes": restored.bytes, "compared": record.is_some(), "differences": differences,
         "problems": restored.problems, "left_out_at_backup": left_out, "duration_s": took,

@@ -39,6 +39,8 @@ pub struct Archived<'a> {
     pub name: Option<&'a ArchiveName>,
     /// `None` where it is not encrypted any more.
     pub identities: Option<Identities>,
+    /// It was asked for as the newest one, and another may be newer.
+    pub is_doubtful: bool,
 }
 
 /// Unpacks an archive, which may have been decrypted before.
@@ -68,7 +70,7 @@ pub fn put_back(app: &App, archive: &Archived<'_>, arguments: &arguments::Restor
         }
         let couchdb = CouchDbRestore::of(Some(manifest), &place.path, arguments)?;
         let (id, snapshot, manifest) = (passing.id, &passing.snapshot, Some(manifest));
-        let is_doubtful = false;
+        let is_doubtful = archive.is_doubtful;
         let place = &place;
         Chosen { app, repository, index, id, snapshot, manifest, is_doubtful, place, couchdb, arguments }.in_place()
     })
@@ -102,10 +104,10 @@ impl Passing {
         }
         let no_manifest = || nothing_changed("the archive does not say where it came from".to_owned());
         let (_, json) = out.preface.filter(|(name, _)| name == MANIFEST_NAME).ok_or_else(no_manifest)?;
-        let mut manifest = Manifest::parse(&json)
+        // It tells of the other sources, too, and so what is theirs in the folders that this one shares with them.
+        let manifest = Manifest::parse(&json)
             .map_err(|_| nothing_changed("the manifest in the archive cannot be read".to_owned()))?;
         let source = out.source.filter(|source| manifest.sources.contains_key(source)).ok_or_else(no_manifest)?;
-        manifest.sources.retain(|name, _| *name == source);
         let storage = wiring::local(&repository, &app.run);
         let now = app.run.clock.now();
         // Whoever may read the folder reads what was unpacked beside it.

@@ -3,7 +3,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 
 use proptest::prelude::*;
 
-use super::{Archive, Contents, Shared};
+use super::{Archive, Contents, Listed, Shared, table_of_contents};
 use crate::source::output::Proof as _;
 
 const SQL: &str = "CREATE TABLE a (id serial PRIMARY KEY, t text); INSERT INTO a (t) SELECT repeat('x', n) FROM \
@@ -118,4 +118,21 @@ fn an_archive_of_each_version_of_the_format_is_read() {
     }
     let error = read(&std::fs::read(folder.join("ends-early")).unwrap(), 100, "").unwrap_err();
     assert_eq!(error, "printed an archive that lacks the data of 1 tables");
+}
+
+#[test]
+fn the_table_of_contents_says_what_needs_what() {
+    let Some(archive) = whole() else { return };
+    let listed = table_of_contents(archive).unwrap();
+    let find = |kind: &str, name: &str| -> &Listed {
+        listed.iter().find(|entry| entry.kind == kind && entry.name == name.as_bytes()).unwrap()
+    };
+    let (table, sequence) = (find("TABLE", "a"), find("SEQUENCE", "a_id_seq"));
+    assert_eq!((&table.schema[..], &table.needs[..]), (&b"public"[..], &[][..]));
+    assert_eq!(sequence.needs, [table.number]);
+    let default = find("DEFAULT", "a id");
+    assert!(default.needs.contains(&table.number) && default.needs.contains(&sequence.number), "{default:?}");
+    for length in 0..600 {
+        assert!(table_of_contents(&archive[..length]).is_err(), "{length}");
+    }
 }

@@ -59,6 +59,18 @@ fn a_server_in_a_container_is_dumped_with_the_tools_of_the_container_and_what_it
     let done = restore.run(dir.path(), &captured.facts, &Cancel::new()).unwrap();
     let (recorded, found) = done.databases[0].counted.clone().unwrap();
     assert_eq!((found, server.sql(&again, "SELECT count(*) FROM t").as_str()), (recorded, "1000"));
+    let one = PostgresRestore {
+        into: options(),
+        wanted: Wanted {
+            databases: vec![database.clone()],
+            tables: vec!["t".to_owned()],
+            replace: true,
+            ..Wanted::default()
+        },
+    };
+    server.sql(&database, "DELETE FROM t; ALTER TABLE t ADD more int");
+    one.run(dir.path(), &captured.facts, &Cancel::new()).unwrap();
+    assert_eq!(server.sql(&database, "SELECT count(*), max(t::text) FROM t"), "1000|(999)");
     docker.docker(&["stop", &name]);
     let error = capture_with(options()).unwrap_err().to_string();
     assert_eq!(error, format!("container {name} does not run: start it"));
