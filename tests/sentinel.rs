@@ -287,6 +287,24 @@ fn main_and_redis_are_backed_up_apart_and_what_is_wrong_is_named() {
 }
 
 #[test]
+fn what_the_volumes_env_says_is_taken_literally() {
+    let mut sentinel = local();
+    let set = "SNAPSHOTS_ENCRYPTION_KEY=pa$sword-hunter2\nSNAPSHOTS_DB_PREFIX=\"of/${iso_date()}\"\n";
+    std::fs::write(sentinel.data(".env"), format!("{ENV}{set}")).unwrap();
+    sentinel.set("SNAPSHOTS_AGE_PUBLIC_KEY", "");
+    sentinel.lifeboat(&["config", "show"]).ok().says(["prefix: of/${iso_date()}"]);
+    let [main, _] = sentinel.back_up("local");
+    assert!(main.contains("/snapshots/of/20"), "{main}");
+    // With nothing left but the archive and the key.
+    std::fs::remove_dir_all(sentinel.site.path("state")).unwrap();
+    std::fs::write(sentinel.data(".env"), ENV).unwrap();
+    sentinel.lose();
+    sentinel.set("SNAPSHOTS_ENCRYPTION_KEY", "pa$sword-hunter2");
+    sentinel.lifeboat(&["restore", &main, "--in-place", "--yes"]).ok();
+    assert_eq!(sentinel.rows(&sentinel.data("sentinel.db"), "challenges"), ROWS);
+}
+
+#[test]
 fn a_sentinel_that_does_not_get_ready_is_told_of_and_its_data_is_restored() {
     let mut sentinel = local();
     sentinel.set("SNAPSHOTS_AGE_SECRET_KEY", SECRET);
