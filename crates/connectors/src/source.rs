@@ -46,7 +46,7 @@ pub use cht::{ChtHost, ChtNode, ChtProject};
 pub use command::{CommandOptions, CommandSource, RunLine};
 pub use compose::{
     BindMount, ComposeOptions, ComposeProject, ComposeService, ComposeSource, NamedVolume, parse_env_file,
-    read_compose_project,
+    parse_plain_env_file, read_compose_project,
 };
 pub use container_files::{ContainerFilesOptions, ContainerFilesSource};
 pub use couchdb::{CouchDbOptions, CouchDbSource};

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
 
-use connectors::source::parse_env_file;
+use connectors::source::parse_plain_env_file;
 use operations::config::{Environment, Settings, sentinel};
 use operations::{Fault, FaultKind};
 use serde_json::json;
@@ -19,7 +19,7 @@ const ENV_FILE: &str = ".env";
 pub fn settings(environment: &Environment) -> Result<Option<Settings>, Fault> {
     let file = sentinel::data_folder(environment)?.join(ENV_FILE);
     let of_file = match std::fs::read_to_string(&file).map(Zeroizing::new) {
-        Ok(text) => parse_env_file(&text, &|name| environment.get(name).map(str::to_owned)),
+        Ok(text) => parse_plain_env_file(&text),
         Err(error) if [ErrorKind::NotFound, ErrorKind::NotADirectory].contains(&error.kind()) => BTreeMap::new(),
         // Where nothing else speaks of a Sentinel, it is no concern of ours.
         Err(error) => {

@@ -217,7 +217,12 @@ pub fn databases(sqlite: &SqliteSettings, cancel: &Cancel) -> Result<Vec<PathBuf
 }
 
 fn sqlite_source(sqlite: SqliteSettings) -> Result<SqliteSource, SourceError> {
-    SqliteSource::new(SqliteOptions { paths: sqlite.paths, exclude: sqlite.exclude, ..SqliteOptions::default() })
+    SqliteSource::new(SqliteOptions {
+        paths: sqlite.paths,
+        exclude: sqlite.exclude,
+        may_be_none: sqlite.may_be_none,
+        ..SqliteOptions::default()
+    })
 }
 
 fn place(settings: PlaceSettings) -> Place {

@@ -24,7 +24,7 @@ use repository::{
 use serde_json::{Map, Value, json};
 
 pub(super) use self::history::folder as history_folder;
-pub use self::interpolate::parse_env_file;
+pub use self::interpolate::{parse_env_file, parse_plain_env_file};
 pub(super) use self::project::FILE_NAMES;
 pub use self::project::{ComposeProject, read_compose_project};
 pub use self::service::{BindMount, ComposeService, NamedVolume};

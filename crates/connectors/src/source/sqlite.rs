@@ -51,13 +51,15 @@ pub struct SqliteOptions {
     pub paths: Vec<PathBuf>,
     /// Gitignore patterns of what is left out of searches, anchored at each folder that is searched.
     pub exclude: Vec<String>,
+    /// Whether it is no problem that no database is found.
+    pub may_be_none: bool,
     /// How long to wait for another program to release a database.
     pub lock_wait: Duration,
 }
 
 impl Default for SqliteOptions {
     fn default() -> Self {
-        Self { paths: Vec::new(), exclude: Vec::new(), lock_wait: Duration::from_secs(30) }
+        Self { paths: Vec::new(), exclude: Vec::new(), may_be_none: false, lock_wait: Duration::from_secs(30) }
     }
 }
 
@@ -91,7 +93,7 @@ impl Source for SqliteSource {
     }
 
     fn claims(&self, cancel: &Cancel) -> Result<BTreeSet<PathBuf>, SourceError> {
-        let found = find(&self.options.paths, &self.exclude, cancel)?;
+        let found = find(&self.options, &self.exclude, cancel)?;
         let mut claims = BTreeSet::new();
         for path in found.databases.keys() {
             // A database that was named by a link has its side files where the link leads to.
@@ -112,7 +114,7 @@ impl Source for SqliteSource {
         let remembered = self.remembered().take();
         let mut found = match remembered {
             Some(found) => found,
-            None => find(&self.options.paths, &self.exclude, cx.cancel)?,
+            None => find(&self.options, &self.exclude, cx.cancel)?,
         };
         let own: Vec<_> = cx.own_paths.iter().map(PathBuf::as_path).chain([cx.scratch]).map(real).collect();
         found.databases.retain(|path, _| !own.iter().any(|own| real(path).starts_with(own)));

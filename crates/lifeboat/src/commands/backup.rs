@@ -114,6 +114,8 @@ fn take(
     let Taken { report, written_to, copies } = taken?;
     let duration_s = clock.now().duration_since(started).as_secs_f64();
     let summary = Summary::new(&report, &stack.name, &written_to, &copies, started, duration_s).with(&surroundings);
+    let notices = sentinel::notices(&app.settings).map(str::to_owned).collect();
+    let summary = Summary { notices, ..summary };
     app.output().summary(&summary);
     print(app, &summary, &report);
     let outcome = summary.status.outcome();
@@ -222,6 +224,9 @@ struct Summary {
     problems: usize,
     /// Those that failed.
     hooks: Vec<FailedHook>,
+    /// What is not in the backup though it belongs to the application.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    notices: Vec<String>,
     #[serde(skip)]
     all_have_it: bool,
 }
@@ -301,6 +306,7 @@ impl Summary {
             copies,
             problems: report.problems.len(),
             hooks: Vec::new(),
+            notices: Vec::new(),
             all_have_it,
         }
     }

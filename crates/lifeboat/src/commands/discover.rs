@@ -116,7 +116,7 @@ impl Found {
         };
         // Databases first: their copies are made at one instant, before files are read.
         if !found.databases.is_empty() {
-            let sqlite = SqliteSettings { paths: vec![found.dir.clone()], exclude: Vec::new() };
+            let sqlite = SqliteSettings::new(vec![found.dir.clone()], Vec::new());
             let databases = count(found.databases.len() as u64, "SQLite database");
             add("databases".to_owned(), SourceKind::Sqlite(sqlite), format!("{databases}, copied while in use"));
         }

@@ -23,7 +23,7 @@ pub fn sources(host: &SentinelHost) -> Vec<NewSource> {
         sources.push(NewSource { source, note: Some(note.to_owned()) });
     };
     if let Some(data) = &host.data {
-        let sqlite = |exclude| SourceKind::Sqlite(SqliteSettings { paths: vec![data.clone()], exclude });
+        let sqlite = |exclude| SourceKind::Sqlite(SqliteSettings::new(vec![data.clone()], exclude));
         let patterns = sentinel::REDIS_FILES.map(str::to_owned).to_vec();
         let (of_redis, of_main): (Vec<_>, Vec<_>) = host.databases.iter().partition(|path| is_of_redis(path));
         if !of_main.is_empty() {

@@ -274,7 +274,7 @@ impl Resolver<'_> {
     }
 
     fn sqlite(&self, name: &Text, sqlite: &SqliteDocument) -> Result<SqliteSettings> {
-        Ok(SqliteSettings { paths: self.paths(&sqlite.paths, name, "paths")?, exclude: self.texts(&sqlite.exclude)? })
+        Ok(SqliteSettings::new(self.paths(&sqlite.paths, name, "paths")?, self.texts(&sqlite.exclude)?))
     }
 
     fn compose(&self, name: &Text, compose: &ComposeDocument) -> Result<ComposeSettings> {

@@ -62,6 +62,7 @@ pub fn settings(
         return Ok(None);
     }
     variables.check()?;
+    variables.check_own()?;
     let own = variables.of_process();
     let data = data::folder(&own)?;
     let disabled = disabled(&variables)?;
@@ -172,9 +173,15 @@ fn password(
 /// Gives sources schedules of their own. The stack's is that of all, else that of the main database: what lies beside it
 /// belongs to it.
 fn schedules(variables: &Variables<'_>, sources: &mut [SourceSettings]) -> Result<Option<String>, Fault> {
-    let one = |name: &str| Ok::<_, Fault>(variables.snapshots(name)?.map(|text| text.value.to_string()));
-    let (all, main) = (one("CRON_SCHEDULE")?, one("MAIN_SCHEDULE")?);
-    let redis = one("REDIS_SCHEDULE")?;
+    let one = |name: &str, source: Option<&str>| -> Result<Option<String>, Fault> {
+        let Some(text) = variables.snapshots(name)? else { return Ok(None) };
+        match source.is_none_or(|source| sources.iter().any(|other| other.name == source)) {
+            true => Ok(Some(text.value.to_string())),
+            false => Err(text.fault("what it is for is not in these backups", "unset it")),
+        }
+    };
+    let (all, main) = (one("CRON_SCHEDULE", None)?, one("MAIN_SCHEDULE", Some(data::MAIN))?);
+    let redis = one("REDIS_SCHEDULE", Some(data::REDIS))?;
     for source in sources {
         source.schedule = match &*source.name {
             data::MAIN if all.is_some() => main.clone(),
@@ -211,6 +218,15 @@ fn after_restore(variables: &Variables<'_>) -> Result<Option<AfterRestoreSetting
             names.value.split(',').map(|name| name.trim().to_owned()).filter(|name| !name.is_empty()).collect()
         }
     };
+    for (name, to) in [
+        ("LIFEBOAT_READY_WITHIN", "LIFEBOAT_READY_URL"),
+        ("LIFEBOAT_RELOAD_METHOD", "LIFEBOAT_RELOAD_URL"),
+        ("LIFEBOAT_RELOAD_HEADERS", "LIFEBOAT_RELOAD_URL"),
+    ] {
+        if let Some(lonely) = variables.secret(name)?.filter(|_| !variables.is_set(to)) {
+            return Err(lonely.fault(&format!("it does nothing without {to}"), &format!("set {to}, or unset it")));
+        }
+    }
     let method = match variables.get("LIFEBOAT_RELOAD_METHOD")? {
         None => "POST".to_owned(),
         Some(text) if is_method(&text.value) => text.value.to_string(),

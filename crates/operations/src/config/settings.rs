@@ -227,6 +227,16 @@ pub struct SqliteSettings {
     pub paths: Vec<PathBuf>,
     /// What to leave out: gitignore patterns, not parsed.
     pub exclude: Vec<String>,
+    /// Whether it is no problem that no database is found. No file says it.
+    #[serde(skip)]
+    pub may_be_none: bool,
+}
+
+impl SqliteSettings {
+    /// Databases at and below `paths`, without what matches `exclude`.
+    pub fn new(paths: Vec<PathBuf>, exclude: Vec<String>) -> Self {
+        Self { paths, exclude, may_be_none: false }
+    }
 }
 
 /// A Compose project.

@@ -465,10 +465,7 @@ fn init_writes_a_file_that_people_can_read() {
             ),
             found(
                 "databases",
-                SourceKind::Sqlite(SqliteSettings {
-                    paths: vec!["/srv/cht/a.db".into(), "/srv/cht/b c.db".into()],
-                    exclude: vec![],
-                }),
+                SourceKind::Sqlite(SqliteSettings::new(vec!["/srv/cht/a.db".into(), "/srv/cht/b c.db".into()], vec![])),
                 Some("2 SQLite databases\nfound"),
             ),
             found(
@@ -613,7 +610,7 @@ proptest! {
         let inside = Path::new("/etc").join(plain.strip_prefix("/").unwrap());
         let sources = vec![
             found(&name, SourceKind::Files(FilesSettings { exclude: texts.clone(), append_only: vec![], ..FilesSettings::new(paths.clone()) }), note.as_deref()),
-            found("sqlite", SourceKind::Sqlite(SqliteSettings { paths: paths.clone(), exclude: texts.clone() }), None),
+            found("sqlite", SourceKind::Sqlite(SqliteSettings::new(paths.clone(), texts.clone())), None),
             found("couchdb", SourceKind::CouchDb(CouchDbSettings { config: paths.last().cloned().map(PlaceSettings::Host), nouveau: texts.len() > 2, ..CouchDbSettings::new(PlaceSettings::Volume { name: "couch".into(), below: PathBuf::new() }) }), None),
             found("compose", SourceKind::Compose(ComposeSettings { files: paths.clone(), env: paths, project: Some(texts[0].clone()) }), None),
             found("shell", SourceKind::Command(CommandSettings { run: CommandLine::Shell(texts[0].clone().into()), name: "shell".into(), trailer: Some(texts[0].clone()) }), None),

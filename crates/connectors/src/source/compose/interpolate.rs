@@ -90,6 +90,16 @@ fn expand(inner: &str, value: &dyn Fn(&str) -> Option<String>, depth: u32) -> Re
 /// The variables that the text of a `.env` file sets. Later ones may use earlier ones and those of `outer`, which win.
 /// Lines that set nothing are passed over.
 pub fn parse_env_file(text: &str, outer: &dyn Fn(&str) -> Option<String>) -> BTreeMap<String, String> {
+    parse_with(text, &|value, variables| look_up(value, variables, outer))
+}
+
+/// The same for a file that is not written for Compose: every `$` means itself, as in a password.
+pub fn parse_plain_env_file(text: &str) -> BTreeMap<String, String> {
+    parse_with(text, &|value, _| value.to_owned())
+}
+
+/// Reads a `.env` file, where `replaced` gives what a value means that is not in single quotes.
+fn parse_with(text: &str, replaced: &dyn Fn(&str, &BTreeMap<String, String>) -> String) -> BTreeMap<String, String> {
     let mut variables = BTreeMap::new();
     let mut rest = text.strip_prefix('\u{feff}').unwrap_or(text);
     while !rest.is_empty() {
@@ -114,16 +124,16 @@ pub fn parse_env_file(text: &str, outer: &dyn Fn(&str) -> Option<String>) -> BTr
             Some((quote, (value, length), start)) => {
                 let after = &rest[start + length..];
                 rest = after.find('\n').map_or("", |at| &after[at + 1..]);
-                if quote == '\'' { Ok(value) } else { look_up(&value, &variables, outer) }
+                if quote == '\'' { value } else { replaced(&value, &variables) }
             }
             None => {
                 rest = &rest[line_length..];
                 let end = value.find(" #").or_else(|| value.find("\t#")).unwrap_or(value.len());
                 let value = if value.starts_with('#') { "" } else { value[..end].trim_end() };
-                look_up(value, &variables, outer)
+                replaced(value, &variables)
             }
         };
-        variables.insert(name.to_owned(), value.unwrap_or_default());
+        variables.insert(name.to_owned(), value);
     }
     variables
 }
@@ -138,12 +148,8 @@ fn line_length_to(whole: &str, part: &str) -> usize {
     part.as_ptr() as usize - whole.as_ptr() as usize
 }
 
-fn look_up(
-    text: &str,
-    variables: &BTreeMap<String, String>,
-    outer: &dyn Fn(&str) -> Option<String>,
-) -> Result<String, String> {
-    interpolate(text, &|name| outer(name).or_else(|| variables.get(name).cloned()))
+fn look_up(text: &str, variables: &BTreeMap<String, String>, outer: &dyn Fn(&str) -> Option<String>) -> String {
+    interpolate(text, &|name| outer(name).or_else(|| variables.get(name).cloned())).unwrap_or_default()
 }
 
 /// The value between the quotes that `text` begins with, and the bytes it takes with them.
@@ -222,6 +228,15 @@ mod tests {
             ("SET", "inner"),
         ];
         let variables = parse_env_file(text, &value);
+        let variables: Vec<_> = variables.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+        assert_eq!(variables, expected);
+    }
+
+    #[test]
+    fn in_plain_env_files_a_dollar_means_itself() {
+        let text = "A=pa$sword\nB=\"${iso_date()}\\n$$\" # x\nC='$A'\nD=$A # x";
+        let expected = [("A", "pa$sword"), ("B", "${iso_date()}\n$$"), ("C", "$A"), ("D", "$A")];
+        let variables = parse_plain_env_file(text);
         let variables: Vec<_> = variables.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
         assert_eq!(variables, expected);
     }

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use ignore::gitignore::Gitignore;
 use repository::{Cancel, Problem, SourceError};
 
+use super::SqliteOptions;
 use crate::source::glob::{Expanded, expand};
 use crate::source::walk::{Seen, is_matched, walk};
 
@@ -50,7 +51,8 @@ pub fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
 }
 
 /// Looks for databases at and below `paths`. Fails only where none of them exists.
-pub fn find(paths: &[PathBuf], exclude: &Gitignore, cancel: &Cancel) -> Result<Found, SourceError> {
+pub fn find(options: &SqliteOptions, exclude: &Gitignore, cancel: &Cancel) -> Result<Found, SourceError> {
+    let paths = &options.paths;
     let mut found = Found::default();
     let mut missing = Vec::new();
     for path in paths {
@@ -80,7 +82,8 @@ pub fn find(paths: &[PathBuf], exclude: &Gitignore, cancel: &Cancel) -> Result<F
                 }
             }
         }
-        if (found.problems.len(), missing.len()) == before && !found.covers(path, cancel)? {
+        let is_silent = options.may_be_none || (found.problems.len(), missing.len()) != before;
+        if !is_silent && !found.covers(path, cancel)? {
             found.problems.push(Problem::new(path, "no SQLite database found here"));
         }
     }

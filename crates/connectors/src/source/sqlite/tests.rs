@@ -310,6 +310,20 @@ fn paths_without_a_database_are_named() {
 }
 
 #[test]
+fn where_none_may_be_there_none_is_no_problem() {
+    let dir = tempfile::tempdir().unwrap();
+    let paths = vec![dir.path().to_owned()];
+    let problems = |may_be_none| {
+        let source = SqliteSource::new(SqliteOptions { paths: paths.clone(), may_be_none, ..SqliteOptions::default() });
+        let found = find::find(&source.as_ref().unwrap().options, &source.as_ref().unwrap().exclude, &Cancel::new());
+        found.unwrap().problems.len()
+    };
+    assert_eq!((problems(false), problems(true)), (1, 0));
+    make(&dir.path().join("a.db"), "CREATE TABLE t(x)");
+    assert_eq!((problems(false), problems(true)), (0, 0));
+}
+
+#[test]
 fn an_empty_file_that_is_named_is_an_empty_database() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("empty.db");

@@ -13,6 +13,8 @@ use crate::{Fault, FaultKind};
 pub const MAIN: &str = "main";
 /// The source with what Sentinel keeps in its Redis, its own or another.
 pub const REDIS: &str = "redis";
+/// The source with SQLite databases in the data folder, where the main one is not among them as far as anybody says.
+pub const OTHER: &str = "other";
 /// The source with everything else.
 pub const FILES: &str = "files";
 
@@ -56,18 +58,23 @@ pub fn sources(variables: &Variables<'_>, own: &Variables<'_>, data: &Path) -> R
     let redis_files = redis_files(own)?;
     let own_redis = found.redis(variables, data, &redis_files, without.contains(&REDIS))?;
     let main = main(variables, without.contains(&MAIN))?;
+    let exclude = if own_redis { redis_files } else { Vec::new() };
+    let sqlite = SqliteSettings::new(vec![data.to_owned()], exclude);
+    if !matches!(main, Main::Sqlite) {
+        // As plain files they would be copied while they are written.
+        found.add(OTHER, SourceKind::Sqlite(SqliteSettings { may_be_none: true, ..sqlite.clone() }));
+    }
     match main {
-        Main::Sqlite => {
-            let exclude = if own_redis { redis_files } else { Vec::new() };
-            let settings = SqliteSettings { paths: vec![data.to_owned()], exclude };
-            found.add_first(MAIN, SourceKind::Sqlite(settings));
-        }
+        Main::Sqlite => found.add_first(MAIN, SourceKind::Sqlite(sqlite)),
         Main::Server(kind) => found.add_first(MAIN, *kind),
         Main::Elsewhere(name) => found.notices.push(format!(
             "the main database ({name}) is NOT in these backups, as {WITHOUT} says: back it up with its own tools"
         )),
         Main::LeftOut => {
-            found.notices.push(format!("the main database is NOT in these backups, as {WITHOUT} says"));
+            found.notices.push(format!(
+                "the main database is NOT in these backups, as {WITHOUT} says, unless it is a SQLite file in {}: all of those are in source {OTHER}",
+                data.display()
+            ));
         }
     }
     let mut paths = vec![data.to_owned()];
@@ -220,7 +227,7 @@ impl Sources {
             }
             _ => {}
         }
-        let settings = SqliteSettings { paths: vec![data.to_owned()], exclude: all_but(files) };
+        let settings = SqliteSettings::new(vec![data.to_owned()], all_but(files));
         self.add(REDIS, SourceKind::Sqlite(settings));
         Ok(true)
     }

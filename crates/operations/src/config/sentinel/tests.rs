@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use expect_test::expect;
 
 use super::super::location::{AzureLogin, S3Location};
-use super::super::settings::{DatabaseServer, DatabaseSettings, SourceKind};
+use super::super::settings::{DatabaseServer, DatabaseSettings, SourceKind, SqliteSettings};
 use super::*;
 
 const PUBLIC: &str = "age15w6w29yg9vv22n34d98tsndzuqdxll7g0tgfss3dkg9je0d7tghqj53ja6";
@@ -206,9 +206,10 @@ fn a_setting_may_lie_in_a_file_and_in_the_volumes_env_which_the_environment_over
     };
     let (dir, key, postgres) =
         (path("dir", "/srv/x\n"), path("key", "hunter2\n"), path("pg", "postgres://me:pw@db/sentinel\n"));
-    let outside = [("LIFEBOAT_RELOAD_COMMAND", "rm -r /"), ("STORAGE_LOCAL_DIR", "/etc"), ("DATA_DIR", "/etc")];
+    let command = understood_with(&local(&[]), &[("LIFEBOAT_RELOAD_COMMAND", "rm -r /")]).unwrap_err();
+    assert!(command.message.starts_with("LIFEBOAT_RELOAD_COMMAND in /data/.env: "), "{command:?}");
+    let outside = [("STORAGE_LOCAL_DIR", "/etc"), ("DATA_DIR", "/etc")];
     let settings = understood_with(&local(&[]), &outside).unwrap();
-    assert_eq!(settings.stacks[0].after_restore, None, "whoever may write there must not have commands run");
     let SourceKind::Files(files) = &settings.stacks[0].source("files").unwrap().kind else { panic!("files") };
     assert_eq!(files.paths, [Path::new("/data")]);
     let [notice] = &settings.sentinel.as_ref().unwrap().notices[..] else { panic!("one") };
@@ -225,7 +226,7 @@ fn a_setting_may_lie_in_a_file_and_in_the_volumes_env_which_the_environment_over
     assert_eq!(archives(&settings).0.location, Location::Local("/srv/x".into()));
     assert_eq!(settings.password, Some(SecretSource::File(key.into())));
     let names: Vec<_> = settings.stacks[0].sources.iter().map(|source| &*source.name).collect();
-    assert_eq!(names, ["main", "files"]);
+    assert_eq!(names, ["main", "other", "files"]);
     let [notice] = &settings.sentinel.as_ref().unwrap().notices[..] else { panic!("one") };
     assert!(notice.contains("memory alone"), "{notice}");
 }
@@ -254,8 +255,56 @@ fn databases_that_are_not_in_the_volume_are_reached_by_their_addresses() {
     assert_eq!(database(&found[0].1), of("postgresql://db:5433?sslmode=require", "me", "p@pw", &["sentinel"]));
     assert_eq!(database(&found[1].1), of("redis://cache:7000", "me", "pw", &[]));
     let found = sources(&[("MARIADB_URL", "mariadb://root:pw@[::1]:3306/a*b"), ("LIFEBOAT_WITHOUT", "redis")]);
-    assert_eq!(found.iter().map(|(name, _)| &**name).collect::<Vec<_>>(), ["main", "files"]);
+    assert_eq!(found.iter().map(|(name, _)| &**name).collect::<Vec<_>>(), ["main", "other", "files"]);
     assert_eq!(database(&found[0].1), of("mysql://[::1]:3306", "root", "pw", &["a[*]b"]));
+}
+
+#[test]
+fn sqlite_files_beside_a_main_database_elsewhere_are_captured_as_databases() {
+    let other = |more: &[(&str, &str)]| {
+        let settings = understood(&local(more));
+        match settings.stacks[0].source("other").map(|source| source.kind.clone()) {
+            Ok(SourceKind::Sqlite(sqlite)) => Some(sqlite),
+            _ => None,
+        }
+    };
+    let all = SqliteSettings { may_be_none: true, ..SqliteSettings::new(vec!["/data".into()], Vec::new()) };
+    let without_redis = SqliteSettings { exclude: vec!["*exotdb*".into(), "*redis*".into()], ..all.clone() };
+    assert_eq!(other(&[]), None);
+    assert_eq!(other(&[("MYSQL_URL", "mysql://db/a")]), Some(without_redis.clone()));
+    assert_eq!(other(&[("LIFEBOAT_WITHOUT", "main")]), Some(without_redis));
+    assert_eq!(other(&[("LIFEBOAT_WITHOUT", "main"), ("REDIS_URL", "redis://cache")]), Some(all));
+}
+
+#[test]
+fn a_variable_that_would_do_nothing_is_a_mistake() {
+    let cases: &[&[(&str, &str)]] = &[
+        &[("LIFEBOAT_READY_WITHIN", "2m")],
+        &[("LIFEBOAT_RELOAD_METHOD", "PUT")],
+        &[("LIFEBOAT_RELOAD_HEADERS", "A: hunter2")],
+        &[("LIFEBOAT_RELOAD_CONTAINERS", "a")],
+        &[("LIFEBOAT_RELOAD_XYZ", "a")],
+        &[("LIFEBOAT_REPOSITRY", "/r")],
+        &[("LIFEBOAT_PASSWRD_FILE", "/p")],
+        &[("LIFEBOAT_WITHOT", "main")],
+        &[("LIFEBOAT_REDIS_FILE", "*a*")],
+        &[("SNAPSHOTS_REDIS_SCHEDULE", "0 3 * * *"), ("LIFEBOAT_WITHOUT", "redis")],
+        &[("SNAPSHOTS_MAIN_SCHEDULE", "0 3 * * *"), ("LIFEBOAT_WITHOUT", "main")],
+    ];
+    for set in cases {
+        let fault = understood_with(&local(set), &[]).unwrap_err();
+        let said = format!("{}: ", set[0].0);
+        assert!(fault.message.starts_with(&said) && !fault.text().contains("hunter"), "{fault:?}");
+    }
+    let fault = understood_with(&local(&[]), &[("LIFEBOAT_WITHOUT", "main")]).unwrap_err();
+    assert!(fault.message.starts_with("LIFEBOAT_WITHOUT in /data/.env: "), "{fault:?}");
+    // What others read, and what hooks are told.
+    understood(&local(
+        &["CONFIG", "STACK", "HOOK", "SOURCE", "STATUS", "SNAPSHOT_ID", "ERROR", "TEST_ALL", "TEST_PLACE", "TEST_SEED"]
+            .map(|name| format!("LIFEBOAT_{name}"))
+            .each_ref()
+            .map(|name| (name.as_str(), "x")),
+    ));
 }
 
 #[test]
@@ -268,7 +317,7 @@ fn what_is_left_out_is_said() {
     ]);
     let settings = understood(&set);
     let names: Vec<_> = settings.stacks[0].sources.iter().map(|source| &*source.name).collect();
-    assert_eq!(names, ["files"]);
+    assert_eq!(names, ["other", "files"]);
     expect![[r#"
         what Sentinel keeps in its Redis is NOT in these backups, as LIFEBOAT_WITHOUT says
         the main database (MSSQL_URL) is NOT in these backups, as LIFEBOAT_WITHOUT says: back it up with its own tools

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use zeroize::Zeroizing;
 
+use super::super::mistake::nearest;
 use super::super::secret::{Secret, SecretSource};
 use crate::{Fault, FaultKind};
 
@@ -39,6 +40,25 @@ const KNOWN: [&str; 18] = [
     "STORAGE_S3_SECRET_ACCESS_KEY",
     "STORAGE_S3_URL",
 ];
+
+/// What ours begin with.
+const OWN_PREFIX: &str = "LIFEBOAT_";
+/// What may stand behind it that is read here. Others are read elsewhere, or are what hooks are told.
+const OWN: [&str; 11] = [
+    "PASSWORD",
+    "READY_URL",
+    "READY_WITHIN",
+    "REDIS_FILES",
+    "RELOAD_COMMAND",
+    "RELOAD_CONTAINER",
+    "RELOAD_HEADERS",
+    "RELOAD_METHOD",
+    "RELOAD_URL",
+    "REPOSITORY",
+    "WITHOUT",
+];
+/// Names that begin so are ours, and all known.
+const OWN_GROUPS: [&str; 2] = ["READY_", "RELOAD_"];
 
 /// No variables.
 static NONE: BTreeMap<String, String> = BTreeMap::new();
@@ -118,6 +138,30 @@ impl<'a> Variables<'a> {
         Ok(())
     }
 
+    /// The same for our own: they are taken from the process alone, and one that is nearly ours was meant to be.
+    pub fn check_own(&self) -> Result<(), Fault> {
+        let set = self.layers.into_iter().flat_map(|(variables, file)| variables.iter().map(move |pair| (pair, file)));
+        for ((name, value), file) in set {
+            let Some(rest) = name.strip_prefix(OWN_PREFIX).filter(|_| !value.trim().is_empty()) else { continue };
+            let named = Named { name: shown(name, file), value: () };
+            if file.is_some() {
+                let hint = "unset it there, and set it where Lifeboat runs: whoever may write that file must not have commands run";
+                return Err(named.fault("this is read from Lifeboat's own environment alone", hint));
+            }
+            let plain = rest.strip_suffix(FILE).unwrap_or(rest);
+            if OWN.contains(&plain) {
+                continue;
+            }
+            let near = nearest(plain, &OWN).or_else(|| nearest(rest, &OWN));
+            if near.is_some() || OWN_GROUPS.iter().any(|group| rest.starts_with(group)) {
+                let meant = near.map(|near| format!("did you mean {OWN_PREFIX}{near}? ")).unwrap_or_default();
+                let known = OWN.map(|known| format!("{OWN_PREFIX}{known}")).join(", ");
+                return Err(named.fault("it is set and not understood", &format!("{meant}known: {known}")));
+            }
+        }
+        Ok(())
+    }
+
     /// The value of one of [`KNOWN`].
     pub fn snapshots(&self, name: &str) -> Result<Option<Text>, Fault> {
         self.one_of(&spellings(name))
@@ -133,7 +177,12 @@ impl<'a> Variables<'a> {
         self.one_of(&[name.to_owned()])
     }
 
-    /// The same, where it is a secret.
+    /// Whether the variable `name` says something, or names a file.
+    pub fn is_set(&self, name: &str) -> bool {
+        self.layers.iter().any(|(variables, file)| !given_in(variables, &[name.to_owned()], *file).is_empty())
+    }
+
+    /// The value of the variable `name` where it is a secret: one in a file is read when it is needed.
     pub fn secret(&self, name: &str) -> Result<Option<Named<SecretSource>>, Fault> {
         self.secret_of(&[name.to_owned()])
     }
