@@ -26,9 +26,14 @@ pub struct MetadataService {
     listener: Option<JoinHandle<()>>,
 }
 
+/// Whose machines it speaks to, and what it gives them.
+enum Cloud {
+    Amazon(Box<dyn Fn() -> RoleCredentials + Send + Sync>),
+    Azure(Box<dyn Fn() -> String + Send + Sync>),
+}
+
 struct Shared {
-    role: Box<dyn Fn() -> RoleCredentials + Send + Sync>,
-    identity: Box<dyn Fn() -> String + Send + Sync>,
+    cloud: Cloud,
     given: Mutex<Vec<String>>,
     ended: Mutex<bool>,
 }
@@ -46,21 +51,18 @@ impl MetadataService {
 
     /// A service that gives credentials of a role at Amazon's paths.
     pub fn with_role(role: impl Fn() -> RoleCredentials + Send + Sync + 'static) -> Self {
-        Self::start(Box::new(role), Box::new(|| panic!("nobody asks Azure here")))
+        Self::start(Cloud::Amazon(Box::new(role)))
     }
 
     /// A service that gives tokens of an identity at Azure's path.
     pub fn with_identity(identity: impl Fn() -> String + Send + Sync + 'static) -> Self {
-        Self::start(Box::new(|| panic!("nobody asks Amazon here")), Box::new(identity))
+        Self::start(Cloud::Azure(Box::new(identity)))
     }
 
-    fn start(
-        role: Box<dyn Fn() -> RoleCredentials + Send + Sync>,
-        identity: Box<dyn Fn() -> String + Send + Sync>,
-    ) -> Self {
+    fn start(cloud: Cloud) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
-        let shared = Arc::new(Shared { role, identity, given: Mutex::default(), ended: Mutex::new(false) });
+        let shared = Arc::new(Shared { cloud, given: Mutex::default(), ended: Mutex::new(false) });
         let for_listener = shared.clone();
         let listener = std::thread::spawn(move || {
             for stream in listener.incoming() {
@@ -106,31 +108,39 @@ impl Shared {
             let header = headers.iter().filter_map(|line| line.split_once(": "));
             header.filter(|(own, _)| own.eq_ignore_ascii_case(name)).map(|(_, value)| value).next()
         };
-        let (status, body) = match request.split('?').next().and_then(|line| line.split(" HTTP/").next()) {
-            Some("PUT /latest/api/token") if sent("x-aws-ec2-metadata-token-ttl-seconds").is_some() => {
+        let asked = request.split('?').next().and_then(|line| line.split(" HTTP/").next());
+        let (status, body) = match (asked, &self.cloud) {
+            (Some("PUT /latest/api/token"), Cloud::Amazon(_))
+                if sent("x-aws-ec2-metadata-token-ttl-seconds").is_some() =>
+            {
                 (200, SESSION.to_owned())
             }
-            Some(path) if path.starts_with("GET /latest/meta-data/iam/security-credentials/") => {
+            (Some(path), Cloud::Amazon(role))
+                if path.starts_with("GET /latest/meta-data/iam/security-credentials/") =>
+            {
                 match (sent("x-aws-ec2-metadata-token"), path.rsplit('/').next()) {
                     (Some(SESSION), Some("")) => (200, "host".to_owned()),
-                    (Some(SESSION), Some("host")) => (200, self.role()),
+                    (Some(SESSION), Some("host")) => (200, self.role(role())),
                     (Some(SESSION), _) => (404, String::new()),
                     _ => (401, String::new()),
                 }
             }
-            Some("GET /of-the-container") => match sent("authorization") {
-                Some(MetadataService::AUTHORIZATION) => (200, self.role()),
+            (Some("GET /of-the-container"), Cloud::Amazon(role)) => match sent("authorization") {
+                Some(MetadataService::AUTHORIZATION) => (200, self.role(role())),
                 _ => (401, String::new()),
             },
-            Some("GET /metadata/identity/oauth2/token") if sent("metadata") == Some("true") => (200, self.token()),
+            (Some("GET /metadata/identity/oauth2/token"), Cloud::Azure(identity))
+                if sent("metadata") == Some("true") =>
+            {
+                (200, self.token(identity()))
+            }
             _ => (404, String::new()),
         };
         let head = format!("HTTP/1.1 {status} .\r\nconnection: close\r\ncontent-length: {}\r\n\r\n", body.len());
         let _ = stream.write_all(format!("{head}{body}").as_bytes());
     }
 
-    fn role(&self) -> String {
-        let given = (self.role)();
+    fn role(&self, given: RoleCredentials) -> String {
         self.given.lock().unwrap().extend([given.secret_key.clone(), given.session_token.clone()]);
         serde_json::json!({
             "Code": "Success", "Type": "AWS-HMAC", "LastUpdated": "2026-01-01T00:00:00Z", "AccessKeyId": given.access_key,
@@ -139,8 +149,7 @@ impl Shared {
         .to_string()
     }
 
-    fn token(&self) -> String {
-        let token = (self.identity)();
+    fn token(&self, token: String) -> String {
         self.given.lock().unwrap().push(token.clone());
         serde_json::json!({ "access_token": token, "expires_on": "", "token_type": "Bearer" }).to_string()
     }
