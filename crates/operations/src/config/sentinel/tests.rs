@@ -397,7 +397,7 @@ fn what_is_wrong_is_told_by_the_name_of_the_variable_and_no_secret() {
         &[base[0], base[1], ("LIFEBOAT_WITHOUT", "mian")],
         &[base[0], base[1], ("LIFEBOAT_REPOSITORY", "s3://bkt/x")],
         &[base[0], base[1], ("LIFEBOAT_READY_URL", "http://me:hunter2@h/.ready")],
-        &[base[0], base[1], ("LIFEBOAT_READY_WITHIN", "soon")],
+        &[base[0], base[1], ("LIFEBOAT_READY_URL", "http://h/.ready"), ("LIFEBOAT_READY_WITHIN", "soon")],
         &[base[0], base[1], ("DATA_DIR", "data")],
     ];
     for set in cases {
