@@ -315,7 +315,8 @@ fn where_none_may_be_there_none_is_no_problem() {
     let paths = vec![dir.path().to_owned()];
     let problems = |may_be_none| {
         let source = SqliteSource::new(SqliteOptions { paths: paths.clone(), may_be_none, ..SqliteOptions::default() });
-        let found = find::find(&source.as_ref().unwrap().options, &source.as_ref().unwrap().exclude, &Cancel::new());
+        let source = source.unwrap();
+        let found = super::find(&source.options, &source.exclude, &Cancel::new());
         found.unwrap().problems.len()
     };
     assert_eq!((problems(false), problems(true)), (1, 0));
