@@ -8,7 +8,7 @@ use repository::{Cancel, NodeKind, SourceError};
 use rusqlite::Connection;
 use serde_json::{Value, json};
 
-use super::{KIND, SqliteOptions, SqliteSource};
+use super::{KIND, SqliteOptions, SqliteSource, find};
 use crate::source::examine;
 use crate::source::testing::{Captured, Setup, as_plain_user};
 use repository::Source as _;
@@ -314,9 +314,9 @@ fn where_none_may_be_there_none_is_no_problem() {
     let dir = tempfile::tempdir().unwrap();
     let paths = vec![dir.path().to_owned()];
     let problems = |may_be_none| {
-        let source = SqliteSource::new(SqliteOptions { paths: paths.clone(), may_be_none, ..SqliteOptions::default() });
-        let found = find::find(&source.as_ref().unwrap().options, &source.as_ref().unwrap().exclude, &Cancel::new());
-        found.unwrap().problems.len()
+        let options = SqliteOptions { paths: paths.clone(), may_be_none, ..SqliteOptions::default() };
+        let source = SqliteSource::new(options).unwrap();
+        find(&source.options, &source.exclude, &Cancel::new()).unwrap().problems.len()
     };
     assert_eq!((problems(false), problems(true)), (1, 0));
     make(&dir.path().join("a.db"), "CREATE TABLE t(x)");
