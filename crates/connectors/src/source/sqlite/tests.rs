@@ -8,7 +8,7 @@ use repository::{Cancel, NodeKind, SourceError};
 use rusqlite::Connection;
 use serde_json::{Value, json};
 
-use super::{KIND, SqliteOptions, SqliteSource};
+use super::{KIND, SqliteOptions, SqliteSource, find};
 use crate::source::examine;
 use crate::source::testing::{Captured, Setup, as_plain_user};
 use repository::Source as _;
