@@ -316,7 +316,7 @@ fn where_none_may_be_there_none_is_no_problem() {
     let problems = |may_be_none| {
         let source = SqliteSource::new(SqliteOptions { paths: paths.clone(), may_be_none, ..SqliteOptions::default() });
         let source = source.unwrap();
-        let found = super::find(&source.options, &source.exclude, &Cancel::new());
+        let found = find(&source.options, &source.exclude, &Cancel::new());
         found.unwrap().problems.len()
     };
     assert_eq!((problems(false), problems(true)), (1, 0));
