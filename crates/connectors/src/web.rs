@@ -137,6 +137,9 @@ mod tests {
                 said.send(head.join("\n")).unwrap();
                 write!(stream, "HTTP/1.1 {answer}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n").unwrap();
             }
+            // Whoever hears that nothing more is said finds nobody there.
+            drop(listener);
+            drop(said);
         });
         (port, heard)
     }
@@ -158,6 +161,7 @@ mod tests {
         assert_eq!(failed(""), "it answers 403 Forbidden");
         assert_eq!(failed(""), "it answers 302 Found");
         assert_eq!(failed("A: b\nhunter2"), "line 2 of the headers is no header: write NAME: VALUE");
+        assert_eq!(heard.iter().count(), 2);
         let gone = failed("Authorization: hunter2");
         assert!(gone.starts_with("the server cannot be reached") && !gone.contains("hunter2"), "{gone}");
     }
