@@ -12,13 +12,20 @@ use servers::DockerServer;
 use crate::support::{Ran, Running, Site, run, start, wait_until};
 
 /// Writes one number to two files, over and over: whoever sees two numbers saw it move.
-const WRITER: &str = "n=0; while :; do n=$((n+1)); echo $n > /data/a; echo $n > /data/b; done";
+const WRITER: &str = "n=0; while :; do n=$((n+1)); echo $n > /data/a; echo $n > /data/b; sleep 0.01; done";
 
 struct Scene {
     site: Site,
     server: &'static DockerServer,
     /// A container that writes below the site's data, and belongs to service `web` of a project of the same name.
     name: String,
+}
+
+impl Drop for Scene {
+    /// The container would go on writing for as long as the engine lives.
+    fn drop(&mut self) {
+        self.server.attempt(&["rm", "--force", &self.name]);
+    }
 }
 
 impl Scene {
