@@ -268,9 +268,8 @@ fn a_run_that_is_cancelled_lets_containers_go_on() {
 #[test]
 fn a_run_that_is_cancelled_while_containers_stop_still_runs_the_hooks_after_it() {
     let Some(server) = servers::docker() else { return };
-    let scene = Scene::on(server, "mode: pause, containers: [x]");
     // The engine kills it after this long, and nothing cuts that short.
-    let stubborn = Scene { name: server.name(), ..scene };
+    let stubborn = Scene { site: Site::initialised(), server, name: server.name() };
     server.make(&stubborn.name, &["--stop-timeout", "5"], "trap '' TERM; while :; do sleep 1; done");
     server.docker(&["start", &stubborn.name]);
     stubborn.configure(&stubborn.by_name("mode: stop"), "echo done");

@@ -5,7 +5,7 @@ use crate::support::Site;
 /// Commands, each with the keys of its summary (of its error, where it fails).
 const PROMISED: [&str; 21] = [
     "init: config created password repository status",
-    "backup: bytes_added bytes_read bytes_source copies duration_s files_changed files_new files_unmodified parent problems snapshot_id sources stack started_at status",
+    "backup: bytes_added bytes_read bytes_source copies duration_s files_changed files_new files_unmodified hooks parent problems snapshot_id sources stack started_at status",
     "backup --dry-run: dry_run sources stack status",
     "snapshots: snapshots status",
     "ls: entries status",
@@ -13,7 +13,7 @@ const PROMISED: [&str; 21] = [
     "diff latest latest: added bytes_added bytes_removed changed metadata removed status",
     "drill: bytes_fetched copy lacked left_out level receipt remarks rpo_s rto_s snapshot_id sources stack status steps",
     "check: affected bytes_read copy couchdb_documents couchdb_files findings packs packs_read snapshots status unused_packs",
-    "heal: blobs_dropped blobs_repacked bytes_moved copy damage incomplete index_files_replaced left packs_added packs_damaged packs_missing packs_moved packs_removed packs_replaced packs_unread receipts_removed snapshots_replaced status unhealed",
+    "heal: blobs_dropped blobs_repacked bytes_moved copy damage incomplete index_files_replaced left packs_added packs_damaged packs_missing packs_moved packs_removed packs_replaced packs_unread read_data receipts_removed snapshots_replaced status unhealed",
     "sync: code hint message",
     "forget: copy dry_run removed status",
     "prune: bytes_condemned bytes_freed bytes_unused bytes_used copy packs_condemned packs_deleted packs_repacked packs_taken_back status",
