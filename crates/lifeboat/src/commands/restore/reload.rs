@@ -49,7 +49,7 @@ pub fn run(app: &App, stack: &str, started: &[String]) -> Result<Option<Reload>,
         Ok(()) => None,
         Err(fault) if fault.kind == FaultKind::Cancelled => {
             return Err(Fault {
-                message: "cancelled; the data is restored, and what `after_restore` says is not done".to_owned(),
+                message: "cancelled; the data is restored, and not all of what `after_restore` says is done".to_owned(),
                 ..fault
             });
         }
@@ -72,7 +72,13 @@ fn steps(app: &App, after: &AfterRestoreSettings, started: &[String]) -> Result<
     for line in &after.run {
         command(app, line)?;
     }
-    after.ready.as_ref().map_or(Ok(()), |ready| wait(app, ready))
+    let Some(ready) = &after.ready else {
+        app.output().text(
+            "whether the application works again was NOT looked at: `ready` in `after_restore` says what answers then",
+        );
+        return Ok(());
+    };
+    wait(app, ready)
 }
 
 fn restart(app: &App, name: &str, started: &[String]) -> Result<bool, Fault> {
