@@ -22,7 +22,12 @@ impl Site {
     /// A site whose stack `app` has the files below [`Site::data`] as its one source, `files`. There is no repository
     /// yet.
     pub fn new() -> Self {
-        let site = Self { folder: tempfile::tempdir().unwrap() };
+        Self::new_below(&std::env::temp_dir())
+    }
+
+    /// As [`Site::new`], in this folder.
+    pub fn new_below(folder: &Path) -> Self {
+        let site = Self { folder: tempfile::tempdir_in(folder).unwrap() };
         std::fs::create_dir(site.data()).unwrap();
         write_secret(&site.path("password"), PASSWORD);
         site.configure(&format!("files: {{ files: {{ paths: [{:?}] }} }}", site.data()));

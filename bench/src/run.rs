@@ -80,7 +80,14 @@ pub fn run(work_folder: &Path, programs: &[Program], settings: Settings, rounds:
 struct Place {
     folder: PathBuf,
     /// Held as long as the run lasts.
-    _lock: File,
+    lock: File,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        // Closing alone leaves it held while a program that another thread starts still has the file, just before it runs.
+        let _ = self.lock.unlock();
+    }
 }
 
 impl Place {
@@ -97,7 +104,7 @@ impl Place {
             Err(TryLockError::WouldBlock) => bail!("another run is using {}", folder.display()),
             Err(TryLockError::Error(error)) => return Err(error).context(format!("lock {}", claim.display())),
         }
-        let place = Self { folder, _lock: lock };
+        let place = Self { folder, lock };
         // An interrupted run may have left its data.
         place.empty()?;
         fs::create_dir_all(place.logs())?;

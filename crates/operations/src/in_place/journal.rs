@@ -135,6 +135,13 @@ pub(super) struct Journal {
     path: PathBuf,
 }
 
+impl Drop for Journal {
+    fn drop(&mut self) {
+        // Closing alone leaves it held while a program that another thread starts still has the file, just before it runs.
+        let _ = rustix::fs::flock(&self.file, FlockOperation::Unlock);
+    }
+}
+
 impl Journal {
     /// Begins the journal of a new undo folder.
     pub fn create(folder: &Path, header: &Header) -> Result<Self, InPlaceError> {
