@@ -4,15 +4,16 @@
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rusqlite::Connection;
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use servers::{DockerServer, S3Server};
 
-use crate::support::{Ran, Site, can, program, run, write_secret};
+use crate::support::{Ran, Running, Site, can, program, run, write_secret};
 
 /// A pair of keys that opens nothing else.
 const PUBLIC: &str = "age15w6w29yg9vv22n34d98tsndzuqdxll7g0tgfss3dkg9je0d7tghqj53ja6";
@@ -340,7 +341,37 @@ fn a_sentinel_that_does_not_get_ready_is_told_of_and_its_data_is_restored() {
     sentinel.set("LIFEBOAT_RELOAD_COMMAND", "exit 7 # hunter2");
     let done = sentinel.lifeboat(&["restore", "latest:main", "--in-place", "--yes", "--json"]).exits(3).summary();
     let problem = done["reload"]["problem"].as_str().unwrap();
-    assert!(problem.contains("${LIFEBOAT_RELOAD_COMMAND}") && problem.contains("exit status: 7"), "{problem}");
+    assert!(problem.contains("${LIFEBOAT_RELOAD_COMMAND}") && problem.contains("exit code 7"), "{problem}");
+    // Who does not want to wait is told where the way back is, and that there is something left to do.
+    sentinel.lose();
+    sentinel.set("LIFEBOAT_RELOAD_COMMAND", "");
+    sentinel.set("LIFEBOAT_READY_WITHIN", "10m");
+    let mut command = sentinel.command(&["restore", "latest:main", "--in-place", "--yes"]);
+    let mut running = Running(command.stdout(Stdio::piped()).spawn().unwrap());
+    let mut lines = BufReader::new(running.0.stdout.take().unwrap()).lines().map_while(Result::ok);
+    let said: Vec<_> = lines.by_ref().take_while(|line| !line.starts_with("waiting until")).collect();
+    assert!(said.iter().any(|line| line.contains("--undo")), "{said:?}");
+    kill_process(Pid::from_child(&running.0), Signal::INT).unwrap();
+    let said: Vec<_> = lines.collect();
+    assert!(said.last().is_some_and(|line| line.starts_with("cancelled; the data is restored")), "{said:?}");
+    assert_eq!(running.0.wait().unwrap().code(), Some(3));
+}
+
+#[test]
+fn a_new_repository_beside_archives_of_a_lost_one_has_to_be_asked_for() {
+    let mut sentinel = local();
+    sentinel.set("SNAPSHOTS_AGE_SECRET_KEY", SECRET);
+    let [main, _] = sentinel.back_up("local");
+    std::fs::remove_dir_all(sentinel.site.path("state")).unwrap();
+    sentinel.lose();
+    // A backup of what is there now would be the newest.
+    let refused = sentinel.lifeboat(&["init"]).exits(10);
+    refused.says(["has archives of stack sentinel, the newest of 20", "restore first", "init --anew local"]);
+    assert!(!sentinel.site.path("state/repository").exists());
+    sentinel.lifeboat(&["restore", object(&main), "--in-place", "--yes"]).ok();
+    sentinel.lifeboat(&["init", "--anew", "local"]).ok();
+    sentinel.lifeboat(&["init"]).ok();
+    sentinel.lifeboat(&["backup"]).ok();
 }
 
 #[test]

@@ -17,6 +17,9 @@ const CALL: Duration = Duration::from_secs(300);
 const ASK: Duration = Duration::from_secs(10);
 /// Between two such questions.
 const PAUSE: Duration = Duration::from_millis(500);
+/// So many answers of success in a row show that an application is ready: the first may be those of the old process, which
+/// ends soon after it was told to start anew.
+const ANSWERS: usize = 6;
 
 /// Why a request did not do what it should.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -57,18 +60,22 @@ impl Web {
         expect_success(self.send(request)?)
     }
 
-    /// Asks until there is an answer of success (2xx). Fails after `within`, with what was said last.
+    /// Asks until there were several answers of success (2xx) in a row. Fails where there is another one after `within`, with
+    /// what that said.
     pub fn wait_until_ready(&self, url: &str, within: Duration, clock: &dyn Clock) -> Result<(), WebError> {
         let started = clock.now();
+        let mut in_a_row = 0;
         loop {
             let left = within.saturating_sub(clock.now().duration_since(started).unsigned_abs());
             let request = self.client.get(url).timeout(ASK.min(left.max(PAUSE)));
-            let error = match self.send(request).and_then(expect_success) {
-                Err(WebError::Failed(what)) => what,
-                other => return other,
-            };
-            if left <= PAUSE {
-                return Err(WebError::Failed(error));
+            match self.send(request).and_then(expect_success) {
+                Ok(()) => in_a_row += 1,
+                Err(WebError::Failed(what)) if left <= PAUSE => return Err(WebError::Failed(what)),
+                Err(WebError::Failed(_)) => in_a_row = 0,
+                Err(WebError::Cancelled) => return Err(WebError::Cancelled),
+            }
+            if in_a_row == ANSWERS {
+                return Ok(());
             }
             if !self.cancel.pause(clock, PAUSE) {
                 return Err(WebError::Cancelled);
@@ -167,11 +174,12 @@ mod tests {
     }
 
     #[test]
-    fn waiting_ends_with_the_first_success_or_with_what_was_said_last() {
-        let (port, heard) = server(&["503 Service Unavailable", "503 Service Unavailable", "200 OK"]);
+    fn waiting_ends_with_successes_in_a_row_or_with_what_was_said_last() {
+        const OK: &str = "200 OK";
+        let (port, heard) = server(&["503 Service Unavailable", OK, OK, "502 Bad Gateway", OK, OK, OK, OK, OK, OK]);
         let url = format!("http://127.0.0.1:{port}/.ready");
         assert_eq!(web().wait_until_ready(&url, Duration::from_secs(30), &SystemClock), Ok(()));
-        assert_eq!(heard.iter().count(), 3);
+        assert_eq!(heard.iter().count(), 10);
         let error = web().wait_until_ready(&url, Duration::from_millis(700), &SystemClock).unwrap_err();
         assert!(error.to_string().starts_with("the server cannot be reached"), "{error}");
         let cancel = Cancel::new();

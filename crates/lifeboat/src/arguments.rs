@@ -131,7 +131,8 @@ pub struct Init {
     /// Where the backups go: a folder, s3://…, azblob://…, sftp://… or another; may be repeated [default: ./lifeboat-backups]
     #[arg(long, value_name = "URL")]
     pub copy: Vec<String>,
-    /// Make this copy anew, though it was there once and its place is empty now; may be repeated
+    /// Make this copy anew, though it was there once and its place is empty now, or though it has archives of a lost
+    /// repository, which stay; may be repeated
     #[arg(long, value_name = "COPY")]
     pub anew: Vec<String>,
     /// Do not ask

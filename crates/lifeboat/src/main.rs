@@ -10,6 +10,7 @@ mod documents;
 mod into_step;
 mod invocation;
 mod look;
+mod mask;
 mod open_archives;
 mod output;
 mod progress;

@@ -2,8 +2,6 @@
 //!
 //! What comes after is done however the backup ended, also after a signal: `signals` waits for it.
 
-mod mask;
-
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use connectors::containers::{FreezeOptions, Frozen, Halt};
@@ -16,10 +14,10 @@ use repository::{Cancel, Error, Event, Problem, RunCx, SourceError};
 use serde::Serialize;
 
 use crate::app::App;
+use crate::mask::Mask;
 use crate::output::{Outcome, complain};
 use crate::signals::Tidied;
 use crate::wiring::{self, Around};
-use mask::Mask;
 
 /// Characters of a command in messages.
 const SHOWN_CHARS_MAX: usize = 60;

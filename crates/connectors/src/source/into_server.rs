@@ -32,6 +32,21 @@ pub struct Restored {
     pub notes: Vec<String>,
 }
 
+impl Restored {
+    /// The error that ended a restore, with `left`, what it leaves of the database it was at, and with what was done before.
+    pub(super) fn ended_by(&self, error: SourceError, left: &str) -> SourceError {
+        let names: Vec<_> = self.databases.iter().map(|one| &*one.restored_as).collect();
+        let before =
+            if names.is_empty() { String::new() } else { format!("; restored before it: {}", names.join(", ")) };
+        let more = |what: String| format!("{what}; {left}{before}");
+        match error {
+            SourceError::Invalid { what } => SourceError::Invalid { what: more(what) },
+            SourceError::Unavailable { what } => SourceError::Unavailable { what: more(what) },
+            other => other,
+        }
+    }
+}
+
 /// A database that was restored.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RestoredDatabase {

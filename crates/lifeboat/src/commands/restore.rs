@@ -303,15 +303,6 @@ impl Chosen<'_> {
             true => users.all().iter().map(|user| user.container.name.clone()).collect(),
             false => Vec::new(),
         };
-        let reload = reload::run(app, &manifest.stack, &started)?;
-        let is_taken_up = reload.as_ref().is_none_or(|reload| reload.problem.is_none());
-        let partial = !done.problems.is_empty() || !is_taken_up;
-        app.output().summary(json!({
-            "status": if partial || self.is_doubtful { "partial" } else { "ok" }, "snapshot_id": self.id, "in_place": true,
-            "compared": done.compared, "bytes_fetched": done.bytes_fetched, "undo": done.undo,
-            "skipped": done.skipped, "warnings": done.warnings, "problems": done.problems,
-            "reload": reload.as_ref().map(Reload::json),
-        }));
         for problem in grouped(done.problems.iter().map(ToString::to_string)) {
             app.output().text(format!("problem: {problem}"));
         }
@@ -324,9 +315,15 @@ impl Chosen<'_> {
             app.output().text(format!("  lifeboat restore --undo {undo}        puts it back"));
             app.output().text(format!("  lifeboat restore --drop-undo {undo}   deletes it"));
         }
-        if let Some(reload) = &reload {
-            reload.tell(app);
-        }
+        let reload = reload::run(app, &manifest.stack, &started);
+        reload.iter().for_each(|reload| reload.tell(app));
+        let partial = !done.problems.is_empty() || reload.as_ref().is_some_and(Reload::is_wanting);
+        app.output().summary(json!({
+            "status": if partial || self.is_doubtful { "partial" } else { "ok" }, "snapshot_id": self.id, "in_place": true,
+            "compared": done.compared, "bytes_fetched": done.bytes_fetched, "undo": done.undo,
+            "skipped": done.skipped, "warnings": done.warnings, "problems": done.problems,
+            "reload": reload.as_ref().map(Reload::json),
+        }));
         Ok(if partial { Outcome::Partial } else { Outcome::Ok })
     }
 

@@ -67,7 +67,16 @@ impl IntoServer for MysqlRestore {
             let path = dir.join(file_of(name));
             let sql = Picked::new(open(&path)?, self.choice(name));
             if let Err(why) = load(&server, sql, &path.to_string_lossy(), cancel)? {
-                return Err(SourceError::Invalid { what: format!("database {name}: {why}") });
+                // Its statements that make tables end transactions, so there is no way back.
+                let left = match self.wanted.tables.as_slice() {
+                    [] => {
+                        format!("database {restored_as} has a part of it now: drop it, or restore again with --replace")
+                    }
+                    _ => {
+                        format!("its tables in database {restored_as} may be unfinished: restore again with --replace")
+                    }
+                };
+                return Err(restored.ended_by(SourceError::Invalid { what: format!("database {name}: {why}") }, &left));
             }
             let name = (*name).clone();
             restored.databases.push(RestoredDatabase { name, restored_as, problems: Vec::new(), counted: None });

@@ -24,6 +24,8 @@ use crate::source::produced::below;
 const JOBS_MAX: usize = 4;
 /// Bytes of an archive that are passed into a container at once.
 const PIECE_BYTES: usize = 256 << 10;
+/// All or nothing: where anything fails, what was there is still there. It takes one connection.
+const IN_ONE: &str = "--single-transaction";
 /// Tables that are named where another one was meant.
 const NAMED_MAX: usize = 20;
 /// Runs a program with one more option, which names a list that lies in no file: in a container there would be none to write.
@@ -80,9 +82,14 @@ impl IntoServer for PostgresRestore {
                 ));
             }
             let wanted_tables = self.tables(name, known)?;
-            into.prepare(&mut session, &one.restored_as, known, &wanted_tables, self.wanted.replace)?;
-            let problems = self.restore(&into, &one, &wanted_tables, &file, !missing.is_empty())?;
-            one.problems.extend(problems);
+            let room = into.prepare(&mut session, &one.restored_as, known, &wanted_tables, self.wanted.replace)?;
+            match self.restore(&into, &one, &wanted_tables, &file, (room, !missing.is_empty())) {
+                Ok(problems) => one.problems.extend(problems),
+                Err(error) => {
+                    let left = into.leave(&one.restored_as, room, through);
+                    return Err(restored.ended_by(error, &left));
+                }
+            }
             one.counted = Some(if wanted_tables.is_empty() {
                 (known.clone(), measured(&server, &tools, &one.restored_as, known, cancel)?)
             } else {
@@ -118,9 +125,12 @@ impl PostgresRestore {
         one: &RestoredDatabase,
         tables: &[Table],
         file: &Path,
-        lacks_roles: bool,
+        (room, lacks_roles): (Room, bool),
     ) -> Result<Vec<String>, SourceError> {
         let mut options = vec!["--exit-on-error".to_owned(), "--no-tablespaces".to_owned()];
+        if room == Room::There {
+            options.push(IN_ONE.to_owned());
+        }
         if lacks_roles {
             options.extend(["--no-owner", "--no-privileges"].map(str::to_owned));
         }
@@ -132,8 +142,6 @@ impl PostgresRestore {
             return Ok(Vec::new());
         }
         let (picked, problems) = self.pick(into, one, tables, file)?;
-        // Where anything fails, what was there is still there.
-        options.push("--single-transaction".to_owned());
         into.restore(file, &one.restored_as, &options, Some(&picked.list()))?;
         Ok(problems)
     }
@@ -199,6 +207,15 @@ impl Table {
     }
 }
 
+/// Where a database is restored to.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Room {
+    /// One that was made for it.
+    New,
+    /// One that was there.
+    There,
+}
+
 fn missing_roles(recorded: &Facts, there: &[String]) -> Vec<String> {
     let roles = recorded.get(ROLES).and_then(Value::as_array).into_iter().flatten();
     roles.filter_map(|role| Some(role.as_str()?.to_owned())).filter(|role| !there.contains(role)).collect()
@@ -224,6 +241,23 @@ impl Target<'_> {
         globals::check_roles(&ended)
     }
 
+    /// After a restore that failed: drops a database that was made for it. Tells what is left.
+    fn leave(&self, database: &str, room: Room, through: &str) -> String {
+        if room == Room::There {
+            return format!("what was in database {database} is as it was");
+        }
+        // Also where the run was asked to stop.
+        let cancel = Cancel::new();
+        let dropped = Session::begin(self.server, self.psql.clone(), through, &cancel).and_then(|mut session| {
+            session.run(&format!("DROP DATABASE {}", quoted(database)))?;
+            inventory::version(&mut session)
+        });
+        match dropped {
+            Ok(_) => format!("database {database}, which was made for it, is dropped again"),
+            Err(_) => format!("database {database}, which was made for it, has a part of it: drop it"),
+        }
+    }
+
     /// Sees to it that the database is there, and empty unless what it has may be replaced.
     fn prepare(
         &self,
@@ -232,7 +266,7 @@ impl Target<'_> {
         known: &Value,
         tables: &[Table],
         may_replace: bool,
-    ) -> Result<(), SourceError> {
+    ) -> Result<Room, SourceError> {
         if inventory::databases(session)?.iter().any(|there| there.name == database) {
             let mut inside = Session::begin(self.server, self.psql.clone(), database, self.cancel)?;
             if !may_replace && let Some(has) = in_the_way(&mut inside, tables)? {
@@ -241,7 +275,8 @@ impl Target<'_> {
                      there be dropped with --replace"
                 )));
             }
-            return tables.iter().try_for_each(|table| make_schema(&mut inside, &table.schema));
+            tables.iter().try_for_each(|table| make_schema(&mut inside, &table.schema))?;
+            return Ok(Room::There);
         }
         let text = |key: &str| known[key].as_str().map(literal);
         let (Some(encoding), Some(collate), Some(ctype)) = (text(ENCODING), text("collate"), text("ctype")) else {
@@ -253,7 +288,8 @@ impl Target<'_> {
         ))?;
         inventory::version(session)?;
         let mut inside = Session::begin(self.server, self.psql.clone(), database, self.cancel)?;
-        tables.iter().try_for_each(|table| make_schema(&mut inside, &table.schema))
+        tables.iter().try_for_each(|table| make_schema(&mut inside, &table.schema))?;
+        Ok(Room::New)
     }
 
     /// The rows of these tables: as they were recorded, and as they are.
@@ -267,8 +303,8 @@ impl Target<'_> {
         Ok((json!({ TABLES: before }), json!({ TABLES: now })))
     }
 
-    /// Runs `pg_restore`: here with several connections, in a container with one, since the archive flows into it. Of the
-    /// archive, only the entries on the list are restored, where there is one, and that by one connection.
+    /// Runs `pg_restore`: here with several connections unless all is one transaction, in a container with one, since the archive
+    /// flows into it. Of the archive, only the entries on the list are restored, where there is one.
     fn restore(&self, file: &Path, database: &str, options: &[String], list: Option<&str>) -> Result<(), SourceError> {
         let program = self.tools.program("pg_restore").args(options).arg("--no-password");
         let mut program = self.server.into(program, database);
@@ -278,8 +314,10 @@ impl Target<'_> {
         let ended = match self.server.stage() {
             Stage::Here => {
                 let cores = std::thread::available_parallelism().map_or(1, usize::from).min(JOBS_MAX);
-                let jobs = if list.is_some() { 1 } else { cores };
-                program.arg(format!("--jobs={jobs}")).arg(file).run(self.server.stage(), self.cancel)?.1
+                if list.is_none() && !options.iter().any(|option| option == IN_ONE) {
+                    program = program.arg(format!("--jobs={cores}"));
+                }
+                program.arg(file).run(self.server.stage(), self.cancel)?.1
             }
             Stage::Container { .. } => {
                 let mut running = program.with_input().start(self.server.stage(), self.cancel)?;
@@ -303,7 +341,7 @@ impl Target<'_> {
         Err(match list {
             None => SourceError::Invalid { what },
             Some(_) => unavailable(format!(
-                "{what}; its tables are as they were. A table comes with all that is its own, and needs what it refers to, such \
+                "{what}. A table comes with all that is its own, and needs what it refers to, such \
                  as types and functions: make these first, or {INSTEAD}"
             )),
         })

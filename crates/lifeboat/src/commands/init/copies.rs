@@ -59,6 +59,9 @@ pub fn run(run: &Run, settings: &Settings, anew: &[String]) -> Result<Made, Faul
             (copy, repository, false)
         }
         None => {
+            if anew.is_empty() {
+                refuse_beside_archives(run, settings)?;
+            }
             let (copy, repository) = create(run, settings, &state, &mut standings)?;
             run.output.text(format!("created a repository in {}", copy.location));
             (copy, repository, true)
@@ -215,6 +218,27 @@ fn begin_archives(run: &Run, settings: &Settings, state: &State, anew: &[String]
         }
     }
     Ok(outcome)
+}
+
+/// Refuses a new repository where an archive copy still has archives of these stacks: the host was lost, and the first backup of
+/// an application that holds nothing yet would be the newest of them, and pass for what is to be restored.
+fn refuse_beside_archives(run: &Run, settings: &Settings) -> Result<(), Fault> {
+    for copy in settings.copies.iter().filter(|copy| copy.archives().is_some()) {
+        // One that is away was named before.
+        let held = crate::open_archives::held(run, copy).unwrap_or_default();
+        let Some(newest) = held.iter().rfind(|archived| settings.stack(&archived.stack).is_ok()) else { continue };
+        let (stack, name) = (&newest.stack, &copy.name);
+        let what = format!(
+            "copy {name} has archives of stack {stack}, the newest of {}, and the repository that they were made out of is not \
+             here; a backup of what is here now would be taken for the newest of them",
+            newest.time.strftime("%Y-%m-%d %H:%M UTC")
+        );
+        return Err(Fault::new(FaultKind::NoRepository, what).with_hint(format!(
+            "restore first: `lifeboat snapshots --copy {name}` lists them; then `lifeboat init --anew {name}` begins a new \
+             repository, also where they are another host's"
+        )));
+    }
+    Ok(())
 }
 
 /// The password of a copy; `None` where its file is not there.

@@ -1,61 +1,88 @@
 //! `after_restore`: what makes an application take up what was put back under it, and waiting until it works again.
 
-use std::os::unix::process::CommandExt as _;
-use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use connectors::containers::{ContainerName, EngineAddress};
-use connectors::process;
+use connectors::hook::Hook;
 use connectors::web::{Web, WebError};
 use operations::config::{AfterRestoreSettings, CallSettings, CommandLine, ReadySettings, duration};
 use operations::{Fault, FaultKind};
-use repository::Clock as _;
+use repository::{Event, SourceError};
 use serde_json::{Value, json};
 
 use crate::app::App;
+use crate::mask::Mask;
+use crate::wiring;
 
 /// Patience for a command.
 const COMMAND: Duration = Duration::from_secs(600);
-/// Between two looks at whether it has ended.
-const WATCH_PAUSE: Duration = Duration::from_millis(20);
 
-/// What came of it.
-pub struct Reload {
-    /// What went wrong, where something did. The data is restored all the same.
-    pub problem: Option<String>,
+/// What came of it. The data is restored in any case.
+pub enum Reload {
+    /// All was done, and the application works again.
+    Ready,
+    /// All was done, and nothing says how to see whether the application works.
+    NotLookedAt,
+    /// This went wrong.
+    Failed(String),
+    /// The run was asked to stop before all was done.
+    Cancelled,
 }
 
 impl Reload {
-    /// As the summary of a restore has it.
-    pub fn json(&self) -> Value {
-        json!({ "status": if self.problem.is_none() { "ok" } else { "failed" }, "problem": self.problem })
+    /// Whether something is left to do for a person.
+    pub fn is_wanting(&self) -> bool {
+        matches!(self, Self::Failed(_) | Self::Cancelled)
     }
 
-    /// Says what went wrong.
+    /// As the summary of a restore has it.
+    pub fn json(&self) -> Value {
+        let (status, problem) = match self {
+            Self::Ready => ("ok", None),
+            Self::NotLookedAt => ("not_looked_at", None),
+            Self::Failed(what) => ("failed", Some(what)),
+            Self::Cancelled => ("cancelled", None),
+        };
+        json!({ "status": status, "problem": problem })
+    }
+
+    /// Says what came of it.
     pub fn tell(&self, app: &App) {
-        if let Some(what) = &self.problem {
-            app.output()
-                .text(format!("the data is restored, but the application was NOT brought to take it up: {what}"));
-        }
+        app.output().text(match self {
+            Self::Ready => "the application is ready again".to_owned(),
+            Self::NotLookedAt => {
+                "whether the application works again was NOT looked at: `ready` in `after_restore` says what \
+                                  answers then"
+                    .to_owned()
+            }
+            Self::Failed(what) => {
+                format!("the data is restored, but the application was NOT brought to take it up: {what}")
+            }
+            Self::Cancelled => {
+                "cancelled; the data is restored, and not all of what `after_restore` says is done: do the \
+                                rest by hand, or restart the application"
+                    .to_owned()
+            }
+        });
     }
 }
 
 /// Does what the stack's `after_restore` says; `None` where it says nothing. Containers that were `started` just now need no
-/// restart.
-pub fn run(app: &App, stack: &str, started: &[String]) -> Result<Option<Reload>, Fault> {
-    let stack = app.settings.stack(stack).ok();
-    let Some(after) = stack.and_then(|stack| stack.after_restore.as_ref()) else { return Ok(None) };
-    let problem = match steps(app, after, started) {
-        Ok(()) => None,
-        Err(fault) if fault.kind == FaultKind::Cancelled => {
-            return Err(Fault {
-                message: "cancelled; the data is restored, and not all of what `after_restore` says is done".to_owned(),
-                ..fault
-            });
-        }
-        Err(fault) => Some(fault.text()),
+/// restart. It never fails: by now there are things to tell of the restore itself.
+pub fn run(app: &App, stack: &str, started: &[String]) -> Option<Reload> {
+    let Ok(settings) = app.settings.stack(stack) else {
+        app.output().text(format!(
+            "stack {stack} is not in this configuration, so nothing was done to make the application take up what is restored"
+        ));
+        return None;
     };
-    Ok(Some(Reload { problem }))
+    let after = settings.after_restore.as_ref()?;
+    Some(match steps(app, after, started) {
+        Ok(()) if after.ready.is_some() => Reload::Ready,
+        Ok(()) => Reload::NotLookedAt,
+        Err(fault) if fault.kind == FaultKind::Cancelled => Reload::Cancelled,
+        Err(fault) => Reload::Failed(fault.text()),
+    })
 }
 
 fn steps(app: &App, after: &AfterRestoreSettings, started: &[String]) -> Result<(), Fault> {
@@ -72,13 +99,7 @@ fn steps(app: &App, after: &AfterRestoreSettings, started: &[String]) -> Result<
     for line in &after.run {
         command(app, line)?;
     }
-    let Some(ready) = &after.ready else {
-        app.output().text(
-            "whether the application works again was NOT looked at: `ready` in `after_restore` says what answers then",
-        );
-        return Ok(());
-    };
-    wait(app, ready)
+    after.ready.as_ref().map_or(Ok(()), |ready| wait(app, ready))
 }
 
 fn restart(app: &App, name: &str, started: &[String]) -> Result<bool, Fault> {
@@ -113,34 +134,19 @@ fn fault(error: WebError, what: &str) -> Fault {
     }
 }
 
-/// Runs a command to its end. What it prints goes to standard error.
+/// Runs a command to its end. What it prints is shown as it comes.
 fn command(app: &App, line: &CommandLine) -> Result<(), Fault> {
-    let failed = |what: String| Fault::new(FaultKind::Failed, format!("the command `{line}` {what}"));
-    let (program, words) = line.program();
-    // In a group of its own, so that what it starts can be stopped with it.
-    let mut child = Command::new(program)
-        .args(words)
-        .current_dir(app.settings.folder())
-        .stdin(Stdio::null())
-        .stdout(std::io::stderr())
-        .process_group(0)
-        .spawn()
-        .map_err(|error| failed(format!("cannot be started: {error}")))?;
-    let began = app.run.clock.now();
-    loop {
-        let looked = child.try_wait().inspect_err(|_| process::end_group(&mut child));
-        match looked.map_err(|error| failed(format!("cannot be watched: {error}")))? {
-            Some(status) if status.success() => return Ok(()),
-            Some(status) => return Err(failed(format!("failed: {status}"))),
-            None => {}
-        }
-        let is_late = app.run.clock.now().duration_since(began).unsigned_abs() > COMMAND;
-        if is_late || !app.run.cancel.pause(&app.run.clock, WATCH_PAUSE) {
-            process::end_group(&mut child);
-            return Err(match is_late {
-                true => failed(format!("was stopped after {}", duration::show(COMMAND))),
-                false => repository::Error::Cancelled.into(),
-            });
-        }
-    }
+    let hook = Hook {
+        run: wiring::run_line(line),
+        container: None,
+        folder: app.settings.folder().to_owned(),
+        timeout: COMMAND,
+        engine: EngineAddress::of(app.run.environment.variables()),
+    };
+    let mask = Mask::of(app);
+    let mut say = |said: &str| app.cx().events.emit(Event::Note(format!("`{line}`: {}", mask.masked(said))));
+    hook.run(&[], &app.run.cancel, &mut say).map_err(|error| match error {
+        SourceError::Cancelled => repository::Error::Cancelled.into(),
+        error => Fault::new(FaultKind::Failed, format!("the command `{line}` {error}")),
+    })
 }

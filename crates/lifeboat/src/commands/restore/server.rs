@@ -82,10 +82,9 @@ pub(super) fn into_server(
         Ok(job.run(&dir, &record.facts, &app.run.cancel)?)
     });
     app.run.progress.finish();
-    let restored = restored?;
     // Another server than the application's own is none of its concern.
-    let reload = if server == CONFIGURED { reload::run(app, &manifest.stack, &[])? } else { None };
-    Ok(tell(app, &id.to_hex(), record, restored, reload.as_ref()))
+    let concerned = (server == CONFIGURED).then_some(&*manifest.stack);
+    Ok(tell(app, &id.to_hex(), record, restored?, concerned))
 }
 
 /// What is meant of a snapshot.
@@ -194,7 +193,8 @@ fn would_restore(app: &App, id: &str, files: &[PathBuf]) -> Outcome {
     Outcome::Ok
 }
 
-fn tell(app: &App, id: &str, record: &SourceRecord, restored: Restored, reload: Option<&Reload>) -> Outcome {
+/// Tells what came of it, and lets the application of the stack that is `concerned` take it up.
+fn tell(app: &App, id: &str, record: &SourceRecord, restored: Restored, concerned: Option<&str>) -> Outcome {
     let Restored { databases: done, mut problems, notes } = restored;
     let mut databases = Facts::new();
     for one in done {
@@ -218,12 +218,13 @@ fn tell(app: &App, id: &str, record: &SourceRecord, restored: Restored, reload: 
     }
     notes.iter().for_each(|what| app.output().text(format!("note: {what}")));
     grouped(problems.iter().cloned()).iter().for_each(|what| app.output().text(format!("problem: {what}")));
-    let is_partial = !problems.is_empty() || reload.is_some_and(|reload| reload.problem.is_some());
+    let reload = concerned.and_then(|stack| reload::run(app, stack, &[]));
+    reload.iter().for_each(|reload| reload.tell(app));
+    let is_partial = !problems.is_empty() || reload.as_ref().is_some_and(Reload::is_wanting);
     app.output().summary(json!({
         "status": if is_partial { "partial" } else { "ok" }, "snapshot_id": id, "databases": databases,
-        "problems": problems, "notes": notes, "reload": reload.map(Reload::json),
+        "problems": problems, "notes": notes, "reload": reload.as_ref().map(Reload::json),
     }));
-    reload.iter().for_each(|reload| reload.tell(app));
     if is_partial { Outcome::Partial } else { Outcome::Ok }
 }
 

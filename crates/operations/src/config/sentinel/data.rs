@@ -205,7 +205,10 @@ impl Sources {
         is_left_out: bool,
     ) -> Result<bool, Fault> {
         if is_left_out {
-            self.notices.push(format!("what Sentinel keeps in its Redis is NOT in these backups, as {WITHOUT} says"));
+            self.notices.push(format!(
+                "what Sentinel keeps in its Redis is NOT in these backups, as {WITHOUT} says, unless it is a SQLite file in {}: all of those are",
+                data.display()
+            ));
             return Ok(false);
         }
         if let Some(url) = variables.get("REDIS_CLUSTER_URL")? {

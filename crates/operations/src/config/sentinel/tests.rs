@@ -319,7 +319,7 @@ fn what_is_left_out_is_said() {
     let names: Vec<_> = settings.stacks[0].sources.iter().map(|source| &*source.name).collect();
     assert_eq!(names, ["other", "files"]);
     expect![[r#"
-        what Sentinel keeps in its Redis is NOT in these backups, as LIFEBOAT_WITHOUT says
+        what Sentinel keeps in its Redis is NOT in these backups, as LIFEBOAT_WITHOUT says, unless it is a SQLite file in /data: all of those are
         the main database (MSSQL_URL) is NOT in these backups, as LIFEBOAT_WITHOUT says: back it up with its own tools
         uploads are kept by provider s3, as STORAGE_PROVIDER says, and not in /data: they are NOT in these backups"#]]
     .assert_eq(&settings.sentinel.unwrap().notices.join("\n"));

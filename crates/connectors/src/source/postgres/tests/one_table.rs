@@ -114,7 +114,7 @@ fn a_table_that_cannot_come_back_whole_is_left_as_it_is() {
     server.sql(&name, "CREATE TABLE refers (a int REFERENCES a); INSERT INTO refers VALUES (7)");
     let replace = |table: &str| into(server, &captured, Wanted { replace: true, ..of(&name, &[table]) });
     let error = replace("a").unwrap_err().to_string();
-    assert!(error.contains("its tables are as they were") && error.contains("--as NAME"), "{error}");
+    assert!(error.contains("what was in database") && error.contains("--as NAME"), "{error}");
     assert_eq!(server.sql(&name, ALL_OF_IT), all);
     assert_eq!(server.sql(&name, "SELECT count(*) FROM a"), "50");
     let error = replace("day").unwrap_err().to_string();

@@ -58,6 +58,35 @@ fn one_database_comes_back_under_another_name_and_into_an_empty_one_but_never_ov
 }
 
 #[test]
+fn a_restore_that_fails_midway_leaves_what_was_there_and_nothing_of_its_own() {
+    let Some(server) = servers::postgres() else { return };
+    let _roles = roles_are_mine();
+    let name = shop(server);
+    let captured = capture(server, &[&name]);
+    let dir = tempfile::tempdir().unwrap();
+    captured.restore(dir.path());
+    // Two rows with one key: that is noticed once the rows are in.
+    let file = dir.path().join(captured.facts["databases"][&name]["file"].as_str().unwrap());
+    let mut archive = std::fs::read(&file).unwrap();
+    let row = archive.windows(4).position(|bytes| bytes == b"9\tx\n").unwrap();
+    archive[row] = b'8';
+    std::fs::write(&file, archive).unwrap();
+
+    let other = format!("{name} again");
+    let mut into = restore(server, &[&name]);
+    into.wanted.rename = Some(other.clone());
+    let fails = |into: &PostgresRestore| into.run(dir.path(), &captured.facts, &Cancel::new()).unwrap_err().to_string();
+    let error = fails(&into);
+    assert!(error.contains("pg_restore") && error.ends_with("which was made for it, is dropped again"), "{error}");
+    assert!(!server.sql("postgres", "SELECT datname FROM pg_database").contains(&other));
+    (into.wanted.rename, into.wanted.replace) = (None, true);
+    server.sql(&name, "DELETE FROM a WHERE id > 7");
+    let error = fails(&into);
+    assert!(error.ends_with(&format!("what was in database {name} is as it was")), "{error}");
+    assert_eq!(server.sql(&name, "SELECT count(*), (SELECT count(*) FROM v) FROM a"), "7|7");
+}
+
+#[test]
 fn one_table_comes_back_alone() {
     let Some(server) = servers::postgres() else { return };
     let _roles = roles_are_mine();
