@@ -59,7 +59,7 @@ pub use mysql::{MysqlRestore, MysqlSource};
 pub use place::Place;
 pub use postgres::{PostgresRestore, PostgresSource};
 pub use redis::{RedisFilesOptions, RedisFilesSource, RedisOptions, RedisRestore, RedisSource};
-pub use sentinel::SentinelHost;
+pub use sentinel::{SentinelHost, ServerVariables};
 pub use server_at::ServerAt;
 pub use sqlite::{SqliteOptions, SqliteSource};
 pub use tls::{TlsOptions, TlsSource};

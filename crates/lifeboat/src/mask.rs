@@ -20,15 +20,17 @@ const MASKED: &str = "***";
 pub struct Mask(Vec<Zeroizing<String>>);
 
 impl Mask {
-    /// Of the environment those in variables that are called so, or that are addresses with a login; and the passwords of the
-    /// copies that are given, or lie in files.
+    /// Of the environment those in variables that are called so, or that are addresses with a login; the passwords of the
+    /// copies that are given; and what lies in the files with secrets that the configuration names.
     pub fn of(app: &App) -> Self {
         let variables = app.run.environment.variables().iter();
         let of_environment = variables.filter(|(name, value)| is_secret(name, value)).map(|(_, value)| value.clone());
         let is_at_hand = |source: &&SecretSource| !matches!(source, SecretSource::Command { .. });
         let copies = app.settings.copies.iter().filter_map(|copy| copy.password().ok());
         let passwords = copies.filter(is_at_hand).filter_map(|source| Some(source.read().ok()?.expose().to_owned()));
-        Self::new(of_environment.chain(passwords))
+        // One that cannot be read cannot be printed either.
+        let of_files = app.settings.secret_files().into_iter().filter_map(|file| std::fs::read_to_string(file).ok());
+        Self::new(of_environment.chain(passwords).chain(of_files))
     }
 
     fn new(secrets: impl Iterator<Item = String>) -> Self {

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use repository::{Cancel, SourceError};
 
-use super::compose::{ComposeProject, ComposeService, parse_env_file};
+use super::compose::{ComposeProject, ComposeService, parse_env_file, parse_plain_env_file};
 use super::discover::{Discovery, Uncovered, discover, uncovered_of};
 use crate::containers::EngineAddress;
 
@@ -22,17 +22,13 @@ const ENV: &str = ".env";
 const SECRETS: [&str; 3] = ["ALTCHA_HMAC_SECRET", "CODE_CHALLENGE_SECRET", "EXOTDB_HMAC_SECRET"];
 /// An env file larger than this is none.
 const ENV_BYTES_MAX: u64 = 1 << 20;
-/// Variables that name a server with the main database, and the kind of source for it.
-const MAIN_SERVERS: [(&str, Option<&str>); 6] = [
-    ("POSTGRES_URL", Some("postgres")),
-    ("MYSQL_URL", Some("mysql")),
-    ("MARIADB_URL", Some("mysql")),
-    ("MSSQL_URL", None),
-    ("LIBSQL_URL", None),
-    ("TURBOLITE_URL", None),
-];
-/// The same for what it keeps in Redis.
-const REDIS_SERVERS: [(&str, Option<&str>); 2] = [("REDIS_URL", Some("redis")), ("REDIS_CLUSTER_URL", None)];
+/// Variables that name a server with a part of Sentinel's data, and the kind of source for it; `None` where there is none.
+pub struct ServerVariables<'a> {
+    /// What is there, in words.
+    pub part: &'a str,
+    /// By name.
+    pub variables: Vec<(&'a str, Option<&'a str>)>,
+}
 
 /// What of a Sentinel was found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -53,7 +49,12 @@ pub struct SentinelHost {
 
 impl SentinelHost {
     /// Looks for a Sentinel in what was found in a folder. `None` where there is none.
-    pub fn find(found: &Discovery, engine: &EngineAddress, cancel: &Cancel) -> Result<Option<Self>, SourceError> {
+    pub fn find(
+        found: &Discovery,
+        servers: &[ServerVariables<'_>],
+        engine: &EngineAddress,
+        cancel: &Cancel,
+    ) -> Result<Option<Self>, SourceError> {
         let services = found.projects.iter().flat_map(|project| project.services.values().map(move |s| (project, s)));
         let own = services.into_iter().find(|(_, service)| version(service).is_some());
         let mut host = Self::default();
@@ -77,26 +78,26 @@ impl SentinelHost {
             host.databases = discover(data, cancel)?.databases.into_iter().map(|database| database.path).collect();
         }
         let own = own.map(|(project, _)| project);
-        host.look_for_servers(own);
+        host.look_for_servers(own, servers);
         host.uncovered = host.not_of_it(found, own);
         Ok(Some(host))
     }
 
     /// Databases that are not in the volume are named: nobody but the user can say how Lifeboat logs in there.
-    fn look_for_servers(&mut self, project: Option<&ComposeProject>) {
-        let of_project = project.iter().flat_map(|project| project.env_files.iter().cloned());
-        let files = of_project.chain(self.data.iter().map(|data| data.join(ENV)));
-        let mut variables = BTreeMap::new();
-        files.for_each(|file| variables.extend(env_of(&file)));
+    fn look_for_servers(&mut self, project: Option<&ComposeProject>, servers: &[ServerVariables<'_>]) {
+        // What its environment says wins.
+        let mut variables = self.data.as_ref().map_or_else(BTreeMap::new, |data| own_env(data));
+        let of_project = project.iter().flat_map(|project| &project.env_files);
+        of_project.for_each(|file| variables.extend(parse_env_file(&text_of(file), &|_| None)));
         let is_set = |name: &str| variables.get(name).is_some_and(|value| !value.is_empty());
-        for (what, servers) in [("main database", &MAIN_SERVERS[..]), ("Redis", &REDIS_SERVERS)] {
-            for (name, kind) in servers.iter().filter(|(name, _)| is_set(name)) {
+        for ServerVariables { part, variables } in servers {
+            for (name, kind) in variables.iter().filter(|(name, _)| is_set(name)) {
                 self.missing.push(match kind {
                     Some(kind) => {
-                        format!("its {what} is the server that {name} names: add a source `{kind}` with its `url`, `user` and `password_file`")
+                        format!("its {part} is the server that {name} names: add a source `{kind}` with its `url`, `user` and `password_file`")
                     }
                     None => format!(
-                        "its {what} is what {name} names, which Lifeboat cannot capture: back it up with its own tools"
+                        "its {part} is what {name} names, which Lifeboat cannot capture: back it up with its own tools"
                     ),
                 });
             }
@@ -165,15 +166,20 @@ fn volume(
 
 /// Whether this is a folder with the secrets of a Sentinel.
 fn has_secrets(folder: &Path) -> bool {
-    let variables = env_of(&folder.join(ENV));
+    let variables = own_env(folder);
     SECRETS.iter().any(|name| variables.contains_key(*name))
 }
 
-/// The variables that an env file sets; none where it cannot be read.
-fn env_of(file: &Path) -> BTreeMap<String, String> {
+/// The variables in the `.env` that Sentinel itself wrote into its volume.
+fn own_env(data: &Path) -> BTreeMap<String, String> {
+    parse_plain_env_file(&text_of(&data.join(ENV)))
+}
+
+/// What an env file says; nothing where it cannot be read.
+fn text_of(file: &Path) -> String {
     let is_small = file.metadata().is_ok_and(|metadata| metadata.is_file() && metadata.len() <= ENV_BYTES_MAX);
     let text = if is_small { std::fs::read(file).unwrap_or_default() } else { Vec::new() };
-    parse_env_file(&String::from_utf8_lossy(&text), &|_| None)
+    String::from_utf8_lossy(&text).into_owned()
 }
 
 #[cfg(test)]

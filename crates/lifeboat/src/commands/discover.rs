@@ -76,7 +76,7 @@ pub fn look(run: &Run, dir: &Path) -> Result<Found, Fault> {
     let cht = ChtHost::find(&mut discovery, &engine, variables, &run.cancel)?;
     let profile = match cht {
         Some(cht) => Some(Profile::Cht(cht)),
-        None => SentinelHost::find(&discovery, &engine, &run.cancel)?.map(Profile::Sentinel),
+        None => SentinelHost::find(&discovery, &sentinel::servers(), &engine, &run.cancel)?.map(Profile::Sentinel),
     };
     if profile.is_none() && !discovery.projects.is_empty() {
         discovery.find_servers(&engine, &run.cancel)?;

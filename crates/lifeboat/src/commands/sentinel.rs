@@ -1,6 +1,8 @@
 //! The profile `sentinel`: the stack for an ALTCHA Sentinel.
 
-use connectors::source::SentinelHost;
+use std::path::Path;
+
+use connectors::source::{SentinelHost, ServerVariables};
 use operations::config::{
     ComposeSettings, FilesSettings, NewSource, Presets, SourceKind, SourceSettings, SqliteSettings, sentinel,
 };
@@ -25,17 +27,18 @@ pub fn sources(host: &SentinelHost) -> Vec<NewSource> {
     if let Some(data) = &host.data {
         let sqlite = |exclude| SourceKind::Sqlite(SqliteSettings::new(vec![data.clone()], exclude));
         let patterns = sentinel::REDIS_FILES.map(str::to_owned).to_vec();
-        let (of_redis, of_main): (Vec<_>, Vec<_>) = host.databases.iter().partition(|path| is_of_redis(path));
+        let (of_redis, of_main): (Vec<_>, Vec<_>) =
+            host.databases.iter().partition(|path| is_of_redis(path.strip_prefix(data).unwrap_or(path)));
         if !of_main.is_empty() {
             let exclude = if of_redis.is_empty() { Vec::new() } else { patterns.clone() };
-            add("main", sqlite(exclude), "the main database, copied while in use");
+            add(sentinel::MAIN, sqlite(exclude), "the main database, copied while in use");
         }
         if !of_redis.is_empty() {
-            add("redis", sqlite(sentinel::all_but(&patterns)), "what Sentinel keeps in its own Redis");
+            add(sentinel::REDIS, sqlite(sentinel::all_but(&patterns)), "what Sentinel keeps in its own Redis");
         }
         let files = FilesSettings::new(vec![data.clone()]);
         add(
-            "files",
+            sentinel::FILES,
             SourceKind::Files(files),
             "the secrets that Sentinel made, uploads, and what else is in its volume",
         );
@@ -47,10 +50,19 @@ pub fn sources(host: &SentinelHost) -> Vec<NewSource> {
     sources
 }
 
-/// Whether a file is told from the main database as Sentinel's variables do.
-fn is_of_redis(path: &std::path::Path) -> bool {
+/// Variables that name servers with what is not in the volume.
+pub fn servers() -> [ServerVariables<'static>; 2] {
+    fn of(part: &'static str, variables: &[(&'static str, Option<sentinel::Server>)]) -> ServerVariables<'static> {
+        let variables = variables.iter().map(|(name, server)| (*name, server.map(sentinel::Server::source))).collect();
+        ServerVariables { part, variables }
+    }
+    [of("main database", &sentinel::MAIN_SERVERS), of("Redis", &sentinel::REDIS_SERVERS)]
+}
+
+/// Whether a file of the volume is told from the main database as Sentinel's variables do: by its name, or by a folder's.
+fn is_of_redis(path: &Path) -> bool {
     let words = sentinel::REDIS_FILES.map(|pattern| pattern.trim_matches('*'));
-    path.file_name().is_some_and(|name| words.iter().any(|word| name.to_string_lossy().contains(word)))
+    path.iter().any(|name| words.iter().any(|word| name.to_string_lossy().contains(word)))
 }
 
 /// Shows what was found, and what was not.

@@ -21,9 +21,9 @@ use super::secret::{CommandLine, SecretSource, Typed};
 use super::settings::{CopySettings, Layout, Settings, SourceSettings, StackSettings};
 use crate::retention::Policy;
 use crate::{Fault, FaultKind};
-use variables::Variables;
+use variables::{ProcessVariables, Variables};
 
-pub use data::{REDIS_FILES, all_but};
+pub use data::{FILES, MAIN, MAIN_SERVERS, REDIS, REDIS_FILES, REDIS_SERVERS, Server, all_but};
 
 /// The name of the stack.
 pub const STACK: &str = "sentinel";
@@ -47,7 +47,7 @@ pub struct SentinelSettings {
 
 /// The folder with Sentinel's data, as the environment says it.
 pub fn data_folder(environment: &Environment) -> Result<PathBuf, Fault> {
-    data::folder(&Variables::new(environment.variables(), Path::new(""), &BTreeMap::new()))
+    data::folder(&Variables::new(environment.variables(), Path::new(""), &BTreeMap::new()).of_process())
 }
 
 /// Understands Sentinel's variables: those of the environment, and those that `env_file`, which Sentinel keeps in its data
@@ -63,8 +63,8 @@ pub fn settings(
     }
     variables.check()?;
     variables.check_own()?;
-    let own = variables.of_process();
-    let data = data::folder(&own)?;
+    let of_process = variables.of_process();
+    let data = data::folder(&of_process)?;
     let disabled = disabled(&variables)?;
     let state_dir = environment.state_dir().ok_or_else(|| {
         Fault::new(FaultKind::Config, "there is no folder to put state into").with_hint("set STATE_DIRECTORY to one")
@@ -75,13 +75,13 @@ pub fn settings(
     });
     let place::ArchivePlace { name, location, prefix } = place?;
     let key = key(&variables)?;
-    let repository = place::repository_place(&own, &location, &state_dir.join(REPOSITORY))?;
-    let password = password(&own, &key, &repository, &state_dir)?;
+    let repository = place::repository_place(&of_process, &location, &state_dir.join(REPOSITORY))?;
+    let password = password(&of_process, &key, &repository, &state_dir)?;
     let copies = vec![
         copy(REPOSITORY, repository, Layout::Repository { password: password.clone() }),
         copy(name, location, Layout::Archive(ArchiveSettings { prefix, key })),
     ];
-    let data::Sources { mut sources, notices } = data::sources(&variables, &own, &data)?;
+    let data::Sources { mut sources, notices } = data::sources(&variables, &of_process, &data)?;
     let schedule = schedules(&variables, &mut sources)?;
     let stack = StackSettings {
         name: STACK.to_owned(),
@@ -94,7 +94,7 @@ pub fn settings(
         rto: None,
         hooks: Hooks::default(),
         freeze: None,
-        after_restore: after_restore(&own)?,
+        after_restore: after_restore(&of_process)?,
         sources,
     };
     let identity = variables.snapshots_secret("AGE_SECRET_KEY")?.map(|key| key.value);
@@ -154,7 +154,7 @@ fn key(variables: &Variables<'_>) -> Result<ArchiveKey, Fault> {
 /// The password of the repository. One that `init` makes lies beside the repository, for whose
 /// readers it is a second lock and no more; so it will do on this machine alone.
 fn password(
-    variables: &Variables<'_>,
+    variables: &ProcessVariables<'_>,
     key: &ArchiveKey,
     repository: &Location,
     state_dir: &Path,
@@ -180,12 +180,12 @@ fn schedules(variables: &Variables<'_>, sources: &mut [SourceSettings]) -> Resul
             false => Err(text.fault("what it is for is not in these backups", "unset it")),
         }
     };
-    let (all, main) = (one("CRON_SCHEDULE", None)?, one("MAIN_SCHEDULE", Some(data::MAIN))?);
-    let redis = one("REDIS_SCHEDULE", Some(data::REDIS))?;
+    let (all, main) = (one("CRON_SCHEDULE", None)?, one("MAIN_SCHEDULE", Some(MAIN))?);
+    let redis = one("REDIS_SCHEDULE", Some(REDIS))?;
     for source in sources {
         source.schedule = match &*source.name {
-            data::MAIN if all.is_some() => main.clone(),
-            data::REDIS => redis.clone(),
+            MAIN if all.is_some() => main.clone(),
+            REDIS => redis.clone(),
             _ => None,
         };
     }
@@ -202,7 +202,7 @@ fn disabled(variables: &Variables<'_>) -> Result<Option<String>, Fault> {
 }
 
 /// Sentinel has no variables for this, so these are ours.
-fn after_restore(variables: &Variables<'_>) -> Result<Option<AfterRestoreSettings>, Fault> {
+fn after_restore(variables: &ProcessVariables<'_>) -> Result<Option<AfterRestoreSettings>, Fault> {
     let http_url =
         |name: &'static str| -> Result<Option<Typed>, Fault> {
             let Some(text) = variables.get(name)? else { return Ok(None) };

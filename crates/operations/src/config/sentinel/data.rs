@@ -6,7 +6,7 @@ use super::super::address::Address;
 use super::super::settings::{
     DatabaseServer, DatabaseSettings, FilesSettings, SourceKind, SourceSettings, SqliteSettings,
 };
-use super::variables::{Text, Variables};
+use super::variables::{ProcessVariables, Text, Variables};
 use crate::{Fault, FaultKind};
 
 /// The source with the main database.
@@ -24,11 +24,11 @@ const WITHOUT: &str = "LIFEBOAT_WITHOUT";
 /// store, and not the file.
 pub const REDIS_FILES: [&str; 2] = ["*exotdb*", "*redis*"];
 
-/// Servers that may hold the main database, and the kind of source that captures them.
-const SERVERS: [(&str, Option<Kind>); 8] = [
-    ("POSTGRES_URL", Some(Kind::Postgres)),
-    ("MYSQL_URL", Some(Kind::Mysql)),
-    ("MARIADB_URL", Some(Kind::Mysql)),
+/// Variables that name a server with the main database, and what captures it.
+pub const MAIN_SERVERS: [(&str, Option<Server>); 8] = [
+    ("POSTGRES_URL", Some(Server::Postgres)),
+    ("MYSQL_URL", Some(Server::Mysql)),
+    ("MARIADB_URL", Some(Server::Mysql)),
     ("MSSQL_URL", None),
     ("ORACLE_URL", None),
     ("ORACLEDB_URL", None),
@@ -36,11 +36,30 @@ const SERVERS: [(&str, Option<Kind>); 8] = [
     ("TURBOLITE_URL", None),
 ];
 
-#[derive(Clone, Copy)]
-enum Kind {
+/// The same for what Sentinel keeps in Redis.
+pub const REDIS_SERVERS: [(&str, Option<Server>); 2] =
+    [("REDIS_URL", Some(Server::Redis)), ("REDIS_CLUSTER_URL", None)];
+
+/// A kind of server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Server {
+    /// PostgreSQL.
     Postgres,
+    /// MySQL and MariaDB.
     Mysql,
+    /// Redis and Valkey.
     Redis,
+}
+
+impl Server {
+    /// The kind of source that captures it.
+    pub fn source(self) -> &'static str {
+        match self {
+            Self::Postgres => "postgres",
+            Self::Mysql => "mysql",
+            Self::Redis => "redis",
+        }
+    }
 }
 
 /// The sources of Sentinel's stack, and what they lack.
@@ -51,11 +70,11 @@ pub struct Sources {
     pub notices: Vec<String>,
 }
 
-/// Decides on the sources of a Sentinel with this data folder. `own` are the variables of the process.
-pub fn sources(variables: &Variables<'_>, own: &Variables<'_>, data: &Path) -> Result<Sources, Fault> {
-    let without = without(own)?;
+/// Decides on the sources of a Sentinel with this data folder.
+pub fn sources(variables: &Variables<'_>, of_process: &ProcessVariables<'_>, data: &Path) -> Result<Sources, Fault> {
+    let without = without(of_process)?;
     let mut found = Sources { sources: Vec::new(), notices: Vec::new() };
-    let redis_files = redis_files(own)?;
+    let redis_files = redis_files(of_process)?;
     let own_redis = found.redis(variables, data, &redis_files, without.contains(&REDIS))?;
     let main = main(variables, without.contains(&MAIN))?;
     let exclude = if own_redis { redis_files } else { Vec::new() };
@@ -78,7 +97,7 @@ pub fn sources(variables: &Variables<'_>, own: &Variables<'_>, data: &Path) -> R
         }
     }
     let mut paths = vec![data.to_owned()];
-    paths.extend(found.uploads(variables, own, data)?);
+    paths.extend(found.uploads(variables, of_process, data)?);
     found.add(FILES, SourceKind::Files(FilesSettings::new(paths)));
     Ok(found)
 }
@@ -92,7 +111,7 @@ enum Main {
 }
 
 /// What the user leaves out on purpose.
-fn without(variables: &Variables<'_>) -> Result<Vec<&'static str>, Fault> {
+fn without(variables: &ProcessVariables<'_>) -> Result<Vec<&'static str>, Fault> {
     let Some(text) = variables.get(WITHOUT)? else { return Ok(Vec::new()) };
     let one = |word: &str| [MAIN, REDIS].into_iter().find(|known| *known == word);
     let words = text.value.split(',').map(str::trim).filter(|word| !word.is_empty());
@@ -102,7 +121,7 @@ fn without(variables: &Variables<'_>) -> Result<Vec<&'static str>, Fault> {
 
 fn main(variables: &Variables<'_>, is_left_out: bool) -> Result<Main, Fault> {
     let mut set = Vec::new();
-    for (name, kind) in SERVERS {
+    for (name, kind) in MAIN_SERVERS {
         set.extend(variables.get(name)?.map(|url| (url, kind)));
     }
     if let [(first, _), (second, _), ..] = &set[..] {
@@ -125,7 +144,7 @@ fn instead(source: &str) -> String {
     format!("back it up with its own tools, and set {WITHOUT}={source} so that the rest is backed up without it")
 }
 
-fn redis_files(variables: &Variables<'_>) -> Result<Vec<String>, Fault> {
+fn redis_files(variables: &ProcessVariables<'_>) -> Result<Vec<String>, Fault> {
     let Some(text) = variables.get("LIFEBOAT_REDIS_FILES")? else {
         return Ok(REDIS_FILES.map(str::to_owned).to_vec());
     };
@@ -146,16 +165,16 @@ pub fn all_but(files: &[String]) -> Vec<String> {
 }
 
 /// The database at an address. Its password goes where nothing shows it.
-fn server(text: &Text, kind: Kind) -> Result<SourceKind, Fault> {
+fn server(text: &Text, kind: Server) -> Result<SourceKind, Fault> {
     let (scheme, schemes, example): (_, &[&str], _) = match kind {
-        Kind::Postgres => ("postgresql", &["postgres", "postgresql"], "postgres://user:password@host:5432/database"),
-        Kind::Mysql => ("mysql", &["mysql", "mariadb"], "mysql://user:password@host:3306/database"),
-        Kind::Redis => ("redis", &["redis", "valkey"], "redis://user:password@host:6379"),
+        Server::Postgres => ("postgresql", &["postgres", "postgresql"], "postgres://user:password@host:5432/database"),
+        Server::Mysql => ("mysql", &["mysql", "mariadb"], "mysql://user:password@host:3306/database"),
+        Server::Redis => ("redis", &["redis", "valkey"], "redis://user:password@host:6379"),
     };
     let hint = format!("write it like {example}");
     let address = Address::parse(&text.value).filter(|address| schemes.contains(&&*address.scheme));
     let Some(address) = address else {
-        if matches!(kind, Kind::Redis) && text.value.starts_with("rediss://") {
+        if matches!(kind, Server::Redis) && text.value.starts_with("rediss://") {
             return Err(text.fault("a Redis is not yet captured over TLS", &instead(REDIS)));
         }
         return Err(text.fault("this is no address of such a server", &hint));
@@ -167,7 +186,8 @@ fn server(text: &Text, kind: Kind) -> Result<SourceKind, Fault> {
     let query = if query.is_empty() { String::new() } else { format!("?{}", query.join("&")) };
     let url = format!("{scheme}://{}{query}", address.server);
     // A Redis is captured with all that it holds; its path is a number.
-    let database = Some(address.path.trim_matches('/')).filter(|name| !name.is_empty() && !matches!(kind, Kind::Redis));
+    let database =
+        Some(address.path.trim_matches('/')).filter(|name| !name.is_empty() && !matches!(kind, Server::Redis));
     let settings = DatabaseSettings {
         user: address.user.clone(),
         password: address.secret(),
@@ -175,9 +195,9 @@ fn server(text: &Text, kind: Kind) -> Result<SourceKind, Fault> {
         ..DatabaseSettings::new(DatabaseServer::Url(url))
     };
     Ok(match kind {
-        Kind::Postgres => SourceKind::Postgres(settings),
-        Kind::Mysql => SourceKind::Mysql(settings),
-        Kind::Redis => SourceKind::Redis(settings),
+        Server::Postgres => SourceKind::Postgres(settings),
+        Server::Mysql => SourceKind::Mysql(settings),
+        Server::Redis => SourceKind::Redis(settings),
     })
 }
 
@@ -215,7 +235,7 @@ impl Sources {
             return Err(url.fault("Lifeboat cannot capture a cluster of Redis", &instead(REDIS)));
         }
         if let Some(url) = variables.get("REDIS_URL")? {
-            let source = server(&url, Kind::Redis)?;
+            let source = server(&url, Server::Redis)?;
             self.add(REDIS, source);
             return Ok(false);
         }
@@ -239,7 +259,7 @@ impl Sources {
     fn uploads(
         &mut self,
         variables: &Variables<'_>,
-        own: &Variables<'_>,
+        of_process: &ProcessVariables<'_>,
         data: &Path,
     ) -> Result<Option<PathBuf>, Fault> {
         let provider = variables.get("STORAGE_PROVIDER")?;
@@ -260,7 +280,7 @@ impl Sources {
         if path.starts_with(data) {
             return Ok(None);
         }
-        if own.get("STORAGE_LOCAL_DIR")?.is_none() {
+        if of_process.get("STORAGE_LOCAL_DIR")?.is_none() {
             self.notices.push(format!(
                 "uploads lie in {}, as {} says: they are NOT in these backups unless Lifeboat's own environment says so, too",
                 path.display(),
@@ -273,7 +293,7 @@ impl Sources {
 }
 
 /// The folder with Sentinel's data.
-pub fn folder(variables: &Variables<'_>) -> Result<PathBuf, Fault> {
+pub fn folder(variables: &ProcessVariables<'_>) -> Result<PathBuf, Fault> {
     let Some(text) = variables.get("DATA_DIR")? else { return Ok(PathBuf::from("/data")) };
     match Path::new(text.value.as_str()) {
         path if path.is_absolute() => Ok(path.components().collect()),

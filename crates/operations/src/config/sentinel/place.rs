@@ -9,7 +9,7 @@ use super::super::mistake::nearest;
 use super::super::resolve::copy::read_endpoint;
 use super::super::secret::{Secret, SecretSource};
 use super::super::url::Url;
-use super::variables::{Named, Text, Variables};
+use super::variables::{Named, ProcessVariables, Text, Variables};
 use crate::{Fault, FaultKind};
 
 /// Where Sentinel's own snapshots go where nobody says.
@@ -269,7 +269,11 @@ fn azure(variables: &Variables<'_>) -> Result<AzureLocation, Fault> {
 }
 
 /// The place of the repository that archives are made out of: a folder, or a place that the archives' own login opens.
-pub fn repository_place(variables: &Variables<'_>, archives: &Location, preset: &Path) -> Result<Location, Fault> {
+pub fn repository_place(
+    variables: &ProcessVariables<'_>,
+    archives: &Location,
+    preset: &Path,
+) -> Result<Location, Fault> {
     let Some(text) = variables.get("LIFEBOAT_REPOSITORY")? else { return Ok(Location::Local(preset.to_owned())) };
     let hint = "write a folder, or with provider s3 or azure a place that its login opens, as s3://BUCKET/PATH or \
                 azblob://CONTAINER/PATH";

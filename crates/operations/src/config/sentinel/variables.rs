@@ -69,6 +69,18 @@ pub struct Variables<'a> {
     layers: [(&'a BTreeMap<String, String>, Option<&'a Path>); 2],
 }
 
+/// The variables of the process alone, for what reaches beyond Sentinel's data: whoever may write the `.env` must not have
+/// commands run or other folders read.
+pub struct ProcessVariables<'a>(Variables<'a>);
+
+impl<'a> std::ops::Deref for ProcessVariables<'a> {
+    type Target = Variables<'a>;
+
+    fn deref(&self) -> &Variables<'a> {
+        &self.0
+    }
+}
+
 /// A value and the variable that it came from, as it is called in messages.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Named<T> {
@@ -98,10 +110,9 @@ impl<'a> Variables<'a> {
         Self { layers: [(process, None), (of_file, Some(file))] }
     }
 
-    /// Those of the process alone, for what reaches beyond Sentinel's data: whoever may write the `.env` must not have
-    /// commands run or other folders read.
-    pub fn of_process(&self) -> Self {
-        Self { layers: [self.layers[0], (&NONE, None)] }
+    /// Those of the process alone.
+    pub fn of_process(&self) -> ProcessVariables<'a> {
+        ProcessVariables(Self { layers: [self.layers[0], (&NONE, None)] })
     }
 
     /// Whether any of Sentinel's own variables for snapshots is set.
@@ -124,9 +135,7 @@ impl<'a> Variables<'a> {
             if KNOWN.contains(&plain) {
                 continue;
             }
-            let likeness = |known: &&&str| strsim::jaro_winkler(plain, known);
-            let meant = KNOWN.iter().max_by(|a, b| likeness(a).total_cmp(&likeness(b)));
-            let meant = meant.map(|near| format!("did you mean {prefix}{near}? "));
+            let meant = nearest(plain, &KNOWN).map(|near| format!("did you mean {prefix}{near}? "));
             let known: Vec<String> = KNOWN.iter().map(|known| format!("{prefix}{known}")).collect();
             let what = format!("{} is set and not understood", shown(name, file));
             return Err(Fault::new(FaultKind::Config, what).with_hint(format!(
