@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result};
 
 use crate::data::{self, Settings};
 use crate::measure::Cost;
-use crate::tool::{PASSWORD, Program};
+use crate::tool::{PASSWORD, Program, RESTIC_OPTIONS};
 
 /// What is compared, in the order of the table.
 const LABELS: [&str; 5] =
@@ -105,10 +105,9 @@ impl Bench<'_> {
         let folder = self.home.join(name);
         fs::create_dir(&folder)?;
         fs::write(folder.join("password"), PASSWORD)?;
-        let at = ["--repo", "repository", "--password-file", "password", "--quiet"];
-        self.restic.run_in(&folder, &[&at[..], &["init"]].concat(), "init")?;
+        self.restic.run_in(&folder, &[&RESTIC_OPTIONS[..], &["init"]].concat(), "init")?;
         let data = self.data.to_string_lossy();
-        self.restic.run_in(&folder, &[&at[..], &["backup", &data]].concat(), "backup")
+        self.restic.run_in(&folder, &[&RESTIC_OPTIONS[..], &["backup", &data]].concat(), "backup")
     }
 
     /// A repository copied into a new one, with its chunker's parameters, so that what is copied stays deduplicated.
@@ -117,9 +116,12 @@ impl Bench<'_> {
         fs::create_dir(&folder)?;
         fs::write(folder.join("password"), PASSWORD)?;
         let from = format!("../{from}/repository");
-        let at = ["--repo", "repository", "--password-file", "password", "--quiet"];
         let source = ["--from-repo", &from, "--from-password-file", "password"];
-        self.restic.run_in(&folder, &[&at[..], &["init", "--copy-chunker-params"], &source].concat(), "init")?;
-        self.restic.run_in(&folder, &[&at[..], &["copy"], &source].concat(), "copy")
+        self.restic.run_in(
+            &folder,
+            &[&RESTIC_OPTIONS[..], &["init", "--copy-chunker-params"], &source].concat(),
+            "init",
+        )?;
+        self.restic.run_in(&folder, &[&RESTIC_OPTIONS[..], &["copy"], &source].concat(), "copy")
     }
 }

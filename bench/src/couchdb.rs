@@ -12,8 +12,9 @@ use serde_json::json;
 
 use crate::data::random::Random;
 use crate::data::text::Pen;
+use crate::folder;
 use crate::measure::Cost;
-use crate::tool::{PASSWORD, Program};
+use crate::tool::{PASSWORD, Program, RESTIC_OPTIONS};
 
 /// Databases, each with this many shards.
 const SHARDS_EACH: u32 = 8;
@@ -50,7 +51,7 @@ pub fn compare(work: &Path, lifeboat: &Program, restic: &Program, size: Size) ->
     let bench = Bench { home: &home, data: &data, lifeboat, restic };
     bench.begin()?;
     let mut output = io::stdout();
-    writeln!(output, "{} shards, {} MiB\n", size.shards, bytes_below(&data)? >> 20)?;
+    writeln!(output, "{} shards, {} MiB\n", size.shards, folder::size(&data)? >> 20)?;
     writeln!(
         output,
         "| | lifeboat | restic | lifeboat/restic | memory of lifeboat |\n| --- | --- | --- | --- | --- |"
@@ -63,7 +64,7 @@ pub fn compare(work: &Path, lifeboat: &Program, restic: &Program, size: Size) ->
     line("first backup", bench.both("first")?)?;
     let unchanged = bench.both("unchanged")?;
     line("no change", unchanged)?;
-    databases.grow(100)?;
+    databases.append(100)?;
     line("grown by 1 %", bench.both("grown")?)?;
     let nothing = bench.nothing()?;
     let walk = look_at_all(&data)?;
@@ -118,11 +119,7 @@ impl Databases {
         Ok(databases)
     }
 
-    /// Adds one part in `of` to each shard.
-    fn grow(&mut self, of: u64) -> Result<()> {
-        self.append(of)
-    }
-
+    /// Adds one part in `of` of the size to each shard.
     fn append(&mut self, of: u64) -> Result<()> {
         let pen = Pen::new();
         let each = self.size.bytes / u64::from(self.size.shards) / of;
@@ -168,12 +165,6 @@ fn finish(writer: &mut CouchWriter<BufWriter<File>>) -> Result<()> {
     Ok(writer.get_mut().flush()?)
 }
 
-fn bytes_below(folder: &Path) -> Result<u64> {
-    let mut bytes = 0;
-    walk(folder, &mut |metadata| bytes += metadata.len())?;
-    Ok(bytes)
-}
-
 /// How long it takes to ask the system about every file, as any program must.
 fn look_at_all(folder: &Path) -> Result<Duration> {
     let started = Instant::now();
@@ -215,7 +206,7 @@ impl Bench<'_> {
         fs::write(own.join("lifeboat.yaml"), text)?;
         self.lifeboat.run_in(&own, &["init"], "init")?;
         fs::write(peer.join("password"), PASSWORD)?;
-        self.restic.run_in(&peer, &[&RESTIC[..], &["init"]].concat(), "init")?;
+        self.restic.run_in(&peer, &[&RESTIC_OPTIONS[..], &["init"]].concat(), "init")?;
         Ok(())
     }
 
@@ -223,7 +214,7 @@ impl Bench<'_> {
     fn both(&self, log: &str) -> Result<(Cost, Cost)> {
         let data = self.data.to_string_lossy();
         let own = self.lifeboat.run_in(&self.home.join("lifeboat"), &["backup", "bench", "--quiet"], log)?;
-        let restic = [&RESTIC[..], &["backup", &data]].concat();
+        let restic = [&RESTIC_OPTIONS[..], &["backup", &data]].concat();
         Ok((own, self.restic.run_in(&self.home.join("restic"), &restic, log)?))
     }
 
@@ -234,5 +225,3 @@ impl Bench<'_> {
         self.lifeboat.run_in(&own, &["backup", "nothing", "--quiet"], "nothing")
     }
 }
-
-const RESTIC: [&str; 5] = ["--repo", "repository", "--password-file", "password", "--quiet"];

@@ -36,18 +36,18 @@ fn main() -> Result<ExitCode> {
             writeln!(io::stdout(), "| blobs | opened in | bytes a blob | peak memory |\n| --- | --- | --- | --- |")?;
             index::measure(&work, blobs)?;
         }
-        Verb::Couchdb { shards, size, seed, work, lifeboat, restic } => {
+        Verb::Couchdb { shards, size, seed, work, programs } => {
             ensure!(shards >= 8 && shards % 8 == 0, "`--shards` must be a multiple of eight");
             ensure!(size > 0.0 && size <= 1000.0, "`--size` must be above 0 and at most 1000");
             fs::create_dir_all(&work).with_context(|| format!("create {}", work.display()))?;
-            let (lifeboat, restic) = (Program::find(Tool::Lifeboat, &lifeboat)?, Program::find(Tool::Restic, &restic)?);
+            let (lifeboat, restic) = programs.find()?;
             let size = couchdb::Size { shards, bytes: (size * f64::from(1 << 30)) as u64, seed };
             couchdb::compare(&work.canonicalize()?, &lifeboat, &restic, size)?;
         }
-        Verb::Postgres { size, seed, work, lifeboat, restic, borgmatic } => {
+        Verb::Postgres { size, seed, work, programs, borgmatic } => {
             ensure!(size > 0.0 && size <= 1000.0, "`--size` must be above 0 and at most 1000");
             fs::create_dir_all(&work).with_context(|| format!("create {}", work.display()))?;
-            let (lifeboat, restic) = (Program::find(Tool::Lifeboat, &lifeboat)?, Program::find(Tool::Restic, &restic)?);
+            let (lifeboat, restic) = programs.find()?;
             let borgmatic = Some(borgmatic).filter(|path| postgres::runs(path));
             if borgmatic.is_none() {
                 writeln!(io::stderr(), "left out: borgmatic is not here")?;
@@ -56,11 +56,10 @@ fn main() -> Result<ExitCode> {
             let size = postgres::Size { bytes: (size * f64::from(1 << 30)) as u64, seed };
             postgres::compare(&work.canonicalize()?, &programs, size)?;
         }
-        Verb::Copies { data, rounds, work, lifeboat, restic } => {
+        Verb::Copies { data, rounds, work, programs } => {
             ensure!(rounds > 0, "`--rounds` must be at least 1");
             fs::create_dir_all(&work).with_context(|| format!("create {}", work.display()))?;
-            let lifeboat = Program::find(Tool::Lifeboat, &lifeboat)?;
-            let restic = Program::find(Tool::Restic, &restic)?;
+            let (lifeboat, restic) = programs.find()?;
             copies::compare(&work.canonicalize()?, &lifeboat, &restic, data.settings()?, rounds)?;
         }
         Verb::IndexOpen { folder } => index::open(&folder)?,
@@ -120,12 +119,8 @@ enum Verb {
         /// A folder for data and repositories; needs three times the size
         #[arg(long, value_name = "FOLDER", default_value = "target/bench")]
         work: PathBuf,
-        /// The program lifeboat
-        #[arg(long, value_name = "PATH", default_value = "target/release/lifeboat")]
-        lifeboat: PathBuf,
-        /// The program restic
-        #[arg(long, value_name = "PATH", env = "RESTIC", default_value = "restic")]
-        restic: PathBuf,
+        #[command(flatten)]
+        programs: Programs,
     },
     /// A PostgreSQL, before and after 1 % of its rows changed, beside `pg_dump` into restic and beside borgmatic
     Postgres {
@@ -138,12 +133,8 @@ enum Verb {
         /// A folder for repositories; needs twice the size, and the server three times the size among temporary files
         #[arg(long, value_name = "FOLDER", default_value = "target/bench")]
         work: PathBuf,
-        /// The program lifeboat
-        #[arg(long, value_name = "PATH", default_value = "target/release/lifeboat")]
-        lifeboat: PathBuf,
-        /// The program restic
-        #[arg(long, value_name = "PATH", env = "RESTIC", default_value = "restic")]
-        restic: PathBuf,
+        #[command(flatten)]
+        programs: Programs,
         /// The program borgmatic
         #[arg(long, value_name = "PATH", env = "BORGMATIC", default_value = "borgmatic")]
         borgmatic: PathBuf,
@@ -158,12 +149,8 @@ enum Verb {
         /// A folder for data and repositories; needs about 30 GB at scale 1
         #[arg(long, value_name = "FOLDER", default_value = "target/bench-copies")]
         work: PathBuf,
-        /// The program lifeboat
-        #[arg(long, value_name = "PATH", default_value = "target/release/lifeboat")]
-        lifeboat: PathBuf,
-        /// The program restic
-        #[arg(long, value_name = "PATH", env = "RESTIC", default_value = "restic")]
-        restic: PathBuf,
+        #[command(flatten)]
+        programs: Programs,
     },
     /// Open an index (used by `index`)
     #[command(hide = true)]
@@ -201,6 +188,23 @@ impl DataArguments {
     }
 }
 
+/// What is compared everywhere.
+#[derive(Debug, Args)]
+struct Programs {
+    /// The program lifeboat
+    #[arg(long, value_name = "PATH", default_value = "target/release/lifeboat")]
+    lifeboat: PathBuf,
+    /// The program restic
+    #[arg(long, value_name = "PATH", env = "RESTIC", default_value = "restic")]
+    restic: PathBuf,
+}
+
+impl Programs {
+    fn find(&self) -> Result<(Program, Program)> {
+        Ok((Program::find(Tool::Lifeboat, &self.lifeboat)?, Program::find(Tool::Restic, &self.restic)?))
+    }
+}
+
 #[derive(Debug, Args)]
 struct RunArguments {
     #[command(flatten)]
@@ -220,12 +224,8 @@ struct RunArguments {
     /// Also write the result into this file
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
-    /// The program lifeboat
-    #[arg(long, value_name = "PATH", default_value = "target/release/lifeboat")]
-    lifeboat: PathBuf,
-    /// The program restic
-    #[arg(long, value_name = "PATH", env = "RESTIC", default_value = "restic")]
-    restic: PathBuf,
+    #[command(flatten)]
+    programs: Programs,
     /// The program rustic
     #[arg(long, value_name = "PATH", env = "RUSTIC", default_value = "rustic")]
     rustic: PathBuf,
@@ -257,8 +257,8 @@ fn compare(arguments: &RunArguments) -> Result<ExitCode> {
 fn programs(arguments: &RunArguments) -> Result<(Vec<Program>, Vec<String>)> {
     let (mut found, mut left_out) = (Vec::new(), Vec::new());
     for (tool, path) in [
-        (Tool::Lifeboat, arguments.lifeboat.as_path()),
-        (Tool::Restic, &arguments.restic),
+        (Tool::Lifeboat, arguments.programs.lifeboat.as_path()),
+        (Tool::Restic, &arguments.programs.restic),
         (Tool::Rustic, &arguments.rustic),
         (Tool::Borg, &arguments.borg),
         (Tool::Cp, Path::new("cp")),

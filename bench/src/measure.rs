@@ -42,7 +42,8 @@ pub struct Cost {
     pub memory_peak: u64,
 }
 
-/// Runs a command under a launcher. Its output goes to the file `log`. Fails when the command does.
+/// Runs a command under a launcher, once all that was written before is on the disk: nobody pays for what another left. Its output
+/// goes to the file `log`. Fails when the command does.
 pub fn measure(invocation: &Invocation, log: &Path) -> Result<Cost> {
     let result = log.with_extension("cost");
     let output = fs::File::create(log).with_context(|| format!("create {}", log.display()))?;
@@ -60,6 +61,7 @@ pub fn measure(invocation: &Invocation, log: &Path) -> Result<Cost> {
     launcher.arg("measure").arg(&result).arg("--").args(&invocation.command);
     launcher.envs(invocation.environment.iter().map(|(name, value)| (name, value))).current_dir(&invocation.folder);
     launcher.stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output);
+    rustix::fs::sync();
     let status = launcher.status().context("start the launcher")?;
     if !status.success() {
         let output = fs::read(log).unwrap_or_default();

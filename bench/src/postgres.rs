@@ -14,7 +14,7 @@ use servers::PostgresServer;
 use crate::data::random::Random;
 use crate::data::text::{Pen, hex};
 use crate::measure::{Cost, Invocation, measure};
-use crate::tool::{PASSWORD, Program};
+use crate::tool::{PASSWORD, Program, RESTIC_OPTIONS};
 
 /// The database.
 const DATABASE: &str = "bench";
@@ -171,7 +171,7 @@ impl Bench<'_> {
         fs::write(own.join("lifeboat.yaml"), text)?;
         self.programs.lifeboat.run_in(&own, &["init"], "init")?;
         fs::write(restic.join("password"), PASSWORD)?;
-        self.programs.restic.run_in(&restic, &[&RESTIC[..], &["init"]].concat(), "init")?;
+        self.programs.restic.run_in(&restic, &[&RESTIC_OPTIONS[..], &["init"]].concat(), "init")?;
         if self.programs.borgmatic.is_some() {
             let empty = borg.join("empty");
             fs::create_dir(&empty)?;
@@ -209,7 +209,7 @@ impl Bench<'_> {
             let restic = self.programs.restic.path.display();
             let piped = format!(
                 "set -o pipefail; pg_dump | {restic} {} backup --stdin --stdin-filename {DATABASE}.sql",
-                RESTIC.join(" ")
+                RESTIC_OPTIONS.join(" ")
             );
             self.shell(folder, &piped, log)
         })?;
@@ -278,5 +278,3 @@ impl Bench<'_> {
         measure(&Invocation { command, environment, folder: folder.to_owned() }, &folder.join(format!("{log}.log")))
     }
 }
-
-const RESTIC: [&str; 5] = ["--repo", "repository", "--password-file", "password", "--quiet"];

@@ -207,8 +207,7 @@ impl Round<'_> {
         if work == Work::Restore {
             recreate(&restored)?;
         }
-        // Nobody pays for what another left to be written, and everybody finds what is read in memory.
-        rustix::fs::sync();
+        // Everybody finds what is read in memory.
         match work {
             Work::Restore | Work::Check => folder::warm(&station.repository())?,
             Work::First | Work::Unchanged | Work::Growth | Work::Second => folder::warm(&self.place.data())?,

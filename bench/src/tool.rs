@@ -16,6 +16,8 @@ use crate::measure::{Cost, Invocation, measure};
 
 /// The repositories are thrown away after the run, so their password is no secret.
 pub const PASSWORD: &str = "the data is made up";
+/// What restic is called with in a folder that has its repository and its password.
+pub const RESTIC_OPTIONS: [&str; 5] = ["--repo", "repository", "--password-file", "password", "--quiet"];
 
 /// A program that is measured, in the order of the report's columns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
