@@ -19,6 +19,9 @@ const FILE: &str = "_FILE";
 /// A file that is longer holds no setting.
 const VALUE_BYTES_MAX: u64 = 64 << 10;
 
+/// Two names that are less alike (1 is the same) are no slip of the pen.
+const LIKENESS_MIN: f64 = 0.8;
+
 /// What may stand behind one of [`PREFIXES`].
 const KNOWN: [&str; 18] = [
     "AGE_PUBLIC_KEY",
@@ -135,7 +138,11 @@ impl<'a> Variables<'a> {
             if KNOWN.contains(&plain) {
                 continue;
             }
-            let meant = nearest(plain, &KNOWN).map(|near| format!("did you mean {prefix}{near}? "));
+            // Long names with a beginning in common, of which users leave out or add a word.
+            let likeness = |known: &str| strsim::jaro_winkler(plain, known);
+            let meant = KNOWN.iter().max_by(|a, b| likeness(a).total_cmp(&likeness(b)));
+            let meant = meant.filter(|near| likeness(near) >= LIKENESS_MIN);
+            let meant = meant.map(|near| format!("did you mean {prefix}{near}? "));
             let known: Vec<String> = KNOWN.iter().map(|known| format!("{prefix}{known}")).collect();
             let what = format!("{} is set and not understood", shown(name, file));
             return Err(Fault::new(FaultKind::Config, what).with_hint(format!(
