@@ -202,12 +202,12 @@ impl std::fmt::Display for ContainerName {
 impl Containers {
     /// Connects to the engine at `socket`, which answers. Waiting for it ends soon after `cancel` is set.
     fn connect(socket: &Path, cancel: &Cancel) -> Result<Self, SourceError> {
-        let failed = |error: EngineError| unavailable(format!("{}: {}", socket.display(), said(&error)));
+        let failed = |error: EngineError| SourceError::unavailable(format!("{}: {}", socket.display(), said(&error)));
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
             .enable_all()
             .build()
-            .map_err(|error| unavailable(format!("no thread for the container engine: {error}")))?;
+            .map_err(|error| SourceError::unavailable(format!("no thread for the container engine: {error}")))?;
         let path = socket.to_string_lossy();
         let docker =
             Docker::connect_with_unix(&path, ANSWER_SECONDS_MAX, bollard::API_DEFAULT_VERSION).map_err(failed)?;
@@ -254,7 +254,7 @@ impl Containers {
     pub fn volume(&self, name: &str) -> Result<Volume, SourceError> {
         let volumes = self.volumes()?;
         let names: Vec<_> = volumes.iter().map(|volume| volume.name.clone()).collect();
-        let missing = || unavailable(format!("there is no volume {name}; {}", listed("there are", names)));
+        let missing = || SourceError::unavailable(format!("there is no volume {name}; {}", listed("there are", names)));
         volumes.into_iter().find(|volume| volume.name == name).ok_or_else(missing)
     }
 
@@ -348,7 +348,7 @@ impl Containers {
         what: &str,
         answer: impl Future<Output = Result<T, EngineError>>,
     ) -> Result<T, SourceError> {
-        self.wait(answer)?.map_err(|error| unavailable(format!("{what}: {}", said(&error))))
+        self.wait(answer)?.map_err(|error| SourceError::unavailable(format!("{what}: {}", said(&error))))
     }
 
     /// Waits, and looks meanwhile whether the run was cancelled.
@@ -398,13 +398,14 @@ impl Read for TarStream<'_> {
 fn choose(wanted: &ContainerName, all: Vec<Container>) -> Result<Container, SourceError> {
     let rank = |found: &Container| (found.state == ContainerState::Stopped, found.number());
     let first = chosen(wanted, all)?.into_iter().min_by_key(rank);
-    first.ok_or_else(|| unavailable(format!("{wanted} is not here")))
+    first.ok_or_else(|| SourceError::unavailable(format!("{wanted} is not here")))
 }
 
 /// The containers of `all` that are meant, at least one.
 fn chosen(wanted: &ContainerName, all: Vec<Container>) -> Result<Vec<Container>, SourceError> {
     let names: Vec<_> = all.iter().map(|container| container.name.clone()).collect();
-    let missing = || unavailable(format!("{wanted} is not here; {}", listed("there are containers", names)));
+    let missing =
+        || SourceError::unavailable(format!("{wanted} is not here; {}", listed("there are containers", names)));
     match wanted {
         ContainerName::Container(name) => {
             let exact = all.iter().position(|container| container.name == *name);
@@ -422,7 +423,7 @@ fn chosen(wanted: &ContainerName, all: Vec<Container>) -> Result<Vec<Container>,
             if projects.len() > 1 {
                 let projects = listed("projects", projects.into_iter().map(str::to_owned).collect());
                 let what = format!("{service} is a service of several projects: say which one is meant; {projects}");
-                return Err(unavailable(what));
+                return Err(SourceError::unavailable(what));
             }
             if !found.is_empty() {
                 return Ok(found);
@@ -457,11 +458,9 @@ pub(crate) fn said(error: &EngineError) -> String {
 
 fn text(path: &Path) -> Result<String, SourceError> {
     let text = path.to_str().map(str::to_owned);
-    text.ok_or_else(|| unavailable(format!("{} is not UTF-8, which the container engine needs", path.display())))
-}
-
-pub(crate) fn unavailable(what: String) -> SourceError {
-    SourceError::Unavailable { what }
+    text.ok_or_else(|| {
+        SourceError::unavailable(format!("{} is not UTF-8, which the container engine needs", path.display()))
+    })
 }
 
 #[cfg(test)]

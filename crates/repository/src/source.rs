@@ -95,6 +95,11 @@ pub enum SourceError {
 }
 
 impl SourceError {
+    /// See [`SourceError::Unavailable`].
+    pub fn unavailable(what: impl Into<String>) -> Self {
+        Self::Unavailable { what: what.into() }
+    }
+
     /// Attaches the path that an I/O error is about.
     pub fn io(path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
         let path = path.into();

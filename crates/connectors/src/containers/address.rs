@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use repository::{Cancel, SourceError};
 
-use super::{Containers, Volume, unavailable};
+use super::{Containers, Volume};
 
 /// Where Docker and Podman listen for the whole machine.
 const OF_MACHINE: [&str; 2] = ["/var/run/docker.sock", "/run/podman/podman.sock"];
@@ -50,7 +50,7 @@ impl EngineAddress {
             }
         }
         let shown: Vec<_> = sockets.iter().map(|socket| socket.display().to_string()).collect();
-        Err(unavailable(match denied {
+        Err(SourceError::unavailable(match denied {
             Some(socket) => format!(
                 "{} may not be used: run Lifeboat as root, or add its user to the group of that socket",
                 socket.display()
@@ -79,7 +79,7 @@ impl EngineAddress {
         let folder = Path::new(VOLUMES_OF_DOCKER).join(name).join("_data");
         match self.docker_host {
             None if folder.is_dir() => Ok(Volume::at(name, folder)),
-            _ => Err(unavailable(format!("volume {name}: {error}"))),
+            _ => Err(SourceError::unavailable(format!("volume {name}: {error}"))),
         }
     }
 
@@ -88,7 +88,9 @@ impl EngineAddress {
         if let Some(host) = &self.docker_host {
             // What else stands there may hold a name to log in with.
             let path = host.strip_prefix("unix://").ok_or_else(|| {
-                unavailable("DOCKER_HOST does not begin with unix://: only sockets of this machine are used".to_owned())
+                SourceError::unavailable(
+                    "DOCKER_HOST does not begin with unix://: only sockets of this machine are used",
+                )
             })?;
             return Ok(vec![PathBuf::from(path)]);
         }

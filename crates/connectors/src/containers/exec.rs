@@ -7,7 +7,7 @@ use bollard::exec::{CreateExecOptions, StartExecOptions, StartExecResults};
 use futures_util::StreamExt as _;
 use repository::SourceError;
 
-use super::{Container, Containers, unavailable};
+use super::{Container, Containers};
 
 /// Bytes of errors that are kept: enough for a message.
 const ERROR_BYTES_MAX: usize = 4 << 10;
@@ -39,22 +39,24 @@ impl Containers {
         let options = StartExecOptions { output_capacity: Some(PIECE_BYTES), ..StartExecOptions::default() };
         let started = self.ask(&what, self.docker.start_exec(&made.id, Some(options)))?;
         let StartExecResults::Attached { output: mut pieces, .. } = started else {
-            return Err(unavailable(format!("{what}: its output cannot be read")));
+            return Err(SourceError::unavailable(format!("{what}: its output cannot be read")));
         };
         let mut errors = Vec::new();
         while let Some(piece) = self.wait(pieces.next())? {
-            match piece.map_err(|error| unavailable(format!("{what}: {}", super::said(&error))))? {
+            match piece.map_err(|error| SourceError::unavailable(format!("{what}: {}", super::said(&error))))? {
                 LogOutput::StdErr { message } => {
                     let room = ERROR_BYTES_MAX - errors.len();
                     errors.extend_from_slice(&message[..message.len().min(room)]);
                 }
-                piece => output
-                    .write_all(&piece.into_bytes())
-                    .map_err(|error| unavailable(format!("{what}: its output cannot be written: {error}")))?,
+                piece => output.write_all(&piece.into_bytes()).map_err(|error| {
+                    SourceError::unavailable(format!("{what}: its output cannot be written: {error}"))
+                })?,
             }
         }
         let ended = self.ask(&what, self.docker.inspect_exec(&made.id))?;
-        let code = ended.exit_code.ok_or_else(|| unavailable(format!("{what}: it ended without an exit code")))?;
+        let code = ended
+            .exit_code
+            .ok_or_else(|| SourceError::unavailable(format!("{what}: it ended without an exit code")))?;
         Ok(Exec { code, errors: String::from_utf8_lossy(&errors).into_owned() })
     }
 }

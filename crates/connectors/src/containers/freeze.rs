@@ -12,7 +12,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use repository::{Cancel, Clock, Problem, SourceError, SystemClock};
 
-use super::{Container, ContainerName, ContainerState, EngineAddress, Halt, Halted, Halts, unavailable};
+use super::{Container, ContainerName, ContainerState, EngineAddress, Halt, Halted, Halts};
 
 /// Which containers stand still, how, and for how long at most.
 #[derive(Clone, Debug)]
@@ -77,7 +77,7 @@ impl FreezeOptions {
         if let Some(own) = found.iter().find(|container| is_own(container)) {
             let what =
                 format!("freeze: Lifeboat itself runs in container {}, which it cannot halt; take it out", own.name);
-            return Err(unavailable(what));
+            return Err(SourceError::unavailable(what));
         }
         let frozen = Frozen::watched(self.max_downtime)?;
         let until = clock.now() + self.max_downtime;

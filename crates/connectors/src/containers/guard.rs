@@ -16,7 +16,6 @@ use repository::{Cancel, Clock, SourceError};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::halt::{Halts, MayGoOn, PutRight};
-use super::unavailable;
 
 /// What it prints once it watches.
 const READY: &str = "ready";
@@ -72,7 +71,9 @@ struct Guard {
 impl Guard {
     fn start(command: &GuardCommand) -> Result<Self, SourceError> {
         let failed = |what: &dyn std::fmt::Display| {
-            unavailable(format!("no container is halted, since nobody would start it again after a kill: {what}"))
+            SourceError::unavailable(format!(
+                "no container is halted, since nobody would start it again after a kill: {what}"
+            ))
         };
         let mut child = Command::new(&command.program)
             .args(&command.arguments)

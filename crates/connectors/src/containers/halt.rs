@@ -18,7 +18,7 @@ use rustix::fs::FlockOperation;
 use serde_json::{Value, json};
 
 use super::guard::{GuardCommand, Watch};
-use super::{Container, ContainerState, Containers, EngineAddress, unavailable};
+use super::{Container, ContainerState, Containers, EngineAddress};
 use crate::source::layout;
 
 /// How the name of a note ends.
@@ -200,7 +200,7 @@ impl Halts {
                     "container {} is to be stopped, and something else of this run has paused it already: let both stop it",
                     container.name
                 );
-                return Err(unavailable(what));
+                return Err(SourceError::unavailable(what));
             }
             return Ok(Some(Halted(held)));
         }
@@ -301,7 +301,7 @@ impl Halts {
             if !lock(&file).map_err(SourceError::io(&path))? {
                 let what =
                     format!("container {} is halted by another run of Lifeboat; try again later", container.name);
-                return Err(unavailable(what));
+                return Err(SourceError::unavailable(what));
             }
             // Who puts containers right may have removed it between the opening and the lock.
             if is_at(&file, &path).map_err(SourceError::io(&path))? {
@@ -382,7 +382,7 @@ fn put_right(
         let may = Replaced::of_json(replaced)
             .ok_or_else(|| format!("{} does not say what was being replaced; look, and remove it", path.display()))
             .and_then(|replaced| may_go_on(&replaced));
-        may.map_err(|what| (name.clone(), unavailable(what)))?;
+        may.map_err(|what| (name.clone(), SourceError::unavailable(what)))?;
     }
     let resumed = EngineAddress::at(Path::new(&socket)).open(cancel).and_then(|containers| {
         wait_for_halt(&containers, &id, &note, cancel, clock)?;
@@ -464,7 +464,7 @@ impl Held {
         let containers = EngineAddress::at(&self.socket).open(&Cancel::new())?;
         let resumed = resume(&containers, &self.container.id).map_err(|error| {
             let verb = if self.halt == Halt::Stop { "start" } else { "unpause" };
-            unavailable(format!("container {name} is still halted: {error}; run `docker {verb} {name}`"))
+            SourceError::unavailable(format!("container {name} is still halted: {error}; run `docker {verb} {name}`"))
         })?;
         if !self.is_halted {
             // The engine may be about to halt it: the note stays, and the next run sees to it.

@@ -6,7 +6,6 @@ use std::path::{Component, Path, PathBuf};
 use repository::SourceError;
 use serde_json::{Value, json};
 
-use super::unavailable;
 use crate::source::layout;
 
 /// The driver whose volumes are folders of this machine.
@@ -74,7 +73,7 @@ impl Volume {
         let folder = self.place();
         if let Err(error) = std::fs::read_dir(folder) {
             let shown = folder.display();
-            return Err(unavailable(match error.kind() {
+            return Err(SourceError::unavailable(match error.kind() {
                 std::io::ErrorKind::PermissionDenied => {
                     format!("volume {name}: {shown} may not be read: run Lifeboat as root")
                 }
@@ -87,7 +86,7 @@ impl Volume {
         }
         // Such a volume is mounted while a container uses it, and an empty folder else.
         if self.bound().is_none() && (self.driver != LOCAL || !self.options.is_empty()) && !is_mount_point(folder) {
-            return Err(unavailable(format!(
+            return Err(SourceError::unavailable(format!(
                 "volume {name} of driver {} is only there while a container uses it: start one",
                 self.driver
             )));
@@ -106,7 +105,7 @@ impl Volume {
     /// A path in it. Fails for one that leads out.
     pub fn path(&self, below: &Path) -> Result<PathBuf, SourceError> {
         if !below.components().all(|part| matches!(part, Component::Normal(_))) {
-            return Err(unavailable(format!("{} is no path in volume {}", below.display(), self.name)));
+            return Err(SourceError::unavailable(format!("{} is no path in volume {}", below.display(), self.name)));
         }
         Ok(self.folder()?.join(below))
     }

@@ -19,7 +19,7 @@ use tokio::io::{AsyncWrite, AsyncWriteExt as _};
 use zeroize::Zeroize as _;
 
 use super::{Ended, Exit, Program, SAID_BYTES_MAX, keep_end, text_of};
-use crate::containers::{Container, Containers, said, unavailable};
+use crate::containers::{Container, Containers, said};
 
 /// Tells the program's number, and becomes it.
 const TELLING: &str = "echo \"$$\" >&2; exec \"$@\"";
@@ -68,7 +68,8 @@ impl InContainer {
         let what = format!("{} in container {}", program.name(), container.name);
         let mut cmd: Vec<String> = ["/bin/sh", "-c", TELLING, "sh"].map(str::to_owned).into();
         for word in &program.words {
-            let word = word.to_str().ok_or_else(|| unavailable(format!("{what}: a word of it is not UTF-8")))?;
+            let word =
+                word.to_str().ok_or_else(|| SourceError::unavailable(format!("{what}: a word of it is not UTF-8")))?;
             cmd.push(word.to_owned());
         }
         let folder = program.folder.as_ref().map(|folder| folder.to_string_lossy().into_owned());
@@ -88,7 +89,7 @@ impl InContainer {
         let options = StartExecOptions { output_capacity: Some(PIECE_BYTES), ..StartExecOptions::default() };
         let started = containers.ask(&what, containers.docker.start_exec(&exec, Some(options)))?;
         let StartExecResults::Attached { output, input } = started else {
-            return Err(unavailable(format!("{what}: its output cannot be read")));
+            return Err(SourceError::unavailable(format!("{what}: its output cannot be read")));
         };
         Ok(Self {
             containers: Arc::clone(containers),
@@ -127,7 +128,7 @@ impl InContainer {
     fn take(&mut self, piece: Option<Result<LogOutput, EngineError>>) -> Result<(), SourceError> {
         match piece {
             None => self.output_has_ended = true,
-            Some(Err(error)) => return Err(unavailable(format!("{}: {}", self.what, said(&error)))),
+            Some(Err(error)) => return Err(SourceError::unavailable(format!("{}: {}", self.what, said(&error)))),
             Some(Ok(LogOutput::StdErr { message })) => self.take_errors(&message),
             Some(Ok(other)) => self.unread.extend(Some(other.into_bytes()).filter(|piece| !piece.is_empty())),
         }
@@ -158,7 +159,7 @@ impl InContainer {
     pub(super) fn write(&mut self, mut bytes: &[u8]) -> Result<(), SourceError> {
         while !bytes.is_empty() {
             let Some(input) = &mut self.input else {
-                return Err(unavailable(format!("{}: its input is closed", self.what)));
+                return Err(SourceError::unavailable(format!("{}: its input is closed", self.what)));
             };
             let (output, has_ended) = (&mut self.output, self.output_has_ended);
             enum Came {
@@ -187,7 +188,7 @@ impl InContainer {
     fn flush(&mut self) -> Result<(), SourceError> {
         let Some(input) = &mut self.input else { return Ok(()) };
         let flushed = self.containers.wait_unless(&self.cancel, input.flush())?;
-        flushed.map_err(|error| unavailable(format!("{}: {error}", self.what)))
+        flushed.map_err(|error| SourceError::unavailable(format!("{}: {error}", self.what)))
     }
 
     pub(super) fn close_input(&mut self) -> Result<(), SourceError> {

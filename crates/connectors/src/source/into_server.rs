@@ -84,19 +84,24 @@ impl Wanted {
     /// The databases that are meant, with what is recorded of each. Fails where one is not in the snapshot, or where it is not
     /// clear which one is.
     pub fn chosen<'a>(&self, recorded: &'a Facts) -> Result<Vec<(&'a String, &'a Value)>, SourceError> {
-        let unavailable = |what: String| SourceError::Unavailable { what };
         let known = recorded.get(DATABASES).and_then(Value::as_object);
         let all: Vec<_> = known.into_iter().flatten().collect();
         let names = || all.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>().join(", ");
         for wanted in &self.databases {
             if !all.iter().any(|(name, _)| *name == wanted) {
-                return Err(unavailable(format!("database {wanted} is not in the snapshot, which has: {}", names())));
+                return Err(SourceError::unavailable(format!(
+                    "database {wanted} is not in the snapshot, which has: {}",
+                    names()
+                )));
             }
         }
         let is_meant = |name: &String| self.databases.is_empty() || self.databases.contains(name);
         let chosen: Vec<_> = all.iter().copied().filter(|(name, _)| is_meant(name)).collect();
         if chosen.len() != 1 && (self.rename.is_some() || !self.tables.is_empty()) {
-            return Err(unavailable(format!("say which one database is meant; the snapshot has: {}", names())));
+            return Err(SourceError::unavailable(format!(
+                "say which one database is meant; the snapshot has: {}",
+                names()
+            )));
         }
         Ok(chosen)
     }

@@ -146,15 +146,14 @@ fn volume(
     engine: &EngineAddress,
     cancel: &Cancel,
 ) -> Result<PathBuf, SourceError> {
-    let unavailable = |what: String| SourceError::Unavailable { what };
     if let Some(bind) = service.binds.iter().find(|bind| Path::new(&bind.target) == Path::new(DATA)) {
         return match bind.host.is_dir() {
             true => Ok(bind.host.clone()),
-            false => Err(unavailable(format!("{} is not there", bind.host.display()))),
+            false => Err(SourceError::unavailable(format!("{} is not there", bind.host.display()))),
         };
     }
     let key = service.volumes.first().ok_or_else(|| {
-        unavailable("no volume is mounted there, so everything ends with the container; mount one".to_owned())
+        SourceError::unavailable("no volume is mounted there, so everything ends with the container; mount one")
     })?;
     let name = project.volumes.get(key).map_or(key, |volume| &volume.name);
     let copied = found.dir.join("volumes").join(name).join("_data");

@@ -74,14 +74,14 @@ fn index_folder_around(file: &Path) -> Option<PathBuf> {
 /// # Errors
 /// A database, or range, that the snapshot does not have; the message names those it has.
 pub fn files_of(facts: &Facts, databases: &[String], ranges: &[String]) -> Result<Selected, SourceError> {
-    let unavailable = |what: String| SourceError::Unavailable { what };
     let ranges = ranges.iter().map(|text| {
-        ShardRange::parse(text)
-            .ok_or_else(|| unavailable(format!("`{text}` is no range of a shard, such as 00000000-15555554")))
+        ShardRange::parse(text).ok_or_else(|| {
+            SourceError::unavailable(format!("`{text}` is no range of a shard, such as 00000000-15555554"))
+        })
     });
     let ranges = ranges.collect::<Result<BTreeSet<_>, _>>()?;
     let data = facts.get(DATA).and_then(Value::as_str).and_then(|data| layout::restored(Path::new("/"), data));
-    let data = data.ok_or_else(|| unavailable("the snapshot does not say where its data folder was".to_owned()))?;
+    let data = data.ok_or_else(|| SourceError::unavailable("the snapshot does not say where its data folder was"))?;
     let (mut files, mut found) = (Vec::new(), BTreeSet::new());
     let mut shards = BTreeSet::new();
     for name in names(facts, FILES, Kind::Database) {
@@ -105,7 +105,7 @@ pub fn files_of(facts: &Facts, databases: &[String], ranges: &[String]) -> Resul
             .collect();
         let has: Vec<&str> = has.iter().map(String::as_str).collect();
         let of_ranges = if ranges.is_empty() { "" } else { " in these ranges" };
-        return Err(unavailable(format!(
+        return Err(SourceError::unavailable(format!(
             "the snapshot has no database {missing}{of_ranges}; its databases are {}",
             has.join(", ")
         )));
@@ -113,7 +113,7 @@ pub fn files_of(facts: &Facts, databases: &[String], ranges: &[String]) -> Resul
     let known: BTreeSet<ShardName> = databases.iter().flat_map(|database| shards_named(facts, database)).collect();
     let is_known = |range: &ShardRange| known.iter().chain(&shards).any(|shard| shard.range == *range);
     if let Some(range) = ranges.iter().find(|range| !is_known(range)) {
-        return Err(unavailable(format!("none of these databases has a shard {range}")));
+        return Err(SourceError::unavailable(format!("none of these databases has a shard {range}")));
     }
     // In a cluster other nodes may hold the rest of a database; a range that was asked for by name is wanted from this one.
     let wanted: Vec<ShardName> = match ranges.is_empty() {

@@ -36,7 +36,8 @@ impl Server {
     /// The server that the options name. A container must run.
     pub fn find(options: &DatabaseOptions, cancel: &Cancel) -> Result<Self, SourceError> {
         let password = options.password.as_ref().map(|password| password()).transpose();
-        let password = password.map_err(|why| unavailable(format!("the password cannot be had: {why}")))?;
+        let password =
+            password.map_err(|why| SourceError::unavailable(format!("the password cannot be had: {why}")))?;
         let (user, folder) = (options.user.clone(), options.tools.clone());
         let server = match &options.server {
             ServerAt::Url(url) => {
@@ -94,7 +95,7 @@ impl Server {
             Stage::Here => "no client of MariaDB or MySQL is installed here; install mariadb-client, or name `tools`",
             Stage::Container { .. } => "there is no client of MariaDB or MySQL in the container",
         };
-        Err(unavailable(format!("{}: {what}", self.name)))
+        Err(SourceError::unavailable(format!("{}: {what}", self.name)))
     }
 
     /// What a program says when it is asked for its version. `None` where there is no such program.
@@ -154,8 +155,4 @@ impl Server {
     pub fn session(&self, cancel: &Cancel) -> Result<Session, SourceError> {
         Session::begin(self, cancel)
     }
-}
-
-fn unavailable(what: String) -> SourceError {
-    SourceError::Unavailable { what }
 }

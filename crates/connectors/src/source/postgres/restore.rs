@@ -71,7 +71,8 @@ impl IntoServer for PostgresRestore {
         let mut restored = Restored::default();
         for (name, known) in self.wanted.chosen(recorded)? {
             let file = known[FILE].as_str().and_then(|file| below(dir, file));
-            let file = file.ok_or_else(|| unavailable(format!("the manifest does not name the file of {name}")))?;
+            let file =
+                file.ok_or_else(|| SourceError::unavailable(format!("the manifest does not name the file of {name}")))?;
             let restored_as = self.wanted.name_of(name);
             let mut one = RestoredDatabase { name: name.clone(), restored_as, problems: Vec::new(), counted: None };
             let missing = missing_roles(recorded, &roles);
@@ -110,7 +111,7 @@ impl PostgresRestore {
             table.ok_or_else(|| {
                 let named = there.iter().take(NAMED_MAX).map(Table::shown).collect::<Vec<_>>().join(", ");
                 let more = if there.len() > NAMED_MAX { ", …" } else { "" };
-                unavailable(format!(
+                SourceError::unavailable(format!(
                     "table {wanted} is not in database {database}, whose tables with rows of their own are: {named}{more}"
                 ))
             })
@@ -154,7 +155,7 @@ impl PostgresRestore {
         tables: &[Table],
         file: &Path,
     ) -> Result<(Picked, Vec<String>), SourceError> {
-        let refused = |what: String| unavailable(format!("database {}: {what}; {INSTEAD}", one.name));
+        let refused = |what: String| SourceError::unavailable(format!("database {}: {what}; {INSTEAD}", one.name));
         let archive = File::open(file).map_err(SourceError::io(file))?;
         let contents = archive::table_of_contents(archive).map_err(|what| refused(format!("its archive {what}")))?;
         let named = tables.iter().map(|table| (&*table.schema, &*table.name));
@@ -270,7 +271,7 @@ impl Target<'_> {
         if inventory::databases(session)?.iter().any(|there| there.name == database) {
             let mut inside = Session::begin(self.server, self.psql.clone(), database, self.cancel)?;
             if !may_replace && let Some(has) = in_the_way(&mut inside, tables)? {
-                return Err(unavailable(format!(
+                return Err(SourceError::unavailable(format!(
                     "database {database} is on the server and has {has}: restore into another with --as NAME, or let what is \
                      there be dropped with --replace"
                 )));
@@ -280,7 +281,9 @@ impl Target<'_> {
         }
         let text = |key: &str| known[key].as_str().map(literal);
         let (Some(encoding), Some(collate), Some(ctype)) = (text(ENCODING), text("collate"), text("ctype")) else {
-            return Err(unavailable(format!("the manifest does not tell how database {database} stores text")));
+            return Err(SourceError::unavailable(format!(
+                "the manifest does not tell how database {database} stores text"
+            )));
         };
         session.run(&format!(
             "CREATE DATABASE {} TEMPLATE template0 ENCODING {encoding} LC_COLLATE {collate} LC_CTYPE {ctype}",
@@ -340,7 +343,7 @@ impl Target<'_> {
         let what = format!("database {database}: pg_restore {}", ended.told());
         Err(match list {
             None => SourceError::Invalid { what },
-            Some(_) => unavailable(format!(
+            Some(_) => SourceError::unavailable(format!(
                 "{what}. A table comes with all that is its own, and needs what it refers to, such \
                  as types and functions: make these first, or {INSTEAD}"
             )),
@@ -370,8 +373,4 @@ fn make_schema(session: &mut Session, schema: &str) -> Result<(), SourceError> {
         inventory::version(session)?;
     }
     Ok(())
-}
-
-fn unavailable(what: String) -> SourceError {
-    SourceError::Unavailable { what }
 }

@@ -35,7 +35,8 @@ impl Server {
     /// The server that the options name. A container must run.
     pub fn find(options: &DatabaseOptions, cancel: &Cancel) -> Result<Self, SourceError> {
         let given = options.password.as_ref().map(|password| password());
-        let given = given.transpose().map_err(|why| unavailable(format!("the password cannot be had: {why}")))?;
+        let given =
+            given.transpose().map_err(|why| SourceError::unavailable(format!("the password cannot be had: {why}")))?;
         match &options.server {
             ServerAt::Url(url) => Ok(Self {
                 stage: Stage::Here,
@@ -138,11 +139,10 @@ fn read_password(stage: &Stage, file: &str, cancel: &Cancel) -> Result<Zeroizing
     let (printed, ended) = Program::new("cat").arg(file).run(stage, cancel)?;
     let printed = Zeroizing::new(printed);
     if !ended.is_well() {
-        return Err(unavailable(format!("the password cannot be read in the container: cat {}", ended.told())));
+        return Err(SourceError::unavailable(format!(
+            "the password cannot be read in the container: cat {}",
+            ended.told()
+        )));
     }
     Ok(Zeroizing::new(String::from_utf8_lossy(printed.trim_ascii_end()).into_owned()))
-}
-
-fn unavailable(what: String) -> SourceError {
-    SourceError::Unavailable { what }
 }

@@ -63,7 +63,7 @@ impl Link {
         let position = match connection.ask(&["PSYNC", "?", "-1"]).map_err(Failure::Lost)? {
             Reply::Text(text) => position(&String::from_utf8_lossy(&text)),
             Reply::Error(error) if error.contains("BGSAVE") => {
-                return Err(Failure::Lost(unavailable(format!("{}: {error}", connection.what()))));
+                return Err(Failure::Lost(SourceError::unavailable(format!("{}: {error}", connection.what()))));
             }
             Reply::Error(error) => return Err(Failure::Ended(refused(connection.what(), login, &error))),
             _ => None,
@@ -85,7 +85,7 @@ impl Link {
             let length = line.strip_prefix(b"$").and_then(|digits| std::str::from_utf8(digits).ok()?.parse().ok());
             return length.map(Framing::Length).ok_or_else(|| {
                 let said = String::from_utf8_lossy(&line[..line.len().min(200)]).into_owned();
-                unavailable(format!("{}: it sends no dump but: {said}", connection.what()))
+                SourceError::unavailable(format!("{}: it sends no dump but: {said}", connection.what()))
             });
         }
     }
@@ -135,11 +135,7 @@ impl Origin for Link {
 }
 
 fn early(connection: &Connection) -> SourceError {
-    unavailable(format!("{} closed the connection before its dump had ended", connection.what()))
-}
-
-fn unavailable(what: String) -> SourceError {
-    SourceError::Unavailable { what }
+    SourceError::unavailable(format!("{} closed the connection before its dump had ended", connection.what()))
 }
 
 #[cfg(test)]

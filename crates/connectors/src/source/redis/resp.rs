@@ -101,7 +101,8 @@ impl Connection {
     pub fn open(address: &Address, cancel: &Cancel) -> Result<Self, SourceError> {
         cancel.check()?;
         let what = format!("Redis at {address}");
-        let stream = Stream::open(address).map_err(|error| unavailable(format!("{what}: {error}; does it run?")))?;
+        let stream = Stream::open(address)
+            .map_err(|error| SourceError::unavailable(format!("{what}: {error}; does it run?")))?;
         Ok(Self { stream, waiting: Vec::new(), cancel: cancel.clone(), what })
     }
 
@@ -223,20 +224,16 @@ impl Connection {
     }
 
     fn lost(&self, why: &str) -> SourceError {
-        unavailable(format!("{}: {why}", self.what))
+        SourceError::unavailable(format!("{}: {why}", self.what))
     }
 
     fn strange(&self) -> SourceError {
-        unavailable(format!("{}: it does not answer like a Redis; is it one?", self.what))
+        SourceError::unavailable(format!("{}: it does not answer like a Redis; is it one?", self.what))
     }
 }
 
 fn is_waiting(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut | io::ErrorKind::Interrupted)
-}
-
-fn unavailable(what: String) -> SourceError {
-    SourceError::Unavailable { what }
 }
 
 #[cfg(test)]

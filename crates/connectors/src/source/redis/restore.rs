@@ -37,10 +37,10 @@ pub struct RedisRestore {
 impl IntoServer for RedisRestore {
     fn files(&self, recorded: &Facts) -> Result<Vec<PathBuf>, SourceError> {
         if !self.wanted.tables.is_empty() {
-            return Err(unavailable("a Redis has no tables: name a database by its number".to_owned()));
+            return Err(SourceError::unavailable("a Redis has no tables: name a database by its number"));
         }
         if let Some(name) = self.wanted.rename.as_ref().filter(|name| name.parse::<u32>().is_err()) {
-            return Err(unavailable(format!("{name} is no database of a Redis: give its number")));
+            return Err(SourceError::unavailable(format!("{name} is no database of a Redis: give its number")));
         }
         if recorded.contains_key(facts::LOG) {
             // A server that has a log takes it alone. What databases it makes is not known yet.
@@ -136,7 +136,7 @@ fn check_room(server: &Server, database: &str, there: Keys) -> Result<(), Source
     if there.keys == 0 {
         return Ok(());
     }
-    Err(unavailable(format!(
+    Err(SourceError::unavailable(format!(
         "{}: database {database} has {} keys: restore into another with --as NUMBER, or let keys of the same name be replaced \
          with --replace",
         server.what(),
@@ -361,8 +361,4 @@ impl DumpFile<'_> {
 fn shown(key: &[u8]) -> String {
     let text = String::from_utf8_lossy(key);
     text.chars().take(SHOWN_CHARS_MAX).map(|letter| if letter.is_control() { '?' } else { letter }).collect()
-}
-
-fn unavailable(what: String) -> SourceError {
-    SourceError::Unavailable { what }
 }

@@ -86,7 +86,12 @@ impl Server {
         let text = match self.ask(&["INFO"], cancel)? {
             Reply::Text(text) => text,
             Reply::Error(error) => return Err(self.refused(&error)),
-            _ => return Err(unavailable(format!("{}: it says nothing of itself; is it a Redis?", self.what()))),
+            _ => {
+                return Err(SourceError::unavailable(format!(
+                    "{}: it says nothing of itself; is it a Redis?",
+                    self.what()
+                )));
+            }
         };
         Ok(pairs(&String::from_utf8_lossy(&text)))
     }
@@ -152,7 +157,7 @@ impl Server {
                 match ended.is_well() {
                     true if !is_error => Ok(Reply::Text(text.into_bytes())),
                     _ if is_error => Ok(Reply::Error(text)),
-                    _ => Err(unavailable(format!("{} {}", self.what(), ended.told()))),
+                    _ => Err(SourceError::unavailable(format!("{} {}", self.what(), ended.told()))),
                 }
             }
         }
@@ -205,7 +210,7 @@ impl Server {
         let mut numbers = said.lines().map_while(|line| line.trim().parse::<u64>().ok());
         match (numbers.next(), numbers.next()) {
             (Some(seconds), Some(microseconds)) => Ok(seconds.saturating_mul(1000) + microseconds / 1000),
-            _ => Err(unavailable(format!("{} does not tell the time", self.what()))),
+            _ => Err(SourceError::unavailable(format!("{} does not tell the time", self.what()))),
         }
     }
 
@@ -213,7 +218,7 @@ impl Server {
     pub fn select(&self, number: &str, cancel: &Cancel) -> Result<(), SourceError> {
         match self.ask(&["SELECT", number], cancel)? {
             Reply::Error(error) => {
-                Err(unavailable(format!("{} has no database {number} for us: {error}", self.what())))
+                Err(SourceError::unavailable(format!("{} has no database {number} for us: {error}", self.what())))
             }
             _ => Ok(()),
         }
@@ -299,11 +304,7 @@ pub fn refused(what: &str, login: &Login, error: &str) -> SourceError {
         }
         _ => "see its log".to_owned(),
     };
-    unavailable(format!("{what} refuses: {error}; {hint}"))
-}
-
-fn unavailable(what: String) -> SourceError {
-    SourceError::Unavailable { what }
+    SourceError::unavailable(format!("{what} refuses: {error}; {hint}"))
 }
 
 /// What `INFO` says of a database: `db0`, and `keys=3,expires=1,avg_ttl=0`.
