@@ -49,8 +49,11 @@ pub fn open<'a>(
         .collect();
     let rights = inventory::rights(&mut session)?;
     if !rights.reads_all {
-        let what = "who logs in may not read everything, so there may be databases and tables that are not in the snapshot; \
-                    GRANT SELECT, SHOW VIEW, TRIGGER, EVENT, RELOAD, BINLOG MONITOR ON *.* TO the user";
+        let what = format!(
+            "who logs in may not read everything, so there may be databases and tables that are not in the snapshot; GRANT \
+             SELECT, SHOW VIEW, TRIGGER, EVENT, RELOAD, {} ON *.* TO the user",
+            identity.right_to_see_log()
+        );
         problems.push_back(Problem::new(Path::new(server.name()), what));
     }
     let mut capture = MysqlCapture {
@@ -255,7 +258,7 @@ impl MysqlCapture<'_> {
         }
     }
 
-    /// Names the views that no dump can have, and keeps how they were made.
+    /// Names the views that no dump can have, and keeps how they were made, where who asks may see that.
     fn tell_invalid(
         &mut self,
         server: &Server,
@@ -266,14 +269,17 @@ impl MysqlCapture<'_> {
         let mut text = String::new();
         for (database, view) in views {
             // A session for each, since a refusal ends it.
-            match inventory::view_definition(&mut server.session(cancel)?, database, view) {
-                Ok(statement) => text.push_str(&format!("{statement};\n")),
+            let definition = match inventory::view_definition(&mut server.session(cancel)?, database, view) {
+                Ok(statement) => {
+                    text.push_str(&format!("{statement};\n"));
+                    format!("is in {INVALID_VIEWS}")
+                }
                 Err(SourceError::Cancelled) => return Err(SourceError::Cancelled),
-                Err(_) => {}
-            }
+                Err(error) => format!("could not be read: {error}"),
+            };
             let what = format!(
                 "what this view reads is gone, or may not be read, so it is not in the backup: mend it or drop it; how it was \
-                 made is in {INVALID_VIEWS}"
+                 made {definition}"
             );
             self.problems.push_back(Problem::new(Path::new(&format!("{database}.{view}")), what));
         }

@@ -31,6 +31,14 @@ pub struct Identity {
     pub lower_case_table_names: String,
 }
 
+impl Identity {
+    /// What the server calls the right to see how far its log of changes has come (mariadb.com/kb/en/grant, BINLOG MONITOR).
+    pub fn right_to_see_log(&self) -> &'static str {
+        let is_renamed = self.kind == Kind::Mariadb && self.version >= [10, 5, 2];
+        if is_renamed { "BINLOG MONITOR" } else { "REPLICATION CLIENT" }
+    }
+}
+
 /// Asks a server what it is.
 pub fn identity(session: &mut Session) -> Result<Identity, SourceError> {
     let row = session.ask("SELECT VERSION(), @@version_comment, @@log_bin, @@lower_case_table_names")?;
@@ -265,6 +273,18 @@ pub fn accounts(session: &mut Session, kind: Kind, version: Version) -> Result<V
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_right_to_see_the_log_has_the_name_that_the_server_knows() {
+        let called = |kind, version| {
+            let (said, lower_case_table_names) = (String::new(), String::new());
+            Identity { kind, said, version, has_log: true, lower_case_table_names }.right_to_see_log()
+        };
+        assert_eq!(called(Kind::Mariadb, [10, 5, 2]), "BINLOG MONITOR");
+        for (kind, version) in [(Kind::Mariadb, [10, 4, 30]), (Kind::Mysql, [8, 4, 0]), (Kind::Mysql, [11, 0, 0])] {
+            assert_eq!(called(kind, version), "REPLICATION CLIENT", "{kind:?} {version:?}");
+        }
+    }
 
     #[test]
     fn what_somebody_may_do_is_read_from_grants() {

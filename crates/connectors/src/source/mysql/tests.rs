@@ -132,6 +132,7 @@ fn a_view_whose_table_is_gone_is_named_and_all_else_is_captured() {
     assert_eq!(captured.problems.len(), 2, "{:?}", captured.problems);
     for (problem, view) in captured.problems.iter().zip(["invalid.of `gone", "invalid.of_view"]) {
         assert!(problem.starts_with(&format!("{view}: what this view reads is gone")), "{problem}");
+        assert!(problem.ends_with("how it was made is in invalid-views.sql"), "{problem}");
     }
     let held = &captured.facts["databases"]["invalid"];
     assert_eq!((&held["tables"], &held["views"]), (&json!({"t": 2}), &json!(2)));
@@ -153,6 +154,23 @@ fn a_view_whose_table_is_gone_is_named_and_all_else_is_captured() {
         "{problems:?}"
     );
     assert_eq!(server.sql("SELECT COUNT(*) FROM valid.whole"), "2");
+}
+
+#[test]
+fn a_view_whose_definition_is_kept_from_who_asks_is_said_to_be_nowhere() {
+    let Some(server) = servers::mariadb() else { return };
+    server.sql(
+        "CREATE DATABASE unshown; USE unshown; CREATE TABLE gone (a INT); CREATE VIEW of_gone AS SELECT a FROM gone; \
+         DROP TABLE gone; CREATE USER blind@'%' IDENTIFIED BY 'word'; \
+         GRANT SELECT, LOCK TABLES, TRIGGER, EVENT ON unshown.* TO blind@'%'",
+    );
+    let captured = capture(by_port(server, "blind", "word", &["unshown"])).unwrap();
+    let told = captured.problems.iter().find(|problem| problem.starts_with("unshown.of_gone: ")).unwrap();
+    assert!(
+        told.contains("how it was made could not be read: ") && told.contains("SHOW VIEW command denied"),
+        "{told}"
+    );
+    assert!(captured.entries.iter().all(|entry| entry.path != Path::new(INVALID_VIEWS)));
 }
 
 #[test]
