@@ -35,7 +35,7 @@ pub use self::restore::RedisRestore;
 
 use self::aof::Counted;
 use self::rdb::{Dump, Parser};
-use self::server::{Login, Server, Users};
+use self::server::{Login, Purpose, Server, Users};
 use super::Password;
 use super::output::Proof;
 use super::produced::{Produced, ProducedFile};
@@ -76,10 +76,10 @@ impl fmt::Debug for RedisOptions {
 
 impl RedisOptions {
     /// The server. A container must run.
-    fn server(&self, cancel: &Cancel) -> Result<Server, SourceError> {
+    fn server(&self, purpose: Purpose, cancel: &Cancel) -> Result<Server, SourceError> {
         let password = self.password.as_ref().map(|password| password()).transpose();
         let password = password.map_err(|what| SourceError::Unavailable { what })?;
-        let login = Login { user: self.user.clone(), password };
+        let login = Login { user: self.user.clone(), password, purpose };
         match &self.server {
             ServerAt::Url(url) => {
                 let (user, address) = Address::parse(url, PORT)?;
@@ -122,7 +122,7 @@ impl Source for RedisSource {
     }
 
     fn capture<'a>(&'a self, cx: &CaptureCx<'a>) -> Result<Box<dyn Capture + 'a>, SourceError> {
-        let server = self.0.server(cx.cancel)?;
+        let server = self.0.server(Purpose::Backup, cx.cancel)?;
         let info = server.info(cx.cancel)?;
         let mut facts = facts::of_server(&info);
         if cx.look_only {

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, VecDeque};
 use repository::{Cancel, SourceError};
 
 use super::resp::{Connection, Reply};
-use super::server::Server;
+use super::server::{Server, connect};
 use crate::program::Running;
 
 /// Commands, and bytes of them, that are sent before their answers are read: few enough that a server never waits for us.
@@ -22,6 +22,8 @@ pub struct Feed {
     way: Way,
     /// What the server is called, for messages.
     what: String,
+    /// What to do where the user may not.
+    how_to_allow: String,
     /// What the commands are about whose answers were not read.
     asked: VecDeque<String>,
     bytes: usize,
@@ -36,11 +38,12 @@ enum Way {
 impl Feed {
     /// Into this server.
     pub fn open(server: &Server, cancel: &Cancel) -> Result<Self, SourceError> {
-        let way = match server.connect(cancel)? {
-            Some(connection) => Way::Connection(connection),
-            None => Way::Client(server.pipe(cancel)?),
+        let way = match server {
+            Server::At { address, login } => Way::Connection(connect(address, login, cancel)?),
+            Server::In { stage, .. } => Way::Client(server.client().arg("--pipe").with_input().start(stage, cancel)?),
         };
-        Ok(Self { way, what: server.what(), asked: VecDeque::new(), bytes: 0, refused: BTreeMap::new() })
+        let (what, how_to_allow) = (server.what(), server.login().hint());
+        Ok(Self { way, what, how_to_allow, asked: VecDeque::new(), bytes: 0, refused: BTreeMap::new() })
     }
 
     /// Begins a command of so many words, which is about `what`.
@@ -84,11 +87,27 @@ impl Feed {
 
     fn refuse(&mut self, error: String, what: &str) -> Result<(), SourceError> {
         if !OF_ONE.iter().any(|word| error.contains(word)) {
-            let what = format!("{} does not take {what}: {error}{}", self.what, hint(&error));
+            let what = format!("{} does not take {what}: {error}{}", self.what, self.hint(&error));
             return Err(SourceError::Unavailable { what });
         }
         self.refused.entry(error).or_insert_with(|| (0, what.to_owned())).0 += 1;
         Ok(())
+    }
+
+    /// What to do about an error.
+    fn hint(&self, error: &str) -> String {
+        let hint = if error.contains("payload version") {
+            "the dump is of a newer server than this one, so restore into one of that version"
+        } else if error.contains("READONLY") {
+            "restore into its master"
+        } else if error.contains("MOVED") {
+            "it is part of a cluster, which takes only the keys of its own slots"
+        } else if error.contains("NOPERM") {
+            &self.how_to_allow
+        } else {
+            return String::new();
+        };
+        format!("; {hint}")
     }
 
     /// Ends it. Gives what the server did not take, in words.
@@ -114,18 +133,5 @@ impl Feed {
             _ => format!("{first} and {} more were not taken: {error}", count - 1),
         };
         Ok(self.refused.into_iter().map(told).collect())
-    }
-}
-
-/// What to do about an error.
-fn hint(error: &str) -> &'static str {
-    if error.contains("payload version") {
-        "; the dump is of a newer server than this one, so restore into one of that version"
-    } else if error.contains("READONLY") {
-        "; restore into its master"
-    } else if error.contains("MOVED") {
-        "; it is part of a cluster, which takes only the keys of its own slots"
-    } else {
-        ""
     }
 }

@@ -7,7 +7,7 @@
 use repository::{Cancel, SourceError};
 
 use super::resp::{Connection, Reply};
-use super::server::{Login, log_in, refused};
+use super::server::{Login, connect, refused};
 use super::tail::{MARK_BYTES, Tail};
 use crate::program::{Ended, Exit};
 use crate::source::output::Origin;
@@ -50,8 +50,7 @@ impl Link {
     }
 
     fn try_follow(address: &Address, login: &Login, cancel: &Cancel, by_mark: bool) -> Result<Self, Failure> {
-        let mut connection = Connection::open(address, cancel).map_err(Failure::Ended)?;
-        log_in(&mut connection, login).map_err(Failure::Ended)?;
+        let mut connection = connect(address, login, cancel).map_err(Failure::Ended)?;
         // Those that do not know it send changes after the dump, which nobody reads.
         let mut wishes = vec![["REPLCONF", "rdb-only", "1"]];
         if by_mark {

@@ -16,7 +16,7 @@ use super::crc64::crc64;
 use super::feed::Feed;
 use super::rdb::{Dump, Keys, Parser, Piece, grammar, text};
 use super::scratch::{self, SavedDump};
-use super::server::{Server, Users};
+use super::server::{Purpose, Server, Users};
 use super::{DUMP, RedisOptions, USERS, facts};
 use crate::source::into_server::{IntoServer, Restored, RestoredDatabase, Wanted};
 use crate::source::produced::{FILES, below};
@@ -53,7 +53,7 @@ impl IntoServer for RedisRestore {
     }
 
     fn run(&self, dir: &Path, recorded: &Facts, cancel: &Cancel) -> Result<Restored, SourceError> {
-        self.run_into(&self.into.server(cancel)?, dir, recorded, cancel)
+        self.run_into(&self.into.server(Purpose::Restore, cancel)?, dir, recorded, cancel)
     }
 }
 

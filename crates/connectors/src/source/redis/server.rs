@@ -13,23 +13,46 @@ use crate::program::{Ended, Program, Running, Stage};
 use crate::source::output::{Origin, Output, Proof};
 use crate::source::server_at::Address;
 
-/// Where a server is that has a container.
+/// The client, which images of the server bring along.
 const CLIENT: &str = "redis-cli";
 /// Variables of containers that hold the password, in well-known images.
 const PASSWORD_VARIABLES: [&str; 3] = ["REDISCLI_AUTH", "REDIS_PASSWORD", "VALKEY_PASSWORD"];
 
-/// Who asks.
+/// Who asks, and what for.
 #[derive(Clone, Default)]
 pub struct Login {
     /// The user; the server's default one where there is none.
     pub user: Option<String>,
     /// The password; none is asked for where there is none.
     pub password: Option<Zeroizing<String>>,
+    /// What the user must be allowed to do.
+    pub purpose: Purpose,
+}
+
+/// What a server is asked for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Purpose {
+    /// Its dump.
+    #[default]
+    Backup,
+    /// To take what is in a snapshot.
+    Restore,
 }
 
 impl Login {
-    fn user(&self) -> &str {
-        self.user.as_deref().unwrap_or("default")
+    /// How the user is allowed what is asked for.
+    pub fn hint(&self) -> String {
+        let user = self.user.as_deref().unwrap_or("default");
+        match self.purpose {
+            Purpose::Backup => {
+                format!("let the user make backups: ACL SETUSER {user} +psync +replconf +info +acl|list")
+            }
+            // Before version 7, there are no functions, and who allows some is refused.
+            Purpose::Restore => format!(
+                "let the user restore: ACL SETUSER {user} ~* +select +info +time +echo +restore +acl|list, and from Redis 7 on \
+                 +function|load"
+            ),
+        }
     }
 }
 
@@ -141,11 +164,7 @@ impl Server {
 
     fn ask(&self, words: &[&str], cancel: &Cancel) -> Result<Reply, SourceError> {
         match self {
-            Self::At { address, login } => {
-                let mut connection = Connection::open(address, cancel)?;
-                log_in(&mut connection, login)?;
-                connection.ask(words)
-            }
+            Self::At { address, login } => connect(address, login, cancel)?.ask(words),
             Self::In { stage, .. } => {
                 let (printed, ended) = self.client().args(words.iter().copied()).run(stage, cancel)?;
                 let text = String::from_utf8_lossy(&printed).trim_end().to_owned();
@@ -163,7 +182,8 @@ impl Server {
         }
     }
 
-    fn client(&self) -> Program {
+    /// Its client in its container.
+    pub fn client(&self) -> Program {
         let mut client = Program::new(CLIENT);
         if let Self::In { login, port, .. } = self {
             if let Some(user) = &login.user {
@@ -177,23 +197,6 @@ impl Server {
             }
         }
         client
-    }
-
-    /// A connection to it; `None` where it is in a container.
-    pub fn connect(&self, cancel: &Cancel) -> Result<Option<Connection>, SourceError> {
-        let Self::At { address, login } = self else { return Ok(None) };
-        let mut connection = Connection::open(address, cancel)?;
-        log_in(&mut connection, login)?;
-        Ok(Some(connection))
-    }
-
-    /// Its client in its container, which passes on what it is given as it is.
-    pub fn pipe(&self, cancel: &Cancel) -> Result<Running, SourceError> {
-        let stage = match self {
-            Self::At { .. } => &Stage::Here,
-            Self::In { stage, .. } => stage,
-        };
-        self.client().arg("--pipe").with_input().start(stage, cancel)
     }
 
     /// The time by its clock, in milliseconds since 1970.
@@ -217,6 +220,7 @@ impl Server {
     /// Sees to it that it has a database of this number.
     pub fn select(&self, number: &str, cancel: &Cancel) -> Result<(), SourceError> {
         match self.ask(&["SELECT", number], cancel)? {
+            Reply::Error(error) if !error.starts_with("ERR ") => Err(self.refused(&error)),
             Reply::Error(error) => {
                 Err(SourceError::unavailable(format!("{} has no database {number} for us: {error}", self.what())))
             }
@@ -240,9 +244,14 @@ impl Server {
         }
     }
 
-    fn refused(&self, error: &str) -> SourceError {
+    /// Who asks, and what for.
+    pub fn login(&self) -> &Login {
         let (Self::At { login, .. } | Self::In { login, .. }) = self;
-        refused(&self.what(), login, error)
+        login
+    }
+
+    fn refused(&self, error: &str) -> SourceError {
+        refused(&self.what(), self.login(), error)
     }
 }
 
@@ -277,8 +286,15 @@ impl Origin for Printed {
     }
 }
 
+/// A connection, on which it was said who asks.
+pub fn connect(address: &Address, login: &Login, cancel: &Cancel) -> Result<Connection, SourceError> {
+    let mut connection = Connection::open(address, cancel)?;
+    log_in(&mut connection, login)?;
+    Ok(connection)
+}
+
 /// Says who asks, where a password is given.
-pub fn log_in(connection: &mut Connection, login: &Login) -> Result<(), SourceError> {
+fn log_in(connection: &mut Connection, login: &Login) -> Result<(), SourceError> {
     let Some(password) = &login.password else { return Ok(()) };
     let answer = match &login.user {
         Some(user) => connection.ask(&["AUTH", user, password])?,
@@ -296,10 +312,13 @@ pub fn refused(what: &str, login: &Login, error: &str) -> SourceError {
     let hint = match error.split(' ').next().unwrap_or_default() {
         "NOAUTH" => "give its password: `password_file`".to_owned(),
         "WRONGPASS" => "see whether `user` and `password_file` are right".to_owned(),
-        "NOPERM" => format!("let the user make backups: ACL SETUSER {} +psync +replconf +info +acl|list", login.user()),
+        "NOPERM" => login.hint(),
         "LOADING" => "it still loads its data; try again when it has".to_owned(),
-        "MASTERDOWN" | "NOMASTERLINK" => "it is a replica that has lost its master; back up the master".to_owned(),
-        _ if error.contains("unknown command") => {
+        "MASTERDOWN" | "NOMASTERLINK" => match login.purpose {
+            Purpose::Backup => "it is a replica that has lost its master; back up the master".to_owned(),
+            Purpose::Restore => "it is a replica that has lost its master; restore into the master".to_owned(),
+        },
+        _ if error.contains("unknown command") && login.purpose == Purpose::Backup => {
             "it gives nobody a dump, as some providers have it; use what the provider has for backups".to_owned()
         }
         _ => "see its log".to_owned(),
@@ -335,7 +354,7 @@ mod tests {
         let shown = format!("{:?}", server.client());
         assert!(!shown.contains("secret"), "{shown}");
         let variables = BTreeMap::from([("REDIS_PASSWORD".to_owned(), "other".to_owned())]);
-        let given = Login { user: None, password: Some(Zeroizing::new("given".to_owned())) };
+        let given = Login { password: Some(Zeroizing::new("given".to_owned())), ..Login::default() };
         let Server::In { login, .. } = Server::in_container(Stage::Here, given, &variables, &[]) else { panic!() };
         assert_eq!(login.password.as_ref().map(|password| password.as_str()), Some("given"));
     }
@@ -356,5 +375,10 @@ mod tests {
         assert!(said("NOPERM no").ends_with("ACL SETUSER default +psync +replconf +info +acl|list"));
         assert!(said("ERR unknown command 'PSYNC'").contains("some providers"));
         assert!(said("ERR something").ends_with("see its log"));
+        let restorer = Login { user: Some("me".to_owned()), purpose: Purpose::Restore, ..Login::default() };
+        let said = |error: &str| refused("Redis at here:1", &restorer, error).to_string();
+        assert!(said("NOPERM no").contains("let the user restore: ACL SETUSER me ~* +select +info +time"));
+        assert!(said("MASTERDOWN Link").ends_with("restore into the master"));
+        assert!(said("ERR unknown command 'TIME'").ends_with("see its log"));
     }
 }

@@ -89,6 +89,30 @@ fn one_database_comes_back_under_another_number_and_through_redis_cli_as_well() 
 }
 
 #[test]
+fn who_may_not_restore_is_told_what_to_allow_and_that_is_enough() {
+    let (Some(server), Some(other)) = (servers::redis(&[]), servers::redis(&[])) else { return };
+    server.run(EVERYTHING);
+    let captured = capture(options(&server)).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    captured.restore(folder.path());
+    let restore = || {
+        let job = RedisRestore { into: with_login(&other, Some("restorer"), "word"), wanted: Wanted::default() };
+        job.run(folder.path(), &captured.facts, &Cancel::new())
+    };
+    // From the first question on, and where it may all but send keys.
+    for allowed in ["+info", "+select +info +time"] {
+        other.run(&format!("ACL SETUSER restorer reset on >word {allowed}"));
+        let error = restore().unwrap_err().to_string();
+        assert!(error.contains("NOPERM"), "{error}");
+        let (_, hint) = error.split_once("let the user restore: ").unwrap();
+        let (allow, more) = hint.split_once(", and from Redis 7 on ").unwrap();
+        other.run(&format!("{allow} {more}"));
+        assert_equal(&restore().unwrap(), 3);
+        other.run("FLUSHALL\nFUNCTION FLUSH");
+    }
+}
+
+#[test]
 fn keys_whose_time_is_over_are_told_of_and_what_is_not_taken_is_named() {
     let (Some(server), Some(other)) = (servers::redis(&[]), servers::redis(&[])) else { return };
     server.run("SET stays 1\nSET goes 1 PX 1500\nSET later 1 EX 1000");
