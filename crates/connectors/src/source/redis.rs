@@ -136,7 +136,7 @@ impl Source for RedisSource {
                 facts,
             )));
         }
-        let mut problems: VecDeque<_> = doubts(&info).map(|what| problem(&server, what)).into_iter().collect();
+        let mut problems = VecDeque::new();
         let mut files = BTreeMap::new();
         match server.users(cx.cancel)? {
             Users::Known(lines) => {
@@ -147,7 +147,7 @@ impl Source for RedisSource {
             Users::None => {}
             Users::Untold(why) => {
                 let what = format!("its users are not in the snapshot: {why}; allow +acl|list to get them");
-                problems.push_back(problem(&server, what));
+                problems.push_back(Problem::new(Path::new(&server.what()), what));
             }
         }
         let found = Found::default();
@@ -158,17 +158,6 @@ impl Source for RedisSource {
         let capture = RedisCapture::new(self.0.max_shrink_percent, cx, files, found, facts);
         Ok(Box::new(RedisCapture { problems, ..capture }))
     }
-}
-
-/// What makes doubtful what a server holds.
-fn doubts(info: &BTreeMap<String, String>) -> Option<String> {
-    let is = |name: &str, value: &str| info.get(name).is_some_and(|found| found == value);
-    let is_cut_off = is("role", "slave") && is("master_link_status", "down");
-    is_cut_off.then(|| "it is a replica that has lost its master, so what it holds may be old".to_owned())
-}
-
-fn problem(server: &Server, what: String) -> Problem {
-    Problem::new(Path::new(&server.what()), what)
 }
 
 /// What was found in a file, once it was read.

@@ -30,6 +30,8 @@ const BLOCK_DATA: u8 = 1;
 const BLOCK_BLOBS: u8 = 3;
 /// Second, minute, hour, day, month, year since 1900, whether it is summer: the start of the year 2000.
 const MOMENT: [u8; 7] = [0, 0, 0, 1, 0, 100, 0];
+/// What the header tells besides: the database, the version of the server, and that of the program.
+const HEADER_TEXTS: usize = 3;
 /// The longest text that is kept, such as a name.
 const TEXT_BYTES_MAX: usize = 1 << 20;
 /// Bytes of an archive that are read at once.
@@ -46,8 +48,6 @@ const BLOB: &str = "BLOB";
 /// What an archive holds.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Contents {
-    /// The version of the program that made it, as that says.
-    pub made_by: String,
     /// How many definitions there are of each kind, such as `TABLE` and `INDEX`; without what is about the database itself.
     pub objects: BTreeMap<String, u64>,
     /// The last value of each sequence, and whether it was given out, by schema and name in the database's own encoding.
@@ -306,8 +306,11 @@ impl Archive {
             State::Version => self.version()?,
             State::Compression => self.expect(State::Moment(0), Piece::Int),
             State::Moment(index) if index + 1 < MOMENT.len() => self.expect(State::Moment(index + 1), Piece::Int),
-            State::Moment(_) => self.expect(State::Texts(0), Piece::Text { keep: true }),
-            State::Texts(index) => self.header_text(index),
+            State::Moment(_) => self.expect(State::Texts(1), Piece::Text { keep: false }),
+            State::Texts(number) if number < HEADER_TEXTS => {
+                self.expect(State::Texts(number + 1), Piece::Text { keep: false });
+            }
+            State::Texts(_) => self.expect(State::EntryCount, Piece::Int),
             State::EntryCount => {
                 self.entries_left = u64::try_from(self.int()).unwrap_or(0);
                 self.next_entry();
@@ -361,15 +364,6 @@ impl Archive {
         let compression = if minor >= WITH_COMPRESSION_BYTE { Piece::Bytes(1) } else { Piece::Int };
         self.expect(State::Compression, compression);
         Ok(())
-    }
-
-    /// The database's name, the server's version, the program's.
-    fn header_text(&mut self, index: usize) {
-        if index < 2 {
-            return self.expect(State::Texts(index + 1), Piece::Text { keep: true });
-        }
-        self.contents.made_by = self.text();
-        self.expect(State::EntryCount, Piece::Int);
     }
 
     fn next_entry(&mut self) {

@@ -19,16 +19,12 @@ const MAGIC_BYTES: usize = 9;
 pub const CHECKSUM_SINCE: u32 = 5;
 /// Bytes of the checksum, which is written little-endian.
 const CHECKSUM_BYTES: usize = 8;
-/// What is kept of a text about the dump itself.
-const KEPT_BYTES_MAX: usize = 64;
 
 /// What a dump holds.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Dump {
     /// The version of the format.
     pub version: u32,
-    /// The version of the server, where it says so.
-    pub server: Option<String>,
     /// `None` where the server was told to make none.
     pub checksum: Option<u64>,
     /// How many keys each database has.
@@ -62,8 +58,6 @@ pub struct Parser {
     token: Vec<u8>,
     /// How many compressed bytes follow.
     packed: u64,
-    /// A name and a text about the dump itself, while they come.
-    kept: Vec<Vec<u8>>,
     database: u64,
     is_expiring: bool,
     checksum: u64,
@@ -113,7 +107,6 @@ impl Default for Parser {
             skip: 0,
             token: Vec::with_capacity(MAGIC_BYTES),
             packed: 0,
-            kept: Vec::new(),
             database: 0,
             is_expiring: false,
             checksum: 0,
@@ -154,7 +147,6 @@ impl Parser {
         while at < bytes.len() && self.place != Place::Ended {
             if self.skip > 0 {
                 let length = usize::try_from(self.skip).unwrap_or(usize::MAX).min(bytes.len() - at);
-                self.keep(&bytes[at..at + length]);
                 self.skip -= length as u64;
                 at += length;
             } else {
@@ -222,10 +214,10 @@ impl Parser {
             (_, 0x40..=0x7f) => 2,
             (_, 0x80) => 5,
             (_, 0x81) => 9,
-            (Some(Step::Text | Step::Kept), grammar::PACKED) => 1,
-            (Some(Step::Text | Step::Kept), 0xc0) => 2,
-            (Some(Step::Text | Step::Kept), 0xc1) => 3,
-            (Some(Step::Text | Step::Kept), 0xc2) => 5,
+            (Some(Step::Text), grammar::PACKED) => 1,
+            (Some(Step::Text), 0xc0) => 2,
+            (Some(Step::Text), 0xc1) => 3,
+            (Some(Step::Text), 0xc2) => 5,
             (_, other) => return Err(format!("{other:#04x} begins no length")),
         })
     }
@@ -240,7 +232,6 @@ impl Parser {
 
     /// What follows an opcode, or the type of a value.
     fn open(&mut self, opcode: u8, from: u64) -> Result<(), String> {
-        self.end_kept();
         if self.pieces.is_some() {
             self.piece = Some(Piece { opcode, database: self.database, from, first_ends: from, ends: from });
         }
@@ -279,21 +270,16 @@ impl Parser {
         match step {
             Step::ModuleParts => return self.take_module_part(number),
             Step::Number if token[0] < grammar::SPECIAL_NUMBERS => self.skip = u64::from(token[0]),
-            Step::Text | Step::Kept => {
-                if step == Step::Kept {
-                    self.kept.push(Vec::new());
+            Step::Text => match token[0] {
+                grammar::PACKED => {
+                    self.advance();
+                    self.parts.push(Part { steps: &grammar::PACKED_TEXT, at: 0, rounds: 1 });
+                    return Ok(());
                 }
-                match token[0] {
-                    grammar::PACKED => {
-                        self.advance();
-                        self.parts.push(Part { steps: &grammar::PACKED_TEXT, at: 0, rounds: 1 });
-                        return Ok(());
-                    }
-                    // A number, which came with the token.
-                    0xc0.. => {}
-                    _ => self.skip = number,
-                }
-            }
+                // A number, which came with the token.
+                0xc0.. => {}
+                _ => self.skip = number,
+            },
             Step::Count(steps) => {
                 self.advance();
                 if number > 0 {
@@ -352,23 +338,6 @@ impl Parser {
         {
             pieces.push(Piece { ends: position, ..piece });
         }
-    }
-
-    fn keep(&mut self, bytes: &[u8]) {
-        if let Some(kept) = self.kept.last_mut() {
-            let room = KEPT_BYTES_MAX - kept.len();
-            kept.extend_from_slice(&bytes[..bytes.len().min(room)]);
-        }
-    }
-
-    /// Of what the dump tells about itself, the version of the server is kept.
-    fn end_kept(&mut self) {
-        if let [name, text] = &*self.kept
-            && [&b"redis-ver"[..], b"valkey-ver"].contains(&&**name)
-        {
-            self.dump.server = Some(String::from_utf8_lossy(text).into_owned());
-        }
-        self.kept.clear();
     }
 
     fn end(&mut self, token: &[u8]) -> Result<(), String> {

@@ -10,8 +10,6 @@ pub enum Step {
     Length,
     /// A length, and so many bytes; or a number, or packed bytes, in place of a text.
     Text,
-    /// A text that is looked at.
-    Kept,
     /// A number written as text: a byte for its length, and so many bytes.
     Number,
     /// A length, and so many times these steps.
@@ -28,7 +26,7 @@ pub enum Step {
     ModuleParts,
 }
 
-use Step::{Bytes, Count, Database, Kept, Length, Module, ModuleParts, Number, PackedBytes, PackedLength, Text};
+use Step::{Bytes, Count, Database, Length, Module, ModuleParts, Number, PackedBytes, PackedLength, Text};
 
 /// A number of 64 bits, as times are.
 const WORD: Step = Bytes(8);
@@ -65,7 +63,7 @@ pub fn after_mark(mark: u8) -> Option<&'static [Step]> {
         IDLE => &[Length],
         FREQUENCY => &[Bytes(1)],
         // Something about the dump, such as the server's version.
-        250 => &[Kept, Kept],
+        250 => &[Text, Text],
         // How many keys come, and how many of them expire.
         251 => &[Length, Length],
         EXPIRES_MILLISECOND => &[WORD],
