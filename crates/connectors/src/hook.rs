@@ -125,6 +125,7 @@ impl Lines<'_> {
 #[cfg(test)]
 mod tests {
     use std::ffi::OsString;
+    use std::path::Path;
     use std::time::Instant;
 
     use super::*;
@@ -145,6 +146,17 @@ mod tests {
         (done.map_err(|error| error.to_string()), said)
     }
 
+    /// Waits until the process whose id a hook wrote to this file has ended.
+    fn wait_until_gone(pid: &Path) {
+        let started = Instant::now();
+        let stat = format!("/proc/{}/stat", std::fs::read_to_string(pid).unwrap().trim());
+        // One that nobody waited for yet has ended as well.
+        while std::fs::read_to_string(&stat).is_ok_and(|stat| !stat.contains(") Z ")) {
+            assert!(started.elapsed() < Duration::from_secs(20), "its child still runs");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
     #[test]
     fn it_is_told_what_it_runs_for_and_its_lines_are_passed_on() {
         let said = |lines: &[&str]| lines.iter().map(|line| (*line).to_owned()).collect::<Vec<_>>();
@@ -162,7 +174,7 @@ mod tests {
         assert_eq!(done, Err("ended with exit code 7".to_owned()));
         assert_eq!(said, ["hunter2", "hunter3"]);
         let (done, _) = run(&shell("false | cat"));
-        assert!(std::path::Path::new("/bin/bash").exists() == done.is_err(), "a part of a pipe failed: {done:?}");
+        assert!(Path::new("/bin/bash").exists() == done.is_err(), "a part of a pipe failed: {done:?}");
         let missing = hook(RunLine::Words(vec!["no-such-program".into()]), Duration::from_secs(60));
         assert!(run(&missing).0.unwrap_err().contains("no-such-program could not be started"));
     }
@@ -176,12 +188,7 @@ mod tests {
         let (done, _) = run(&hook(RunLine::Shell(text), Duration::from_secs(5)));
         assert_eq!(done, Err("did not end within 5 s, so it was ended".to_owned()));
         assert!(started.elapsed() < Duration::from_secs(20));
-        let stat = format!("/proc/{}/stat", std::fs::read_to_string(pid).unwrap().trim());
-        // One that nobody waited for yet has ended as well.
-        while std::fs::read_to_string(&stat).is_ok_and(|stat| !stat.contains(") Z ")) {
-            assert!(started.elapsed() < Duration::from_secs(40), "its child still runs");
-            std::thread::sleep(Duration::from_millis(10));
-        }
+        wait_until_gone(&pid);
     }
 
     #[test]
@@ -194,8 +201,16 @@ mod tests {
 
     #[test]
     fn a_run_that_is_asked_to_stop_ends_it() {
-        let cancel = Cancel::new();
-        cancel.cancel();
-        assert!(matches!(shell("sleep 600").run(&[], &cancel, &mut |_| {}), Err(SourceError::Cancelled)));
+        let (dir, cancel) = (tempfile::tempdir().unwrap(), Cancel::new());
+        let pid = dir.path().join("pid");
+        let asked = shell(&format!("sleep 600 & echo $! > {}; echo up; wait", pid.display()));
+        let mut said = Vec::new();
+        let done = asked.run(&[], &cancel, &mut |line| {
+            said.push(line.to_owned());
+            cancel.cancel();
+        });
+        assert!(matches!(done, Err(SourceError::Cancelled)), "{done:?}");
+        assert_eq!(said, ["up"]);
+        wait_until_gone(&pid);
     }
 }
