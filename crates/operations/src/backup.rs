@@ -417,10 +417,11 @@ mod tests {
     use repository::events::Recorded;
     use repository::storage::cache::Cache;
     use repository::storage::record::{Record, Verb};
-    use repository::{FileKind, walk};
+    use repository::{Clock as _, FileKind, View, walk};
 
     use super::*;
     use crate::memory::{FixedFiles, Memory};
+    use crate::scene::{SECOND, Scene};
 
     #[test]
     fn what_another_source_claims_is_left_to_it_also_when_it_is_not_chosen() {
@@ -521,5 +522,51 @@ mod tests {
         assert!(text.contains("/srv/x") && text.contains("source letters"), "{text}");
         let Error::Source(SourceError::Io { error, .. }) = error else { panic!("{error:?}") };
         assert_eq!(error.kind(), ErrorKind::PermissionDenied);
+    }
+
+    #[test]
+    fn what_was_read_after_it_moved_again_is_partial() {
+        let scene = Scene::new();
+        let mut around = scene.around(true);
+        around.moved = Some(scene.memory.clock.now() + 3 * SECOND);
+        let report = scene.back_up(&around);
+        let status = |name: &str| report.sources[name].status;
+        assert_eq!(
+            ["held", "live", "flowing"].map(status),
+            [SourceStatus::Ok, SourceStatus::Partial, SourceStatus::Ok]
+        );
+        assert_eq!(report.sources["live"].problems[0].what, "it moved");
+        assert_eq!(report.problems.len(), 1);
+    }
+
+    #[test]
+    fn what_must_come_after_a_capture_is_told_that_it_failed() {
+        let scene = Scene::new();
+        let sources = [scene.source("live", View::Live), scene.source("broken", View::Live)];
+        let around = scene.around(false);
+        let job = StackBackup { sources: &sources, surroundings: &around, ..scene.memory.job() };
+        run(&scene.memory.cx(), &scene.memory.repository, &job).unwrap_err();
+        assert_eq!(scene.log()[4..], ["read live", "after live Ok", "end source broken: broken"]);
+    }
+
+    #[test]
+    fn an_unchanged_stack_keeps_the_times_of_its_manifest() {
+        let memory = Memory::new();
+        let back_up = |content: &'static str| {
+            memory.clock.advance(SECOND);
+            let sources = [FixedFiles::new(&[("a", content)]).named("a"), FixedFiles::new(&[("b", "same")]).named("b")];
+            let report = memory.back_up(&sources, &[]).unwrap();
+            let tree = memory.repository.snapshot(report.snapshot).unwrap().tree;
+            let manifest = Manifest::load(&memory.repository, &memory.index(), &tree).unwrap().unwrap();
+            let times = |name: &str| (manifest.sources[name].captured.unwrap(), report.sources[name].captured.unwrap());
+            (times("a"), times("b"))
+        };
+        let (first, _) = back_up("one");
+        assert_eq!(first.0, first.1);
+        let (again, _) = back_up("one");
+        assert_eq!(again.0, first.0, "nothing changed");
+        assert!(again.1.from > first.1.to, "the run knows its own time");
+        let (changed, other) = back_up("two");
+        assert!(changed.0 == changed.1 && other.0 == other.1 && changed.0.from > again.1.to);
     }
 }

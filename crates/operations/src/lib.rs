@@ -21,6 +21,8 @@ mod parents;
 pub mod restore;
 pub mod restore_guide;
 pub mod retention;
+#[cfg(test)]
+mod scene;
 pub mod score;
 pub mod scratch;
 pub mod shell;
