@@ -283,9 +283,7 @@ impl Surroundings for AroundStack<'_> {
         };
         let begun = options.begin(cx.cancel, cx.clock, &mut |note| cx.events.emit(Event::Note(note)));
         let (frozen, problems) = begun.map_err(|error| match error {
-            SourceError::Unavailable { what } if !what.starts_with("freeze") => {
-                SourceError::Unavailable { what: format!("freeze: {what}") }
-            }
+            SourceError::Unavailable { what } => SourceError::unavailable(format!("freeze: {what}")),
             error => error,
         })?;
         let mut progress = self.progress();

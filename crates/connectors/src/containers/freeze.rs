@@ -3,6 +3,7 @@
 //! A thread lets them go on when their time is over, whatever the reading does then. What was read after that is not of the same
 //! moment, so it is known when that was.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -12,6 +13,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use repository::{Cancel, Clock, Problem, SourceError, SystemClock};
 
+use super::mounted::{is_own, own_mounts};
 use super::{Container, ContainerName, ContainerState, EngineAddress, Halt, Halted, Halts};
 
 /// Which containers stand still, how, and for how long at most.
@@ -39,11 +41,11 @@ pub struct Frozen {
 
 #[derive(Default)]
 struct Still {
-    containers: Mutex<Containers>,
+    containers: Mutex<StandingStill>,
 }
 
 #[derive(Default)]
-struct Containers {
+struct StandingStill {
     halted: Vec<Halted>,
     /// Whether any was.
     any: bool,
@@ -73,10 +75,12 @@ impl FreezeOptions {
                 Err(error) => return Err(error),
             }
         }
-        found.dedup_by(|one, other| one.id == other.id);
-        if let Some(own) = found.iter().find(|container| is_own(container)) {
-            let what =
-                format!("freeze: Lifeboat itself runs in container {}, which it cannot halt; take it out", own.name);
+        // A container may be meant by its own name and by its service.
+        let mut ids = BTreeSet::new();
+        found.retain(|container| ids.insert(container.id.clone()));
+        let mounts = own_mounts();
+        if let Some(own) = found.iter().find(|container| is_own(&container.id, &mounts)) {
+            let what = format!("Lifeboat itself runs in container {}, which it cannot halt; take it out", own.name);
             return Err(SourceError::unavailable(what));
         }
         let frozen = Frozen::watched(self.max_downtime)?;
@@ -105,16 +109,6 @@ impl FreezeOptions {
             }
         }
     }
-}
-
-/// Whether this process runs in it: the engine mounts a file of the container's own folder at `/etc/hostname`.
-fn is_own(container: &Container) -> bool {
-    let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
-    mounts.lines().any(|line| {
-        let mut words = line.split(' ').skip(3);
-        let (root, point) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
-        point == "/etc/hostname" && root.contains(&container.id)
-    })
 }
 
 impl Frozen {
@@ -149,7 +143,7 @@ impl Frozen {
 }
 
 impl Still {
-    fn lock(&self) -> MutexGuard<'_, Containers> {
+    fn lock(&self) -> MutexGuard<'_, StandingStill> {
         self.containers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -171,7 +165,7 @@ impl Still {
     }
 }
 
-impl Containers {
+impl StandingStill {
     /// The last that was halted goes on first: it may be what the others need.
     fn go_on(&mut self) {
         while let Some(halted) = self.halted.pop() {

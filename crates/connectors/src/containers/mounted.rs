@@ -50,7 +50,7 @@ impl Containers {
     pub fn users(&self, paths: &[PathBuf]) -> Result<Vec<User>, SourceError> {
         let volumes: BTreeMap<_, _> =
             self.volumes()?.into_iter().map(|volume| (volume.name.clone(), volume.place().to_owned())).collect();
-        let own_mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+        let own_mounts = own_mounts();
         let all = self.containers()?.into_iter().filter(|container| !is_own(&container.id, &own_mounts));
         Ok(all.filter_map(|container| user(container, paths, &volumes)).collect())
     }
@@ -74,9 +74,14 @@ fn is_used(places: &[PathBuf], path: &Path) -> bool {
     places.iter().any(|place| place.starts_with(&path) || path.starts_with(place))
 }
 
+/// What is mounted for this process, as the kernel lists it.
+pub(super) fn own_mounts() -> String {
+    std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default()
+}
+
 /// Whether this process runs in the container, by the kernel's list of its mounts (proc_pid_mountinfo(5)): the fourth
 /// column is where in its file system something comes from, the fifth where it lies.
-fn is_own(id: &str, mounts: &str) -> bool {
+pub(super) fn is_own(id: &str, mounts: &str) -> bool {
     mounts.lines().any(|line| {
         let mut columns = line.split(' ').skip(3);
         let (from, at) = (columns.next().unwrap_or_default(), columns.next().unwrap_or_default());
