@@ -114,7 +114,7 @@ pub fn maintenance<'a>(
     let is_name = |name: &&str| !name.contains(['*', '?', '[', '{']);
     for name in MAINTENANCE.into_iter().chain(named.iter().map(String::as_str).filter(is_name)) {
         let begun = Session::begin(server, psql.clone(), name, cancel).and_then(|mut session| {
-            inventory::version(&mut session)?;
+            session.settle()?;
             Ok(session)
         });
         match begun {
@@ -197,7 +197,7 @@ fn snapshots(
         sessions.push((database, session));
     }
     for (_, session) in &mut sessions {
-        inventory::version(session)?;
+        session.settle()?;
     }
     for (_, session) in &mut sessions {
         session.run("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")?;

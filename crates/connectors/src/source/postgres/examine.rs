@@ -124,11 +124,10 @@ impl Drill<'_> {
     fn make(&self, name: &str, known: &Value) -> Result<(), SourceError> {
         let encoding = known[ENCODING].as_str().ok_or_else(|| invalid("how a database stores text"))?;
         let mut session = self.scratch.session("postgres", self.cancel)?;
-        session.run(&format!(
+        session.execute(&format!(
             "CREATE DATABASE {} TEMPLATE template0 ENCODING {} LC_COLLATE 'C' LC_CTYPE 'C'",
             quoted(name),
             literal(encoding)
-        ))?;
-        inventory::version(&mut session).map(drop)
+        ))
     }
 }

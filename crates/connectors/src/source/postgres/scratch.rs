@@ -111,9 +111,8 @@ impl Scratch {
         let socket = self.folder.path().join(format!(".s.PGSQL.{OWN_PORT}"));
         loop {
             cancel.check()?;
-            let asked = socket.exists().then(|| {
-                self.session("template1", cancel).and_then(|mut session| super::inventory::version(&mut session))
-            });
+            let asked =
+                socket.exists().then(|| self.session("template1", cancel).and_then(|mut session| session.settle()));
             match asked {
                 Some(Ok(_)) => return Ok(()),
                 Some(Err(SourceError::Cancelled)) => return Err(SourceError::Cancelled),

@@ -1,7 +1,7 @@
 //! A session with a server, through `psql`: what it is asked is SQL, and what it answers is rows as JSON, one a line.
 
 use repository::{Cancel, SourceError};
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, IgnoredAny};
 
 use super::server::Server;
 use crate::program::{Program, Running};
@@ -52,6 +52,18 @@ impl Session {
     pub fn send(&mut self, query: &str) -> Result<(), SourceError> {
         self.write(&format!("SELECT row_to_json(r) FROM ({query}) AS r;"))?;
         self.end_question()
+    }
+
+    /// Runs what has no answer, and waits until it is done.
+    pub fn execute(&mut self, statement: &str) -> Result<(), SourceError> {
+        self.run(statement)?;
+        self.settle()
+    }
+
+    /// Waits until it is connected, and all that it was given is done. To be called where every answer was received.
+    pub fn settle(&mut self) -> Result<(), SourceError> {
+        self.end_question()?;
+        self.receive::<IgnoredAny>().map(drop)
     }
 
     /// Runs what has no answer, and does not wait.
