@@ -33,17 +33,31 @@ pub struct Restored {
 }
 
 impl Restored {
-    /// The error that ended a restore, with `left`, what it leaves of the database it was at, and with what was done before.
-    pub(super) fn ended_by(&self, error: SourceError, left: &str) -> SourceError {
+    /// The error that ended a restore, with what was done before.
+    pub(super) fn ended_by(&self, failed: Failed) -> SourceError {
+        let Failed { error, left } = failed;
         let names: Vec<_> = self.databases.iter().map(|one| &*one.restored_as).collect();
-        let before =
-            if names.is_empty() { String::new() } else { format!("; restored before it: {}", names.join(", ")) };
-        let more = |what: String| format!("{what}; {left}{before}");
+        let before = (!names.is_empty()).then(|| format!("restored before it: {}", names.join(", ")));
+        let more = |what: String| [Some(what), left, before].into_iter().flatten().collect::<Vec<_>>().join("; ");
         match error {
             SourceError::Invalid { what } => SourceError::Invalid { what: more(what) },
             SourceError::Unavailable { what } => SourceError::Unavailable { what: more(what) },
             other => other,
         }
+    }
+}
+
+/// What kept a database from being restored.
+pub(super) struct Failed {
+    /// Why.
+    pub error: SourceError,
+    /// What that leaves of it, in words. `None` where nothing was changed.
+    pub left: Option<String>,
+}
+
+impl From<SourceError> for Failed {
+    fn from(error: SourceError) -> Self {
+        Self { error, left: None }
     }
 }
 

@@ -13,7 +13,7 @@ use super::pick::{Choice, Picked};
 use super::server::Server;
 use super::session::Session;
 use super::{DATABASES, DatabaseOptions, USERS, VIEWS, accounts, facts, names};
-use crate::source::into_server::{IntoServer, Restored, RestoredDatabase, Wanted};
+use crate::source::into_server::{Failed, IntoServer, Restored, RestoredDatabase, Wanted};
 use crate::source::produced::FILES;
 
 /// The facts of a database that hold the rows of each of its tables.
@@ -76,7 +76,8 @@ impl IntoServer for MysqlRestore {
                         format!("its tables in database {restored_as} may be unfinished: restore again with --replace")
                     }
                 };
-                return Err(restored.ended_by(SourceError::Invalid { what: format!("database {name}: {why}") }, &left));
+                let error = SourceError::Invalid { what: format!("database {name}: {why}") };
+                return Err(restored.ended_by(Failed { error, left: Some(left) }));
             }
             let name = (*name).clone();
             restored.databases.push(RestoredDatabase { name, restored_as, problems: Vec::new(), counted: None });

@@ -17,7 +17,7 @@ use super::session::Session;
 use super::tools::{Tools, Version};
 use super::{DatabaseOptions, archive, inventory, names};
 use crate::program::{Program, Stage};
-use crate::source::into_server::{IntoServer, Restored, RestoredDatabase, Wanted};
+use crate::source::into_server::{Failed, IntoServer, Restored, RestoredDatabase, Wanted};
 use crate::source::produced::below;
 
 /// Programs that restore one database at once, at most.
@@ -63,39 +63,15 @@ impl IntoServer for PostgresRestore {
         let made_by = recorded.get(SERVER).and_then(|server| Version::said(server[VERSION].as_str()?)).unwrap_or(there);
         // An archive is read by tools that are as new as those that wrote it.
         let tools = Tools::find(server.stage(), self.into.tools.as_deref(), "pg_restore", there.max(made_by), cancel)?;
-        let into = Target { server: &server, tools: &tools, psql: &psql, cancel };
+        let into = Target { server: &server, tools: &tools, psql: &psql, through, cancel };
         if self.wanted.is_all() {
-            into.roles(&dir.join(ROLES_FILE), through)?;
+            into.roles(&dir.join(ROLES_FILE))?;
         }
-        let roles = inventory::roles(&mut session)?;
+        let missing_roles = missing_roles(recorded, &inventory::roles(&mut session)?);
         let mut restored = Restored::default();
         for (name, known) in self.wanted.chosen(recorded)? {
-            let file = known[FILE].as_str().and_then(|file| below(dir, file));
-            let file =
-                file.ok_or_else(|| SourceError::unavailable(format!("the manifest does not name the file of {name}")))?;
-            let restored_as = self.wanted.name_of(name);
-            let mut one = RestoredDatabase { name: name.clone(), restored_as, problems: Vec::new(), counted: None };
-            let missing = missing_roles(recorded, &roles);
-            if !missing.is_empty() {
-                one.problems.push(format!(
-                    "the server lacks the roles {}, so everything belongs to who restored it, and rights were not given",
-                    missing.join(", ")
-                ));
-            }
-            let wanted_tables = self.tables(name, known)?;
-            let room = into.prepare(&mut session, &one.restored_as, known, &wanted_tables, self.wanted.replace)?;
-            match self.restore(&into, &one, &wanted_tables, &file, (room, !missing.is_empty())) {
-                Ok(problems) => one.problems.extend(problems),
-                Err(error) => {
-                    let left = into.leave(&one.restored_as, room, through);
-                    return Err(restored.ended_by(error, &left));
-                }
-            }
-            one.counted = Some(if wanted_tables.is_empty() {
-                (known.clone(), measured(&server, &tools, &one.restored_as, known, cancel)?)
-            } else {
-                into.counted(&one.restored_as, known, &wanted_tables)?
-            });
+            let one = self.database(&into, &mut session, dir, (name, known), &missing_roles);
+            let one = one.map_err(|failed| restored.ended_by(failed))?;
             restored.databases.push(one);
         }
         Ok(restored)
@@ -103,6 +79,61 @@ impl IntoServer for PostgresRestore {
 }
 
 impl PostgresRestore {
+    /// Restores a database of the snapshot, or tables of it, and counts what is there then.
+    fn database(
+        &self,
+        into: &Target<'_>,
+        session: &mut Session,
+        dir: &Path,
+        (name, known): (&String, &Value),
+        missing_roles: &[String],
+    ) -> Result<RestoredDatabase, Failed> {
+        let file = known[FILE].as_str().and_then(|file| below(dir, file));
+        let file =
+            file.ok_or_else(|| SourceError::unavailable(format!("the manifest does not name the file of {name}")))?;
+        let restored_as = self.wanted.name_of(name);
+        let mut one = RestoredDatabase { name: name.clone(), restored_as, problems: Vec::new(), counted: None };
+        if !missing_roles.is_empty() {
+            one.problems.push(format!(
+                "the server lacks the roles {}, so everything belongs to who restored it, and rights were not given",
+                missing_roles.join(", ")
+            ));
+        }
+        let tables = self.tables(name, known)?;
+        let mut room = into.prepare(session, &one.restored_as, known, &tables, self.wanted.replace)?;
+        let options = self.options(&room, !missing_roles.is_empty());
+        let made = into.make_schemas(&one.restored_as, &tables, &mut room);
+        match made.and_then(|()| self.restore(into, &one, &tables, &file, &options)) {
+            Ok(problems) => one.problems.extend(problems),
+            Err(error) => return Err(Failed { error, left: Some(into.leave(&one.restored_as, &room)) }),
+        }
+        let counted = match tables.is_empty() {
+            true => measured(into.server, into.tools, &one.restored_as, known, into.cancel)
+                .map(|found| (known.clone(), found)),
+            false => into.counted(&one.restored_as, known, &tables),
+        };
+        let not_counted = |error| {
+            let left = format!("it was restored into database {}, and was not counted", one.restored_as);
+            Failed { error, left: Some(left) }
+        };
+        one.counted = Some(counted.map_err(not_counted)?);
+        Ok(one)
+    }
+
+    fn options(&self, room: &Room, lacks_roles: bool) -> Vec<&'static str> {
+        let mut options = vec!["--exit-on-error", "--no-tablespaces"];
+        if !room.is_new {
+            options.push(IN_ONE);
+        }
+        if lacks_roles {
+            options.extend(["--no-owner", "--no-privileges"]);
+        }
+        if self.wanted.replace {
+            options.extend(["--clean", "--if-exists"]);
+        }
+        options
+    }
+
     /// The tables that are wanted of a database. Fails where one is not in the snapshot.
     fn tables(&self, database: &str, known: &Value) -> Result<Vec<Table>, SourceError> {
         let there: Vec<Table> = known[TABLES].as_object().into_iter().flatten().filter_map(Table::recorded).collect();
@@ -126,24 +157,14 @@ impl PostgresRestore {
         one: &RestoredDatabase,
         tables: &[Table],
         file: &Path,
-        (room, lacks_roles): (Room, bool),
+        options: &[&str],
     ) -> Result<Vec<String>, SourceError> {
-        let mut options = vec!["--exit-on-error".to_owned(), "--no-tablespaces".to_owned()];
-        if room == Room::There {
-            options.push(IN_ONE.to_owned());
-        }
-        if lacks_roles {
-            options.extend(["--no-owner", "--no-privileges"].map(str::to_owned));
-        }
-        if self.wanted.replace {
-            options.extend(["--clean", "--if-exists"].map(str::to_owned));
-        }
         if tables.is_empty() {
-            into.restore(file, &one.restored_as, &options, None)?;
+            into.restore(file, &one.restored_as, options, None)?;
             return Ok(Vec::new());
         }
         let (picked, problems) = self.pick(into, one, tables, file)?;
-        into.restore(file, &one.restored_as, &options, Some(&picked.list()))?;
+        into.restore(file, &one.restored_as, options, Some(&picked.list()))?;
         Ok(problems)
     }
 
@@ -208,13 +229,12 @@ impl Table {
     }
 }
 
-/// Where a database is restored to.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Room {
-    /// One that was made for it.
-    New,
-    /// One that was there.
-    There,
+/// Where a database is restored to. What was made for it goes again where the restore fails.
+struct Room {
+    /// Whether the database was made for it.
+    is_new: bool,
+    /// Schemas that were.
+    schemas: Vec<String>,
 }
 
 fn missing_roles(recorded: &Facts, there: &[String]) -> Vec<String> {
@@ -227,36 +247,44 @@ struct Target<'a> {
     server: &'a Server,
     tools: &'a Tools,
     psql: &'a Program,
+    /// The database that whatever is no part of another is asked through.
+    through: &'a str,
     cancel: &'a Cancel,
 }
 
 impl Target<'_> {
     /// Makes the roles, and gives those that are there already the rights and passwords that they had.
-    fn roles(&self, file: &Path, through: &str) -> Result<(), SourceError> {
+    fn roles(&self, file: &Path) -> Result<(), SourceError> {
         let text = std::fs::read(file).map_err(SourceError::io(file))?;
         let psql = self.psql.clone().args(["-X", "-q", "--no-password"]).with_input();
-        let mut running = self.server.at(psql, through).start(self.server.stage(), self.cancel)?;
+        let mut running = self.server.at(psql, self.through).start(self.server.stage(), self.cancel)?;
         running.write(&text)?;
         running.close_input()?;
         let ended = running.wait()?;
         globals::check_roles(&ended)
     }
 
-    /// After a restore that failed: drops a database that was made for it. Tells what is left.
-    fn leave(&self, database: &str, room: Room, through: &str) -> String {
-        if room == Room::There {
-            return format!("what was in database {database} is as it was");
+    /// After a restore that failed: drops what was made for it. Tells what is left.
+    fn leave(&self, database: &str, room: &Room) -> String {
+        let undo = |through: &str, statement: String| {
+            // Also where the run was asked to stop.
+            Session::begin(self.server, self.psql.clone(), through, &Cancel::new())?.execute(&statement)
+        };
+        if room.is_new {
+            return match undo(self.through, format!("DROP DATABASE {}", quoted(database))) {
+                Ok(()) => format!("database {database}, which was made for it, is dropped again"),
+                Err(_) => format!("database {database}, which was made for it, has a part of it: drop it"),
+            };
         }
-        // Also where the run was asked to stop.
-        let cancel = Cancel::new();
-        let dropped = Session::begin(self.server, self.psql.clone(), through, &cancel).and_then(|mut session| {
-            session.run(&format!("DROP DATABASE {}", quoted(database)))?;
-            inventory::version(&mut session)
-        });
-        match dropped {
-            Ok(_) => format!("database {database}, which was made for it, is dropped again"),
-            Err(_) => format!("database {database}, which was made for it, has a part of it: drop it"),
-        }
+        let schemas: Vec<_> = room.schemas.iter().map(|schema| quoted(schema)).collect();
+        // They are empty, since all that was to lie in them came in one transaction.
+        let is_left = !schemas.is_empty() && undo(database, format!("DROP SCHEMA {}", schemas.join(", "))).is_err();
+        let but = if is_left {
+            format!(", but for schemas that were made for it: {}", schemas.join(", "))
+        } else {
+            String::new()
+        };
+        format!("what was in database {database} is as it was{but}")
     }
 
     /// Sees to it that the database is there, and empty unless what it has may be replaced.
@@ -276,8 +304,7 @@ impl Target<'_> {
                      there be dropped with --replace"
                 )));
             }
-            tables.iter().try_for_each(|table| make_schema(&mut inside, &table.schema))?;
-            return Ok(Room::There);
+            return Ok(Room { is_new: false, schemas: Vec::new() });
         }
         let text = |key: &str| known[key].as_str().map(literal);
         let (Some(encoding), Some(collate), Some(ctype)) = (text(ENCODING), text("collate"), text("ctype")) else {
@@ -285,14 +312,27 @@ impl Target<'_> {
                 "the manifest does not tell how database {database} stores text"
             )));
         };
-        session.run(&format!(
+        session.execute(&format!(
             "CREATE DATABASE {} TEMPLATE template0 ENCODING {encoding} LC_COLLATE {collate} LC_CTYPE {ctype}",
             quoted(database)
         ))?;
-        inventory::version(session)?;
+        Ok(Room { is_new: true, schemas: Vec::new() })
+    }
+
+    /// Makes the schemas that the database lacks: a table comes without the one that it lies in.
+    fn make_schemas(&self, database: &str, tables: &[Table], room: &mut Room) -> Result<(), SourceError> {
+        if tables.is_empty() {
+            return Ok(());
+        }
         let mut inside = Session::begin(self.server, self.psql.clone(), database, self.cancel)?;
-        tables.iter().try_for_each(|table| make_schema(&mut inside, &table.schema))?;
-        Ok(Room::New)
+        for Table { schema, .. } in tables {
+            // Who may not make any could not even ask for one that is there already.
+            if !inventory::has_schema(&mut inside, schema)? {
+                inside.execute(&format!("CREATE SCHEMA {}", quoted(schema)))?;
+                room.schemas.push(schema.clone());
+            }
+        }
+        Ok(())
     }
 
     /// The rows of these tables: as they were recorded, and as they are.
@@ -308,8 +348,8 @@ impl Target<'_> {
 
     /// Runs `pg_restore`: here with several connections unless all is one transaction, in a container with one, since the archive
     /// flows into it. Of the archive, only the entries on the list are restored, where there is one.
-    fn restore(&self, file: &Path, database: &str, options: &[String], list: Option<&str>) -> Result<(), SourceError> {
-        let program = self.tools.program("pg_restore").args(options).arg("--no-password");
+    fn restore(&self, file: &Path, database: &str, options: &[&str], list: Option<&str>) -> Result<(), SourceError> {
+        let program = self.tools.program("pg_restore").args(options.iter().copied()).arg("--no-password");
         let mut program = self.server.into(program, database);
         if let Some(list) = list {
             program = program.run_by(["/bin/sh", "-c", WITH_LIST, "sh", list]);
@@ -317,7 +357,7 @@ impl Target<'_> {
         let ended = match self.server.stage() {
             Stage::Here => {
                 let cores = std::thread::available_parallelism().map_or(1, usize::from).min(JOBS_MAX);
-                if list.is_none() && !options.iter().any(|option| option == IN_ONE) {
+                if list.is_none() && !options.contains(&IN_ONE) {
                     program = program.arg(format!("--jobs={cores}"));
                 }
                 program.arg(file).run(self.server.stage(), self.cancel)?.1
@@ -363,14 +403,4 @@ fn in_the_way(session: &mut Session, tables: &[Table]) -> Result<Option<String>,
         }
     }
     Ok(None)
-}
-
-/// A table comes without the schema that it lies in.
-fn make_schema(session: &mut Session, schema: &str) -> Result<(), SourceError> {
-    // Who may not make any could not even ask for one that is there already.
-    if !inventory::has_schema(session, schema)? {
-        session.run(&format!("CREATE SCHEMA {}", quoted(schema)))?;
-        inventory::version(session)?;
-    }
-    Ok(())
 }

@@ -93,6 +93,26 @@ fn a_foreign_key_to_a_table_that_is_not_there_is_left_out_and_told() {
 }
 
 #[test]
+fn a_schema_that_was_made_for_a_table_goes_again_with_it() {
+    let Some(server) = servers::postgres() else { return };
+    let (name, other) = (database(server), database(server));
+    server.sql(&name, "CREATE TYPE size AS ENUM ('small'); CREATE SCHEMA s; CREATE TABLE s.t AS SELECT 'small'::size");
+    let captured = capture(server, &[&name]);
+    let wanted = || Wanted { rename: Some(other.clone()), ..of(&name, &["s.t"]) };
+    let error = into(server, &captured, wanted()).unwrap_err().to_string();
+    assert!(error.contains("type \"public.size\" does not exist"), "{error}");
+    assert!(error.ends_with(&format!("what was in database {other} is as it was")), "{error}");
+    assert_eq!(server.sql(&other, "SELECT count(*) FROM pg_namespace WHERE nspname = 's'"), "0");
+    // One that was there stays.
+    server.sql(&other, "CREATE SCHEMA s");
+    into(server, &captured, wanted()).unwrap_err();
+    assert_eq!(server.sql(&other, "SELECT count(*) FROM pg_namespace WHERE nspname = 's'"), "1");
+    server.sql(&other, "DROP SCHEMA s; CREATE TYPE size AS ENUM ('small')");
+    into(server, &captured, wanted()).unwrap();
+    assert_eq!(server.sql(&other, "SELECT count(*) FROM s.t"), "1");
+}
+
+#[test]
 fn a_table_that_cannot_come_back_whole_is_left_as_it_is() {
     let Some(server) = servers::postgres() else { return };
     let name = database(server);

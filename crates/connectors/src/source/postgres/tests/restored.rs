@@ -87,6 +87,24 @@ fn a_restore_that_fails_midway_leaves_what_was_there_and_nothing_of_its_own() {
 }
 
 #[test]
+fn whatever_ends_a_restore_tells_what_was_restored_before() {
+    let Some(server) = servers::postgres() else { return };
+    let _roles = roles_are_mine();
+    let unique = servers::unique();
+    let (first, second) = (format!("{unique}-a"), format!("{unique}-b"));
+    for name in [&first, &second] {
+        server.sql("postgres", &format!("CREATE DATABASE \"{name}\""));
+        server.sql(name, "CREATE TABLE t AS SELECT 1 AS a");
+    }
+    let captured = capture(server, &[&first, &second]);
+    server.sql("postgres", &format!("DROP DATABASE \"{first}\""));
+    let error = run(&restore(server, &[&first, &second]), &captured).unwrap_err().to_string();
+    assert!(error.starts_with(&format!("database {second} is on the server and has ")), "{error}");
+    assert!(error.ends_with(&format!("; restored before it: {first}")), "{error}");
+    assert_eq!(server.sql(&first, "SELECT count(*) FROM t"), "1");
+}
+
+#[test]
 fn one_table_comes_back_alone() {
     let Some(server) = servers::postgres() else { return };
     let _roles = roles_are_mine();
