@@ -4,6 +4,7 @@
 //! standard error the end is kept. It runs in a process group of its own, and is ended when the run is cancelled or nobody
 //! wants it any more. A password is given in a variable, never as a word: whoever lists processes sees the words.
 
+mod dialogue;
 mod here;
 mod in_container;
 #[cfg(test)]
@@ -16,6 +17,8 @@ use std::sync::Arc;
 
 use repository::{Cancel, SourceError};
 use zeroize::Zeroizing;
+
+pub use self::dialogue::Dialogue;
 
 use self::here::Here;
 use self::in_container::InContainer;
@@ -224,6 +227,15 @@ impl Running {
             Self::Here(here) => here.wait(),
             Self::InContainer(there) => there.wait(),
         }
+    }
+}
+
+/// Ends what runs with this flag when it is dropped: what was begun beside a capture ends with it, however that ends.
+pub struct Guard(pub Cancel);
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        self.0.cancel();
     }
 }
 

@@ -7,6 +7,8 @@ use serde_json::Value;
 
 /// The fact that holds what each database has, of every kind of server.
 pub const DATABASES: &str = "databases";
+/// Of a database that has tables, the rows of each, by name.
+pub const TABLES: &str = "tables";
 
 /// What of a snapshot is restored, and how.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

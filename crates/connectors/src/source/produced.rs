@@ -117,8 +117,12 @@ fn node(name: &str, kind: NodeKind, now: Time) -> Node {
     node
 }
 
-/// [`FILES`] of these.
-pub fn files_fact(files: &BTreeMap<PathBuf, Whole>) -> Value {
+/// Adds [`FILES`], the sizes and hashes of these.
+pub fn add_files(facts: &mut Facts, files: &BTreeMap<PathBuf, Whole>) {
+    facts.insert(FILES.to_owned(), files_fact(files));
+}
+
+fn files_fact(files: &BTreeMap<PathBuf, Whole>) -> Value {
     let facts = files.iter().map(|(path, whole)| {
         (path.to_string_lossy().into_owned(), json!({ BYTES: whole.bytes, SHA256: whole.sha256 }))
     });

@@ -38,7 +38,7 @@ use self::rdb::{Dump, Parser};
 use self::server::{Login, Purpose, Server, Users};
 use super::Password;
 use super::output::Proof;
-use super::produced::{Produced, ProducedFile};
+use super::produced::{self, Produced, ProducedFile};
 use super::server_at::{Address, ServerAt, running};
 use crate::containers::EngineAddress;
 use crate::program::Stage;
@@ -270,7 +270,7 @@ impl Capture for RedisCapture<'_> {
         }
         let counted = self.logs.iter().filter_map(|(name, found)| Some((name.clone(), (*found.get())?)));
         facts.extend(facts::of_log(counted));
-        facts::add_files(&mut facts, &files);
+        produced::add_files(&mut facts, &files);
         Ok(facts)
     }
 }

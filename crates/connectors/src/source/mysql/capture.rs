@@ -16,10 +16,11 @@ use super::session::Session;
 use super::split::Held;
 use super::tools::{DumpTool, Kind};
 use super::{DATABASES, DatabaseOptions, INVALID_VIEWS, USERS, VIEWS, facts, names};
-use crate::program::Program;
+use crate::program::{Guard, Program};
 use crate::source::output::Output;
-use crate::source::produced::{Produced, ProducedFile};
+use crate::source::produced::{self, Produced, ProducedFile};
 use crate::source::selection::Selection;
+use crate::source::shrink;
 
 /// How long to wait for changes that are under way to end, seconds: those that come after them wait, too.
 const LOCK_PATIENCE_S: u32 = 5;
@@ -222,15 +223,6 @@ struct MysqlCapture<'a> {
     guard: Guard,
 }
 
-/// Ends what was begun, where the capture is given up.
-struct Guard(Cancel);
-
-impl Drop for Guard {
-    fn drop(&mut self) {
-        self.0.cancel();
-    }
-}
-
 impl MysqlCapture<'_> {
     fn take_accounts(
         &mut self,
@@ -337,7 +329,9 @@ impl Capture for MysqlCapture<'_> {
         // All was read, so that it is known what there is.
         let Some(previous) = self.previous.take() else { return Ok(None) };
         let held = self.dump.as_ref().map(Dump::finish).transpose()?.map(|(found, _)| found.held).unwrap_or_default();
-        let lost = facts::lost(previous, &held, |name| self.selection.has(name), self.max_shrink_percent);
+        let now = facts::of_databases(&held);
+        let is_wanted = |name: &str| self.selection.has(name);
+        let lost = shrink::lost(previous, |name| now.get(name), is_wanted, self.max_shrink_percent);
         self.problems.extend(lost.into_iter().map(|(name, what)| Problem::new(Path::new(&name), what)));
         Ok(self.problems.pop_front().map(Item::Problem))
     }
@@ -364,7 +358,7 @@ impl Capture for MysqlCapture<'_> {
             facts.extend(facts::of_log(&found.position));
             facts.insert(facts::DATABASES.to_owned(), facts::of_databases(&found.held));
         }
-        facts::add_files(&mut facts, &files);
+        produced::add_files(&mut facts, &files);
         Ok(facts)
     }
 }

@@ -13,11 +13,8 @@ use super::pick::{Choice, Picked};
 use super::server::Server;
 use super::session::Session;
 use super::{DATABASES, DatabaseOptions, USERS, VIEWS, accounts, facts, names};
-use crate::source::into_server::{Failed, IntoServer, Restored, RestoredDatabase, Wanted};
+use crate::source::into_server::{Failed, IntoServer, Restored, RestoredDatabase, TABLES, Wanted};
 use crate::source::produced::FILES;
-
-/// The facts of a database that hold the rows of each of its tables.
-const TABLES: &str = "tables";
 
 /// A restore into a MariaDB or MySQL.
 #[derive(Clone, Debug)]

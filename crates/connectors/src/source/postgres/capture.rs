@@ -17,10 +17,11 @@ use super::server::Server;
 use super::session::Session;
 use super::tools::Tools;
 use super::{DatabaseOptions, facts, names};
-use crate::program::Program;
+use crate::program::{Guard, Program};
 use crate::source::output::Output;
-use crate::source::produced::{FILES, Produced, ProducedFile, files_fact};
+use crate::source::produced::{self, Produced, ProducedFile};
 use crate::source::selection::Selection;
+use crate::source::shrink;
 
 /// The folder of the databases in the snapshot.
 const FOLDER: &str = "databases";
@@ -283,15 +284,6 @@ impl Counting {
     }
 }
 
-/// Ends what still runs.
-struct Guard(Cancel);
-
-impl Drop for Guard {
-    fn drop(&mut self) {
-        self.0.cancel();
-    }
-}
-
 struct PostgresCapture<'a> {
     events: &'a dyn Events,
     produced: Produced,
@@ -346,7 +338,7 @@ impl Capture for PostgresCapture<'_> {
             && let Some(previous) = self.previous.take()
         {
             let is_wanted = |name: &str| self.selection.has(name) && name != TEMPLATE;
-            let lost = facts::lost(previous, &self.databases, is_wanted, self.max_shrink_percent);
+            let lost = shrink::lost(previous, |name| self.databases.get(name), is_wanted, self.max_shrink_percent);
             self.problems.extend(lost.into_iter().map(|(name, what)| about(&name, &what)));
             return self.next();
         }
@@ -362,7 +354,7 @@ impl Capture for PostgresCapture<'_> {
         self.end_counting()?;
         let files = self.produced.finish(self.events)?;
         let mut facts = std::mem::take(&mut self.known);
-        facts.insert(FILES.to_owned(), files_fact(&files));
+        produced::add_files(&mut facts, &files);
         facts.insert(facts::DATABASES.to_owned(), Value::Object(std::mem::take(&mut self.databases)));
         Ok(facts)
     }

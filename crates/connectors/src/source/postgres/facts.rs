@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::archive::Contents;
 use super::inventory::{Counted, Database};
-use crate::source::shrink;
+use crate::source::into_server::TABLES;
 
 /// The fact that says which server it was.
 pub const SERVER: &str = "server";
@@ -19,40 +19,12 @@ pub const FIRST_USER: &str = "first_user";
 pub const ROLES: &str = "roles";
 /// The fact that holds all databases, by name.
 pub const DATABASES: &str = "databases";
-/// A database's file in the snapshot, and how its text is stored.
+/// A database's file in the snapshot.
 pub const FILE: &str = "file";
-/// See [`FILE`].
+/// How a database's text is stored, such as `UTF8`.
 pub const ENCODING: &str = "encoding";
 /// Versions of extensions, by name.
 pub const EXTENSIONS: &str = "extensions";
-
-/// Rows of each table, by name.
-pub const TABLES: &str = "tables";
-
-/// What this snapshot lacks that the last one had: databases that are gone, of those that `is_wanted`, and more than `percent_max`
-/// of the rows of one. Each with the name of the database.
-pub fn lost(
-    previous: &Facts,
-    databases: &Facts,
-    is_wanted: impl Fn(&str) -> bool,
-    percent_max: u8,
-) -> Vec<(String, String)> {
-    let before = previous.get(DATABASES).and_then(Value::as_object).into_iter().flatten();
-    let lost = before.filter(|(name, _)| is_wanted(name)).filter_map(|(name, before)| {
-        let what = match databases.get(name) {
-            Some(now) => shrink::told("rows", rows(before), rows(now), percent_max)?,
-            None => "was in the last snapshot and is not in this one: see where it has gone, or name it in `exclude`"
-                .to_owned(),
-        };
-        Some((name.clone(), what))
-    });
-    lost.collect()
-}
-
-fn rows(database: &Value) -> u64 {
-    let tables = database[TABLES].as_object().into_iter().flat_map(|tables| tables.values());
-    tables.filter_map(Value::as_u64).fold(0, u64::saturating_add)
-}
 
 /// What is known of a database besides what was counted.
 pub fn about(database: &Database, file: &str) -> Facts {

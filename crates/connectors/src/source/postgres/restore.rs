@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use repository::{Cancel, Facts, SourceError};
 use serde_json::{Value, json};
 
-use super::facts::{ENCODING, FILE, ROLES, SERVER, TABLES, VERSION};
+use super::facts::{ENCODING, FILE, ROLES, SERVER, VERSION};
 use super::globals::{self, ROLES_FILE};
 use super::measure::measured;
 use super::names::{literal, quoted};
@@ -17,7 +17,7 @@ use super::session::Session;
 use super::tools::{Tools, Version};
 use super::{DatabaseOptions, archive, inventory, names};
 use crate::program::{Program, Stage};
-use crate::source::into_server::{Failed, IntoServer, Restored, RestoredDatabase, Wanted};
+use crate::source::into_server::{Failed, IntoServer, Restored, RestoredDatabase, TABLES, Wanted};
 use crate::source::produced::below;
 
 /// Programs that restore one database at once, at most.

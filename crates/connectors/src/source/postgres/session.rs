@@ -4,10 +4,8 @@ use repository::{Cancel, SourceError};
 use serde::de::{DeserializeOwned, IgnoredAny};
 
 use super::server::Server;
-use crate::program::{Program, Running};
+use crate::program::{Dialogue, Program};
 
-/// Bytes read at once.
-const READ_BYTES: usize = 16 << 10;
 /// The longest row: one has a few names and numbers.
 const LINE_BYTES_MAX: usize = 1 << 20;
 
@@ -17,10 +15,7 @@ const BEGINNING: &str = "SET statement_timeout = 0; SET lock_timeout = 0; SET id
 
 /// A session with one database.
 pub struct Session {
-    running: Running,
-    /// The database, for messages.
-    database: String,
-    read: Vec<u8>,
+    psql: Dialogue,
     /// How many questions were asked: each answer ends with its number.
     asked: u64,
     answered: u64,
@@ -31,7 +26,8 @@ impl Session {
     pub fn begin(server: &Server, psql: Program, database: &str, cancel: &Cancel) -> Result<Self, SourceError> {
         let psql = psql.args(["-X", "-A", "-t", "-q", "-v", "ON_ERROR_STOP=1", "--no-password"]).with_input();
         let running = server.at(psql, database).variable("PGCLIENTENCODING", "UTF8").start(server.stage(), cancel)?;
-        let mut session = Self { running, database: database.to_owned(), read: Vec::new(), asked: 0, answered: 0 };
+        let psql = Dialogue::new(running, "psql", format!("database {database}"), LINE_BYTES_MAX);
+        let mut session = Self { psql, asked: 0, answered: 0 };
         session.write(BEGINNING)?;
         Ok(session)
     }
@@ -45,7 +41,7 @@ impl Session {
     /// Asks for one row.
     pub fn ask_one<T: DeserializeOwned>(&mut self, query: &str) -> Result<T, SourceError> {
         let row = self.ask(query)?.into_iter().next();
-        row.ok_or_else(|| self.failed("psql gave no answer to a question that has one"))
+        row.ok_or_else(|| self.psql.failed("gave no answer to a question that has one"))
     }
 
     /// Asks, and does not wait.
@@ -84,7 +80,7 @@ impl Session {
     }
 
     fn write(&mut self, text: &str) -> Result<(), SourceError> {
-        self.running.write(format!("{text}\n").as_bytes()).map_err(|error| self.named(error))
+        self.psql.write(&format!("{text}\n"))
     }
 
     /// The rows of the answer to the oldest question that has had none.
@@ -93,44 +89,12 @@ impl Session {
         let end = self.answered.to_string();
         let mut rows = Vec::new();
         loop {
-            let line = self.line()?;
+            let line = self.psql.line()?;
             if line == end {
                 return Ok(rows);
             }
             let row = serde_json::from_str(&line);
-            rows.push(row.map_err(|error| self.failed(&format!("psql gave a row that cannot be read: {error}")))?);
-        }
-    }
-
-    fn line(&mut self) -> Result<String, SourceError> {
-        let mut looked_at = 0;
-        loop {
-            if let Some(end) = self.read[looked_at..].iter().position(|byte| *byte == b'\n') {
-                let line: Vec<u8> = self.read.drain(..=looked_at + end).collect();
-                return Ok(String::from_utf8_lossy(line.trim_ascii_end()).into_owned());
-            }
-            looked_at = self.read.len();
-            if looked_at > LINE_BYTES_MAX {
-                return Err(self.failed("psql gave a row that is longer than any can be"));
-            }
-            let mut buffer = [0; READ_BYTES];
-            let length = self.running.read(&mut buffer).map_err(|error| self.named(error))?;
-            if length == 0 {
-                let ended = self.running.wait()?;
-                return Err(self.failed(&format!("psql {}", ended.told())));
-            }
-            self.read.extend_from_slice(&buffer[..length]);
-        }
-    }
-
-    fn failed(&self, what: &str) -> SourceError {
-        SourceError::Unavailable { what: format!("database {}: {what}", self.database) }
-    }
-
-    fn named(&self, error: SourceError) -> SourceError {
-        match error {
-            SourceError::Cancelled => SourceError::Cancelled,
-            error => self.failed(&error.to_string()),
+            rows.push(row.map_err(|error| self.psql.failed(&format!("gave a row that cannot be read: {error}")))?);
         }
     }
 }

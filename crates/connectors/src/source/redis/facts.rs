@@ -1,15 +1,12 @@
 //! What is known of a server and of its dump.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 
 use repository::Facts;
 use serde_json::{Value, json};
 
 use super::aof::Counted;
 use super::rdb::{Dump, Keys};
-use crate::source::output::Whole;
-use crate::source::produced::{FILES, files_fact};
 use crate::source::shrink;
 
 /// The server's name and version.
@@ -84,9 +81,4 @@ pub fn lost(previous: &Facts, dump: &Dump, percent_max: u8) -> Vec<(String, Stri
         Some((format!("database {number}"), shrink::told("keys", before["keys"].as_u64()?, now.keys, percent_max)?))
     });
     lost.collect()
-}
-
-/// Adds sizes and hashes.
-pub fn add_files(facts: &mut Facts, files: &BTreeMap<PathBuf, Whole>) {
-    facts.insert(FILES.to_owned(), files_fact(files));
 }

@@ -12,6 +12,7 @@ use rusqlite::backup::{Backup, StepResult};
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
+use super::SIDE_FILES_WITH_DATA;
 use super::find::with_suffix;
 
 /// Pages copied between two looks at whether to stop: at most 64 MiB.
@@ -120,7 +121,7 @@ fn needs_side_files(error: &rusqlite::Error) -> bool {
 }
 
 fn has_side_files(path: &Path) -> bool {
-    ["-wal", "-journal"].iter().any(|side| with_suffix(path, side).metadata().is_ok_and(|found| found.len() > 0))
+    SIDE_FILES_WITH_DATA.iter().any(|side| with_suffix(path, side).metadata().is_ok_and(|found| found.len() > 0))
 }
 
 /// Copies a database in a place that permits no writing: nobody has it open, so it is read as it lies. Should somebody
