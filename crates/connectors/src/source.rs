@@ -23,6 +23,7 @@ mod place;
 pub(crate) mod postgres;
 pub mod produced;
 pub(crate) mod redis;
+mod scratch_server;
 mod selection;
 mod sentinel;
 pub(crate) mod server_at;

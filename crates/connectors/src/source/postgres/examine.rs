@@ -15,6 +15,7 @@ use super::scratch::Scratch;
 use super::tools::Version;
 use crate::program::Stage;
 use crate::source::produced::{FILES, below, recount_files};
+use crate::source::scratch_server;
 
 /// Programs that restore one database at once, at most.
 const JOBS_MAX: usize = 4;
@@ -57,7 +58,7 @@ fn invalid(what: &str) -> SourceError {
 fn check_space(recorded: &Facts) -> Result<(), SourceError> {
     let files = recorded.get(FILES).and_then(Value::as_object).into_iter().flat_map(|files| files.values());
     let bytes: u64 = files.filter_map(|file| file["bytes"].as_u64()).sum();
-    let (place, needed) = (std::env::temp_dir(), bytes.saturating_mul(SPACE_FACTOR));
+    let (place, needed) = (scratch_server::place(), bytes.saturating_mul(SPACE_FACTOR));
     match free_bytes(&place) {
         Ok(free) if free < needed => {
             let place = place.display();

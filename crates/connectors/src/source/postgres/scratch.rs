@@ -1,19 +1,15 @@
 //! A server of our own, for a drill: made anew in a temporary folder, spoken to by a socket in it alone, gone afterwards.
 
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
 
 use repository::{Cancel, SourceError};
 
 use super::server::{OWN_PORT, Server};
 use super::session::Session;
 use super::tools::{Tools, Version};
-use crate::program::{Ended, Program, Running, Stage};
+use crate::program::{Program, Running, Stage};
+use crate::source::scratch_server::{self, Home, unavailable};
 
-/// How long the server may take to let somebody in.
-const START_PATIENCE: Duration = Duration::from_secs(120);
-/// Between two looks whether it does.
-const PAUSE: Duration = Duration::from_millis(50);
 /// What it needs not be: safe against a power cut, or seen from anywhere else.
 const SETTINGS: [&str; 13] = [
     "listen_addresses=",
@@ -30,15 +26,14 @@ const SETTINGS: [&str; 13] = [
     "logging_collector=on",
     "log_directory=log",
 ];
-/// Whom to run as where Lifeboat is root, which PostgreSQL refuses to be: the first that there is.
-const USERS: [&str; 2] = ["postgres", "nobody"];
+/// Whom to run as where Lifeboat is root, which PostgreSQL refuses to be.
+const USER: &str = "postgres";
 
 /// A running server. Ends when dropped.
 pub struct Scratch {
     server: Server,
     tools: Tools,
-    folder: tempfile::TempDir,
-    user: Option<(u32, u32)>,
+    home: Home,
     /// `None` once it was stopped.
     running: Option<Running>,
 }
@@ -47,14 +42,9 @@ impl Scratch {
     /// Starts one of this version or, where that is not here, of a later one. Its first user is called `user`.
     pub fn start(version: Version, user: &str, cancel: &Cancel) -> Result<Self, SourceError> {
         let tools = Tools::find(&Stage::Here, None, "initdb", version, cancel)?;
-        let as_user = unprivileged()?;
-        let folder =
-            tempfile::Builder::new().prefix("lifeboat-pg-").tempdir().map_err(SourceError::io(std::env::temp_dir()))?;
-        if let Some((uid, gid)) = as_user {
-            std::os::unix::fs::chown(folder.path(), Some(uid), Some(gid)).map_err(SourceError::io(folder.path()))?;
-        }
-        let server = Server::own(&folder.path().to_string_lossy(), user);
-        let mut scratch = Self { server, tools, folder, user: as_user, running: None };
+        let home = Home::make("lifeboat-pg-", USER)?;
+        let server = Server::own(&home.path().to_string_lossy(), user);
+        let mut scratch = Self { server, tools, home, running: None };
         scratch.make(user, cancel)?;
         scratch.running = Some(scratch.run(cancel)?);
         scratch.wait_until_up(cancel)?;
@@ -77,16 +67,12 @@ impl Scratch {
     }
 
     fn data(&self) -> PathBuf {
-        self.folder.path().join("data")
+        self.home.path().join("data")
     }
 
     /// A program of the server, run by whom the server runs.
     fn own(&self, name: &str) -> Program {
-        let program = self.tools.program(name).variable("LC_ALL", "C").in_folder(self.folder.path());
-        match self.user {
-            Some((uid, gid)) => program.as_user(uid, gid),
-            None => program,
-        }
+        self.home.own(self.tools.program(name).variable("LC_ALL", "C"))
     }
 
     fn make(&self, user: &str, cancel: &Cancel) -> Result<(), SourceError> {
@@ -102,33 +88,24 @@ impl Scratch {
 
     fn run(&self, cancel: &Cancel) -> Result<Running, SourceError> {
         let settings = SETTINGS.iter().flat_map(|setting| ["-c", setting]);
-        let program = self.own("postgres").arg("-D").arg(self.data()).arg("-k").arg(self.folder.path());
+        let program = self.own("postgres").arg("-D").arg(self.data()).arg("-k").arg(self.home.path());
         program.args(["-p", OWN_PORT]).args(settings).start(&Stage::Here, cancel)
     }
 
     fn wait_until_up(&mut self, cancel: &Cancel) -> Result<(), SourceError> {
-        let until = Instant::now() + START_PATIENCE;
-        let socket = self.folder.path().join(format!(".s.PGSQL.{OWN_PORT}"));
-        loop {
-            cancel.check()?;
-            let asked =
-                socket.exists().then(|| self.session("template1", cancel).and_then(|mut session| session.settle()));
-            match asked {
-                Some(Ok(_)) => return Ok(()),
-                Some(Err(SourceError::Cancelled)) => return Err(SourceError::Cancelled),
-                Some(Err(error)) if Instant::now() > until => return Err(unavailable(&error.to_string())),
-                None if Instant::now() > until => return Err(unavailable("it makes no socket")),
-                Some(Err(_)) | None => std::thread::sleep(PAUSE),
-            }
-            if let Some(ended) = self.ended() {
-                return Err(unavailable(&format!("postgres {}", ended.told())));
-            }
+        let Some(running) = &mut self.running else { return Ok(()) };
+        let socket = self.home.path().join(format!(".s.PGSQL.{OWN_PORT}"));
+        let (server, psql) = (&self.server, self.tools.program("psql"));
+        let ask = || match socket.exists() {
+            true => Session::begin(server, psql.clone(), "template1", cancel)?.settle(),
+            false => Err(SourceError::unavailable("it makes no socket")),
+        };
+        match scratch_server::wait_until_up(running, cancel, ask) {
+            Ok(()) => Ok(()),
+            Err(SourceError::Cancelled) => Err(SourceError::Cancelled),
+            Err(_) if running.has_ended() => Err(unavailable(&format!("postgres {}", running.wait()?.told()))),
+            Err(error) => Err(unavailable(&error.to_string())),
         }
-    }
-
-    /// How it ended, where it has.
-    fn ended(&mut self) -> Option<Ended> {
-        self.running.as_mut().and_then(|running| running.has_ended().then(|| running.wait().ok()).flatten())
     }
 }
 
@@ -142,18 +119,4 @@ impl Drop for Scratch {
         }
         self.running = None;
     }
-}
-
-/// Whom to run a server as: nobody else where this is not root.
-fn unprivileged() -> Result<Option<(u32, u32)>, SourceError> {
-    if !rustix::process::geteuid().is_root() {
-        return Ok(None);
-    }
-    let found = USERS.iter().find_map(uzers::get_user_by_name);
-    let user = found.ok_or_else(|| unavailable("PostgreSQL does not run as root, and there is no user nobody"))?;
-    Ok(Some((user.uid(), user.primary_group_id())))
-}
-
-fn unavailable(what: &str) -> SourceError {
-    SourceError::Unavailable { what: format!("a scratch server could not be started: {what}") }
 }

@@ -4,36 +4,37 @@
 //! since only a master throws away keys whose time is over, and those that were captured must be counted.
 
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::os::unix::fs::symlink;
-use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::time::Instant;
 
 use repository::{Cancel, SourceError};
 
+use super::DUMP;
 use super::rdb::{Dump, Keys};
 use super::resp::{Connection, Reply};
 use super::server::{database, pairs};
-use crate::process;
+use crate::program::{Program, Running, Stage};
+use crate::source::scratch_server::{self, Home, PAUSE, START_PATIENCE};
 use crate::source::server_at::Address;
 
 /// Programs that load a dump.
 const SERVERS: [&str; 2] = ["redis-server", "valkey-server"];
-/// Between two looks at whether it has loaded.
-const PAUSE: Duration = Duration::from_millis(20);
+/// Whom to run as where Lifeboat is root.
+const USER: &str = "redis";
 /// What is shown of its log.
 const LOG_CHARS_MAX: usize = 2000;
 /// As many as a server has, unless it is told otherwise.
 const DATABASES_MIN: u64 = 16;
 /// More than anybody has: a log does not tell at its beginning how many there are.
 const LOG_DATABASES: u64 = 1024;
-/// The file that takes what the server says.
+/// The file that takes what the server says, once it has understood what it is told.
 const OUTPUT: &str = "log";
 /// The folder of the files of a log.
 const LOG_FOLDER: &str = "appendonlydir";
 const MANIFEST_END: &str = ".manifest";
+/// Where it listens.
+const SOCKET: &str = "socket";
 /// The file of a dump that it writes.
 const SAVED: &str = "saved.rdb";
 /// What it says of itself while it loads what lies in its folder, and while it writes a dump: 0 once that is over.
@@ -55,12 +56,11 @@ pub struct Counted {
 
 /// Lets a server load the dump at `path`, and counts. Fails where no server is here, or none that loads such a dump.
 pub fn count(path: &Path, dump: &Dump, cancel: &Cancel) -> Result<Counted, SourceError> {
-    let folder = folder()?;
-    let path = std::path::absolute(path).map_err(SourceError::io(path))?;
-    symlink(path, folder.path().join("dump.rdb")).map_err(SourceError::io(folder.path()))?;
+    let home = home()?;
+    lay(&home, path)?;
     let databases = dump.databases.keys().next_back().map_or(0, |last| last.saturating_add(1)).max(DATABASES_MIN);
-    let words = ["--dbfilename", "dump.rdb", "--appendonly", "no", "--databases", &databases.to_string()];
-    let mut scratch = Scratch::start(folder, &words)?;
+    let words = ["--dbfilename", DUMP, "--appendonly", "no", "--databases", &databases.to_string()];
+    let mut scratch = Scratch::start(home, &words, cancel)?;
     let mut connection = scratch.connect(cancel)?;
     scratch.wait_until_over(LOADING, &mut connection, cancel)?;
     let text = match connection.ask(&["INFO", "keyspace"])? {
@@ -92,13 +92,13 @@ pub fn load_log(files: &[PathBuf], cancel: &Cancel) -> Result<Result<(), String>
 
 /// A dump that a scratch server wrote. It is gone with its folder when this is dropped.
 pub struct SavedDump {
-    folder: tempfile::TempDir,
+    home: Home,
 }
 
 impl SavedDump {
     /// Its file.
     pub fn path(&self) -> PathBuf {
-        self.folder.path().join(SAVED)
+        self.home.path().join(SAVED)
     }
 }
 
@@ -114,22 +114,23 @@ pub fn dump_of_log(files: &[PathBuf], cancel: &Cancel) -> Result<SavedDump, Sour
     if persistence.get(SAVE_STATUS).is_none_or(|status| status != "ok") {
         return Err(scratch.failed("it could not write the dump"));
     }
-    let Scratch { server, folder } = scratch;
-    drop(server);
-    Ok(SavedDump { folder })
+    let Scratch { running, home } = scratch;
+    drop(running);
+    Ok(SavedDump { home })
 }
 
 /// A server that has loaded a log, or what is wrong with that.
 fn of_log(files: &[PathBuf], cancel: &Cancel) -> Result<Result<(Scratch, Connection), String>, SourceError> {
-    let folder = folder()?;
+    let home = home()?;
     let Some(of_log) = files.first().and_then(|file| file.parent()) else { return Ok(Err("it is missing".to_owned())) };
     let listed = std::fs::read_dir(of_log).map_err(SourceError::io(of_log))?.filter_map(Result::ok);
     let manifest = listed.map(|entry| entry.path()).find(|path| path.to_string_lossy().ends_with(MANIFEST_END));
-    let below = if manifest.is_some() { folder.path().join(LOG_FOLDER) } else { folder.path().to_owned() };
+    let below = if manifest.is_some() { home.path().join(LOG_FOLDER) } else { home.path().to_owned() };
     std::fs::create_dir_all(&below).map_err(SourceError::io(&below))?;
+    home.give(&below)?;
     // The server writes to the log that it has loaded.
     for file in files.iter().chain(&manifest) {
-        std::fs::copy(file, below.join(file.file_name().unwrap_or_default())).map_err(SourceError::io(file))?;
+        copy(&home, file, &below.join(file.file_name().unwrap_or_default()))?;
     }
     let name = manifest.as_ref().unwrap_or(&files[0]).file_name().unwrap_or_default().to_string_lossy();
     let name = name.strip_suffix(MANIFEST_END).unwrap_or(&name);
@@ -140,7 +141,7 @@ fn of_log(files: &[PathBuf], cancel: &Cancel) -> Result<Result<(Scratch, Connect
         words.extend(["--appenddirname", LOG_FOLDER]);
     }
     words.extend(["--dbfilename", SAVED]);
-    let mut scratch = Scratch::start(folder, &words)?;
+    let mut scratch = Scratch::start(home, &words, cancel)?;
     let mut loaded = || {
         let mut connection = scratch.connect(cancel)?;
         scratch.wait_until_over(LOADING, &mut connection, cancel)?;
@@ -148,58 +149,65 @@ fn of_log(files: &[PathBuf], cancel: &Cancel) -> Result<Result<(Scratch, Connect
     };
     match loaded() {
         Ok(connection) => Ok(Ok((scratch, connection))),
-        Err(SourceError::Unavailable { what }) if !what.contains(WRONG_WORDS) => Ok(Err(what)),
+        // A server ends at what it cannot load. One that only does not answer says nothing about the log.
+        Err(SourceError::Unavailable { what }) if scratch.running.has_ended() && !what.contains(WRONG_WORDS) => {
+            Ok(Err(what))
+        }
         Err(error) => Err(error),
     }
 }
 
-fn folder() -> Result<tempfile::TempDir, SourceError> {
-    // In the system's own folder for temporary files, since the path of a socket must be short.
-    let folder = tempfile::Builder::new().prefix("lifeboat-redis-").tempdir();
-    folder.map_err(SourceError::io(std::env::temp_dir()))
+fn home() -> Result<Home, SourceError> {
+    Home::make("lifeboat-redis-", USER)
+}
+
+/// Lays the dump at `path` where the server looks for it.
+fn lay(home: &Home, path: &Path) -> Result<(), SourceError> {
+    let there = home.path().join(DUMP);
+    if home.is_for_another() {
+        // What was restored is for its owner alone, and stays so.
+        return copy(home, path, &there);
+    }
+    let path = std::path::absolute(path).map_err(SourceError::io(path))?;
+    symlink(path, there).map_err(SourceError::io(home.path()))
+}
+
+fn copy(home: &Home, file: &Path, to: &Path) -> Result<(), SourceError> {
+    std::fs::copy(file, to).map_err(SourceError::io(file))?;
+    home.give(to)
 }
 
 /// The server, and its folder, which must outlive it.
 struct Scratch {
-    server: Server,
-    folder: tempfile::TempDir,
+    running: Running,
+    home: Home,
 }
 
 impl Scratch {
     /// In a folder of its own, with what lies there.
-    fn start(folder: tempfile::TempDir, words: &[&str]) -> Result<Self, SourceError> {
-        let log = File::create(folder.path().join(OUTPUT)).map_err(SourceError::io(folder.path()))?;
+    fn start(home: Home, words: &[&str], cancel: &Cancel) -> Result<Self, SourceError> {
+        let mut missing = Vec::new();
         for server in SERVERS {
-            let mut command = Command::new(server);
-            command.args(["--port", "0", "--unixsocket", "socket", "--unixsocketperm", "700"]);
-            command.args(["--save", "", "--daemonize", "no"]).args(words);
-            command.args(["--replicaof", "127.0.0.1", "1", "--replica-serve-stale-data", "yes"]);
-            command.current_dir(folder.path()).process_group(0).stdin(Stdio::null());
-            let outputs = log.try_clone().and_then(|first| Ok((first, log.try_clone()?)));
-            let (output, errors) = outputs.map_err(SourceError::io(folder.path()))?;
-            match command.stdout(output).stderr(errors).spawn() {
-                Ok(child) => return Ok(Self { server: Server(child), folder }),
-                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-                Err(error) => return Err(SourceError::io(server)(error)),
+            let program = home.own(Program::new(server)).args(["--port", "0", "--unixsocket", SOCKET]);
+            let program = program
+                .args(["--unixsocketperm", "700", "--save", "", "--daemonize", "no"])
+                .args(words.iter().copied());
+            let program = program.args(["--replicaof", "127.0.0.1", "1", "--replica-serve-stale-data", "yes"]);
+            match program.args(["--logfile", OUTPUT]).start(&Stage::Here, cancel) {
+                Ok(running) => return Ok(Self { running, home }),
+                Err(SourceError::Cancelled) => return Err(SourceError::Cancelled),
+                Err(error) => missing.push(error.to_string()),
             }
         }
-        let what = "no redis-server is installed here to load the dump with; install redis-server or valkey-server";
-        Err(SourceError::Unavailable { what: what.to_owned() })
+        Err(scratch_server::unavailable(&format!("{}; install redis-server or valkey-server", missing.join("; "))))
     }
 
     fn connect(&mut self, cancel: &Cancel) -> Result<Connection, SourceError> {
-        let socket = Address::Unix(self.socket());
-        loop {
-            match Connection::open(&socket, cancel) {
-                Ok(connection) => return Ok(connection),
-                Err(SourceError::Cancelled) => return Err(SourceError::Cancelled),
-                Err(_) => self.go_on_waiting()?,
-            }
+        let socket = Address::Unix(self.home.path().join(SOCKET));
+        match scratch_server::wait_until_up(&mut self.running, cancel, || Connection::open(&socket, cancel)) {
+            Err(SourceError::Unavailable { what }) => Err(self.failed(&format!("it lets nobody in: {what}"))),
+            connected => connected,
         }
-    }
-
-    fn socket(&self) -> PathBuf {
-        self.folder.path().join("socket")
     }
 
     /// Waits until what it does is over. Gives what it then says of how it keeps its data.
@@ -209,43 +217,41 @@ impl Scratch {
         connection: &mut Connection,
         cancel: &Cancel,
     ) -> Result<BTreeMap<String, String>, SourceError> {
+        let mut until = Instant::now() + START_PATIENCE;
         loop {
             cancel.check()?;
-            let said = match connection.ask(&["INFO", "persistence"]) {
-                Ok(Reply::Text(text)) => pairs(&String::from_utf8_lossy(&text)),
+            match connection.ask(&["INFO", "persistence"]) {
+                Ok(Reply::Text(text)) => {
+                    let said = pairs(&String::from_utf8_lossy(&text));
+                    if said.get(what).is_some_and(|is_on| is_on == "0") {
+                        return Ok(said);
+                    }
+                    // As long as it answers, it takes its time.
+                    until = Instant::now() + START_PATIENCE;
+                }
                 Err(SourceError::Cancelled) => return Err(SourceError::Cancelled),
-                Ok(_) | Err(_) => BTreeMap::new(),
-            };
-            if said.get(what).is_some_and(|is_on| is_on == "0") {
-                return Ok(said);
+                Ok(_) | Err(_) => {}
             }
-            self.go_on_waiting()?;
-        }
-    }
-
-    /// Fails where the server has ended.
-    fn go_on_waiting(&mut self) -> Result<(), SourceError> {
-        std::thread::sleep(PAUSE);
-        match self.server.0.try_wait() {
-            Ok(None) => Ok(()),
-            _ => Err(self.failed("it ended before it was done")),
+            if self.running.has_ended() {
+                return Err(self.failed("it ended before it was done"));
+            }
+            if Instant::now() > until {
+                return Err(self.failed("it does not answer any more"));
+            }
+            std::thread::sleep(PAUSE);
         }
     }
 
     /// With what it said last.
-    fn failed(&self, what: &str) -> SourceError {
-        let log = std::fs::read(self.folder.path().join(OUTPUT)).unwrap_or_default();
-        let log = String::from_utf8_lossy(&log);
-        let from = log.char_indices().rev().nth(LOG_CHARS_MAX).map_or(0, |(at, _)| at);
-        SourceError::Unavailable { what: format!("a scratch server: {what}; it said: {}", log[from..].trim()) }
-    }
-}
-
-/// Its process. It is ended when this is dropped.
-struct Server(Child);
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        process::end_group(&mut self.0);
+    fn failed(&mut self, what: &str) -> SourceError {
+        let log = std::fs::read(self.home.path().join(OUTPUT)).unwrap_or_default();
+        let mut said = String::from_utf8_lossy(&log).into_owned();
+        if self.running.has_ended()
+            && let Ok(ended) = self.running.wait()
+        {
+            said.push_str(&ended.said);
+        }
+        let from = said.char_indices().rev().nth(LOG_CHARS_MAX).map_or(0, |(at, _)| at);
+        SourceError::unavailable(format!("a scratch server: {what}; it said: {}", said[from..].trim()))
     }
 }
