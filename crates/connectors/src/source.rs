@@ -1,7 +1,8 @@
 //! What holds data: folders, databases, compose projects, the output of commands. One file or folder a kind.
 //!
-//! All of them lay out what they capture alike: a path of the host, without its leading slash, below the source's folder
-//! in the snapshot. So a restored source can be compared with, and copied back to, where it came from.
+//! What lies on the host is laid out as it lies there: by its path, without the leading slash, below the source's folder in the
+//! snapshot. So a restored source can be compared with, and copied back to, where it came from. What a server or a command gives
+//! lies on no path of the host, and has names of its own below that folder.
 
 mod cht;
 mod command;
@@ -73,8 +74,13 @@ pub type Password = Arc<dyn Fn() -> Result<Zeroizing<String>, String> + Send + S
 /// manifest. Both are equal where everything that the facts speak of came back. Facts that only say how the capture
 /// went, such as an exit code, are carried over.
 ///
-/// What is missing or cannot be opened shows as a difference. Fails for a kind that this program does not know, when
-/// `dir` cannot be read at all, and when cancelled.
+/// What is missing or cannot be opened shows as a difference.
+///
+/// # Errors
+/// [`SourceError::Unavailable`], which says nothing about what was restored: for a kind that this program does not know, and where
+/// this machine lacks what counting takes, such as a server of the kind, an extension of it or space for one.
+/// [`SourceError::Invalid`] where a restored database does not come back in a server, or the recorded facts lack what counting
+/// needs. Others when `dir` cannot be read at all, and when cancelled.
 pub fn examine(kind: &str, dir: &Path, recorded: &Facts, cancel: &Cancel) -> Result<Facts, SourceError> {
     let mut facts = match kind {
         files::KIND | volume::KIND | container_files::KIND => files::examine(recorded),

@@ -22,7 +22,7 @@ fn tools(server: &PostgresServer, name: &str, script: &str) -> tempfile::TempDir
     dir
 }
 
-/// What comes of a capture of a database of a million rows with such a tool.
+/// What comes of a capture of a database of a hundred thousand rows with such a tool.
 fn with_tool(name: &str, script: &str) -> Option<String> {
     let server = servers::postgres()?;
     let database = database(server);
