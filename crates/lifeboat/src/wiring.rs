@@ -221,6 +221,7 @@ fn sqlite_source(sqlite: SqliteSettings) -> Result<SqliteSource, SourceError> {
         paths: sqlite.paths,
         exclude: sqlite.exclude,
         may_be_none: sqlite.may_be_none,
+        max_shrink_percent: sqlite.max_shrink_percent,
         ..SqliteOptions::default()
     })
 }

@@ -28,6 +28,11 @@ pub fn lost<'a>(
     lost.collect()
 }
 
+/// Whether a database has so many rows that its loss is told.
+pub fn is_worth_telling(database: &Value) -> bool {
+    rows(database) >= BEFORE_MIN
+}
+
 fn rows(database: &Value) -> u64 {
     let tables = database[TABLES].as_object().into_iter().flat_map(|tables| tables.values());
     tables.filter_map(Value::as_u64).fold(0, u64::saturating_add)

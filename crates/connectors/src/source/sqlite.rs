@@ -7,6 +7,7 @@
 mod copy;
 mod facts;
 mod find;
+mod lost;
 #[cfg(test)]
 mod tests;
 
@@ -53,13 +54,21 @@ pub struct SqliteOptions {
     pub exclude: Vec<String>,
     /// Whether it is no problem that no database is found.
     pub may_be_none: bool,
+    /// How much of its rows a database may lose from one snapshot to the next before that is a problem, in percent.
+    pub max_shrink_percent: u8,
     /// How long to wait for another program to release a database.
     pub lock_wait: Duration,
 }
 
 impl Default for SqliteOptions {
     fn default() -> Self {
-        Self { paths: Vec::new(), exclude: Vec::new(), may_be_none: false, lock_wait: Duration::from_secs(30) }
+        Self {
+            paths: Vec::new(),
+            exclude: Vec::new(),
+            may_be_none: false,
+            max_shrink_percent: 50,
+            lock_wait: Duration::from_secs(30),
+        }
     }
 }
 
@@ -116,6 +125,10 @@ impl Source for SqliteSource {
             Some(found) => found,
             None => find(&self.options, &self.exclude, cx.cancel)?,
         };
+        let previous = cx.previous.map(|previous| previous.facts);
+        if let Some(previous) = previous {
+            lost::add_damaged(&mut found.databases, previous, &self.options, &self.exclude);
+        }
         let own: Vec<_> = cx.own_paths.iter().map(PathBuf::as_path).chain([cx.scratch]).map(real).collect();
         found.databases.retain(|path, _| !own.iter().any(|own| real(path).starts_with(own)));
         check_space(found.databases.keys(), cx.scratch)?;
@@ -132,6 +145,9 @@ impl Source for SqliteSource {
         };
         for (path, kind) in found.databases {
             copies.take(cx, &path, kind)?;
+        }
+        if let Some(previous) = previous.filter(|_| !cx.look_only) {
+            copies.problems.extend(lost::told(previous, &copies.facts, &self.options, &self.exclude));
         }
         let mut facts = layout::paths_fact(copies.leaves.keys().map(PathBuf::as_path))?;
         facts.insert(DATABASES.to_owned(), Value::Object(copies.facts));

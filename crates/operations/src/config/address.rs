@@ -5,6 +5,10 @@ use zeroize::Zeroizing;
 use super::location::Location;
 use super::secret::{Secret, SecretSource};
 
+/// Keys of an address's query whose values are secrets (libpq's).
+pub const SECRET_KEYS: [&str; 5] =
+    ["password", "sslpassword", "scram_client_key", "scram_server_key", "oauth_client_secret"];
+
 /// `SCHEME://[USER[:PASSWORD]@]HOST[:PORT][/PATH][?KEY=VALUE&…]`, its parts decoded. It has no `Debug`: a value may be a
 /// secret.
 pub struct Address {

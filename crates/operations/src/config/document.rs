@@ -370,6 +370,10 @@ pub struct SqliteDocument {
     pub paths: Option<OneOrMany>,
     /// What to leave out, as gitignore patterns.
     pub exclude: Option<OneOrMany>,
+    /// How much of its rows a database may lose from one snapshot to the next before that is a problem, such as `20%`.
+    /// Default: 50%; with 100% it never is, nor that one is gone.
+    #[schemars(schema_with = "percent")]
+    pub max_shrink: Option<Text>,
 }
 
 /// A Compose project.

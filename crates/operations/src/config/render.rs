@@ -233,6 +233,7 @@ impl Page {
             SourceKind::Sqlite(sqlite) => {
                 self.paths("paths", &sqlite.paths)?;
                 self.list("exclude", &sqlite.exclude, &[]);
+                self.max_shrink(sqlite.max_shrink_percent);
             }
             SourceKind::Compose(compose) => {
                 self.paths("files", &compose.files)?;

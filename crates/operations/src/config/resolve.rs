@@ -274,7 +274,10 @@ impl Resolver<'_> {
     }
 
     fn sqlite(&self, name: &Text, sqlite: &SqliteDocument) -> Result<SqliteSettings> {
-        Ok(SqliteSettings::new(self.paths(&sqlite.paths, name, "paths")?, self.texts(&sqlite.exclude)?))
+        Ok(SqliteSettings {
+            max_shrink_percent: self.max_shrink(sqlite.max_shrink.as_ref())?,
+            ..SqliteSettings::new(self.paths(&sqlite.paths, name, "paths")?, self.texts(&sqlite.exclude)?)
+        })
     }
 
     fn compose(&self, name: &Text, compose: &ComposeDocument) -> Result<ComposeSettings> {

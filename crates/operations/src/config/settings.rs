@@ -230,12 +230,15 @@ pub struct SqliteSettings {
     /// Whether it is no problem that no database is found. No file says it.
     #[serde(skip)]
     pub may_be_none: bool,
+    /// How much of its rows a database may lose from one snapshot to the next before that is a problem, in percent.
+    #[serde(rename = "max_shrink", serialize_with = "show::percent")]
+    pub max_shrink_percent: u8,
 }
 
 impl SqliteSettings {
     /// Databases at and below `paths`, without what matches `exclude`.
     pub fn new(paths: Vec<PathBuf>, exclude: Vec<String>) -> Self {
-        Self { paths, exclude, may_be_none: false }
+        Self { paths, exclude, may_be_none: false, max_shrink_percent: MAX_SHRINK_PERCENT }
     }
 }
 

@@ -7,6 +7,7 @@ use repository::{Cancel, Problem, SourceError};
 use serde_json::json;
 
 use super::inventory;
+use super::names::quoted;
 use super::server::Server;
 use super::session::Session;
 use super::tools::{Tools, Version};
@@ -111,6 +112,14 @@ pub fn check_roles(ended: &Ended) -> Result<(), SourceError> {
     Err(SourceError::Invalid { what: format!("the roles do not come back: {why}") })
 }
 
+/// Without the line that gives a role its password and its rights, as `pg_dumpall` writes it.
+pub fn without_rights_of(printed: &[u8], role: &str) -> Vec<u8> {
+    let lines = [role.to_owned(), quoted(role)].map(|name| format!("ALTER ROLE {name} WITH ").into_bytes());
+    let is_its = |line: &[u8]| lines.iter().any(|its| line.starts_with(its));
+    let kept = printed.split_inclusive(|byte| *byte == b'\n').filter(|line| !is_its(line));
+    kept.flatten().copied().collect()
+}
+
 /// Newer versions put a random token around what they print, which would make every dump another one.
 fn without_tokens(printed: &[u8]) -> Vec<u8> {
     let is_token = |line: &[u8]| line.starts_with(b"\\restrict ") || line.starts_with(b"\\unrestrict ");
@@ -121,6 +130,14 @@ fn without_tokens(printed: &[u8]) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_role_keeps_what_it_has() {
+        let printed = b"CREATE ROLE a;\nALTER ROLE a WITH SUPERUSER PASSWORD 'x';\nALTER ROLE \"a b\" WITH LOGIN;\nALTER ROLE ab WITH LOGIN;\n";
+        let without = |role: &str| String::from_utf8(without_rights_of(printed, role)).unwrap();
+        assert_eq!(without("a"), "CREATE ROLE a;\nALTER ROLE \"a b\" WITH LOGIN;\nALTER ROLE ab WITH LOGIN;\n");
+        assert!(!without("a b").contains("\"a b\"") && without("a b").contains("SUPERUSER"));
+    }
 
     #[test]
     fn random_tokens_are_taken_out() {

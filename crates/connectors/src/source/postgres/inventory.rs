@@ -70,6 +70,15 @@ pub fn roles(session: &mut Session) -> Result<Vec<String>, SourceError> {
     Ok(names)
 }
 
+/// Who logged in.
+pub fn login(session: &mut Session) -> Result<String, SourceError> {
+    #[derive(Deserialize)]
+    struct Row {
+        name: String,
+    }
+    Ok(session.ask_one::<Row>("SELECT session_user::text AS name")?.name)
+}
+
 /// The name of the user that the server was made with.
 pub fn first_user(session: &mut Session) -> Result<String, SourceError> {
     #[derive(Deserialize)]

@@ -64,11 +64,15 @@ impl IntoServer for PostgresRestore {
         // An archive is read by tools that are as new as those that wrote it.
         let tools = Tools::find(server.stage(), self.into.tools.as_deref(), "pg_restore", there.max(made_by), cancel)?;
         let into = Target { server: &server, tools: &tools, psql: &psql, through, cancel };
+        let mut restored = Restored::default();
         if self.wanted.is_all() {
-            into.roles(&dir.join(ROLES_FILE))?;
+            let login = inventory::login(&mut session)?;
+            into.roles(&dir.join(ROLES_FILE), &login)?;
+            restored
+                .notes
+                .push(format!("role {login}, which restored it, keeps the password and the rights it has here"));
         }
         let missing_roles = missing_roles(recorded, &inventory::roles(&mut session)?);
-        let mut restored = Restored::default();
         for (name, known) in self.wanted.chosen(recorded)? {
             let one = self.database(&into, &mut session, dir, (name, known), &missing_roles);
             let one = one.map_err(|failed| restored.ended_by(failed))?;
@@ -122,7 +126,7 @@ impl PostgresRestore {
 
     fn options(&self, room: &Room, lacks_roles: bool) -> Vec<&'static str> {
         let mut options = vec!["--exit-on-error", "--no-tablespaces"];
-        if !room.is_new {
+        if room.is_in_one {
             options.push(IN_ONE);
         }
         if lacks_roles {
@@ -233,6 +237,9 @@ impl Table {
 struct Room {
     /// Whether the database was made for it.
     is_new: bool,
+    /// Whether it comes all or not at all, so that what was there is still there where the restore fails. Not where nothing was: a
+    /// transaction holds a lock for each thing that it makes, which are too many of a large database for most servers.
+    is_in_one: bool,
     /// Schemas that were.
     schemas: Vec<String>,
 }
@@ -253,9 +260,11 @@ struct Target<'a> {
 }
 
 impl Target<'_> {
-    /// Makes the roles, and gives those that are there already the rights and passwords that they had.
-    fn roles(&self, file: &Path) -> Result<(), SourceError> {
+    /// Makes the roles, and gives those that are there already the rights and passwords that they had; but for `login`, which
+    /// could not go on with another password.
+    fn roles(&self, file: &Path, login: &str) -> Result<(), SourceError> {
         let text = std::fs::read(file).map_err(SourceError::io(file))?;
+        let text = globals::without_rights_of(&text, login);
         let psql = self.psql.clone().args(["-X", "-q", "--no-password"]).with_input();
         let mut running = self.server.at(psql, self.through).start(self.server.stage(), self.cancel)?;
         running.write(&text)?;
@@ -275,6 +284,11 @@ impl Target<'_> {
                 Ok(()) => format!("database {database}, which was made for it, is dropped again"),
                 Err(_) => format!("database {database}, which was made for it, has a part of it: drop it"),
             };
+        }
+        if !room.is_in_one {
+            return format!(
+                "database {database}, which was empty, may have a part of it: restore again with --replace, or make it anew"
+            );
         }
         let schemas: Vec<_> = room.schemas.iter().map(|schema| quoted(schema)).collect();
         // They are empty, since all that was to lie in them came in one transaction.
@@ -304,7 +318,8 @@ impl Target<'_> {
                      there be dropped with --replace"
                 )));
             }
-            return Ok(Room { is_new: false, schemas: Vec::new() });
+            let is_in_one = !tables.is_empty() || in_the_way(&mut inside, &[])?.is_some();
+            return Ok(Room { is_new: false, is_in_one, schemas: Vec::new() });
         }
         let text = |key: &str| known[key].as_str().map(literal);
         let (Some(encoding), Some(collate), Some(ctype)) = (text(ENCODING), text("collate"), text("ctype")) else {
@@ -316,7 +331,7 @@ impl Target<'_> {
             "CREATE DATABASE {} TEMPLATE template0 ENCODING {encoding} LC_COLLATE {collate} LC_CTYPE {ctype}",
             quoted(database)
         ))?;
-        Ok(Room { is_new: true, schemas: Vec::new() })
+        Ok(Room { is_new: true, is_in_one: false, schemas: Vec::new() })
     }
 
     /// Makes the schemas that the database lacks: a table comes without the one that it lies in.

@@ -534,3 +534,52 @@ fn a_database_that_vanishes_is_noted() {
     assert_eq!(captured.below(dir.path()), ["stays.db"]);
     assert_eq!(captured.notes, [format!("{}: vanished while it was being captured", goes.display())]);
 }
+
+#[test]
+fn what_the_last_snapshot_had_and_this_one_lacks_is_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let place = |name: &str| dir.path().join(name);
+    let rows = "CREATE TABLE t(x); WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n WHERE x < 200) \
+                INSERT INTO t SELECT x FROM n";
+    for name in ["emptied.db", "damaged.db", "gone.db", "stays.db", "left-out.db"] {
+        make(&place(name), rows);
+    }
+    make(&place("small.db"), "CREATE TABLE t(x); INSERT INTO t VALUES (1)");
+    let told = |previous: &Captured, max_shrink_percent| {
+        let options = SqliteOptions {
+            paths: vec![dir.path().to_owned()],
+            exclude: vec!["left-out.db".to_owned()],
+            max_shrink_percent,
+            ..SqliteOptions::default()
+        };
+        let setup = Setup { previous: Some(previous.facts.clone()), ..Setup::default() };
+        let captured = setup.capture(&SqliteSource::new(options).unwrap()).unwrap();
+        let told = captured.problems.iter().map(|problem| {
+            let (path, what) = problem.split_once(": ").unwrap();
+            (Path::new(path).file_name().unwrap().to_string_lossy().into_owned(), what.to_owned())
+        });
+        let told: Vec<(String, String)> = told.collect();
+        (told, captured)
+    };
+    let first = capture(&[dir.path()]);
+    Connection::open(place("emptied.db")).unwrap().execute_batch("DELETE FROM t").unwrap();
+    let mut damaged = fs::read(place("damaged.db")).unwrap();
+    damaged[..16].fill(0);
+    fs::write(place("damaged.db"), damaged).unwrap();
+    fs::remove_file(place("gone.db")).unwrap();
+    fs::remove_file(place("small.db")).unwrap();
+    let (problems, second) = told(&first, 50);
+    let found = |name: &str| problems.iter().find(|(of, _)| of == name).map(|(_, what)| what.as_str()).unwrap_or("");
+    assert!(found("emptied.db").starts_with("has 0 rows, and had 200 in the last snapshot"), "{problems:?}");
+    assert!(
+        found("damaged.db").starts_with("was a SQLite database in the last snapshot and is none now"),
+        "{problems:?}"
+    );
+    assert!(found("gone.db").starts_with("was in the last snapshot and is not in this one"), "{problems:?}");
+    assert_eq!(problems.len(), 3);
+    // What is damaged is told until it is mended or gone.
+    let (problems, _) = told(&second, 50);
+    assert!(matches!(&problems[..], [(name, _)] if name == "damaged.db"), "{problems:?}");
+    let (problems, _) = told(&first, 100);
+    assert!(matches!(&problems[..], [(name, _)] if name == "damaged.db"), "{problems:?}");
+}

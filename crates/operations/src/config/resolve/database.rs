@@ -1,6 +1,7 @@
 //! Database servers: at an address, or in a container.
 
 use super::{Resolver, Result, copy};
+use crate::config::address::SECRET_KEYS;
 use crate::config::document::DatabaseDocument;
 use crate::config::mistake::Mistake;
 use crate::config::settings::{DatabaseServer, DatabaseSettings, MAX_SHRINK_PERCENT, RedisFilesSettings, SourceKind};
@@ -30,9 +31,6 @@ const REDIS: Addresses =
 
 /// How the address of a socket of this machine begins; its path follows.
 const SOCKET: &str = "unix://";
-
-/// Keys of an address's query that other keys of the configuration stand for.
-const NOT_IN_QUERY: [&str; 2] = ["password", "dbname"];
 
 impl Resolver<'_> {
     pub(super) fn database(
@@ -68,13 +66,14 @@ impl Resolver<'_> {
             databases: self.texts(&database.databases)?,
             exclude: self.texts(&database.exclude)?,
             tools: database.tools.as_ref().map(|tools| self.path(tools)).transpose()?,
-            max_shrink_percent: self.max_shrink(database)?,
+            max_shrink_percent: self.max_shrink(database.max_shrink.as_ref())?,
             ..preset
         })
     }
 
-    fn max_shrink(&self, database: &DatabaseDocument) -> Result<u8> {
-        let Some(text) = &database.max_shrink else { return Ok(MAX_SHRINK_PERCENT) };
+    /// How much may be lost before that is a problem, in percent.
+    pub(super) fn max_shrink(&self, text: Option<&Text>) -> Result<u8> {
+        let Some(text) = text else { return Ok(MAX_SHRINK_PERCENT) };
         let filled = self.filled(text)?;
         let number = filled.strip_suffix('%').and_then(|number| number.parse().ok()).filter(|number| *number <= 100);
         number.ok_or_else(|| {
@@ -104,7 +103,7 @@ impl Resolver<'_> {
         }
         Ok(SourceKind::RedisFiles(RedisFilesSettings {
             files: self.place_of_server(files, "Redis")?,
-            max_shrink_percent: self.max_shrink(database)?,
+            max_shrink_percent: self.max_shrink(database.max_shrink.as_ref())?,
         }))
     }
 
@@ -142,10 +141,11 @@ impl Addresses {
         let (authority, path) = place.split_once('/').unwrap_or((place, ""));
         let has_password = authority.rsplit_once('@').is_some_and(|(user, _)| user.contains(':'));
         let mut keys = query.split('&').filter_map(|part| part.split('=').next());
-        match keys.find(|key| NOT_IN_QUERY.contains(key)) {
+        match keys.find(|key| *key == "dbname" || SECRET_KEYS.contains(key)) {
             _ if has_password => wrong("a password stands in it", "give it in a file"),
             Some("password") => wrong("a password stands in it", "give it in a file"),
-            Some(_) => wrong("a database stands in it", "name it on its own"),
+            Some("dbname") => wrong("a database stands in it", "name it on its own"),
+            Some(_) => wrong("a secret stands in it", "take it out: a key of TLS may lie in a file that needs none"),
             None if !path.is_empty() => wrong("a database stands in it", "name it on its own"),
             None => None,
         }

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::super::address::Address;
+use super::super::address::{Address, SECRET_KEYS};
 use super::super::settings::{
     DatabaseServer, DatabaseSettings, FilesSettings, SourceKind, SourceSettings, SqliteSettings,
 };
@@ -180,8 +180,8 @@ fn server(text: &Text, kind: Server) -> Result<SourceKind, Fault> {
         return Err(text.fault("this is no address of such a server", &hint));
     };
     let query: Vec<String> = address.query.iter().map(|(key, value)| format!("{key}={value}")).collect();
-    if address.query.iter().any(|(key, _)| key == "password") {
-        return Err(text.fault("a password stands in its query", &hint));
+    if address.query.iter().any(|(key, _)| SECRET_KEYS.contains(&key.as_str())) {
+        return Err(text.fault("a password stands in its query, where it would be shown", &hint));
     }
     let query = if query.is_empty() { String::new() } else { format!("?{}", query.join("&")) };
     let url = format!("{scheme}://{}{query}", address.server);

@@ -105,6 +105,7 @@ fn the_seed_s_spelling_writes_archives_under_the_default_prefix() {
                   exclude:
                   - "*exotdb*"
                   - "*redis*"
+                  max_shrink: 50%
               redis:
                 sqlite:
                   paths:
@@ -116,6 +117,7 @@ fn the_seed_s_spelling_writes_archives_under_the_default_prefix() {
                   - "!*exotdb*/**"
                   - "!*redis*"
                   - "!*redis*/**"
+                  max_shrink: 50%
               files:
                 files:
                   paths:

@@ -152,8 +152,11 @@ fn a_whole_server_comes_back_on_another_one_with_its_roles() {
     let owner = "SELECT tableowner FROM pg_tables WHERE tablename = 'a'";
     assert_eq!(other.sql(&name, owner), "postgres");
     other.sql("postgres", &format!("DROP DATABASE \"{name}\""));
+    let password = "SELECT rolpassword FROM pg_authid WHERE rolname = 'postgres'";
+    let before = other.sql("postgres", password);
     let done = run(&restore(&other, &[]), &captured).unwrap();
     assert_eq!(done.len(), 2);
+    assert_eq!(other.sql("postgres", password), before, "whoever restores can still log in");
     for one in &done {
         let (recorded, found) = one.counted.clone().unwrap();
         assert_eq!((found, one.problems.len()), (recorded, 0), "{}", one.name);

@@ -1,0 +1,68 @@
+//! What the last snapshot had and this one lacks: databases that are gone or are none any more, and most of the rows of one.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use ignore::gitignore::Gitignore;
+use repository::{Facts, Problem};
+use serde_json::Value;
+
+use super::find::Kind;
+use super::{COPIED, DATABASES, SqliteOptions};
+use crate::source::layout;
+use crate::source::shrink;
+use crate::source::walk::is_matched;
+
+/// Takes files that were databases in the last snapshot among those that were `found`, as they are none by now: their first
+/// bytes are damaged, or they were encrypted.
+pub fn add_damaged(
+    found: &mut BTreeMap<PathBuf, Kind>,
+    previous: &Facts,
+    options: &SqliteOptions,
+    exclude: &Gitignore,
+) {
+    for (path, _) in databases(previous) {
+        let is_file = || path.symlink_metadata().is_ok_and(|metadata| metadata.is_file());
+        if !found.contains_key(&path) && is_wanted(&path, options, exclude) && is_file() {
+            let what = "was a SQLite database in the last snapshot and is none now: is it damaged, or encrypted?";
+            found.insert(path, Kind::NotADatabase(what.to_owned()));
+        }
+    }
+}
+
+/// Databases with rows that are gone, and those that lost more of them than is set. One that could not be copied is told of by
+/// itself.
+pub fn told(previous: &Facts, now: &Facts, options: &SqliteOptions, exclude: &Gitignore) -> Vec<Problem> {
+    let is_looked_for = |key: &str| {
+        let Some(path) = layout::restored(Path::new("/"), key) else { return false };
+        match now.get(key) {
+            Some(now) => now[COPIED] == true,
+            None => options.max_shrink_percent < 100 && is_wanted(&path, options, exclude) && has_rows(previous, key),
+        }
+    };
+    let lost = shrink::lost(previous, |key| now.get(key), is_looked_for, options.max_shrink_percent);
+    let placed = |(key, what): (String, String)| Some(Problem::new(&layout::restored(Path::new("/"), &key)?, what));
+    lost.into_iter().filter_map(placed).collect()
+}
+
+/// Small ones come and go.
+fn has_rows(previous: &Facts, key: &str) -> bool {
+    previous.get(DATABASES).is_some_and(|databases| shrink::is_worth_telling(&databases[key]))
+}
+
+fn databases(facts: &Facts) -> impl Iterator<Item = (PathBuf, &Value)> {
+    let all = facts.get(DATABASES).and_then(Value::as_object).into_iter().flatten();
+    all.filter_map(|(key, database)| Some((layout::restored(Path::new("/"), key)?, database)))
+}
+
+/// Whether a database here would be found: it is named, or lies in a folder that is searched.
+fn is_wanted(path: &Path, options: &SqliteOptions, exclude: &Gitignore) -> bool {
+    options.paths.iter().any(|base| {
+        path == base
+            || path.strip_prefix(base).is_ok_and(|below| {
+                let mut above = below.ancestors().take_while(|part| !part.as_os_str().is_empty());
+                let is_file = |part: &Path| part == below;
+                !above.any(|part| is_matched(exclude, base, &base.join(part), !is_file(part)))
+            })
+    })
+}
