@@ -39,7 +39,9 @@ fn a_mariadb_and_a_redis_are_backed_up_drilled_and_restored_and_an_unchanged_one
     assert_eq!(facts("cache", "databases"), json!({"0": {"keys": 2, "expiring": 1}}));
     let again = site.lifeboat(["backup", "--json"]).ok().summary();
     assert!(again["bytes_added"].as_u64().unwrap() < 20_000, "{again}");
-    let drill = site.lifeboat(["drill", "--json"]).ok().summary();
+    // Whom a server of a drill runs as finds its folder also where temporary files are nobody else's.
+    let private = tempfile::tempdir().unwrap();
+    let drill = run(site.lifeboat_command(["drill", "--json"]).env("TMPDIR", private.path())).ok().summary();
     assert_eq!((&drill["status"], &drill["level"]), (&json!("passed"), &json!(3)), "{drill}");
     let target = site.restore(summary["snapshot_id"].as_str().unwrap(), "target");
     let sql = std::fs::read_to_string(target.join("shop/databases/shop_whole.sql")).unwrap();
