@@ -358,6 +358,9 @@ stacks:
       db: { command: { run: [pg_dump, a], name: a.sql } }
 """)
     put("configuration", "variables", "{version: 1, copies: {a: {url: \"${HOME}/${WORD:-x}\"}}, stacks: {s: {sources: {f: {files: {paths: [a]}}}}}}")
+    for name, text in {"every-form": "*/15,H(0-9),7 22-23/1 1,H/3 JAN-mar SUN,5-7", "nickname": "@midnight", "leap-day": "0 0 29 2 *",
+                       "never": "0 0 30 2 *", "seconds": "0 0 3 * * *"}.items():
+        put("schedule", name, text)
 
 
 class Atom(str):

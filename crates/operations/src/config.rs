@@ -41,6 +41,7 @@ pub use location::{
     AzureLocation, AzureLogin, B2Location, GcsLocation, Location, ResticLocation, S3AccessKey, S3Location,
     SftpLocation, WebdavLocation, WebdavLogin,
 };
+pub(crate) use mistake::nearest;
 pub use render::{NewConfig, NewCopy, NewSource, Presets, render};
 pub use resolve::database::wrong_server_url;
 pub use secret::{CommandLine, Secret, SecretSource, Typed};

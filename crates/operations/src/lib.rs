@@ -23,6 +23,7 @@ pub mod restore_guide;
 pub mod retention;
 #[cfg(test)]
 mod scene;
+pub mod schedule;
 pub mod score;
 pub mod scratch;
 pub mod shell;
