@@ -1,6 +1,8 @@
 //! Schedules as a whole: what may be written, what it means where clocks change, and a year of decisions.
 
+mod decisions;
 mod expressions;
+mod year;
 mod zones;
 
 use jiff::Timestamp;
