@@ -10,6 +10,7 @@ mod expression;
 mod field;
 mod hours;
 mod memory;
+mod of_stack;
 mod pattern;
 mod spread;
 mod timetable;
@@ -19,6 +20,7 @@ pub use decide::{Cause, Decision, Job, Limits, Overlap, Running, Verdict, Waitin
 pub use expression::Expression;
 pub use hours::Hours;
 pub use memory::Memory;
+pub use of_stack::{backups, drills, next_backup};
 pub use spread::Spread;
 pub use timetable::Timetable;
 pub use wrong::WrongExpression;

@@ -1,9 +1,11 @@
 //! `lifeboat status`: are we safe? If not, why not, and what to do.
 
-use operations::Fault;
+use jiff::Timestamp;
 use operations::config::StackSettings;
 use operations::score::{Loss, Score};
 use operations::status::{Health, HealthProblem, Severity};
+use operations::{Fault, schedule};
+use repository::{Clock as _, Identity};
 use serde_json::json;
 
 use crate::app::App;
@@ -22,12 +24,16 @@ pub fn run(app: &App, arguments: &arguments::Status) -> Result<Outcome, Fault> {
     for stack in asked {
         let health = look::health(app, stack, &look::of_stack(&looks, stack));
         print(app, stack, &health);
+        let next_run = next_run(app, stack);
+        if let Some(at) = next_run {
+            app.output().chat(format!("  next backup by the schedule: {}", super::snapshots::minute(app, at)));
+        }
         if let Some(what) = stack.idle_schedules() {
             app.output().text(format!("  {what}"));
         }
         outcome = outcome.and(worst(&health).map_or(Outcome::Ok, Outcome::from));
         let mut value = serde_json::to_value(&health).unwrap_or_default();
-        value["next_run"] = serde_json::Value::Null;
+        value["next_run"] = json!(next_run);
         stacks.insert(stack.name.clone(), value);
     }
     let status = match outcome {
@@ -37,6 +43,13 @@ pub fn run(app: &App, arguments: &arguments::Status) -> Result<Outcome, Fault> {
     };
     app.output().summary(json!({ "status": status, "stacks": stacks }));
     Ok(outcome)
+}
+
+/// When a backup is due by the schedule. `None` where there is none, and where backups are switched off.
+fn next_run(app: &App, stack: &StackSettings) -> Option<Timestamp> {
+    let is_disabled = app.settings.sentinel.as_ref().is_some_and(|sentinel| sentinel.disabled.is_some());
+    let host = Identity::of_process().hostname;
+    schedule::next_backup(stack, &host, app.run.clock.now()).filter(|_| !is_disabled)
 }
 
 fn worst(health: &Health) -> Option<Severity> {

@@ -167,7 +167,7 @@ pub struct CopyDocument {
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "stack", extend("required" = ["sources"]))]
 pub struct StackDocument {
-    /// When to back up, as a cron expression such as `0 */4 * * *`.
+    /// When to back up: a cron expression such as `0 */4 * * *`, or `H H * * *` for a time of day that differs from host to host.
     pub schedule: Option<Text>,
     /// The time zone of schedules and of retention's days, such as `Africa/Nairobi`. Default: the machine's.
     pub timezone: Option<Text>,
@@ -247,7 +247,7 @@ pub struct RetentionDocument {
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "drill", extend("required" = []))]
 pub struct DrillDocument {
-    /// When to drill, as a cron expression such as `0 6 * * 0`.
+    /// When to drill: a cron expression such as `0 6 * * 0`.
     pub schedule: Option<Text>,
     /// 0: listed. 1: every byte read back. 2: structure checked. 3: restored and compared, which is the default.
     #[schemars(schema_with = "level")]

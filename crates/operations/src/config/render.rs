@@ -147,7 +147,7 @@ pub fn render(config: &NewConfig) -> Result<String, Fault> {
         }
         page.line(3, &format!("{}:", quote(&source.name)));
         if let Some(schedule) = &source.schedule {
-            page.text(4, "schedule", schedule);
+            page.text(4, "schedule", schedule.as_str());
         }
         page.line(4, &format!("{}:", source.kind.name()));
         page.source(source)?;

@@ -28,6 +28,7 @@ use super::settings::{
 use super::text::{Named, OneOrMany, Place, Text};
 use crate::drill;
 use crate::retention::{Count, Policy, TagList, Within};
+use crate::schedule::Expression;
 use copy::TypedSecret;
 
 /// Names become tags, folders and parts of URLs.
@@ -442,14 +443,11 @@ impl Resolver<'_> {
         Ok(text.clone())
     }
 
-    fn schedule(&self, schedule: &Option<Text>) -> Result<Option<String>> {
+    fn schedule(&self, schedule: &Option<Text>) -> Result<Option<Expression>> {
         let Some(text) = schedule else { return Ok(None) };
-        let schedule = self.text(text)?.trim().to_owned();
-        if schedule.is_empty() {
-            return Err(Mistake::at(text.place, "the schedule is empty")
-                .with_hint("write a cron expression such as \"0 */4 * * *\", or remove it"));
-        }
-        Ok(Some(schedule))
+        Expression::parse(&self.text(text)?)
+            .map(Some)
+            .map_err(|wrong| Mistake::at(text.place, wrong.what).with_hint(wrong.hint))
     }
 
     fn time_zone(&self, text: &Text) -> Result<TimeZone> {

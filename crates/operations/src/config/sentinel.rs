@@ -20,6 +20,7 @@ use super::resolve::copy::wrong_recipient;
 use super::secret::{CommandLine, SecretSource, Typed};
 use super::settings::{CopySettings, Layout, Settings, SourceSettings, StackSettings};
 use crate::retention::Policy;
+use crate::schedule::Expression;
 use crate::{Fault, FaultKind};
 use variables::{ProcessVariables, Variables};
 
@@ -172,11 +173,14 @@ fn password(
 
 /// Gives sources schedules of their own. The stack's is that of all, else that of the main database: what lies beside it
 /// belongs to it.
-fn schedules(variables: &Variables<'_>, sources: &mut [SourceSettings]) -> Result<Option<String>, Fault> {
-    let one = |name: &str, source: Option<&str>| -> Result<Option<String>, Fault> {
+fn schedules(variables: &Variables<'_>, sources: &mut [SourceSettings]) -> Result<Option<Expression>, Fault> {
+    let one = |name: &str, source: Option<&str>| -> Result<Option<Expression>, Fault> {
         let Some(text) = variables.snapshots(name)? else { return Ok(None) };
         match source.is_none_or(|source| sources.iter().any(|other| other.name == source)) {
-            true => Ok(Some(text.value.to_string())),
+            true => {
+                let parsed = Expression::parse(&text.value);
+                parsed.map(Some).map_err(|wrong| text.fault(&wrong.what, &wrong.hint))
+            }
             false => Err(text.fault("what it is for is not in these backups", "unset it")),
         }
     };

@@ -18,6 +18,7 @@ use super::secret::{CommandLine, SecretSource};
 use super::sentinel::SentinelSettings;
 use super::show;
 use crate::retention::Policy;
+use crate::schedule::Expression;
 use crate::{Fault, FaultKind};
 
 /// The whole configuration.
@@ -90,9 +91,9 @@ pub struct StackSettings {
     /// Its name.
     #[serde(skip)]
     pub name: String,
-    /// When to back up: a cron expression, not parsed.
+    /// When to back up.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub schedule: Option<String>,
+    pub schedule: Option<Expression>,
     /// The time zone of schedules and of retention.
     #[serde(rename = "timezone", serialize_with = "show::time_zone")]
     pub time_zone: TimeZone,
@@ -126,9 +127,9 @@ pub struct StackSettings {
 /// When and how deeply to drill.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct DrillSettings {
-    /// A cron expression, not parsed.
+    /// When.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub schedule: Option<String>,
+    pub schedule: Option<Expression>,
     /// 0 to 3; see the drill levels of the guide.
     pub level: u8,
 }
@@ -138,8 +139,8 @@ pub struct DrillSettings {
 pub struct SourceSettings {
     /// Its name, which is its folder in the snapshot.
     pub name: String,
-    /// When to back it up, where that is another time than the stack's: a cron expression, not parsed.
-    pub schedule: Option<String>,
+    /// When to back it up, where that is another time than the stack's.
+    pub schedule: Option<Expression>,
     /// What it is, with its options.
     pub kind: SourceKind,
     /// Commands to run before and after it is read.

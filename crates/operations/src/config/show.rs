@@ -15,6 +15,7 @@ use super::settings::{
     ContainerSettings, CopySettings, CouchServerSettings, DatabaseServer, DatabaseSettings, Layout, Settings,
     SourceKind, SourceSettings,
 };
+use crate::schedule::Expression;
 use crate::{Fault, FaultKind};
 
 impl Settings {
@@ -202,7 +203,7 @@ struct Unnamed<'a> {
 pub fn sources<S: Serializer>(sources: &[SourceSettings], serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_map(sources.iter().map(|source| {
         let SourceSettings { schedule, kind, hooks, .. } = source;
-        (&*source.name, Unnamed { schedule: schedule.as_deref(), kind, hooks })
+        (&*source.name, Unnamed { schedule: schedule.as_ref().map(Expression::as_str), kind, hooks })
     }))
 }
 

@@ -156,9 +156,9 @@ fn the_address_of_the_newest_generation_says_all_of_a_bucket() {
     let key = bucket.access_key.as_ref().unwrap();
     assert_eq!((given(&key.id), given(&key.secret)), ("me".to_owned(), "pw/x".to_owned()));
     let stack = settings.stack(STACK).unwrap();
-    assert_eq!(stack.schedule.as_deref(), Some("0 1 * * *"));
+    assert_eq!(stack.schedule.as_ref().map(Expression::as_str), Some("0 1 * * *"));
     let schedule = |name: &str| stack.source(name).unwrap().schedule.clone();
-    assert_eq!((schedule("main"), schedule("redis").as_deref()), (None, Some("*/10 * * * *")));
+    assert_eq!((schedule("main"), schedule("redis").as_ref().map(Expression::as_str)), (None, Some("*/10 * * * *")));
     assert!(settings.to_yaml().unwrap().contains("      redis:\n        schedule: \"*/10 * * * *\"\n        sqlite:"));
     // A secret key opens archives and never stands among the copies.
     assert_eq!(settings.password, Some(SecretSource::File("/home/a/.local/state/lifeboat/sentinel.password".into())));
@@ -401,6 +401,7 @@ fn what_is_wrong_is_told_by_the_name_of_the_variable_and_no_secret() {
         &[base[0], base[1], ("LIFEBOAT_READY_URL", "http://me:hunter2@h/.ready")],
         &[base[0], base[1], ("LIFEBOAT_READY_URL", "http://h/.ready"), ("LIFEBOAT_READY_WITHIN", "soon")],
         &[base[0], base[1], ("DATA_DIR", "data")],
+        &[base[0], base[1], ("SNAPSHOTS_CRON_SCHEDULE", "*/30 * * * * *")],
     ];
     for set in cases {
         let fault = understood_with(set, &[]).unwrap_err();
@@ -479,5 +480,7 @@ fn what_is_wrong_is_told_by_the_name_of_the_variable_and_no_secret() {
             write it like 90s, 2m or 1h
         DATA_DIR: this is no path from the root
             write it like /data
+        SNAPSHOTS_CRON_SCHEDULE: there are 6 fields, and a schedule has five
+            there are no seconds, years and commands here: write minute, hour, day of month, month and day of week, such as "0 */4 * * *" for every four hours, or @daily
         SNAPSHOTS_ENABLE in /data/.env is set and not understood"#]].assert_eq(&said);
 }

@@ -269,6 +269,8 @@ fn bad_files_are_told_what_is_wrong_and_where_and_what_to_do() {
             remove one of the two
         source-redis-files-in-container.yaml:7:29: stacks.cht.sources.data.redis.files: Redis's files are read where they lie, not out of a container
             name the folder of the host that is mounted there, or volume:NAME
+        source-schedule.yaml:7:24: stacks.cht.sources.data.schedule: minute: `60` is not from 0 to 59
+            write 0 to 59, such as 0, */15 or H
         source-star.yaml:7:45: a text that begins with `*` needs quotes
             write it like "*.log"
         source-text.yaml:7:13: stacks.cht.sources.data: expected keys and values here
@@ -307,6 +309,8 @@ fn bad_files_are_told_what_is_wrong_and_where_and_what_to_do() {
             they come with a later one; write 3, or remove `level`
         stack-drill-level.yaml:7:20: stacks.cht.drill.level: a drill level is a number from 0 to 3
             0: listed, 1: every byte read, 2: structure checked, 3: restored and compared
+        stack-drill-schedule.yaml:7:23: stacks.cht.drill.schedule: day of week: `SUNDAY` is not known
+            write SUN
         stack-empty-schedule.yaml:7:15: stacks.cht.schedule: the schedule is empty
             write a cron expression such as "0 */4 * * *", or remove it
         stack-name.yaml:4:10: stacks.-cht: this cannot be a name
@@ -327,6 +331,20 @@ fn bad_files_are_told_what_is_wrong_and_where_and_what_to_do() {
             write it like 2y5m7d3h: years, months, days, hours (here `m` is months)
         stack-rpo.yaml:7:10: stacks.cht.rpo: expected a span of time
             write it like 30m, 6h, 7d or 1h30m (w, d, h, m, s; here `m` is minutes)
+        stack-schedule-backwards.yaml:7:15: stacks.cht.schedule: hour: `22-2` runs backwards
+            write 22-23,0-2
+        stack-schedule-hour.yaml:7:15: stacks.cht.schedule: hour: `24` is not from 0 to 23
+            write 0 to 23, such as 3, 22-23 or */4; midnight is 0
+        stack-schedule-never.yaml:7:15: stacks.cht.schedule: this never comes: no month of it is sure to have 30 days
+            write a day up to 29, other months, or * as the month
+        stack-schedule-nickname.yaml:7:15: stacks.cht.schedule: `@dayly` is not known
+            did you mean @daily? known here: @hourly, @daily, @midnight, @weekly, @monthly, @yearly, @annually, or five fields such as "0 */4 * * *"
+        stack-schedule-seconds.yaml:7:15: stacks.cht.schedule: there are 6 fields, and a schedule has five
+            there are no seconds, years and commands here: write minute, hour, day of month, month and day of week, such as "0 */4 * * *" for every four hours, or @daily
+        stack-schedule-span.yaml:7:15: stacks.cht.schedule: `6h` is no schedule
+            write minute, hour, day of month, month and day of week, such as "0 */4 * * *" for every four hours, or @daily
+        stack-schedule-word.yaml:7:15: stacks.cht.schedule: `daily` is no schedule
+            write @daily
         stack-time-zone.yaml:7:15: stacks.cht.timezone: unknown time zone `Africa/Nairoby`
             write the name of a region and city, such as Africa/Nairobi, or UTC
         stack-unknown-copy.yaml:7:20: stacks.cht.copies[1]: there is no copy `dsk`
