@@ -2,11 +2,11 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
 use repository::format::time::Time;
-use repository::{Cancel, Capture, CaptureCx, Events, Facts, Item, Problem, SourceError};
+use repository::{Cancel, Capture, CaptureCx, Event, Events, Facts, Item, Problem, SourceError};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -32,6 +32,8 @@ const MAINTENANCE: [&str; 2] = ["postgres", TEMPLATE];
 const TEMPLATE: &str = "template1";
 /// The oldest version whose catalogues have all that is asked.
 const OLDEST: u32 = 10;
+/// How often a database is opened again, where tables are emptied or written anew meanwhile.
+const HOLD_TRIES: usize = 4;
 /// How long a dump waits for a table that somebody changes, before it gives up.
 const LOCK_WAIT: &str = "--lock-wait-timeout=300000";
 
@@ -73,13 +75,15 @@ pub fn open<'a>(
         known.insert(facts::ROLES.to_owned(), json!(globals.roles));
         for (database, session, snapshot) in snapshots(&server, &psql, databases, &cancel)? {
             let (path, shared) = (path_of(&database.name), Shared::default());
-            let mut view = View { database, session, shared: Arc::clone(&shared) };
+            let snapshot = Arc::new(Mutex::new(snapshot));
+            let mut view = View { database, session, shared: Arc::clone(&shared), snapshot: Arc::clone(&snapshot) };
             let left_out = view.left_out(&server, &mut problems)?;
-            let program = dump(&tools, &server, &view.database.name, &snapshot, &left_out);
+            let program = dump(&tools, &server, &view.database.name, &left_out);
             let what = format!("pg_dump of database {}", view.database.name);
             let (started, cancel) = (Arc::clone(&server), cancel.clone());
             let output = Output::new(what, Archive::new(shared), &cancel.clone(), move || {
-                program.start(started.stage(), &cancel)
+                let snapshot = snapshot.lock().unwrap_or_else(PoisonError::into_inner).clone();
+                program.arg(format!("--snapshot={snapshot}")).start(started.stage(), &cancel)
             });
             files.insert(path.clone(), ProducedFile::printed(output));
             views.insert(path, view);
@@ -87,6 +91,9 @@ pub fn open<'a>(
     }
     Ok(Box::new(PostgresCapture {
         events: cx.events,
+        server,
+        psql,
+        cancel,
         produced: Produced::new(files, Time::from(cx.clock.now())),
         problems: problems.into(),
         views,
@@ -188,10 +195,6 @@ fn snapshots(
     databases: Vec<Database>,
     cancel: &Cancel,
 ) -> Result<Vec<(Database, Session, String)>, SourceError> {
-    #[derive(Deserialize)]
-    struct Snapshot {
-        snapshot: String,
-    }
     let mut sessions = Vec::new();
     for database in databases {
         let session = Session::begin(server, psql.clone(), &database.name, cancel)?;
@@ -201,27 +204,37 @@ fn snapshots(
         session.settle()?;
     }
     for (_, session) in &mut sessions {
-        session.run("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")?;
-        session.send("SELECT pg_export_snapshot() AS snapshot")?;
+        begin(session)?;
     }
     let mut open = Vec::new();
     for (database, mut session) in sessions {
-        let row: Option<Snapshot> = session.receive()?.into_iter().next();
-        let Some(Snapshot { snapshot }) = row else {
-            let what = format!("database {}: the server gave no snapshot", database.name);
-            return Err(SourceError::Unavailable { what });
-        };
+        let snapshot = exported(&mut session, &database.name)?;
         open.push((database, session, snapshot));
     }
     Ok(open)
 }
 
-/// The dump of a database as a snapshot sees it.
-fn dump(tools: &Tools, server: &Server, database: &str, snapshot: &str, left_out: &[String]) -> Program {
+/// Begins a transaction, whose [`exported`] snapshot is to be received.
+fn begin(session: &mut Session) -> Result<(), SourceError> {
+    session.run("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")?;
+    session.send("SELECT pg_export_snapshot() AS snapshot")
+}
+
+fn exported(session: &mut Session, database: &str) -> Result<String, SourceError> {
+    #[derive(Deserialize)]
+    struct Snapshot {
+        snapshot: String,
+    }
+    let row: Option<Snapshot> = session.receive()?.into_iter().next();
+    let none = || SourceError::unavailable(format!("database {database}: the server gave no snapshot"));
+    Ok(row.ok_or_else(none)?.snapshot)
+}
+
+/// The dump of a database, but for the snapshot that it is to see.
+fn dump(tools: &Tools, server: &Server, database: &str, left_out: &[String]) -> Program {
     let program = tools
         .program("pg_dump")
         .args(["--format=custom", "--compress=0", LOCK_WAIT, "--no-password"])
-        .arg(format!("--snapshot={snapshot}"))
         .args(left_out.iter().map(|pattern| format!("--exclude-table={pattern}")));
     server.at(program, database)
 }
@@ -231,9 +244,39 @@ struct View {
     database: Database,
     session: Session,
     shared: Shared,
+    /// What the transaction exports, for the dump.
+    snapshot: Arc<Mutex<String>>,
 }
 
 impl View {
+    /// Sees to it that nobody empties a table or writes one anew from now on. Where somebody did since the transaction began, it would
+    /// see no rows, so another one begins. The names of these tables are given then.
+    ///
+    /// The tables are not locked from the beginning: who changes one would be kept waiting, with all that use it, until
+    /// everything that comes before this database was read.
+    fn hold(&mut self, server: &Server, psql: &Program, cancel: &Cancel) -> Result<Vec<String>, SourceError> {
+        let mut changed = Vec::new();
+        for _ in 0..HOLD_TRIES {
+            match inventory::hold(&mut self.session) {
+                Ok(now) if now.is_empty() => return Ok(changed),
+                Ok(now) => changed = now,
+                Err(SourceError::Cancelled) => return Err(SourceError::Cancelled),
+                // It met one that is gone, and its session with it.
+                Err(error) => changed = vec![error.to_string()],
+            }
+            let mut session = Session::begin(server, psql.clone(), &self.database.name, cancel)?;
+            begin(&mut session)?;
+            *self.snapshot.lock().unwrap_or_else(PoisonError::into_inner) =
+                exported(&mut session, &self.database.name)?;
+            self.session = session;
+        }
+        Err(SourceError::unavailable(format!(
+            "database {}: its tables do not hold still: {}; it is not in the backup: run it again",
+            self.database.name,
+            changed.join(", ")
+        )))
+    }
+
     /// Patterns of what cannot be read, each named as a problem: `pg_dump` gives up where it meets one, and nothing of the
     /// database would be in the backup.
     fn left_out(&mut self, server: &Server, problems: &mut Vec<Problem>) -> Result<Vec<String>, SourceError> {
@@ -253,7 +296,7 @@ impl View {
 
     /// Counts beside the dump, in the same transaction, which stays open until this is joined.
     fn count(self) -> Result<Counting, SourceError> {
-        let Self { database, mut session, shared } = self;
+        let Self { database, mut session, shared, .. } = self;
         let count = move || {
             let counted = inventory::count(&mut session)?;
             Ok((counted, session))
@@ -286,6 +329,9 @@ impl Counting {
 
 struct PostgresCapture<'a> {
     events: &'a dyn Events,
+    server: Arc<Server>,
+    psql: Program,
+    cancel: Cancel,
     produced: Produced,
     problems: VecDeque<Problem>,
     /// Databases whose turn has not come, by the paths of their files.
@@ -343,8 +389,15 @@ impl Capture for PostgresCapture<'_> {
             return self.next();
         }
         if let Some(Item::Entry(entry)) = &next
-            && let Some(view) = self.views.remove(&entry.path)
+            && let Some(mut view) = self.views.remove(&entry.path)
         {
+            let changed = view.hold(&self.server, &self.psql, &self.cancel)?;
+            if !changed.is_empty() {
+                let (name, changed) = (&view.database.name, changed.join(", "));
+                self.events.emit(Event::Note(format!(
+                    "database {name} was opened again, since this was changed meanwhile as no transaction can pass over: {changed}"
+                )));
+            }
             self.counting = Some((entry.path.clone(), view.count()?));
         }
         Ok(next)

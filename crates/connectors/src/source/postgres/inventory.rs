@@ -124,6 +124,29 @@ pub fn unreadable(session: &mut Session) -> Result<Vec<Unreadable>, SourceError>
     ))
 }
 
+/// How long to wait for a table that somebody changes; see [`hold`].
+const LOCK_PATIENCE: &str = "300s";
+
+/// Locks the tables against whoever would take one away, empty it or write it anew while it is read, as a dump does. Gives those
+/// that were emptied or written anew since the transaction began: it sees them without rows (PostgreSQL's documentation, 13.6).
+pub fn hold(session: &mut Session) -> Result<Vec<String>, SourceError> {
+    #[derive(Deserialize)]
+    struct Row {
+        name: String,
+    }
+    session.execute(&format!(
+        "SET LOCAL lock_timeout = '{LOCK_PATIENCE}'; DO $hold$ DECLARE t record; BEGIN \
+         FOR t IN SELECT n.nspname AS s, c.relname AS r {FROM_RELATIONS} AND c.relkind IN ('r', 'p') AND {IS_READABLE} \
+         LOOP EXECUTE format('LOCK TABLE ONLY %I.%I IN ACCESS SHARE MODE', t.s, t.r); END LOOP; END $hold$"
+    ))?;
+    // The column is as the transaction sees it, the function tells what is.
+    let rows: Vec<Row> = session.ask(&format!(
+        "SELECT n.nspname || '.' || c.relname AS name {FROM_RELATIONS} AND c.relkind IN ('r', 'm') \
+         AND c.relfilenode IS DISTINCT FROM pg_relation_filenode(c.oid) ORDER BY 1"
+    ))?;
+    Ok(rows.into_iter().map(|row| row.name).collect())
+}
+
 /// How many tables, views and sequences there are, whoever may read them.
 pub fn relations(session: &mut Session) -> Result<u64, SourceError> {
     #[derive(Deserialize)]

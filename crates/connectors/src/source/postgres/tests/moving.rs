@@ -2,6 +2,8 @@
 
 use servers::Meanwhile;
 
+use repository::Source as _;
+
 use super::*;
 
 const ACCOUNTS: u32 = 100;
@@ -54,4 +56,30 @@ fn whatever_moves_meanwhile_each_snapshot_is_one_moment_and_its_counts_are_exact
         moves.push(counted);
     }
     assert!(moves.windows(2).all(|pair| pair[0] < pair[1]), "nothing moved: {moves:?}");
+}
+
+#[test]
+fn what_is_emptied_or_written_anew_before_its_turn_is_captured_as_it_is_then() {
+    let Some(server) = servers::postgres() else { return };
+    for (change, rows, told) in [
+        ("TRUNCATE a; INSERT INTO a SELECT generate_series(1, 5000)", 5000, "public.a"),
+        ("ALTER TABLE a ALTER COLUMN n TYPE bigint", 1000, "public.a"),
+        ("DROP TABLE gone", 1000, "gone"),
+        ("INSERT INTO a VALUES (0); DELETE FROM gone", 1000, ""),
+    ] {
+        let name = database(server);
+        server.sql(&name, "CREATE TABLE a AS SELECT generate_series(1, 1000) AS n; CREATE TABLE gone AS SELECT 1");
+        let source = PostgresSource::new(options(server, PostgresServer::USER, &[&name])).unwrap();
+        let setup = Setup::default();
+        let captured = setup.capture_with(&setup.clock, |cx| {
+            let capture = source.capture(cx)?;
+            server.sql(&name, change);
+            Ok(capture)
+        });
+        let captured = captured.unwrap();
+        assert_eq!(captured.facts["databases"][&name]["tables"]["public.a"], rows, "{change}");
+        assert_eq!((captured.problems.len(), captured.notes.len()), (0, usize::from(!told.is_empty())), "{captured:?}");
+        assert!(captured.notes.iter().all(|note| note.contains("was opened again") && note.contains(told)), "{change}");
+        assert_eq!(drilled(&captured).unwrap(), captured.facts, "{change}");
+    }
 }
