@@ -40,6 +40,7 @@ use super::Password;
 use super::output::Proof;
 use super::produced::{self, Produced, ProducedFile};
 use super::server_at::{Address, ServerAt, running};
+use super::shrink::{Before, Lost};
 use crate::containers::EngineAddress;
 use crate::program::Stage;
 
@@ -213,9 +214,8 @@ struct RedisCapture<'a> {
     /// The files of the log, by their names.
     logs: Vec<(String, Found<Counted>)>,
     facts: Facts,
-    /// What the last snapshot says, until it was held against this one.
-    previous: Option<&'a Facts>,
-    max_shrink_percent: u8,
+    /// Until it was held against this snapshot.
+    before: Option<Before<'a>>,
 }
 
 impl<'a> RedisCapture<'a> {
@@ -227,19 +227,9 @@ impl<'a> RedisCapture<'a> {
         facts: Facts,
     ) -> Self {
         let produced = Produced::new(files, Time::from(cx.clock.now()));
-        let previous = cx.previous.map(|previous| previous.facts).filter(|_| !cx.look_only);
+        let before = Before::new(cx, max_shrink_percent);
         let (problems, logs) = (VecDeque::new(), Vec::new());
-        Self {
-            events: cx.events,
-            cancel: cx.cancel,
-            problems,
-            produced,
-            found,
-            logs,
-            facts,
-            previous,
-            max_shrink_percent,
-        }
+        Self { events: cx.events, cancel: cx.cancel, problems, produced, found, logs, facts, before }
     }
 }
 
@@ -250,11 +240,12 @@ impl Capture for RedisCapture<'_> {
             return Ok(Some(item));
         }
         // All was read, so that it is known what there is.
-        let lost = match (self.previous.take(), &*self.found.get()) {
-            (Some(previous), Some(dump)) => facts::lost(previous, dump, self.max_shrink_percent),
-            _ => Vec::new(),
+        let lost = match (self.before.take(), &*self.found.get()) {
+            (Some(before), Some(dump)) => facts::lost(&before, dump),
+            _ => Lost::default(),
         };
-        self.problems.extend(lost.into_iter().map(|(name, what)| Problem::new(Path::new(&name), what)));
+        self.problems
+            .extend(lost.note(&mut self.facts).into_iter().map(|(name, what)| Problem::new(Path::new(&name), what)));
         Ok(self.problems.pop_front().map(Item::Problem))
     }
 

@@ -32,6 +32,7 @@ pub(super) use self::find::has_magic;
 use self::copy::{CopyError, check_space, copy};
 use self::find::{Found, Kind, find, with_suffix};
 use super::layout::{self, Placed, Step};
+use super::shrink::{Before, USUAL_PERCENT_MAX};
 use super::walk::compile_patterns;
 
 /// The kind's name in the configuration.
@@ -66,7 +67,7 @@ impl Default for SqliteOptions {
             paths: Vec::new(),
             exclude: Vec::new(),
             may_be_none: false,
-            max_shrink_percent: 50,
+            max_shrink_percent: USUAL_PERCENT_MAX,
             lock_wait: Duration::from_secs(30),
         }
     }
@@ -146,10 +147,11 @@ impl Source for SqliteSource {
         for (path, kind) in found.databases {
             copies.take(cx, &path, kind)?;
         }
-        if let Some(previous) = previous.filter(|_| !cx.look_only) {
-            copies.problems.extend(lost::told(previous, &copies.facts, &self.options, &self.exclude));
-        }
         let mut facts = layout::paths_fact(copies.leaves.keys().map(PathBuf::as_path))?;
+        if let Some(before) = Before::new(cx, self.options.max_shrink_percent) {
+            let lost = lost::lost(&before, &copies.facts, &self.options, &self.exclude).note(&mut facts);
+            copies.problems.extend(lost.into_iter().filter_map(lost::placed));
+        }
         facts.insert(DATABASES.to_owned(), Value::Object(copies.facts));
         Ok(Box::new(SqliteCapture {
             events: cx.events,

@@ -370,8 +370,8 @@ pub struct SqliteDocument {
     pub paths: Option<OneOrMany>,
     /// What to leave out, as gitignore patterns.
     pub exclude: Option<OneOrMany>,
-    /// How much of its rows a database may lose from one snapshot to the next before that is a problem, such as `20%`.
-    /// Default: 50%; with 100% it never is, nor that one is gone.
+    /// How much of its rows a database may lose from one snapshot to the next before that is a problem for a week, such as
+    /// `20%`. Default: 50%, of those with 100 rows and more; with 100% it never is, nor that one is gone.
     #[schemars(schema_with = "percent")]
     pub max_shrink: Option<Text>,
 }
@@ -514,8 +514,8 @@ pub struct DatabaseDocument {
     pub exclude: Option<OneOrMany>,
     /// The folder with the database's own programs, where they are not to be found by themselves.
     pub tools: Option<Text>,
-    /// How much of its rows or keys a database may lose from one snapshot to the next before that is a problem, such as `20%`.
-    /// Default: 50%; with 100% it never is.
+    /// How much of its rows or keys a database may lose from one snapshot to the next before that is a problem for a week, such
+    /// as `20%`. Default: 50%, of those with 100 and more; with 100% it never is, nor that one is gone.
     #[schemars(schema_with = "percent")]
     pub max_shrink: Option<Text>,
 }

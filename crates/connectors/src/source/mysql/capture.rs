@@ -20,7 +20,7 @@ use crate::program::{Guard, Program};
 use crate::source::output::Output;
 use crate::source::produced::{self, Produced, ProducedFile};
 use crate::source::selection::Selection;
-use crate::source::shrink;
+use crate::source::shrink::{self, Before};
 
 /// How long to wait for changes that are under way to end, seconds: those that come after them wait, too.
 const LOCK_PATIENCE_S: u32 = 5;
@@ -65,9 +65,8 @@ pub fn open<'a>(
         dump: None,
         counting: None,
         inconsistent: BTreeSet::new(),
-        previous: cx.previous.map(|previous| previous.facts).filter(|_| !cx.look_only),
+        before: Before::new(cx, options.max_shrink_percent),
         selection: selection.clone(),
-        max_shrink_percent: options.max_shrink_percent,
         guard: Guard(cancel.clone()),
     };
     if cx.look_only {
@@ -216,10 +215,9 @@ struct MysqlCapture<'a> {
     counting: Option<Counting>,
     /// Tables that two transactions may see differently, though they see the same moment.
     inconsistent: BTreeSet<String>,
-    /// What the last snapshot says, until it was held against this one.
-    previous: Option<&'a Facts>,
+    /// Until it was held against this snapshot.
+    before: Option<Before<'a>>,
     selection: Selection,
-    max_shrink_percent: u8,
     guard: Guard,
 }
 
@@ -327,11 +325,10 @@ impl Capture for MysqlCapture<'_> {
             return Ok(Some(item));
         }
         // All was read, so that it is known what there is.
-        let Some(previous) = self.previous.take() else { return Ok(None) };
+        let Some(before) = self.before.take() else { return Ok(None) };
         let held = self.dump.as_ref().map(Dump::finish).transpose()?.map(|(found, _)| found.held).unwrap_or_default();
-        let now = facts::of_databases(&held);
-        let is_wanted = |name: &str| self.selection.has(name);
-        let lost = shrink::lost(previous, |name| now.get(name), is_wanted, self.max_shrink_percent);
+        let now = |name: &str| Some(held.get(name)?.tables.values().sum());
+        let lost = before.lost("rows", shrink::rows, now, |name, _| self.selection.has(name)).note(&mut self.facts);
         self.problems.extend(lost.into_iter().map(|(name, what)| Problem::new(Path::new(&name), what)));
         Ok(self.problems.pop_front().map(Item::Problem))
     }

@@ -21,7 +21,7 @@ use crate::program::{Guard, Program};
 use crate::source::output::Output;
 use crate::source::produced::{self, Produced, ProducedFile};
 use crate::source::selection::Selection;
-use crate::source::shrink;
+use crate::source::shrink::{self, Before};
 
 /// The folder of the databases in the snapshot.
 const FOLDER: &str = "databases";
@@ -100,9 +100,8 @@ pub fn open<'a>(
         counting: None,
         databases: Facts::new(),
         known,
-        previous: cx.previous.map(|previous| previous.facts).filter(|_| !cx.look_only),
+        before: Before::new(cx, options.max_shrink_percent),
         selection: selection.clone(),
-        max_shrink_percent: options.max_shrink_percent,
         _guard: guard,
     }))
 }
@@ -341,10 +340,9 @@ struct PostgresCapture<'a> {
     databases: Facts,
     /// Facts of the server.
     known: Facts,
-    /// What the last snapshot says, until it was held against this one.
-    previous: Option<&'a Facts>,
+    /// Until it was held against this snapshot.
+    before: Option<Before<'a>>,
     selection: Selection,
-    max_shrink_percent: u8,
     _guard: Guard,
 }
 
@@ -381,11 +379,12 @@ impl Capture for PostgresCapture<'_> {
         self.end_counting()?;
         let next = self.produced.next();
         if next.is_none()
-            && let Some(previous) = self.previous.take()
+            && let Some(before) = self.before.take()
         {
-            let is_wanted = |name: &str| self.selection.has(name) && name != TEMPLATE;
-            let lost = shrink::lost(previous, |name| self.databases.get(name), is_wanted, self.max_shrink_percent);
-            self.problems.extend(lost.into_iter().map(|(name, what)| about(&name, &what)));
+            let is_wanted = |name: &str, _| self.selection.has(name) && name != TEMPLATE;
+            let now = shrink::rows_of(&self.databases);
+            let lost = before.lost("rows", shrink::rows, |name| now.get(name).copied(), is_wanted);
+            self.problems.extend(lost.note(&mut self.known).into_iter().map(|(name, what)| about(&name, &what)));
             return self.next();
         }
         if let Some(Item::Entry(entry)) = &next

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::aof::Counted;
 use super::rdb::{Dump, Keys};
-use crate::source::shrink;
+use crate::source::shrink::{Before, Lost, Sizes};
 
 /// The server's name and version.
 pub const SERVER: &str = "server";
@@ -72,13 +72,21 @@ pub fn of_databases(databases: &BTreeMap<u64, Keys>) -> Value {
     Value::Object(filled.map(fact).collect())
 }
 
-/// Databases that had so many more keys in the last snapshot that more than `percent_max` of them are gone, each with what to
-/// tell.
-pub fn lost(previous: &Facts, dump: &Dump, percent_max: u8) -> Vec<(String, String)> {
-    let before = previous.get(DATABASES).and_then(Value::as_object).into_iter().flatten();
-    let lost = before.filter_map(|(number, before)| {
-        let now = dump.databases.get(&number.parse::<u64>().ok()?).copied().unwrap_or_default();
-        Some((format!("database {number}"), shrink::told("keys", before["keys"].as_u64()?, now.keys, percent_max)?))
-    });
-    lost.collect()
+/// What is lost of keys that stay: those that expire come and go. A database without keys is one with none of them.
+pub fn lost(before: &Before<'_>, dump: &Dump) -> Lost {
+    let staying = |database: &Value| Some(database["keys"].as_u64()?.saturating_sub(database["expiring"].as_u64()?));
+    let sizes = |facts: &Facts| -> Sizes {
+        let all = facts.get(DATABASES).and_then(Value::as_object).into_iter().flatten();
+        all.filter_map(|(number, database)| Some((told_as(number), staying(database)?))).collect()
+    };
+    let now: Sizes = dump
+        .databases
+        .iter()
+        .map(|(number, keys)| (told_as(&number.to_string()), keys.keys.saturating_sub(keys.expiring)))
+        .collect();
+    before.lost("keys that do not expire", sizes, |name| Some(now.get(name).copied().unwrap_or(0)), |_, _| true)
+}
+
+fn told_as(number: &str) -> String {
+    format!("database {number}")
 }

@@ -163,7 +163,7 @@ fn an_unchanged_server_gives_nearly_the_same_bytes() {
 }
 
 #[test]
-fn a_database_that_was_emptied_is_told_of_once() {
+fn a_database_that_was_emptied_is_told_of_until_its_keys_are_back() {
     let Some(server) = servers::redis(&[]) else { return };
     server.run("EVAL \"for i = 1, 200 do redis.call('SET', i, i) end\" 0");
     let first = capture(options(&server)).unwrap();
@@ -172,9 +172,18 @@ fn a_database_that_was_emptied_is_told_of_once() {
     let setup = Setup { previous: Some(first.facts), ..Setup::default() };
     let second = setup.capture(&source).unwrap();
     assert_eq!(second.problems.len(), 1);
-    assert!(second.problems[0].starts_with("database 0: has 0 keys, and had 200 in the last"), "{:?}", second.problems);
-    let setup = Setup { previous: Some(second.facts), ..Setup::default() };
-    assert_eq!(setup.capture(&source).unwrap().problems, [""; 0]);
+    let told = "database 0: has 0 keys that do not expire, and had 200 in the last";
+    assert!(second.problems[0].starts_with(told), "{:?}", second.problems);
+    let after = |facts: &Facts| {
+        let setup = Setup { previous: Some(facts.clone()), ..Setup::default() };
+        setup.capture(&source).unwrap()
+    };
+    assert_eq!(after(&second.facts).problems.len(), 1);
+    server.run("EVAL \"for i = 1, 150 do redis.call('SET', i, i) end for i = 1, 900 do redis.call('SETEX', 'e' .. i, 600, i) end\" 0");
+    let third = after(&second.facts);
+    assert_eq!(third.problems, [""; 0]);
+    server.run("EVAL \"for i = 1, 900 do redis.call('DEL', 'e' .. i) end\" 0");
+    assert_eq!(after(&third.facts).problems, [""; 0], "keys that expire come and go");
 }
 
 #[test]

@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::find::Kind;
 use super::{COPIED, DATABASES, SqliteOptions};
 use crate::source::layout;
-use crate::source::shrink;
+use crate::source::shrink::{self, Before, Lost};
 use crate::source::walk::is_matched;
 
 /// Takes files that were databases in the last snapshot among those that were `found`, as they are none by now: their first
@@ -32,22 +32,22 @@ pub fn add_damaged(
 
 /// Databases with rows that are gone, and those that lost more of them than is set. One that could not be copied is told of by
 /// itself.
-pub fn told(previous: &Facts, now: &Facts, options: &SqliteOptions, exclude: &Gitignore) -> Vec<Problem> {
-    let is_looked_for = |key: &str| {
+pub fn lost(before: &Before<'_>, now: &Facts, options: &SqliteOptions, exclude: &Gitignore) -> Lost {
+    let is_looked_for = |key: &str, was: u64| {
         let Some(path) = layout::restored(Path::new("/"), key) else { return false };
         match now.get(key) {
             Some(now) => now[COPIED] == true,
-            None => options.max_shrink_percent < 100 && is_wanted(&path, options, exclude) && has_rows(previous, key),
+            // Files of small ones come and go.
+            None => shrink::is_worth_telling(was) && is_wanted(&path, options, exclude),
         }
     };
-    let lost = shrink::lost(previous, |key| now.get(key), is_looked_for, options.max_shrink_percent);
-    let placed = |(key, what): (String, String)| Some(Problem::new(&layout::restored(Path::new("/"), &key)?, what));
-    lost.into_iter().filter_map(placed).collect()
+    let sizes = shrink::rows_of(now);
+    before.lost("rows", shrink::rows, |key| sizes.get(key).copied(), is_looked_for)
 }
 
-/// Small ones come and go.
-fn has_rows(previous: &Facts, key: &str) -> bool {
-    previous.get(DATABASES).is_some_and(|databases| shrink::is_worth_telling(&databases[key]))
+/// A loss with the path of its database.
+pub fn placed((key, what): (String, String)) -> Option<Problem> {
+    Some(Problem::new(&layout::restored(Path::new("/"), &key)?, what))
 }
 
 fn databases(facts: &Facts) -> impl Iterator<Item = (PathBuf, &Value)> {
