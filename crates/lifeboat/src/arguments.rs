@@ -45,6 +45,9 @@ pub struct Common {
     /// Print more: notes, every file
     #[arg(long, short, global = true, conflicts_with = "quiet", help_heading = "Options of every command")]
     pub verbose: bool,
+    /// Leave the processor and the disks to others where they want them
+    #[arg(long, global = true, help_heading = "Options of every command")]
+    pub background: bool,
 }
 
 /// What to do.
@@ -93,6 +96,8 @@ pub enum Command {
     Copies(Copies),
     /// Say whether everything is safe, and what to mend
     Status(Status),
+    /// Run all year: back up, drill and check on schedule, with a REST API and pages to see it
+    Serve,
     /// List every volume, bind mount, compose file, database and certificate, and whether it is backed up and drilled
     Coverage(Coverage),
     /// Show, check or describe the configuration
@@ -157,6 +162,9 @@ pub struct Backup {
     /// Only these sources
     #[arg(long, value_name = "NAME")]
     pub source: Vec<String>,
+    /// Only into this copy; may be repeated [default: all of the stack]
+    #[arg(long, value_name = "NAME")]
+    pub copy: Vec<String>,
     /// Add a tag
     #[arg(long, value_name = "TAG")]
     pub tag: Vec<String>,

@@ -34,9 +34,19 @@ fn main() -> ExitCode {
         // Whoever asked for JSON gets it also where nothing else was understood.
         Err(error) => return output::usage(&error, std::env::args_os().any(|argument| argument == "--json")),
     };
+    if arguments.common.background {
+        give_way();
+    }
     let output = Output::new(arguments.common.json, arguments.common.quiet);
     match commands::run(arguments, &output) {
         Ok(outcome) => outcome.into(),
         Err(fault) => output.fault(&fault),
     }
+}
+
+/// Before there are threads, as each takes over what the one has that starts it. The priority at the disks follows
+/// (ioprio_set(2)). A machine that does not allow it is none the worse.
+fn give_way() {
+    const NICENESS: i32 = 10;
+    let _ = rustix::process::nice(NICENESS);
 }

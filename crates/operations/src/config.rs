@@ -11,6 +11,7 @@ mod document;
 pub mod duration;
 mod environment;
 mod hook;
+mod jobs;
 mod location;
 mod mistake;
 mod rate;
@@ -18,6 +19,7 @@ mod render;
 mod resolve;
 mod secret;
 pub mod sentinel;
+mod server;
 mod settings;
 mod show;
 mod text;
@@ -37,6 +39,7 @@ pub use after_restore::{AfterRestoreSettings, CallSettings, ReadySettings};
 pub use archive::{ArchiveKey, ArchiveSettings, PrefixTemplate};
 pub use environment::Environment;
 pub use hook::{FreezeSettings, HookSettings, Hooks, OnError};
+pub use jobs::{CheckJob, JobSettings, JobsSettings};
 pub use location::{
     AzureLocation, AzureLogin, B2Location, GcsLocation, Location, ResticLocation, S3AccessKey, S3Location,
     SftpLocation, WebdavLocation, WebdavLogin,
@@ -45,6 +48,7 @@ pub(crate) use mistake::nearest;
 pub use render::{NewConfig, NewCopy, NewSource, Presets, render};
 pub use resolve::database::wrong_server_url;
 pub use secret::{CommandLine, Secret, SecretSource, Typed};
+pub use server::{ServerSettings, TlsFiles};
 pub use settings::{
     CommandSettings, ComposeSettings, ContainerFilesSettings, ContainerSettings, CopySettings, CouchDbSettings,
     CouchLogin, CouchServerSettings, DatabaseServer, DatabaseSettings, DrillSettings, FilesSettings, HaltSettings,

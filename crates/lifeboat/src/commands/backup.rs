@@ -1,5 +1,6 @@
 //! `lifeboat backup`: one snapshot of each stack.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -39,8 +40,30 @@ pub fn run(app: &App, arguments: &arguments::Backup) -> Result<Outcome, Fault> {
         if arguments.dry_run {
             return preview(app, stack, &arguments.source).map(|()| Outcome::Ok);
         }
-        Ok(one(app, stack, &arguments.source, &arguments.tag)?.outcome)
+        let stack = only_into(app, stack, &arguments.copy)?;
+        Ok(one(app, &stack, &arguments.source, &arguments.tag)?.outcome)
     })
+}
+
+/// The stack with those of its copies alone that are named, where any are.
+fn only_into<'s>(app: &App, stack: &'s StackSettings, names: &[String]) -> Result<Cow<'s, StackSettings>, Fault> {
+    if names.is_empty() {
+        return Ok(Cow::Borrowed(stack));
+    }
+    let mut is_repository = false;
+    for name in names {
+        is_repository |= app.settings.copy(name)?.archives().is_none();
+        if !stack.copies.contains(name) {
+            return Err(Fault::new(FaultKind::Usage, format!("stack {} does not go to copy {name}", stack.name))
+                .with_hint(format!("it goes to: {}", stack.copies.join(", "))));
+        }
+    }
+    if !is_repository {
+        return Err(Fault::new(FaultKind::Usage, "only archives are named, and these are made out of a repository")
+            .with_hint("name a copy that is one, too"));
+    }
+    let copies = stack.copies.iter().filter(|name| names.contains(name)).cloned().collect();
+    Ok(Cow::Owned(StackSettings { copies, ..stack.clone() }))
 }
 
 /// A backup that was taken.
@@ -83,9 +106,6 @@ fn take(
 ) -> Result<Done, Fault> {
     let clock: &dyn repository::Clock = &app.run.clock;
     let started = clock.now();
-    if let Some(what) = stack.idle_schedules() {
-        app.output().chat(what);
-    }
     // A name that is not there must be an error, and not a backup of nothing.
     only.iter().try_for_each(|name| stack.source(name).map(drop))?;
     let around = wiring::Around::of(&app.settings, &app.run.environment);

@@ -71,9 +71,6 @@ fn check(app: &App) -> Result<Outcome, Fault> {
         report("note", Ok(what.to_owned()));
     }
     for stack in &app.settings.stacks {
-        if let Some(what) = stack.idle_schedules() {
-            report("schedule", Ok(what));
-        }
         let around = Around::of(&app.settings, &app.run.environment);
         match find_containers(stack, &around, &app.run.cancel) {
             Ok(0) => {}

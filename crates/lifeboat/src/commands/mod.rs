@@ -24,6 +24,7 @@ mod prune;
 mod reach;
 mod restore;
 mod sentinel;
+mod serve;
 mod snapshots;
 mod status;
 mod sync;
@@ -78,6 +79,7 @@ fn run_command(run: Run, command: Command, output: Output) -> Result<Outcome, Fa
         }
         Command::Coverage(arguments) => coverage::run(&run.configured()?, &arguments),
         Command::Status(arguments) => status::run(&run.configured()?, &arguments),
+        Command::Serve => serve::run(run),
         // It has no use for what a run has, signals least of all.
         Command::KeepWatch(arguments) => keep_watch::run(&arguments.state, output),
     }

@@ -26,10 +26,10 @@ pub fn run(app: &App, arguments: &arguments::Status) -> Result<Outcome, Fault> {
         print(app, stack, &health);
         let next_run = next_run(app, stack);
         if let Some(at) = next_run {
-            app.output().chat(format!("  next backup by the schedule: {}", super::snapshots::minute(app, at)));
-        }
-        if let Some(what) = stack.idle_schedules() {
-            app.output().text(format!("  {what}"));
+            app.output().chat(format!(
+                "  next backup by the schedule, where `lifeboat serve` runs: {}",
+                super::snapshots::minute(app, at)
+            ));
         }
         outcome = outcome.and(worst(&health).map_or(Outcome::Ok, Outcome::from));
         let mut value = serde_json::to_value(&health).unwrap_or_default();

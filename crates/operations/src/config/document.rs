@@ -6,6 +6,8 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Deserialize;
 
 use super::hook::{FreezeDocument, HookDocument};
+use super::jobs::JobsDocument;
+use super::server::ServerDocument;
 use super::text::{Named, OneOrMany, Text};
 
 /// The configuration of Lifeboat.
@@ -29,6 +31,10 @@ pub struct Document {
     pub copies: Option<Named<CopyDocument>>,
     /// The applications to protect, by name.
     pub stacks: Option<Named<StackDocument>>,
+    /// What `lifeboat serve` does by itself besides the backups and drills of stacks.
+    pub jobs: Option<JobsDocument>,
+    /// Where `lifeboat serve` is reached.
+    pub server: Option<ServerDocument>,
 }
 
 /// A place that keeps the backups.
@@ -171,6 +177,13 @@ pub struct StackDocument {
     pub schedule: Option<Text>,
     /// The time zone of schedules and of retention's days, such as `Africa/Nairobi`. Default: the machine's.
     pub timezone: Option<Text>,
+    /// The hours in which backups and drills may begin by themselves, such as `22:00-06:00`. Default: any.
+    #[schemars(schema_with = "hours")]
+    pub hours: Option<Text>,
+    /// What happens where a backup is due while the one before runs: `refuse`, which is the default, leaves it out; with `queue` one
+    /// more follows.
+    #[schemars(schema_with = "overlap")]
+    pub overlap: Option<Text>,
     /// The copies to write to, the one to prefer first. Default: all, in the order of the file.
     pub copies: Option<OneOrMany>,
     /// Which snapshots to keep. Default: last 3, hourly 24, daily 7, weekly 4, monthly 12, yearly 3.
@@ -526,7 +539,7 @@ fn version(_: &mut SchemaGenerator) -> Schema {
     json_schema!({ "const": 1 })
 }
 
-fn boolean(_: &mut SchemaGenerator) -> Schema {
+pub(super) fn boolean(_: &mut SchemaGenerator) -> Schema {
     json_schema!({ "anyOf": [{ "type": "boolean" }, { "type": "string", "pattern": "^\\$\\{" }] })
 }
 
@@ -545,8 +558,20 @@ fn level(_: &mut SchemaGenerator) -> Schema {
     ] })
 }
 
-fn percent(_: &mut SchemaGenerator) -> Schema {
+pub(super) fn percent(_: &mut SchemaGenerator) -> Schema {
     json_schema!({ "type": "string", "pattern": "^[0-9]+%$|\\$\\{" })
+}
+
+pub(super) fn number(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({ "anyOf": [{ "type": "integer", "minimum": 1 }, { "type": "string", "pattern": "^\\$\\{" }] })
+}
+
+pub(super) fn hours(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({ "type": "string", "pattern": "^[0-9]{1,2}:[0-9]{2}-[0-9]{1,2}:[0-9]{2}$|\\$\\{" })
+}
+
+fn overlap(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({ "enum": ["refuse", "queue"] })
 }
 
 pub(super) fn halt(_: &mut SchemaGenerator) -> Schema {

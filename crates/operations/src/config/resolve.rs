@@ -5,6 +5,7 @@ mod after_restore;
 pub(super) mod copy;
 pub(super) mod database;
 mod hook;
+mod jobs;
 mod place;
 
 use std::path::{Component, Path, PathBuf};
@@ -73,7 +74,9 @@ impl Resolver<'_> {
             || Mistake::of_file("`stacks` is missing").with_hint("add what to back up: `lifeboat init` writes it");
         let stacks = document.stacks.as_ref().filter(|stacks| !stacks.0.is_empty()).ok_or_else(no_stack)?;
         let stacks = stacks.0.iter().map(|(name, stack)| self.stack(name, stack, &copies)).collect::<Result<_>>()?;
-        Ok(Settings { file: self.file.to_owned(), state_dir, password, copies, stacks, sentinel: None })
+        let jobs = self.jobs(document.jobs.as_ref())?;
+        let server = self.server(document.server.as_ref(), &state_dir)?;
+        Ok(Settings { file: self.file.to_owned(), state_dir, password, copies, stacks, jobs, server, sentinel: None })
     }
 
     fn stack(&self, name: &Text, stack: &StackDocument, copies: &[CopySettings]) -> Result<StackSettings> {
@@ -96,6 +99,8 @@ impl Resolver<'_> {
                 Some(zone) => self.time_zone(zone)?,
                 None => self.environment.time_zone().clone(),
             },
+            hours: self.hours(&stack.hours)?,
+            overlap: self.overlap(&stack.overlap)?,
             copies: names,
             retention,
             drill: stack.drill.as_ref().map(|drill| self.drill(drill)).transpose()?,

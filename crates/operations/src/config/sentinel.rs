@@ -15,12 +15,14 @@ use super::archive::{ArchiveKey, ArchiveSettings};
 use super::duration;
 use super::environment::Environment;
 use super::hook::Hooks;
+use super::jobs::JobsSettings;
 use super::location::Location;
 use super::resolve::copy::wrong_recipient;
 use super::secret::{CommandLine, SecretSource, Typed};
+use super::server::ServerSettings;
 use super::settings::{CopySettings, Layout, Settings, SourceSettings, StackSettings};
 use crate::retention::Policy;
-use crate::schedule::Expression;
+use crate::schedule::{Expression, Overlap};
 use crate::{Fault, FaultKind};
 use variables::{ProcessVariables, Variables};
 
@@ -88,6 +90,8 @@ pub fn settings(
         name: STACK.to_owned(),
         schedule,
         time_zone: environment.time_zone().clone(),
+        hours: None,
+        overlap: Overlap::default(),
         copies: copies.iter().map(|copy| copy.name.clone()).collect(),
         retention: Policy::preset(),
         drill: None,
@@ -101,6 +105,8 @@ pub fn settings(
     let identity = variables.snapshots_secret("AGE_SECRET_KEY")?.map(|key| key.value);
     Ok(Some(Settings {
         file: data.join(CONFIGURATION),
+        jobs: JobsSettings::none(environment.time_zone().clone()),
+        server: ServerSettings::local(state_dir.join("restores")),
         state_dir,
         password: Some(password),
         copies,

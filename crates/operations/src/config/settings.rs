@@ -12,13 +12,15 @@ use serde::{Serialize, Serializer};
 use super::after_restore::AfterRestoreSettings;
 use super::archive::{ArchiveKey, ArchiveSettings};
 use super::hook::{FreezeSettings, Hooks};
+use super::jobs::JobsSettings;
 use super::location::Location;
 use super::mistake::nearest;
 use super::secret::{CommandLine, SecretSource};
 use super::sentinel::SentinelSettings;
+use super::server::ServerSettings;
 use super::show;
 use crate::retention::Policy;
-use crate::schedule::Expression;
+use crate::schedule::{Expression, Hours, Overlap};
 use crate::{Fault, FaultKind};
 
 /// The whole configuration.
@@ -36,6 +38,10 @@ pub struct Settings {
     pub copies: Vec<CopySettings>,
     /// The applications to protect, in the order of the file. At least one.
     pub stacks: Vec<StackSettings>,
+    /// What is done by itself besides the backups and drills of stacks.
+    pub jobs: JobsSettings,
+    /// Where the server is reached.
+    pub server: ServerSettings,
     /// What else ALTCHA Sentinel's variables say, where they are the configuration.
     pub sentinel: Option<SentinelSettings>,
 }
@@ -97,6 +103,11 @@ pub struct StackSettings {
     /// The time zone of schedules and of retention.
     #[serde(rename = "timezone", serialize_with = "show::time_zone")]
     pub time_zone: TimeZone,
+    /// The hours in which backups and drills may begin.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hours: Option<Hours>,
+    /// What happens where a backup is due while one of this stack runs.
+    pub overlap: Overlap,
     /// The names of the copies to write to, the one to prefer first. At least one.
     pub copies: Vec<String>,
     /// Which snapshots to keep.
@@ -587,19 +598,6 @@ impl CopySettings {
 }
 
 impl StackSettings {
-    /// Schedules that stand in the configuration and that this version does not act on, in words for the user.
-    pub fn idle_schedules(&self) -> Option<String> {
-        let drill = self.drill.as_ref().and_then(|drill| drill.schedule.as_ref());
-        let of_source = self.sources.iter().find_map(|source| source.schedule.as_ref());
-        let keys = match (self.schedule.as_ref().or(of_source), drill) {
-            (None, None) => return None,
-            (Some(_), None) => "`schedule` is",
-            (None, Some(_)) => "`drill: schedule` is",
-            (Some(_), Some(_)) => "`schedule` and `drill: schedule` are",
-        };
-        Some(format!("stack {}: {keys} not acted on in this version; start `lifeboat` from cron", self.name))
-    }
-
     /// The source `name`, or a fault that lists the stack's sources.
     pub fn source(&self, name: &str) -> Result<&SourceSettings, Fault> {
         let names: Vec<&str> = self.sources.iter().map(|source| source.name.as_str()).collect();

@@ -43,6 +43,8 @@ impl Serialize for Settings {
         secret(&mut map, "password", self.password.as_ref())?;
         map.serialize_entry("copies", &Named(self.copies.iter().map(|copy| (&*copy.name, copy)).collect()))?;
         map.serialize_entry("stacks", &Named(self.stacks.iter().map(|stack| (&*stack.name, stack)).collect()))?;
+        map.serialize_entry("jobs", &self.jobs)?;
+        map.serialize_entry("server", &self.server)?;
         map.end()
     }
 }
@@ -139,6 +141,11 @@ impl Serialize for Percent {
 /// See [`Percent`].
 pub fn percent<S: Serializer>(percent: &u8, serializer: S) -> Result<S::Ok, S::Error> {
     Percent(*percent).serialize(serializer)
+}
+
+/// See [`Percent`].
+pub fn maybe_percent<S: Serializer>(percent: &Option<u8>, serializer: S) -> Result<S::Ok, S::Error> {
+    percent.map(Percent).serialize(serializer)
 }
 
 impl Serialize for DatabaseSettings {

@@ -2,6 +2,7 @@
 
 mod bad;
 mod copies;
+mod served;
 
 use std::fs;
 use std::time::Duration;
@@ -240,6 +241,7 @@ fn show_gives_the_effective_values_in_the_shape_of_the_file() {
           cht:
             schedule: 0 */4 * * *
             timezone: Africa/Nairobi
+            overlap: refuse
             copies:
             - disk
             retention:
@@ -357,6 +359,12 @@ fn show_gives_the_effective_values_in_the_shape_of_the_file() {
                 redis:
                   files: volume:shop_queue
                   max_shrink: 50%
+        jobs:
+          at_once: 2
+          timezone: UTC
+        server:
+          listen: 127.0.0.1:8484
+          restore_dir: /etc/lifeboat/state/restores
     "#]]
     .assert_eq(&shown);
     // What is shown is read back as the same. Only dollars are shown single, as the effective values have them.
@@ -431,7 +439,7 @@ fn the_schema_describes_every_key_and_allows_no_others() {
     for (name, definition) in schema["$defs"].as_object().unwrap() {
         walk(definition, name, &mut keys);
     }
-    expect![".copies! .password .password_command .password_file .stacks! .state_dir .version! after_restore.call after_restore.ready after_restore.restart after_restore.run call.headers call.headers_command call.headers_file call.method call.url! command.name command.run! command.trailer compose.env compose.files! compose.project container-files.container container-files.exclude container-files.paths! container-files.project container-files.service copy.access_key_id copy.access_key_id_command copy.access_key_id_file copy.account copy.account_key copy.account_key_command copy.account_key_file copy.application_key copy.application_key_command copy.application_key_file copy.application_key_id copy.application_key_id_command copy.application_key_id_file copy.bucket_id copy.connection_string copy.connection_string_command copy.connection_string_file copy.credential_file copy.download_limit copy.endpoint copy.immutable copy.known_hosts_file copy.layout copy.login_password copy.login_password_command copy.login_password_file copy.login_user copy.media copy.offsite copy.passphrase copy.passphrase_command copy.passphrase_file copy.password copy.password_command copy.password_file copy.prefix copy.private_key_file copy.provider copy.recipients copy.region copy.removable copy.retention copy.sas_token copy.sas_token_command copy.sas_token_file copy.secret_access_key copy.secret_access_key_command copy.secret_access_key_file copy.session_token copy.session_token_command copy.session_token_file copy.site copy.upload_limit copy.url! couchdb.config couchdb.data! couchdb.full_read couchdb.nouveau couchdb.password couchdb.password_command couchdb.password_file couchdb.url couchdb.user database.container database.databases database.exclude database.files database.max_shrink database.password database.password_command database.password_file database.project database.service database.tools database.url database.user drill.level drill.schedule files.append_only files.exclude files.exclude_caches files.full_read files.one_file_system files.paths! freeze.containers freeze.max_downtime freeze.mode! freeze.project freeze.services hook.container hook.on_error hook.project hook.run! hook.service hook.timeout ready.url! ready.within retention.daily retention.hourly retention.last retention.monthly retention.tags retention.weekly retention.within retention.within_daily retention.within_hourly retention.within_monthly retention.within_weekly retention.within_yearly retention.yearly source.after source.before source.command source.compose source.container-files source.couchdb source.files source.mysql source.postgres source.redis source.schedule source.sqlite source.tls source.volume sqlite.exclude sqlite.max_shrink sqlite.paths! stack.after stack.after_restore stack.before stack.copies stack.drill stack.freeze stack.retention stack.rpo stack.rto stack.schedule stack.sources! stack.timezone tls.cert tls.from tls.key volume.append_only volume.exclude volume.full_read volume.halt volume.name!"].assert_eq(&keys.join(" "));
+    expect![".copies! .jobs .password .password_command .password_file .server .stacks! .state_dir .version! after_restore.call after_restore.ready after_restore.restart after_restore.run call.headers call.headers_command call.headers_file call.method call.url! check.hours check.read_data check.read_data_subset check.schedule! command.name command.run! command.trailer compose.env compose.files! compose.project container-files.container container-files.exclude container-files.paths! container-files.project container-files.service copy.access_key_id copy.access_key_id_command copy.access_key_id_file copy.account copy.account_key copy.account_key_command copy.account_key_file copy.application_key copy.application_key_command copy.application_key_file copy.application_key_id copy.application_key_id_command copy.application_key_id_file copy.bucket_id copy.connection_string copy.connection_string_command copy.connection_string_file copy.credential_file copy.download_limit copy.endpoint copy.immutable copy.known_hosts_file copy.layout copy.login_password copy.login_password_command copy.login_password_file copy.login_user copy.media copy.offsite copy.passphrase copy.passphrase_command copy.passphrase_file copy.password copy.password_command copy.password_file copy.prefix copy.private_key_file copy.provider copy.recipients copy.region copy.removable copy.retention copy.sas_token copy.sas_token_command copy.sas_token_file copy.secret_access_key copy.secret_access_key_command copy.secret_access_key_file copy.session_token copy.session_token_command copy.session_token_file copy.site copy.upload_limit copy.url! couchdb.config couchdb.data! couchdb.full_read couchdb.nouveau couchdb.password couchdb.password_command couchdb.password_file couchdb.url couchdb.user database.container database.databases database.exclude database.files database.max_shrink database.password database.password_command database.password_file database.project database.service database.tools database.url database.user drill.level drill.schedule files.append_only files.exclude files.exclude_caches files.full_read files.one_file_system files.paths! freeze.containers freeze.max_downtime freeze.mode! freeze.project freeze.services hook.container hook.on_error hook.project hook.run! hook.service hook.timeout job.hours job.schedule! jobs.at_once jobs.check jobs.prune jobs.sync jobs.tamper_test jobs.timezone ready.url! ready.within retention.daily retention.hourly retention.last retention.monthly retention.tags retention.weekly retention.within retention.within_daily retention.within_hourly retention.within_monthly retention.within_weekly retention.within_yearly retention.yearly server.certificate server.certificate_key server.listen server.restore_dir server.url source.after source.before source.command source.compose source.container-files source.couchdb source.files source.mysql source.postgres source.redis source.schedule source.sqlite source.tls source.volume sqlite.exclude sqlite.max_shrink sqlite.paths! stack.after stack.after_restore stack.before stack.copies stack.drill stack.freeze stack.hours stack.overlap stack.retention stack.rpo stack.rto stack.schedule stack.sources! stack.timezone tls.cert tls.from tls.key volume.append_only volume.exclude volume.full_read volume.halt volume.name!"].assert_eq(&keys.join(" "));
 }
 
 fn found(name: &str, kind: SourceKind, note: Option<&str>) -> NewSource {
@@ -645,21 +653,5 @@ proptest! {
         let at = WHOLE.char_indices().map(|(at, _)| at).nth(at % WHOLE.len()).unwrap_or(0);
         let broken = format!("{}{text}{}", &WHOLE[..at], &WHOLE[at..]);
         let _ = parse(&broken, Path::new("x"), &environment());
-    }
-}
-
-#[test]
-fn a_schedule_that_nothing_acts_on_is_named() {
-    let idle = |lines: &str| {
-        read(&format!("version: 1\npassword_file: /pw\ncopies: {{ disk: {{ url: /b }} }}\nstacks:\n  s:\n{lines}    sources: {{ f: {{ files: {{ paths: [/x] }} }} }}\n")).stacks[0].idle_schedules()
-    };
-    assert_eq!(idle("    drill: { level: 2 }\n"), None);
-    for (lines, keys) in [
-        ("    schedule: '@daily'\n", "`schedule` is"),
-        ("    drill: { schedule: '@weekly' }\n", "`drill: schedule` is"),
-        ("    schedule: '@daily'\n    drill: { schedule: '@weekly' }\n", "`schedule` and `drill: schedule` are"),
-    ] {
-        let text = idle(lines).unwrap();
-        assert!(text.starts_with(&format!("stack s: {keys} not acted on")), "{text}");
     }
 }

@@ -6,6 +6,7 @@ use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use serde::Serialize;
 
 use super::hours::Hours;
 use super::memory::Memory;
@@ -46,7 +47,8 @@ pub struct Running<'a> {
 }
 
 /// What happens where a job's time comes while it runs.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Overlap {
     /// It does not run for that time.
     #[default]

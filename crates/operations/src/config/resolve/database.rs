@@ -73,7 +73,11 @@ impl Resolver<'_> {
 
     /// How much may be lost before that is a problem, in percent.
     pub(super) fn max_shrink(&self, text: Option<&Text>) -> Result<u8> {
-        let Some(text) = text else { return Ok(MAX_SHRINK_PERCENT) };
+        text.map_or(Ok(MAX_SHRINK_PERCENT), |text| self.percent(text))
+    }
+
+    /// A share, in percent.
+    pub(super) fn percent(&self, text: &Text) -> Result<u8> {
         let filled = self.filled(text)?;
         let number = filled.strip_suffix('%').and_then(|number| number.parse().ok()).filter(|number| *number <= 100);
         number.ok_or_else(|| {

@@ -87,6 +87,7 @@ fn the_seed_s_spelling_writes_archives_under_the_default_prefix() {
           sentinel:
             schedule: 0 3 * * *
             timezone: UTC
+            overlap: refuse
             copies:
             - repository
             - s3
@@ -129,6 +130,12 @@ fn the_seed_s_spelling_writes_archives_under_the_default_prefix() {
                   - "*.couch"
                   - "*.view"
                   full_read: 7d
+        jobs:
+          at_once: 2
+          timezone: UTC
+        server:
+          listen: 127.0.0.1:8484
+          restore_dir: /home/a/.local/state/lifeboat/restores
     "#]]
     .assert_eq(&shown);
     assert!(!format!("{settings:?}").contains("hunter2"));
