@@ -1,6 +1,6 @@
 //! What is known of a server and its databases, in the manifest.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use repository::Facts;
 use serde_json::{Value, json};
@@ -15,27 +15,39 @@ pub const SERVER: &str = "server";
 pub const VERSION: &str = "version";
 /// The user that the server was made with, below [`SERVER`].
 pub const FIRST_USER: &str = "first_user";
-/// The fact that lists the roles.
+/// The fact that lists the roles; of a database, those that it needs.
 pub const ROLES: &str = "roles";
 /// The fact that holds all databases, by name.
 pub const DATABASES: &str = "databases";
+/// Whether their passwords are in the snapshot, below [`SERVER`]; only where they are not.
+pub const ROLE_PASSWORDS: &str = "role_passwords";
 /// A database's file in the snapshot.
 pub const FILE: &str = "file";
 /// How a database's text is stored, such as `UTF8`.
 pub const ENCODING: &str = "encoding";
 /// Versions of extensions, by name.
 pub const EXTENSIONS: &str = "extensions";
+/// The version of the rules by which a database's text was sorted. Another server has its own, and sorts anew.
+const COLLATION_VERSION: &str = "collation_version";
 
 /// What is known of a database besides what was counted.
 pub fn about(database: &Database, file: &str) -> Facts {
-    let facts = [
-        (FILE, file),
-        ("owner", &database.owner),
-        (ENCODING, &database.encoding),
-        ("collate", &database.collate),
-        ("ctype", &database.ctype),
-    ];
-    facts.into_iter().map(|(name, value)| (name.to_owned(), Value::from(value))).collect()
+    let facts = [(FILE, Some(file)), (ENCODING, Some(&*database.encoding))];
+    let facts = facts.into_iter().chain([(COLLATION_VERSION, database.collation_version.as_deref())]);
+    facts.filter_map(|(name, value)| Some((name.to_owned(), Value::from(value?)))).collect()
+}
+
+/// The roles that a database needs: whose its things are, and who has rights to them.
+pub fn roles_needed(used: &[String], contents: &Contents) -> Value {
+    // What is nobody's that PostgreSQL keeps account of is its first user's.
+    let owners = contents.owners.iter().filter_map(|owner| String::from_utf8(owner.clone()).ok());
+    let owners = owners.filter(|owner| !owner.starts_with("pg_"));
+    json!(used.iter().cloned().chain(owners).collect::<BTreeSet<_>>())
+}
+
+/// Whether `pg_dump` of a database with this encoding writes such text as it is: what all databases share is mostly in UTF-8.
+pub fn can_be_dumped(properties: &Value, encoding: &str) -> bool {
+    ["UTF8", "SQL_ASCII"].contains(&encoding) || properties.to_string().is_ascii()
 }
 
 /// What was counted in a database, what its archive holds, and the last value of each sequence and whether it was given out.
