@@ -16,7 +16,7 @@ use super::globals::Globals;
 use super::inventory::{self, Counted, Database};
 use super::server::Server;
 use super::session::Session;
-use super::tools::Tools;
+use super::tools::{Tools, Version};
 use super::{DatabaseOptions, facts, names, properties};
 use crate::program::{Guard, Program};
 use crate::source::output::Output;
@@ -99,6 +99,7 @@ pub fn open<'a>(
     Ok(Box::new(PostgresCapture {
         events: cx.events,
         clock: cx.clock,
+        dumped_by: tools.version,
         server,
         psql,
         cancel,
@@ -354,6 +355,8 @@ impl Counting {
 struct PostgresCapture<'a> {
     events: &'a dyn Events,
     clock: &'a dyn Clock,
+    /// The version of `pg_dump`.
+    dumped_by: Version,
     server: Arc<Server>,
     psql: Program,
     cancel: Cancel,
@@ -393,12 +396,11 @@ impl PostgresCapture<'_> {
             return Err(SourceError::Invalid { what });
         }
         let mut about = facts::about(&database, &path.to_string_lossy());
-        match properties.filter(|properties| facts::can_be_dumped(properties, &database.encoding)) {
-            Some(properties) => drop(about.insert(properties::PROPERTIES.to_owned(), properties)),
-            None => self.events.emit(Event::Note(format!(
-                "database {}: its owner, rights, settings and comment are not compared after a restore, since pg_dump writes none of \
-                 their letters that are not in its encoding, {}",
-                database.name, database.encoding
+        match facts::what_is_not_dumped(properties.as_ref(), &database.encoding, self.dumped_by) {
+            None => about.extend(properties.map(|properties| (properties::PROPERTIES.to_owned(), properties))),
+            Some(why) => self.events.emit(Event::Note(format!(
+                "database {}: its owner, rights, settings and comment are not compared after a restore: {why}",
+                database.name
             ))),
         }
         about.extend(roles.map(|roles| (facts::ROLES.to_owned(), facts::roles_needed(&roles, &contents))));

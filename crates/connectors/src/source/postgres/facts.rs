@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::archive::Contents;
 use super::inventory::{Counted, Database};
+use super::tools::Version;
 use crate::source::into_server::TABLES;
 
 /// The fact that says which server it was.
@@ -27,6 +28,8 @@ pub const FILE: &str = "file";
 pub const ENCODING: &str = "encoding";
 /// Versions of extensions, by name.
 pub const EXTENSIONS: &str = "extensions";
+/// Since this version, `pg_dump` writes rights and settings of the database itself, which were left to `pg_dumpall` before.
+const WITH_PROPERTIES: u32 = 11;
 /// The version of the rules by which a database's text was sorted. Another server has its own, and sorts anew.
 const COLLATION_VERSION: &str = "collation_version";
 
@@ -45,9 +48,18 @@ pub fn roles_needed(used: &[String], contents: &Contents) -> Value {
     json!(used.iter().cloned().chain(owners).collect::<BTreeSet<_>>())
 }
 
-/// Whether `pg_dump` of a database with this encoding writes such text as it is: what all databases share is mostly in UTF-8.
-pub fn can_be_dumped(properties: &Value, encoding: &str) -> bool {
-    ["UTF8", "SQL_ASCII"].contains(&encoding) || properties.to_string().is_ascii()
+/// What `pg_dump` does not write of what belongs to a database itself, which a restore then lacks.
+pub fn what_is_not_dumped(properties: Option<&Value>, encoding: &str, dumped_by: Version) -> Option<String> {
+    if dumped_by.major < WITH_PROPERTIES {
+        return Some(format!(
+            "pg_dump {dumped_by} does not write them: install one of version {WITH_PROPERTIES} or newer"
+        ));
+    }
+    // What all databases share is mostly in UTF-8.
+    let is_written =
+        |properties: &Value| ["UTF8", "SQL_ASCII"].contains(&encoding) || properties.to_string().is_ascii();
+    let is_lost = !properties.is_some_and(is_written);
+    is_lost.then(|| format!("pg_dump writes none of their letters that are not in its encoding, {encoding}"))
 }
 
 /// What was counted in a database, what its archive holds, and the last value of each sequence and whether it was given out.
@@ -64,4 +76,20 @@ pub fn counted(counted: &Counted, contents: &Contents, sequences: &BTreeMap<Stri
         ("objects", json!(contents.objects)),
     ];
     facts.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_pg_dump_loses_is_not_compared() {
+        let lost = |comment: &str, encoding: &str, major: u32| {
+            what_is_not_dumped(Some(&json!({ "comment": comment })), encoding, Version { major, minor: 0 })
+        };
+        assert_eq!([lost("ü", "UTF8", 11), lost("ü", "SQL_ASCII", 18), lost("u", "LATIN1", 15)], [None, None, None]);
+        assert!(lost("ü", "LATIN1", 15).unwrap().ends_with("not in its encoding, LATIN1"));
+        assert!(lost("u", "UTF8", 10).unwrap().starts_with("pg_dump 10.0 does not write them"));
+        assert!(what_is_not_dumped(None, "UTF8", Version { major: 15, minor: 0 }).is_some());
+    }
 }
