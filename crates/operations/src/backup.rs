@@ -278,6 +278,7 @@ impl Taking<'_> {
         }
         let written = writer.source(name, view.capture.as_mut()).map_err(name_source(name))?;
         let captured = view.window(cx.clock.now());
+        let captured = Window { to: view.capture.reopened().map_or(captured.to, |at| captured.to.max(at)), ..captured };
         let facts = view.capture.finish().map_err(in_source(name))?;
         let had = parents.record(name).map_or(0, SourceRecord::files_last);
         let emptied_of = (written.tree.files == 0 && had > 0).then_some(had);
@@ -537,6 +538,19 @@ mod tests {
         );
         assert_eq!(report.sources["live"].problems[0].what, "it moved");
         assert_eq!(report.problems.len(), 1);
+    }
+
+    #[test]
+    fn what_was_opened_again_is_of_the_time_until_then() {
+        let scene = Scene::new();
+        let sources = [scene.source("held", View::Held), scene.source("reopened", View::Held)];
+        let around = scene.around(false);
+        let job = StackBackup { sources: &sources, surroundings: &around, ..scene.memory.job() };
+        let report = run(&scene.memory.cx(), &scene.memory.repository, &job).unwrap();
+        let length = |name: &str| report.sources[name].captured.map(|Window { from, to }| to.duration_since(from));
+        // Both are opened in the first two seconds, and read in one each.
+        assert!(length("held").unwrap() <= (2 * SECOND).try_into().unwrap(), "{:?}", report.sources);
+        assert!(length("reopened").unwrap() >= (3 * SECOND).try_into().unwrap(), "{:?}", report.sources);
     }
 
     #[test]

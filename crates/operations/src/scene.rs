@@ -37,6 +37,8 @@ struct Slow {
     log: Log,
     meeting: Option<Arc<Meeting>>,
     fails: bool,
+    /// A part of it is opened again when it is read.
+    reopens: bool,
 }
 
 struct SlowView<'a>(&'a Slow, &'a dyn Clock);
@@ -70,6 +72,10 @@ impl Capture for SlowView<'_> {
         }
         // Nothing is stored; it is the time that counts.
         Ok(None)
+    }
+
+    fn reopened(&self) -> Option<Timestamp> {
+        self.0.reopens.then(|| self.1.now())
     }
 
     fn finish(self: Box<Self>) -> Result<Facts, SourceError> {
@@ -139,7 +145,14 @@ impl Scene {
 
     pub fn source(&self, name: &'static str, view: View) -> NamedSource {
         let meeting = (view != View::Live).then(|| Arc::clone(&self.meeting));
-        let source = Slow { name, view, log: Arc::clone(&self.log), meeting, fails: name == "broken" };
+        let source = Slow {
+            name,
+            view,
+            log: Arc::clone(&self.log),
+            meeting,
+            fails: name == "broken",
+            reopens: name == "reopened",
+        };
         NamedSource { name: name.to_owned(), source: Box::new(source) }
     }
 

@@ -6,6 +6,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::{Cancel, Clock, Error, Events, Id, Node};
@@ -257,6 +258,11 @@ pub trait Capture: Send {
     /// Told that the [`Data::Prefix`] which came last was read from its beginning. Where it was said to be append-only, the part
     /// that the parent snapshot has could not be relied on: it is another one now, or the repository lost it.
     fn read_whole(&mut self) {}
+
+    /// When a part of the view was opened anew, if any was: it is of that later moment then.
+    fn reopened(&self) -> Option<Timestamp> {
+        None
+    }
 
     /// Ends the capture: checks that it was whole and gives the facts. A snapshot is only written once every capture
     /// has finished.

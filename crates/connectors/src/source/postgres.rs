@@ -6,6 +6,7 @@
 
 mod archive;
 mod capture;
+mod definition;
 mod examine;
 mod facts;
 mod globals;
@@ -13,10 +14,12 @@ mod inventory;
 mod measure;
 mod names;
 mod pick;
+mod properties;
 mod restore;
 mod scratch;
 mod server;
 mod session;
+mod target;
 #[cfg(test)]
 mod tests;
 mod tools;

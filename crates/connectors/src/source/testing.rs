@@ -57,6 +57,8 @@ pub struct Captured {
     pub entries: Vec<Captive>,
     pub problems: Vec<String>,
     pub notes: Vec<String>,
+    /// When a part of it was opened anew.
+    pub reopened: Option<jiff::Timestamp>,
     pub facts: Facts,
 }
 
@@ -143,12 +145,13 @@ impl Setup {
             };
             entries.push(Captive { path: entry.path, node: entry.node, append_only, bytes, is_stream });
         }
+        let reopened = capture.reopened();
         let facts = capture.finish()?;
         let notes = self.events.events().into_iter().skip(noted).filter_map(|event| match event {
             Event::Note(note) => Some(note),
             _ => None,
         });
-        let captured = Captured { entries, problems, notes: notes.collect(), facts };
+        let captured = Captured { entries, problems, notes: notes.collect(), reopened, facts };
         captured.assert_in_order();
         assert_eq!(std::fs::read_dir(self.scratch.path()).unwrap().count(), 0, "temporary files were left");
         Ok(captured)

@@ -349,7 +349,8 @@ fn print(app: &App, summary: &Summary, report: &BackupReport) {
         };
         let files = count(tree.files, "file");
         output.chat(format!("  {name} ({}): {files}, {}{problems}", record.kind, bytes(tree.bytes)));
-        if tree.files == 0 {
+        let of_stack = app.settings.stack(stack).and_then(|settings| settings.source(name));
+        if tree.files == 0 && !of_stack.is_ok_and(|source| source.kind.may_be_none()) {
             output.text(format!("  source {name} is EMPTY: there is no file in it"));
         }
     }

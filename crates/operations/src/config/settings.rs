@@ -606,6 +606,11 @@ impl StackSettings {
 }
 
 impl SourceKind {
+    /// Whether it is no wonder that there is nothing to back up.
+    pub fn may_be_none(&self) -> bool {
+        matches!(self, Self::Sqlite(sqlite) if sqlite.may_be_none)
+    }
+
     /// The kind's name in the configuration.
     pub fn name(&self) -> &'static str {
         match self {

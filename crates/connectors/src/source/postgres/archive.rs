@@ -44,6 +44,12 @@ const SEQUENCE_SET: &str = "SEQUENCE SET";
 const TABLE_DATA: &str = "TABLE DATA";
 /// How kinds of entry begin that are about large objects, which are counted otherwise.
 const BLOB: &str = "BLOB";
+/// How kinds of entry, or their names, begin that are about the database as a whole.
+const DATABASE: &str = "DATABASE";
+/// The kinds of entry that say how definitions are written.
+const WRITTEN_AS: [&str; 2] = ["ENCODING", "STDSTRINGS"];
+/// The kinds of entry whose owner says nothing about whose anything is.
+const OF_NOBODY: [&str; 3] = ["ACL", "COMMENT", "SECURITY LABEL"];
 
 /// What an archive holds.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -54,6 +60,8 @@ pub struct Contents {
     pub sequences: BTreeMap<Vec<u8>, (i64, bool)>,
     /// The tables whose rows are in it, named the same way.
     pub filled: BTreeSet<Vec<u8>>,
+    /// Whose the things in it are, by their names in the same encoding.
+    pub owners: BTreeSet<Vec<u8>>,
 }
 
 /// What an archive that was read to its end holds, for who did not read it.
@@ -94,8 +102,37 @@ pub struct Listed {
     pub schema: Vec<u8>,
     /// What it is called there: of what belongs to a table, mostly the table's name, a space, and its own.
     pub name: Vec<u8>,
+    /// Whose it is; of nobody where empty.
+    pub owner: Vec<u8>,
+    /// How it is made, of what is about the database as a whole, and of how that is written.
+    pub definition: Vec<u8>,
     /// The numbers of the entries that it needs.
     pub needs: Vec<i64>,
+}
+
+impl Listed {
+    /// Whether it is about the database as a whole.
+    pub fn is_about_database(&self) -> bool {
+        is_about_database(&self.kind, &self.name)
+    }
+
+    /// Whether it says how definitions are written.
+    pub fn tells_how_written(&self) -> bool {
+        WRITTEN_AS.contains(&&*self.kind)
+    }
+
+    /// Who must own it once it is restored. `None` where that is nobody.
+    pub fn has_owner(&self) -> Option<&[u8]> {
+        has_owner(&self.kind, &self.name, &self.owner).then_some(&self.owner)
+    }
+}
+
+fn is_about_database(kind: &str, name: &[u8]) -> bool {
+    kind.starts_with(DATABASE) || name.strip_prefix(DATABASE.as_bytes()).is_some_and(|rest| rest.starts_with(b" "))
+}
+
+fn has_owner(kind: &str, name: &[u8], owner: &[u8]) -> bool {
+    !owner.is_empty() && !OF_NOBODY.contains(&kind) && !is_about_database(kind, name)
 }
 
 /// Reads the table of contents of an archive.
@@ -172,6 +209,7 @@ enum Field {
     Section,
     Definition,
     Schema,
+    Owner,
     OtherText,
     OtherNumber,
     /// Texts, until one is no text.
@@ -186,14 +224,17 @@ struct Entry {
     name: Vec<u8>,
     kind: String,
     section: i64,
-    definition: String,
+    definition: Vec<u8>,
     schema: Vec<u8>,
+    owner: Vec<u8>,
     needs: Vec<i64>,
 }
 
 /// The fields of an entry in this version of the format.
 fn fields(minor: u8) -> Vec<Field> {
-    use Field::{Definition, Dependency, HasData, Kind, Name, Number, Offset, OtherNumber, OtherText, Schema, Section};
+    use Field::{
+        Definition, Dependency, HasData, Kind, Name, Number, Offset, OtherNumber, OtherText, Owner, Schema, Section,
+    };
     // Two numbers of the catalogue; how to drop and how to copy.
     let mut fields =
         vec![Number, HasData, OtherText, OtherText, Name, Kind, Section, Definition, OtherText, OtherText, Schema];
@@ -205,8 +246,8 @@ fn fields(minor: u8) -> Vec<Field> {
     if minor >= WITH_RELATION_KIND {
         fields.push(OtherNumber);
     }
-    // The owner, and whether rows have numbers.
-    fields.extend([OtherText, OtherText, Dependency, Offset]);
+    // Besides the owner, whether rows have numbers.
+    fields.extend([Owner, OtherText, Dependency, Offset]);
     fields
 }
 
@@ -384,13 +425,19 @@ impl Archive {
         let piece = match self.fields[self.field] {
             Field::Number | Field::HasData | Field::Section | Field::OtherNumber => Piece::Int,
             Field::Name | Field::Kind => Piece::Text { keep: true },
-            Field::Definition => Piece::Text { keep: is_sequence },
+            Field::Definition => Piece::Text { keep: is_sequence || is_listed && self.is_told_of() },
+            Field::Owner => Piece::Text { keep: true },
             Field::Schema => Piece::Text { keep: has_schema },
             Field::Dependency => Piece::Text { keep: is_listed },
             Field::OtherText => Piece::Text { keep: false },
             Field::Offset => Piece::Skip(1 + self.offset_bytes as u64),
         };
         self.expect(State::Entry, piece);
+    }
+
+    /// Whether the definition of the entry at hand is listed.
+    fn is_told_of(&self) -> bool {
+        WRITTEN_AS.contains(&&*self.entry.kind) || is_about_database(&self.entry.kind, &self.entry.name)
     }
 
     fn entry_field(&mut self) -> Result<(), String> {
@@ -400,7 +447,8 @@ impl Archive {
             Field::Section => self.entry.section = self.int(),
             Field::Name => self.entry.name = self.got.bytes.clone(),
             Field::Kind => self.entry.kind = self.text(),
-            Field::Definition => self.entry.definition = self.text(),
+            Field::Definition => self.entry.definition = self.got.bytes.clone(),
+            Field::Owner => self.entry.owner = self.got.bytes.clone(),
             Field::Schema => self.entry.schema = self.got.bytes.clone(),
             Field::OtherText | Field::OtherNumber | Field::Offset => {}
             Field::Dependency if !self.got.is_null => {
@@ -426,14 +474,17 @@ impl Archive {
     fn take_entry(&mut self) -> Result<(), String> {
         let entry = std::mem::take(&mut self.entry);
         if let Some(listed) = &mut self.listed {
-            let Entry { number, kind, schema, name, needs, .. } = entry.clone();
-            listed.push(Listed { number, kind, schema, name, needs });
+            let Entry { number, kind, schema, name, owner, definition, needs, .. } = entry.clone();
+            listed.push(Listed { number, kind, schema, name, owner, definition, needs });
         }
         if entry.has_data {
             self.awaited.insert(entry.number);
         }
+        if has_owner(&entry.kind, &entry.name, &entry.owner) {
+            self.contents.owners.insert(entry.owner.clone());
+        }
         if entry.kind == SEQUENCE_SET {
-            let value = sequence_value(&entry.definition).ok_or_else(|| {
+            let value = sequence_value(&String::from_utf8_lossy(&entry.definition)).ok_or_else(|| {
                 let name = String::from_utf8_lossy(&entry.name);
                 format!("is damaged: it does not say what the value of the sequence {name} is")
             })?;
@@ -457,8 +508,7 @@ impl Entry {
 /// the database as a whole bears its name, which may be another where it is restored.
 fn is_definition(entry: &Entry) -> bool {
     let is_data = entry.section == SECTION_DATA || entry.kind.ends_with(" DATA") || entry.kind.starts_with(BLOB);
-    let is_about_database = entry.kind.starts_with("DATABASE") || entry.name.starts_with(b"DATABASE ");
-    !is_data && !is_about_database
+    !is_data && !is_about_database(&entry.kind, &entry.name)
 }
 
 /// Of `SELECT pg_catalog.setval('NAME', 7, true);`, the number and whether it was given out.

@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
+use jiff::Timestamp;
 use repository::format::time::Time;
-use repository::{Cancel, Capture, CaptureCx, Event, Events, Facts, Item, Problem, SourceError};
+use repository::{Cancel, Capture, CaptureCx, Clock, Event, Events, Facts, Item, Problem, SourceError};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -15,8 +16,8 @@ use super::globals::Globals;
 use super::inventory::{self, Counted, Database};
 use super::server::Server;
 use super::session::Session;
-use super::tools::Tools;
-use super::{DatabaseOptions, facts, names};
+use super::tools::{Tools, Version};
+use super::{DatabaseOptions, facts, names, properties};
 use crate::program::{Guard, Program};
 use crate::source::output::Output;
 use crate::source::produced::{self, Produced, ProducedFile};
@@ -67,10 +68,16 @@ pub fn open<'a>(
         let named = databases.iter().map(|database| (path_of(&database.name), ProducedFile::ready("", Vec::new())));
         files.extend(named);
     } else {
-        let globals = Globals::read(&server, &tools, &mut session, through, version, &cancel)?;
+        let globals = Globals::read(&server, &tools, &mut session, through, version, is_of_some(options), &cancel)?;
         files.extend(globals.files);
         problems.extend(globals.problems);
-        let about = json!({ facts::VERSION: version.to_string(), facts::FIRST_USER: globals.first_user });
+        if let Some(note) = globals.note {
+            cx.events.emit(Event::Note(note));
+        }
+        let mut about = json!({ facts::VERSION: version.to_string(), facts::FIRST_USER: globals.first_user });
+        if !globals.has_passwords {
+            about[facts::ROLE_PASSWORDS] = false.into();
+        }
         known.insert(facts::SERVER.to_owned(), about);
         known.insert(facts::ROLES.to_owned(), json!(globals.roles));
         for (database, session, snapshot) in snapshots(&server, &psql, databases, &cancel)? {
@@ -91,11 +98,14 @@ pub fn open<'a>(
     }
     Ok(Box::new(PostgresCapture {
         events: cx.events,
+        clock: cx.clock,
+        dumped_by: tools.version,
         server,
         psql,
         cancel,
         produced: Produced::new(files, Time::from(cx.clock.now())),
         problems: problems.into(),
+        reopened: None,
         views,
         counting: None,
         databases: Facts::new(),
@@ -104,6 +114,11 @@ pub fn open<'a>(
         selection: selection.clone(),
         _guard: guard,
     }))
+}
+
+/// Whether some databases are wanted, and not whatever the server has.
+fn is_of_some(options: &DatabaseOptions) -> bool {
+    !options.databases.is_empty() && !options.databases.iter().any(|pattern| pattern.bytes().all(|byte| byte == b'*'))
 }
 
 fn path_of(database: &str) -> PathBuf {
@@ -298,7 +313,9 @@ impl View {
         let Self { database, mut session, shared, .. } = self;
         let count = move || {
             let counted = inventory::count(&mut session)?;
-            Ok((counted, session))
+            let properties = properties::of_own(&mut session)?;
+            let roles = inventory::roles_used(&mut session)?;
+            Ok((Seen { counted, properties, roles }, session))
         };
         let thread = std::thread::Builder::new().name(format!("count {}", database.name)).spawn(count);
         let thread = thread.map_err(SourceError::io("a thread that counts"))?;
@@ -306,33 +323,46 @@ impl View {
     }
 }
 
+/// What a transaction sees in its database.
+struct Seen {
+    counted: Counted,
+    /// What belongs to the database itself, and the roles that it knows of, where these can be read.
+    properties: Option<Value>,
+    roles: Option<Vec<String>>,
+}
+
 /// What the thread that counts gives: also the session, since the transaction must outlive the dump.
-type CountedOpen = Result<(Counted, Session), SourceError>;
+type SeenOpen = Result<(Seen, Session), SourceError>;
 
 /// A database that is counted while it is dumped.
 struct Counting {
     database: Database,
-    thread: JoinHandle<CountedOpen>,
+    thread: JoinHandle<SeenOpen>,
     shared: Shared,
 }
 
 impl Counting {
     /// Waits for the counts. The transaction ends.
-    fn end(self) -> Result<Counted, SourceError> {
+    fn end(self) -> Result<Seen, SourceError> {
         let joined = self.thread.join();
         let panicked =
             |_| SourceError::Invalid { what: format!("database {}: it was not counted", self.database.name) };
-        joined.map_err(panicked)?.map(|(counted, _)| counted)
+        joined.map_err(panicked)?.map(|(seen, _)| seen)
     }
 }
 
 struct PostgresCapture<'a> {
     events: &'a dyn Events,
+    clock: &'a dyn Clock,
+    /// The version of `pg_dump`.
+    dumped_by: Version,
     server: Arc<Server>,
     psql: Program,
     cancel: Cancel,
     produced: Produced,
     problems: VecDeque<Problem>,
+    /// When a database was last opened again.
+    reopened: Option<Timestamp>,
     /// Databases whose turn has not come, by the paths of their files.
     views: BTreeMap<PathBuf, View>,
     counting: Option<(PathBuf, Counting)>,
@@ -351,7 +381,7 @@ impl PostgresCapture<'_> {
     fn end_counting(&mut self) -> Result<(), SourceError> {
         let Some((path, counting)) = self.counting.take() else { return Ok(()) };
         let (database, shared) = (counting.database.clone(), Arc::clone(&counting.shared));
-        let counted = counting.end()?;
+        let Seen { counted, properties, roles } = counting.end()?;
         let contents: Option<Contents> = shared.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).take();
         let Some(contents) = contents else {
             let what = format!("the dump of database {} was not read to its end", database.name);
@@ -364,6 +394,14 @@ impl PostgresCapture<'_> {
             return Err(SourceError::Invalid { what });
         }
         let mut about = facts::about(&database, &path.to_string_lossy());
+        match facts::what_is_not_dumped(properties.as_ref(), &database.encoding, self.dumped_by) {
+            None => about.extend(properties.map(|properties| (properties::PROPERTIES.to_owned(), properties))),
+            Some(why) => self.events.emit(Event::Note(format!(
+                "database {}: its owner, rights, settings and comment are not compared after a restore: {why}",
+                database.name
+            ))),
+        }
+        about.extend(roles.map(|roles| (facts::ROLES.to_owned(), facts::roles_needed(&roles, &contents))));
         let sequences = contents.sequences.iter().map(|(name, value)| (counted.name(name), *value)).collect();
         about.extend(facts::counted(&counted, &contents, &sequences));
         self.databases.insert(database.name, Value::Object(about));
@@ -392,6 +430,7 @@ impl Capture for PostgresCapture<'_> {
         {
             let changed = view.hold(&self.server, &self.psql, &self.cancel)?;
             if !changed.is_empty() {
+                self.reopened = Some(self.clock.now());
                 let (name, changed) = (&view.database.name, changed.join(", "));
                 self.events.emit(Event::Note(format!(
                     "database {name} was opened again, since this was changed meanwhile as no transaction can pass over: {changed}"
@@ -400,6 +439,10 @@ impl Capture for PostgresCapture<'_> {
             self.counting = Some((entry.path.clone(), view.count()?));
         }
         Ok(next)
+    }
+
+    fn reopened(&self) -> Option<Timestamp> {
+        self.reopened
     }
 
     fn finish(mut self: Box<Self>) -> Result<Facts, SourceError> {

@@ -1,18 +1,21 @@
 //! A restore into a scratch server, which is then counted as the original was.
 
+use std::fs::File;
 use std::path::Path;
 
 use repository::fs::free_bytes;
 use repository::{Cancel, Facts, SourceError};
 use serde_json::{Value, json};
 
+use super::definition::Definition;
 use super::facts::{DATABASES, ENCODING, EXTENSIONS, FILE, FIRST_USER, ROLES, SERVER, VERSION};
 use super::globals::{self, ROLES_FILE};
-use super::inventory;
 use super::measure::measured;
 use super::names::{literal, quoted};
+use super::properties::{self, PROPERTIES};
 use super::scratch::Scratch;
 use super::tools::Version;
+use super::{archive, inventory, target};
 use crate::program::Stage;
 use crate::source::produced::{FILES, below, recount_files};
 use crate::source::scratch_server;
@@ -107,28 +110,53 @@ impl Drill<'_> {
     /// Restores one database, under another name, and counts it.
     fn database(&self, scratch_name: &str, name: &str, known: &Value) -> Result<Value, SourceError> {
         let file = known[FILE].as_str().and_then(|file| below(self.dir, file)).ok_or_else(|| invalid("a file"))?;
-        self.make(scratch_name, known)?;
+        let archive = File::open(&file).map_err(SourceError::io(&file))?;
+        let damaged = |what| SourceError::Invalid { what: format!("database {name}: its archive {what}") };
+        let definition = Definition::of(&archive::table_of_contents(archive).map_err(damaged)?);
+        let definition = definition.ok_or_else(|| damaged("does not tell how it was made".to_owned()))?;
+        let has_locale = self.make(scratch_name, known, &definition)?;
         let restore =
             self.scratch.tools().program("pg_restore").args(["--exit-on-error", "--no-tablespaces", "--no-password"]);
         let jobs = std::thread::available_parallelism().map_or(1, usize::from).min(JOBS_MAX);
-        let restore = restore.arg(format!("--jobs={jobs}")).arg(format!("--dbname={scratch_name}")).arg(file);
+        let restore = restore.arg(format!("--jobs={jobs}")).arg(format!("--dbname={scratch_name}")).arg(&file);
         let (_, ended) = self.scratch.server().at(restore, scratch_name).run(&Stage::Here, self.cancel)?;
         if !ended.is_well() {
             let what = format!("database {name} does not come back: pg_restore {}", ended.told());
             return Err(SourceError::Invalid { what });
         }
-        measured(self.scratch.server(), self.scratch.tools(), scratch_name, known, self.cancel)
+        let mut found = measured(self.scratch.server(), self.scratch.tools(), scratch_name, known, self.cancel)?;
+        if let Some(recorded) = known.get(PROPERTIES) {
+            let mut refused = self.script(&definition.properties(scratch_name))?;
+            let now = properties::of(&mut self.scratch.session("postgres", self.cancel)?, scratch_name)?;
+            let mut now = now.unwrap_or_else(|| json!({}));
+            properties::forgive(recorded, &mut now, !has_locale, &mut refused);
+            if !refused.is_empty() {
+                now["refused"] = json!(refused);
+            }
+            found[PROPERTIES] = now;
+        }
+        Ok(found)
     }
 
-    /// Makes an empty database that stores text as the original did. Rules of sorting that this machine does not have are of
-    /// no matter for what is counted.
-    fn make(&self, name: &str, known: &Value) -> Result<(), SourceError> {
+    /// Runs statements. Gives what was refused.
+    fn script(&self, statements: &[u8]) -> Result<Vec<String>, SourceError> {
+        let psql = self.scratch.tools().program("psql");
+        Ok(target::errors(&self.scratch.server().script(&psql, "postgres", statements, self.cancel)?))
+    }
+
+    /// Makes an empty database, as the original was made. Where this machine does not have its rules of sorting, which are of no
+    /// matter for what is counted, it has others; gives whether it has its own.
+    fn make(&self, name: &str, known: &Value, definition: &Definition) -> Result<bool, SourceError> {
+        if self.script(&definition.create(name, false))?.is_empty() {
+            return Ok(true);
+        }
         let encoding = known[ENCODING].as_str().ok_or_else(|| invalid("how a database stores text"))?;
         let mut session = self.scratch.session("postgres", self.cancel)?;
         session.execute(&format!(
             "CREATE DATABASE {} TEMPLATE template0 ENCODING {} LC_COLLATE 'C' LC_CTYPE 'C'",
             quoted(name),
             literal(encoding)
-        ))
+        ))?;
+        Ok(false)
     }
 }

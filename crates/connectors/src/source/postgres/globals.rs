@@ -29,6 +29,10 @@ pub struct Globals {
     pub files: BTreeMap<PathBuf, ProducedFile>,
     /// What could not be read.
     pub problems: Vec<Problem>,
+    /// What to know of them.
+    pub note: Option<String>,
+    /// Whether the passwords of the roles are among them.
+    pub has_passwords: bool,
     /// The names of the roles.
     pub roles: Vec<String>,
     /// The user that the server was made with.
@@ -36,21 +40,33 @@ pub struct Globals {
 }
 
 impl Globals {
-    /// Reads them. `session` is one with the database `through`.
+    /// Reads them. `session` is one with the database `through`. Where some databases alone are wanted, the passwords of all roles
+    /// are not: who may only read these databases has all of the backup all the same.
     pub fn read(
         server: &Server,
         tools: &Tools,
         session: &mut Session,
         through: &str,
         version: Version,
+        is_of_some: bool,
         cancel: &Cancel,
     ) -> Result<Self, SourceError> {
         let dump = |options: &[&str]| dump_all(server, tools, through, options, cancel);
-        let mut problems = Vec::new();
+        let (mut problems, mut note, mut has_passwords) = (Vec::new(), None, true);
         let roles = match dump(&["--roles-only"])? {
             Ok(roles) => roles,
             // Only who may read the passwords' hashes may have them.
+            Err(_) if is_of_some && !inventory::login(session)?.is_superuser => {
+                has_passwords = false;
+                note = Some(format!(
+                    "roles are in the backup without their passwords, which the user {} may not read: it is of some databases \
+                     only, and whole without them",
+                    server.user()
+                ));
+                dump(&["--roles-only", "--no-role-passwords"])?.map_err(|why| SourceError::Invalid { what: why })?
+            }
             Err(why) => {
+                has_passwords = false;
                 problems.push(Problem::new(
                     ROLES_FILE.as_ref(),
                     format!(
@@ -75,7 +91,7 @@ impl Globals {
             files.insert(TABLE_SPACES_FILE.into(), ProducedFile::ready(TABLE_SPACES_FILE, spaces));
         }
         let (roles, first_user) = (inventory::roles(session)?, inventory::first_user(session)?);
-        Ok(Self { files, problems, roles, first_user })
+        Ok(Self { files, problems, note, has_passwords, roles, first_user })
     }
 }
 

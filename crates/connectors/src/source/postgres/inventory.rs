@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use repository::SourceError;
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::names::literal;
@@ -15,14 +16,10 @@ use super::tools::Version;
 pub struct Database {
     /// Its name.
     pub name: String,
-    /// Whose it is.
-    pub owner: String,
     /// How text in it is stored, such as `UTF8`.
     pub encoding: String,
-    /// By which rules text is sorted.
-    pub collate: String,
-    /// By which rules letters are told apart.
-    pub ctype: String,
+    /// Of which version the rules are by which it is sorted, where they have one.
+    pub collation_version: Option<String>,
     /// Whether anybody may connect to it.
     pub allows: bool,
     /// Whether who asks may.
@@ -30,8 +27,8 @@ pub struct Database {
 }
 
 /// All but the one that nobody may change, by the question itself.
-const DATABASES: &str = "SELECT datname AS name, pg_get_userbyid(datdba) AS owner, \
-    pg_encoding_to_char(encoding) AS encoding, datcollate AS collate, datctype AS ctype, \
+const DATABASES: &str = "SELECT datname AS name, pg_encoding_to_char(encoding) AS encoding, \
+    to_jsonb(pg_database)->>'datcollversion' AS collation_version, \
     datallowconn AND datconnlimit <> -2 AS allows, has_database_privilege(oid, 'CONNECT') AS may \
     FROM pg_database WHERE datname <> 'template0' ORDER BY datname";
 
@@ -60,23 +57,72 @@ pub fn has_own_things(session: &mut Session) -> Result<bool, SourceError> {
 
 /// The roles of the server, but those that PostgreSQL brings.
 pub fn roles(session: &mut Session) -> Result<Vec<String>, SourceError> {
+    names(session, "SELECT rolname AS name FROM pg_roles WHERE rolname !~ '^pg_'")
+}
+
+/// The roles that own things in the database of the session, or have rights to them. `None` where their names cannot be read.
+pub fn roles_used(session: &mut Session) -> Result<Option<Vec<String>>, SourceError> {
+    let own = "(SELECT oid FROM pg_database WHERE datname = current_database())";
+    let rows: Option<Vec<Name>> = as_stored(
+        session,
+        &format!(
+            "SELECT DISTINCT r.rolname AS name FROM pg_shdepend d JOIN pg_roles r ON r.oid = d.refobjid \
+             WHERE d.refclassid = 'pg_authid'::regclass AND r.rolname !~ '^pg_' AND (d.dbid = {own} \
+             OR d.dbid = 0 AND d.classid = 'pg_database'::regclass AND d.objid = {own})"
+        ),
+    )?;
+    Ok(rows.map(|rows| rows.into_iter().map(|row| row.name).collect()))
+}
+
+/// Asks for what all databases of a server share: each text there is in the encoding of the database that it was written from, mostly
+/// UTF-8, and a server that takes it for one in the encoding of the session's own fails or gives something else. `None` where it is
+/// not in UTF-8.
+pub fn as_stored<T: DeserializeOwned>(session: &mut Session, query: &str) -> Result<Option<Vec<T>>, SourceError> {
     #[derive(Deserialize)]
     struct Row {
-        name: String,
+        raw: String,
     }
-    let rows: Vec<Row> = session.ask("SELECT rolname AS name FROM pg_roles WHERE rolname !~ '^pg_'")?;
+    let row: Row = session.ask_one(&format!(
+        "SELECT encode(convert_to(coalesce(json_agg(q)::text, '[]'), getdatabaseencoding()), 'hex') AS raw FROM ({query}) AS q"
+    ))?;
+    Ok(serde_json::from_slice(&bytes(&row.raw)).ok())
+}
+
+#[derive(Deserialize)]
+struct Name {
+    name: String,
+}
+
+/// The roles that who logged in is no member of, and so can give nothing to.
+pub fn roles_of_others(session: &mut Session) -> Result<Vec<String>, SourceError> {
+    names(session, "SELECT rolname AS name FROM pg_roles WHERE NOT pg_has_role(session_user, oid, 'MEMBER')")
+}
+
+/// The names that a question gives, sorted.
+fn names(session: &mut Session, question: &str) -> Result<Vec<String>, SourceError> {
+    let rows: Vec<Name> = session.ask(question)?;
     let mut names: Vec<String> = rows.into_iter().map(|row| row.name).collect();
     names.sort();
     Ok(names)
 }
 
 /// Who logged in.
-pub fn login(session: &mut Session) -> Result<String, SourceError> {
-    #[derive(Deserialize)]
-    struct Row {
-        name: String,
-    }
-    Ok(session.ask_one::<Row>("SELECT session_user::text AS name")?.name)
+#[derive(Clone, Debug, Deserialize)]
+pub struct Login {
+    /// The role's name.
+    pub name: String,
+    /// Whether it may do anything.
+    pub is_superuser: bool,
+    /// Whether it may make roles.
+    pub may_make_roles: bool,
+}
+
+/// Who logged in.
+pub fn login(session: &mut Session) -> Result<Login, SourceError> {
+    session.ask_one(
+        "SELECT rolname AS name, rolsuper AS is_superuser, rolsuper OR rolcreaterole AS may_make_roles \
+         FROM pg_roles WHERE rolname = session_user",
+    )
 }
 
 /// The name of the user that the server was made with.
@@ -238,6 +284,17 @@ pub fn count(session: &mut Session) -> Result<Counted, SourceError> {
 /// Whether there is a table, view or sequence of a name as SQL has it.
 pub fn is_there(session: &mut Session, relation: &str) -> Result<bool, SourceError> {
     is_so(session, &format!("to_regclass({}) IS NOT NULL", literal(relation)))
+}
+
+/// Whether there is a table space of this name, in which who asks may make things.
+pub fn may_use_table_space(session: &mut Session, space: &str) -> Result<bool, SourceError> {
+    let is_it = format!("spcname = {} AND has_tablespace_privilege(oid, 'CREATE')", literal(space));
+    is_so(session, &format!("EXISTS (SELECT FROM pg_tablespace WHERE {is_it})"))
+}
+
+/// Extensions of the session's database that are somebody else's, who alone may change them.
+pub fn extensions_of_others(session: &mut Session) -> Result<Vec<String>, SourceError> {
+    names(session, "SELECT extname AS name FROM pg_extension WHERE NOT pg_has_role(session_user, extowner, 'MEMBER')")
 }
 
 /// Whether there is a schema of this name.

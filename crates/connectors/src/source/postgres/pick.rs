@@ -118,6 +118,20 @@ pub fn pick<'a>(contents: &[Listed], tables: impl IntoIterator<Item = (&'a str, 
     Ok(picked)
 }
 
+/// Everything but these extensions, and what is said of them.
+pub fn without_extensions(contents: &[Listed], extensions: &[String]) -> Picked {
+    let is_left_out = |entry: &&Listed| match &*entry.kind {
+        "EXTENSION" => extensions.iter().any(|name| entry.name == name.as_bytes()),
+        "COMMENT" => extensions.iter().any(|name| {
+            let quoted = super::names::quoted(name);
+            [name, &quoted].into_iter().any(|name| entry.name == format!("EXTENSION {name}").as_bytes())
+        }),
+        _ => false,
+    };
+    let entries = contents.iter().filter(|entry| !is_left_out(entry)).map(|entry| entry.number).collect();
+    Picked { entries, ..Picked::default() }
+}
+
 /// Whether an entry that needs something of our `own` is of it, too.
 fn belongs(entry: &Listed, contents: &[Listed], own: &BTreeSet<i64>) -> Result<bool, String> {
     if OF_ANYTHING.contains(&&*entry.kind) {
@@ -165,6 +179,7 @@ mod tests {
             schema: b"public".to_vec(),
             name: name.as_bytes().to_vec(),
             needs: needs.to_vec(),
+            ..Listed::default()
         };
         entries.iter().map(listed).collect()
     }

@@ -1,35 +1,30 @@
 //! Databases of a snapshot, restored into a running server.
 
+use std::collections::BTreeSet;
 use std::fs::File;
-use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use repository::{Cancel, Facts, SourceError};
-use serde_json::{Value, json};
+use serde_json::Value;
 
-use super::facts::{ENCODING, FILE, ROLES, SERVER, VERSION};
-use super::globals::{self, ROLES_FILE};
+use super::archive::{self, Listed};
+use super::definition::Definition;
+use super::facts::{FILE, ROLE_PASSWORDS, ROLES, SERVER, VERSION};
+use super::globals::ROLES_FILE;
 use super::measure::measured;
-use super::names::{literal, quoted};
+use super::names;
 use super::pick::{self, Picked, Reference};
+use super::properties::{self, PROPERTIES};
 use super::server::Server;
 use super::session::Session;
+use super::target::{IN_ONE, Room, Target};
 use super::tools::{Tools, Version};
-use super::{DatabaseOptions, archive, inventory, names};
-use crate::program::{Program, Stage};
+use super::{DatabaseOptions, inventory};
 use crate::source::into_server::{Failed, IntoServer, Restored, RestoredDatabase, TABLES, Wanted};
 use crate::source::produced::below;
 
-/// Programs that restore one database at once, at most.
-const JOBS_MAX: usize = 4;
-/// Bytes of an archive that are passed into a container at once.
-const PIECE_BYTES: usize = 256 << 10;
-/// All or nothing: where anything fails, what was there is still there. It takes one connection.
-const IN_ONE: &str = "--single-transaction";
 /// Tables that are named where another one was meant.
 const NAMED_MAX: usize = 20;
-/// Runs a program with one more option, which names a list that lies in no file: in a container there would be none to write.
-const WITH_LIST: &str = "list=$1; shift; exec \"$@\" --use-list=/dev/fd/3 3<<END\n$list\nEND\n";
 /// What to do where a table cannot be had alone.
 const INSTEAD: &str =
     "restore the whole database beside it with --as NAME and without --table, and copy the table from there";
@@ -58,28 +53,107 @@ impl IntoServer for PostgresRestore {
     fn run(&self, dir: &Path, recorded: &Facts, cancel: &Cancel) -> Result<Restored, SourceError> {
         let server = Server::find(&self.into, cancel)?;
         let psql = Tools::psql(server.stage(), self.into.tools.as_deref(), cancel)?;
-        let (mut session, through) = super::capture::maintenance(&server, &psql, &[], cancel)?;
+        let chosen = self.wanted.chosen(recorded)?;
+        // Who may only connect to one of them has nowhere else to ask.
+        let named: Vec<String> = chosen.iter().map(|(name, _)| self.wanted.name_of(name)).collect();
+        let (mut session, through) = super::capture::maintenance(&server, &psql, &named, cancel)?;
         let there = inventory::version(&mut session)?;
         let made_by = recorded.get(SERVER).and_then(|server| Version::said(server[VERSION].as_str()?)).unwrap_or(there);
         // An archive is read by tools that are as new as those that wrote it.
         let tools = Tools::find(server.stage(), self.into.tools.as_deref(), "pg_restore", there.max(made_by), cancel)?;
-        let into = Target { server: &server, tools: &tools, psql: &psql, through, cancel };
+        let login = inventory::login(&mut session)?;
+        let into = Target { server: &server, tools: &tools, psql: &psql, login: &login, through, cancel };
         let mut restored = Restored::default();
         if self.wanted.is_all() {
-            let login = inventory::login(&mut session)?;
-            into.roles(&dir.join(ROLES_FILE), &login)?;
-            restored
-                .notes
-                .push(format!("role {login}, which restored it, keeps the password and the rights it has here"));
+            restore_roles(&into, &mut session, dir, recorded, &mut restored)?;
         }
-        let missing_roles = missing_roles(recorded, &inventory::roles(&mut session)?);
-        for (name, known) in self.wanted.chosen(recorded)? {
-            let one = self.database(&into, &mut session, dir, (name, known), &missing_roles);
+        let roles = Roles {
+            there: inventory::roles(&mut session)?.into_iter().collect(),
+            of_others: inventory::roles_of_others(&mut session)?.into_iter().collect(),
+            recorded: roles_of(recorded.get(ROLES)).unwrap_or_default(),
+        };
+        for (name, known) in chosen {
+            let one = self.database(&into, &mut session, dir, (name, known), &roles, &mut restored.notes);
             let one = one.map_err(|failed| restored.ended_by(failed))?;
             restored.databases.push(one);
         }
         Ok(restored)
     }
+}
+
+/// Brings the roles back, as far as who restores may do that.
+fn restore_roles(
+    into: &Target<'_>,
+    session: &mut Session,
+    dir: &Path,
+    recorded: &Facts,
+    restored: &mut Restored,
+) -> Result<(), SourceError> {
+    let login = &into.login.name;
+    let wanted = roles_of(recorded.get(ROLES)).unwrap_or_default();
+    let lacking = |session: &mut Session| -> Result<Vec<String>, SourceError> {
+        let there = inventory::roles(session)?;
+        Ok(wanted.iter().filter(|role| !there.contains(role)).cloned().collect())
+    };
+    let lacked = lacking(session)?;
+    if !into.login.may_make_roles {
+        restored.notes.push(format!("role {login} may make no roles: those that are there stay as they are"));
+    } else {
+        match into.roles(&dir.join(ROLES_FILE)) {
+            // Who is no superuser may not make all of them; which are lacking is told.
+            Err(SourceError::Invalid { what }) if !into.login.is_superuser => restored.problems.push(what),
+            done => done?,
+        }
+        restored.notes.push(format!("role {login}, which restored it, keeps the password and the rights it has here"));
+        if recorded.get(SERVER).is_some_and(|server| server[ROLE_PASSWORDS] == false) && !lacked.is_empty() {
+            let lacked = lacked.join(", ");
+            restored.notes.push(format!("no passwords are in the snapshot: set those of {lacked} with ALTER ROLE"));
+        }
+    }
+    let lacked = lacking(session)?;
+    if !lacked.is_empty() {
+        restored.notes.push(format!("the server lacks roles that the snapshot has: {}", lacked.join(", ")));
+    }
+    Ok(())
+}
+
+/// The roles of the server, and those that the snapshot has.
+struct Roles {
+    there: BTreeSet<String>,
+    /// Those that who restores is no member of.
+    of_others: BTreeSet<String>,
+    recorded: Vec<String>,
+}
+
+impl Roles {
+    /// Those that a database needs and the server lacks.
+    fn missing(&self, known: &Value) -> Vec<String> {
+        // An earlier version did not tell which of all roles these are.
+        let needed = roles_of(known.get(ROLES)).unwrap_or_else(|| self.recorded.clone());
+        needed.into_iter().filter(|role| !self.there.contains(role)).collect()
+    }
+
+    /// Those to whom things of an archive belong and who restores can give nothing.
+    fn out_of_reach<'a>(&self, entries: impl Iterator<Item = &'a Listed>) -> Vec<String> {
+        let owners = entries.filter_map(|entry| String::from_utf8(entry.has_owner()?.to_vec()).ok());
+        let out_of_reach: BTreeSet<String> = owners.filter(|owner| self.of_others.contains(owner)).collect();
+        out_of_reach.into_iter().collect()
+    }
+}
+
+fn roles_of(fact: Option<&Value>) -> Option<Vec<String>> {
+    let roles = fact?.as_array()?;
+    Some(roles.iter().filter_map(|role| Some(role.as_str()?.to_owned())).collect())
+}
+
+/// What is restored of an archive.
+struct Stored<'a> {
+    file: &'a Path,
+    contents: &'a [Listed],
+    /// The tables that are wanted; all of it where there are none.
+    tables: &'a [Table],
+    /// The roles that the server lacks.
+    missing_roles: &'a [String],
 }
 
 impl PostgresRestore {
@@ -90,13 +164,20 @@ impl PostgresRestore {
         session: &mut Session,
         dir: &Path,
         (name, known): (&String, &Value),
-        missing_roles: &[String],
+        roles: &Roles,
+        notes: &mut Vec<String>,
     ) -> Result<RestoredDatabase, Failed> {
         let file = known[FILE].as_str().and_then(|file| below(dir, file));
         let file =
             file.ok_or_else(|| SourceError::unavailable(format!("the manifest does not name the file of {name}")))?;
         let restored_as = self.wanted.name_of(name);
-        let mut one = RestoredDatabase { name: name.clone(), restored_as, problems: Vec::new(), counted: None };
+        let mut one = RestoredDatabase {
+            name: name.clone(),
+            restored_as: restored_as.clone(),
+            problems: Vec::new(),
+            counted: None,
+        };
+        let missing_roles = roles.missing(known);
         if !missing_roles.is_empty() {
             one.problems.push(format!(
                 "the server lacks the roles {}, so everything belongs to who restored it, and rights were not given",
@@ -104,10 +185,16 @@ impl PostgresRestore {
             ));
         }
         let tables = self.tables(name, known)?;
-        let mut room = into.prepare(session, &one.restored_as, known, &tables, self.wanted.replace)?;
-        let options = self.options(&room, !missing_roles.is_empty());
+        let archive = File::open(&file).map_err(SourceError::io(&file))?;
+        let unreadable = |what| SourceError::unavailable(format!("database {name}: its archive {what}"));
+        let contents = archive::table_of_contents(archive).map_err(unreadable)?;
+        let definition = Definition::of(&contents);
+        let (mut room, note) =
+            into.prepare(session, &one.restored_as, definition.as_ref(), &tables, self.wanted.replace)?;
+        notes.extend(note);
+        let stored = Stored { file: &file, contents: &contents, tables: &tables, missing_roles: &missing_roles };
         let made = into.make_schemas(&one.restored_as, &tables, &mut room);
-        match made.and_then(|()| self.restore(into, &one, &tables, &file, &options)) {
+        match made.and_then(|()| self.restore(into, &one, &stored, &room, roles)) {
             Ok(problems) => one.problems.extend(problems),
             Err(error) => return Err(Failed { error, left: Some(into.leave(&one.restored_as, &room)) }),
         }
@@ -117,25 +204,20 @@ impl PostgresRestore {
             false => into.counted(&one.restored_as, known, &tables),
         };
         let not_counted = |error| {
-            let left = format!("it was restored into database {}, and was not counted", one.restored_as);
+            let left = format!("it was restored into database {restored_as}, and not all of it was compared");
             Failed { error, left: Some(left) }
         };
-        one.counted = Some(counted.map_err(not_counted)?);
+        let mut counted = counted.map_err(not_counted)?;
+        if tables.is_empty() {
+            // Once nothing more is to be asked in there: its settings may let nobody in.
+            if let Some(definition) = definition.filter(|_| room.is_new) {
+                let given = give_properties(into, &one.restored_as, &definition, &missing_roles);
+                one.problems.extend(given.map_err(not_counted)?);
+            }
+            notes.extend(compare_properties(session, &one.restored_as, &room, &mut counted).map_err(not_counted)?);
+        }
+        one.counted = Some(counted);
         Ok(one)
-    }
-
-    fn options(&self, room: &Room, lacks_roles: bool) -> Vec<&'static str> {
-        let mut options = vec!["--exit-on-error", "--no-tablespaces"];
-        if room.is_in_one {
-            options.push(IN_ONE);
-        }
-        if lacks_roles {
-            options.extend(["--no-owner", "--no-privileges"]);
-        }
-        if self.wanted.replace {
-            options.extend(["--clean", "--if-exists"]);
-        }
-        options
     }
 
     /// The tables that are wanted of a database. Fails where one is not in the snapshot.
@@ -159,16 +241,44 @@ impl PostgresRestore {
         &self,
         into: &Target<'_>,
         one: &RestoredDatabase,
-        tables: &[Table],
-        file: &Path,
-        options: &[&str],
+        stored: &Stored<'_>,
+        room: &Room,
+        roles: &Roles,
     ) -> Result<Vec<String>, SourceError> {
-        if tables.is_empty() {
-            into.restore(file, &one.restored_as, options, None)?;
-            return Ok(Vec::new());
+        let (picked, mut problems) = match stored.tables {
+            [] => (without_extensions_of_others(into, one, stored.contents)?, Vec::new()),
+            tables => {
+                let (picked, problems) = self.pick(into, one, tables, stored.contents)?;
+                (Some(picked), problems)
+            }
+        };
+        let is_picked = |entry: &&Listed| picked.as_ref().is_none_or(|picked| picked.entries.contains(&entry.number));
+        let out_of_reach = roles.out_of_reach(stored.contents.iter().filter(is_picked));
+        if !out_of_reach.is_empty() {
+            problems.push(format!(
+                "role {} is no member of {}, so everything belongs to who restored it, and rights were not given",
+                into.login.name,
+                out_of_reach.join(", ")
+            ));
         }
-        let (picked, problems) = self.pick(into, one, tables, file)?;
-        into.restore(file, &one.restored_as, options, Some(&picked.list()))?;
+        let mut options = vec!["--exit-on-error", "--no-tablespaces"];
+        if room.is_in_one {
+            options.push(IN_ONE);
+        }
+        if !stored.missing_roles.is_empty() || !out_of_reach.is_empty() {
+            options.extend(["--no-owner", "--no-privileges"]);
+        }
+        if self.wanted.replace {
+            options.extend(["--clean", "--if-exists"]);
+        }
+        let list = picked.map(|picked| picked.list());
+        into.restore(stored.file, &one.restored_as, &options, list.as_deref()).map_err(|error| match error {
+            SourceError::Invalid { what } if !stored.tables.is_empty() => SourceError::unavailable(format!(
+                "{what}. A table comes with all that is its own, and needs what it refers to, such as types and functions: make \
+                 these first, or {INSTEAD}"
+            )),
+            error => error,
+        })?;
         Ok(problems)
     }
 
@@ -178,13 +288,11 @@ impl PostgresRestore {
         into: &Target<'_>,
         one: &RestoredDatabase,
         tables: &[Table],
-        file: &Path,
+        contents: &[Listed],
     ) -> Result<(Picked, Vec<String>), SourceError> {
         let refused = |what: String| SourceError::unavailable(format!("database {}: {what}; {INSTEAD}", one.name));
-        let archive = File::open(file).map_err(SourceError::io(file))?;
-        let contents = archive::table_of_contents(archive).map_err(|what| refused(format!("its archive {what}")))?;
         let named = tables.iter().map(|table| (&*table.schema, &*table.name));
-        let mut picked = pick::pick(&contents, named).map_err(refused)?;
+        let mut picked = pick::pick(contents, named).map_err(refused)?;
         let mut problems = Vec::new();
         for name in &picked.partitions {
             if self.wanted.replace {
@@ -194,10 +302,10 @@ impl PostgresRestore {
         }
         let published = |name: &String| format!("publication and table {name}: add it with ALTER PUBLICATION");
         problems.extend(picked.published.iter().map(published));
-        let mut session = Session::begin(into.server, into.psql.clone(), &one.restored_as, into.cancel)?;
+        let mut session = into.session(&one.restored_as)?;
         for Reference { entry, name, to: (schema, table) } in picked.references.clone() {
             if !inventory::is_there(&mut session, &names::pattern(&schema, &table))? {
-                picked.leave_out(entry, &contents);
+                picked.leave_out(entry, contents);
                 problems.push(format!(
                     "foreign key {name} was left out, since table {schema}.{table} is not there: restore both, or add it \
                      with ALTER TABLE"
@@ -208,13 +316,70 @@ impl PostgresRestore {
     }
 }
 
+/// What of an archive who restores may bring back, where that is not all: an extension that is there already can only be changed by
+/// whose it is.
+fn without_extensions_of_others(
+    into: &Target<'_>,
+    one: &RestoredDatabase,
+    contents: &[Listed],
+) -> Result<Option<Picked>, SourceError> {
+    if into.login.is_superuser {
+        return Ok(None);
+    }
+    let names = inventory::extensions_of_others(&mut into.session(&one.restored_as)?)?;
+    let picked = pick::without_extensions(contents, &names);
+    Ok((picked.entries.len() < contents.len()).then_some(picked))
+}
+
+/// Gives a database that is new what belongs to itself. Gives what it did not get.
+fn give_properties(
+    into: &Target<'_>,
+    database: &str,
+    definition: &Definition,
+    missing_roles: &[String],
+) -> Result<Vec<String>, SourceError> {
+    let refused = into.give_properties(database, definition)?;
+    // That these are lacking is told already.
+    let is_told = |what: &String| missing_roles.iter().any(|role| *what == format!("role \"{role}\" does not exist"));
+    let refused: Vec<String> = refused.into_iter().filter(|what| !is_told(what)).collect();
+    let told = || format!("not all of its owner, rights, settings and comment could be given: {}", refused.join("; "));
+    Ok((!refused.is_empty()).then(told).into_iter().collect())
+}
+
+/// Compares what belongs to the database itself, where that was recorded, with what it has now. One that was there before keeps
+/// what it has, which is no fault; it is noted.
+fn compare_properties(
+    session: &mut Session,
+    database: &str,
+    room: &Room,
+    (known, found): &mut (Value, Value),
+) -> Result<Option<String>, SourceError> {
+    let Some(recorded) = known.get(PROPERTIES) else { return Ok(None) };
+    let now = properties::of(session, database)?;
+    if room.is_new {
+        found[PROPERTIES] = now.into();
+        return Ok(None);
+    }
+    let now = now.unwrap_or_default();
+    let differing = properties::differing(recorded, &now);
+    let told = || {
+        format!(
+            "database {database} was there, and keeps what belongs to itself; other than in the snapshot: {}",
+            differing.join(", ")
+        )
+    };
+    Ok((!differing.is_empty()).then(told))
+}
+
 /// A table that the manifest knows.
 #[derive(Clone, Debug)]
-struct Table {
-    schema: String,
-    name: String,
+pub struct Table {
+    /// Its schema.
+    pub schema: String,
+    /// Its name there.
+    pub name: String,
     /// As the manifest has it, which is as SQL has it.
-    recorded: String,
+    pub recorded: String,
 }
 
 impl Table {
@@ -224,198 +389,11 @@ impl Table {
     }
 
     /// As somebody types it: with its schema, or without where that is `public`.
-    fn shown(&self) -> String {
+    pub fn shown(&self) -> String {
         if self.schema == PUBLIC { self.name.clone() } else { format!("{}.{}", self.schema, self.name) }
     }
 
     fn is_called(&self, wanted: &str) -> bool {
         wanted == self.shown() || wanted == self.recorded || wanted == format!("{}.{}", self.schema, self.name)
     }
-}
-
-/// Where a database is restored to. What was made for it goes again where the restore fails.
-struct Room {
-    /// Whether the database was made for it.
-    is_new: bool,
-    /// Whether it comes all or not at all, so that what was there is still there where the restore fails. Not where nothing was: a
-    /// transaction holds a lock for each thing that it makes, which are too many of a large database for most servers.
-    is_in_one: bool,
-    /// Schemas that were.
-    schemas: Vec<String>,
-}
-
-fn missing_roles(recorded: &Facts, there: &[String]) -> Vec<String> {
-    let roles = recorded.get(ROLES).and_then(Value::as_array).into_iter().flatten();
-    roles.filter_map(|role| Some(role.as_str()?.to_owned())).filter(|role| !there.contains(role)).collect()
-}
-
-/// The server that is restored into.
-struct Target<'a> {
-    server: &'a Server,
-    tools: &'a Tools,
-    psql: &'a Program,
-    /// The database that whatever is no part of another is asked through.
-    through: &'a str,
-    cancel: &'a Cancel,
-}
-
-impl Target<'_> {
-    /// Makes the roles, and gives those that are there already the rights and passwords that they had; but for `login`, which
-    /// could not go on with another password.
-    fn roles(&self, file: &Path, login: &str) -> Result<(), SourceError> {
-        let text = std::fs::read(file).map_err(SourceError::io(file))?;
-        let text = globals::without_rights_of(&text, login);
-        let psql = self.psql.clone().args(["-X", "-q", "--no-password"]).with_input();
-        let mut running = self.server.at(psql, self.through).start(self.server.stage(), self.cancel)?;
-        running.write(&text)?;
-        running.close_input()?;
-        let ended = running.wait()?;
-        globals::check_roles(&ended)
-    }
-
-    /// After a restore that failed: drops what was made for it. Tells what is left.
-    fn leave(&self, database: &str, room: &Room) -> String {
-        let undo = |through: &str, statement: String| {
-            // Also where the run was asked to stop.
-            Session::begin(self.server, self.psql.clone(), through, &Cancel::new())?.execute(&statement)
-        };
-        if room.is_new {
-            return match undo(self.through, format!("DROP DATABASE {}", quoted(database))) {
-                Ok(()) => format!("database {database}, which was made for it, is dropped again"),
-                Err(_) => format!("database {database}, which was made for it, has a part of it: drop it"),
-            };
-        }
-        if !room.is_in_one {
-            return format!(
-                "database {database}, which was empty, may have a part of it: restore again with --replace, or make it anew"
-            );
-        }
-        let schemas: Vec<_> = room.schemas.iter().map(|schema| quoted(schema)).collect();
-        // They are empty, since all that was to lie in them came in one transaction.
-        let is_left = !schemas.is_empty() && undo(database, format!("DROP SCHEMA {}", schemas.join(", "))).is_err();
-        let but = if is_left {
-            format!(", but for schemas that were made for it: {}", schemas.join(", "))
-        } else {
-            String::new()
-        };
-        format!("what was in database {database} is as it was{but}")
-    }
-
-    /// Sees to it that the database is there, and empty unless what it has may be replaced.
-    fn prepare(
-        &self,
-        session: &mut Session,
-        database: &str,
-        known: &Value,
-        tables: &[Table],
-        may_replace: bool,
-    ) -> Result<Room, SourceError> {
-        if inventory::databases(session)?.iter().any(|there| there.name == database) {
-            let mut inside = Session::begin(self.server, self.psql.clone(), database, self.cancel)?;
-            if !may_replace && let Some(has) = in_the_way(&mut inside, tables)? {
-                return Err(SourceError::unavailable(format!(
-                    "database {database} is on the server and has {has}: restore into another with --as NAME, or let what is \
-                     there be dropped with --replace"
-                )));
-            }
-            let is_in_one = !tables.is_empty() || in_the_way(&mut inside, &[])?.is_some();
-            return Ok(Room { is_new: false, is_in_one, schemas: Vec::new() });
-        }
-        let text = |key: &str| known[key].as_str().map(literal);
-        let (Some(encoding), Some(collate), Some(ctype)) = (text(ENCODING), text("collate"), text("ctype")) else {
-            return Err(SourceError::unavailable(format!(
-                "the manifest does not tell how database {database} stores text"
-            )));
-        };
-        session.execute(&format!(
-            "CREATE DATABASE {} TEMPLATE template0 ENCODING {encoding} LC_COLLATE {collate} LC_CTYPE {ctype}",
-            quoted(database)
-        ))?;
-        Ok(Room { is_new: true, is_in_one: false, schemas: Vec::new() })
-    }
-
-    /// Makes the schemas that the database lacks: a table comes without the one that it lies in.
-    fn make_schemas(&self, database: &str, tables: &[Table], room: &mut Room) -> Result<(), SourceError> {
-        if tables.is_empty() {
-            return Ok(());
-        }
-        let mut inside = Session::begin(self.server, self.psql.clone(), database, self.cancel)?;
-        for Table { schema, .. } in tables {
-            // Who may not make any could not even ask for one that is there already.
-            if !inventory::has_schema(&mut inside, schema)? {
-                inside.execute(&format!("CREATE SCHEMA {}", quoted(schema)))?;
-                room.schemas.push(schema.clone());
-            }
-        }
-        Ok(())
-    }
-
-    /// The rows of these tables: as they were recorded, and as they are.
-    fn counted(&self, database: &str, known: &Value, tables: &[Table]) -> Result<(Value, Value), SourceError> {
-        let mut session = Session::begin(self.server, self.psql.clone(), database, self.cancel)?;
-        let (mut before, mut now) = (Facts::new(), Facts::new());
-        for Table { recorded, .. } in tables {
-            before.insert(recorded.clone(), known[TABLES][recorded.as_str()].clone());
-            now.insert(recorded.clone(), inventory::rows(&mut session, recorded)?.into());
-        }
-        Ok((json!({ TABLES: before }), json!({ TABLES: now })))
-    }
-
-    /// Runs `pg_restore`: here with several connections unless all is one transaction, in a container with one, since the archive
-    /// flows into it. Of the archive, only the entries on the list are restored, where there is one.
-    fn restore(&self, file: &Path, database: &str, options: &[&str], list: Option<&str>) -> Result<(), SourceError> {
-        let program = self.tools.program("pg_restore").args(options.iter().copied()).arg("--no-password");
-        let mut program = self.server.into(program, database);
-        if let Some(list) = list {
-            program = program.run_by(["/bin/sh", "-c", WITH_LIST, "sh", list]);
-        }
-        let ended = match self.server.stage() {
-            Stage::Here => {
-                let cores = std::thread::available_parallelism().map_or(1, usize::from).min(JOBS_MAX);
-                if list.is_none() && !options.contains(&IN_ONE) {
-                    program = program.arg(format!("--jobs={cores}"));
-                }
-                program.arg(file).run(self.server.stage(), self.cancel)?.1
-            }
-            Stage::Container { .. } => {
-                let mut running = program.with_input().start(self.server.stage(), self.cancel)?;
-                let mut archive = File::open(file).map_err(SourceError::io(file))?;
-                let mut piece = vec![0; PIECE_BYTES];
-                loop {
-                    let length = archive.read(&mut piece).map_err(SourceError::io(file))?;
-                    if length == 0 {
-                        break;
-                    }
-                    running.write(&piece[..length])?;
-                }
-                running.close_input()?;
-                running.wait()?
-            }
-        };
-        if ended.is_well() {
-            return Ok(());
-        }
-        let what = format!("database {database}: pg_restore {}", ended.told());
-        Err(match list {
-            None => SourceError::Invalid { what },
-            Some(_) => SourceError::unavailable(format!(
-                "{what}. A table comes with all that is its own, and needs what it refers to, such \
-                 as types and functions: make these first, or {INSTEAD}"
-            )),
-        })
-    }
-}
-
-/// What a database has that would be written over: any of these tables, or anything at all where none are named.
-fn in_the_way(session: &mut Session, tables: &[Table]) -> Result<Option<String>, SourceError> {
-    if tables.is_empty() {
-        let relations = inventory::relations(session)?;
-        return Ok((relations > 0).then(|| format!("{relations} tables, views or sequences")));
-    }
-    for table in tables {
-        if inventory::is_there(session, &table.recorded)? {
-            return Ok(Some(format!("a table {}", table.shown())));
-        }
-    }
-    Ok(None)
 }

@@ -7,7 +7,7 @@ use zeroize::Zeroizing;
 
 use super::DatabaseOptions;
 use crate::containers::{Container, Containers};
-use crate::program::{Program, Stage};
+use crate::program::{Ended, Program, Stage};
 use crate::source::server_at::{ServerAt, running};
 
 /// What PostgreSQL calls its first user, where nobody chose another name.
@@ -100,6 +100,21 @@ impl Server {
     /// The user that the tools log in as, for messages.
     pub fn user(&self) -> &str {
         self.user.as_deref().unwrap_or("that is configured")
+    }
+
+    /// Runs statements through `psql`, each whatever became of those before it.
+    pub fn script(
+        &self,
+        psql: &Program,
+        database: &str,
+        statements: &[u8],
+        cancel: &Cancel,
+    ) -> Result<Ended, SourceError> {
+        let psql = psql.clone().args(["-X", "-q", "-v", "VERBOSITY=terse", "--no-password"]).with_input();
+        let mut running = self.at(psql, database).start(self.stage(), cancel)?;
+        running.write(statements)?;
+        running.close_input()?;
+        running.wait()
     }
 
     /// `pg_restore` into a database of this server: it has to be told to use one at all.

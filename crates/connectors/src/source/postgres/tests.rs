@@ -1,7 +1,9 @@
 mod comes_back;
 mod faults;
 mod in_container;
+mod itself;
 mod moving;
+mod one_owner;
 mod one_table;
 mod restored;
 

@@ -57,7 +57,7 @@ pub fn run_of_copy(
 ) -> Result<Outcome, Fault> {
     check_where_to(arguments)?;
     refuse_flags(arguments, &[])?;
-    let found = Found::in_copy(&run, settings, copy, place, arguments.stack.as_deref())?;
+    let found = Found::in_copy(&run, settings, copy, place, arguments)?;
     restore(run, Some(settings), found, arguments)
 }
 
@@ -80,7 +80,7 @@ fn restore(
     let Some(target) = &arguments.to else {
         let settings = settings.cloned().ok_or_else(no_settings)?;
         let (name, identities, is_doubtful) = (name.as_ref(), identities()?, found.is_doubtful);
-        let archive = Archived { place: &*found.place, object, name, identities, is_doubtful };
+        let archive = Archived { place: &*found.place, object, name, identities, is_doubtful, inside: &found.inside };
         return archived::put_back(&App { run, settings }, &archive, arguments);
     };
     if let Some(name) = name {
@@ -128,7 +128,7 @@ fn refuse_flags(arguments: &arguments::Restore, more: &[(&str, bool)]) -> Result
         ("--keep-damaged", arguments.keep_damaged),
         ("--as-host", arguments.as_host),
         ("--couch-url", arguments.couch.couch_url.is_some()),
-        ("--database", !arguments.couch_files.database.is_empty()),
+        ("--database", !arguments.couch_files.database.is_empty() && arguments.server.server.is_none()),
         ("--rename-node", !arguments.couch_files.rename_node.is_empty()),
         ("--nodes", !arguments.couch_files.nodes.is_empty()),
         ("--couchdb-version", arguments.couch_files.couchdb_version.is_some()),
@@ -179,6 +179,8 @@ struct Found<'a> {
     settings: Option<&'a ArchiveSettings>,
     /// It was asked for as the newest one, and another may be newer.
     is_doubtful: bool,
+    /// The database in it that is wanted, and the table of that.
+    inside: PathBuf,
 }
 
 impl<'a> Found<'a> {
@@ -228,7 +230,14 @@ impl<'a> Found<'a> {
         let folder = path.rsplit_once('/').map_or("", |(folder, _)| folder);
         let object = place.list(folder)?.into_iter().find(|object| object.path == path);
         let shown = format!("{}/{path}", copy.location.to_string().trim_end_matches('/'));
-        Ok(object.map(|object| Self { place, object, shown, settings: Some(settings), is_doubtful: false }))
+        Ok(object.map(|object| Self {
+            place,
+            object,
+            shown,
+            settings: Some(settings),
+            is_doubtful: false,
+            inside: PathBuf::new(),
+        }))
     }
 
     /// The archive of a source of a snapshot in this copy.
@@ -237,12 +246,14 @@ impl<'a> Found<'a> {
         settings: &Settings,
         copy: &'a CopySettings,
         place: &Place,
-        stack: Option<&str>,
+        arguments: &arguments::Restore,
     ) -> Result<Self, Fault> {
-        let mut parts = place.path.iter().map(|part| part.to_string_lossy().into_owned());
-        let (source, rest) = (parts.next(), parts.next());
-        if rest.is_some() {
-            let what = format!("copy {} keeps archives, and an archive is restored as a whole", copy.name);
+        let stack = arguments.stack.as_deref();
+        let mut parts = place.path.iter();
+        let source = parts.next().map(|part| part.to_string_lossy().into_owned());
+        let inside = parts.as_path().to_owned();
+        if !inside.as_os_str().is_empty() && arguments.server.server.is_none() {
+            let what = format!("copy {} keeps archives, and an archive's files are restored as a whole", copy.name);
             return Err(Fault::new(FaultKind::Usage, what).with_hint("name the source without a path in it"));
         }
         let held = open_archives::held(run, copy)?;
@@ -266,7 +277,7 @@ impl<'a> Found<'a> {
         let is_doubtful = !doubts.is_empty();
         doubts.into_iter().for_each(|doubt| run.progress.emit(Event::Problem(doubt)));
         match Self::at(run, copy, &object.path)? {
-            Some(found) => Ok(Self { is_doubtful, ..found }),
+            Some(found) => Ok(Self { is_doubtful, inside, ..found }),
             None => Err(Fault::new(FaultKind::NotFound, format!("{} is gone from copy {}", object.path, copy.name))),
         }
     }
@@ -280,7 +291,7 @@ impl<'a> Found<'a> {
             .len();
         let place = Arc::new(LocalStorage::new(folder.to_owned()));
         let object = StoredArchive { path: name.to_owned(), bytes };
-        Ok(Self { place, object, shown: shown.to_owned(), settings: None, is_doubtful: false })
+        Ok(Self { place, object, shown: shown.to_owned(), settings: None, is_doubtful: false, inside: PathBuf::new() })
     }
 }
 

@@ -1,7 +1,7 @@
 //! An archive put back to where its source came from, by the same path as any snapshot: checked, compared, with an undo. It
 //! becomes a snapshot of one source, in a repository that lasts as long as the restore does.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use archive::read::Unpacked;
@@ -41,6 +41,8 @@ pub struct Archived<'a> {
     pub identities: Option<Identities>,
     /// It was asked for as the newest one, and another may be newer.
     pub is_doubtful: bool,
+    /// The database in it that is wanted, and the table of that.
+    pub inside: &'a Path,
 }
 
 /// Unpacks an archive, which may have been decrypted before.
@@ -61,7 +63,7 @@ pub fn unpack(
 pub fn put_back(app: &App, archive: &Archived<'_>, arguments: &arguments::Restore) -> Result<Outcome, Fault> {
     with_scratch(&app.scratch(), |scratch| {
         let passing = Passing::of(app, archive, scratch)?;
-        let place = Place { snapshot: passing.id.to_hex(), path: PathBuf::from(&passing.source) };
+        let place = Place { snapshot: passing.id.to_hex(), path: Path::new(&passing.source).join(archive.inside) };
         let (repository, index) = (&*passing.repository, &passing.index);
         let manifest = &passing.manifest;
         if let Some(server) = &arguments.server.server {

@@ -113,3 +113,13 @@ SELECT lo_from_bytea(0, convert_to(repeat('large', 100000), 'UTF8')), lo_from_by
 GRANT SELECT ON made TO "odd ""role"" ü";
 ALTER TABLE animals OWNER TO "odd ""role"" ü";
 ALTER DEFAULT PRIVILEGES IN SCHEMA public GRANT SELECT ON TABLES TO "odd ""role"" ü";
+
+-- What belongs to the database itself.
+ALTER DATABASE :"DBNAME" OWNER TO "odd ""role"" ü";
+REVOKE CONNECT, TEMPORARY ON DATABASE :"DBNAME" FROM PUBLIC;
+GRANT CONNECT ON DATABASE :"DBNAME" TO "odd reader" WITH GRANT OPTION;
+ALTER DATABASE :"DBNAME" SET search_path = "$user", public, "odd ""schema""";
+ALTER DATABASE :"DBNAME" SET app.secret = 'it''s hunter2; ON DATABASE x';
+ALTER ROLE "odd reader" IN DATABASE :"DBNAME" SET work_mem = '8MB';
+ALTER DATABASE :"DBNAME" CONNECTION LIMIT 7;
+COMMENT ON DATABASE :"DBNAME" IS 'it''s ON DATABASE x; -- and no more';

@@ -7,9 +7,23 @@ use serde_json::json;
 use super::*;
 use crate::source::{IntoServer as _, PostgresRestore, Wanted};
 
-const ODD_ROLE: &str = "CREATE ROLE \"odd \"\"role\"\" ü\" LOGIN PASSWORD 'x' VALID UNTIL '2030-01-01'";
+const ODD_ROLE: &str =
+    "CREATE ROLE \"odd \"\"role\"\" ü\" LOGIN PASSWORD 'x' VALID UNTIL '2030-01-01'; CREATE ROLE \"odd reader\"";
 
-fn awkward(server: &PostgresServer, name: &str) {
+/// A new database that sorts as ICU does, where the server can.
+pub fn sorting_database(server: &PostgresServer) -> String {
+    let can = "SELECT current_setting('server_version_num')::int >= 150000 \
+               AND EXISTS (SELECT FROM pg_collation WHERE collprovider = 'i')";
+    if server.sql("postgres", can) != "t" {
+        return database(server);
+    }
+    let name = servers::unique();
+    let sorting = "TEMPLATE template0 LOCALE_PROVIDER icu ICU_LOCALE 'de-DE' LOCALE 'C.UTF-8'";
+    server.sql("postgres", &format!("CREATE DATABASE \"{name}\" {sorting}"));
+    name
+}
+
+pub fn awkward(server: &PostgresServer, name: &str) {
     let exists = server.sql("postgres", "SELECT count(*) FROM pg_roles WHERE rolname LIKE 'odd %'");
     if exists == "0" {
         server.sql("postgres", ODD_ROLE);
@@ -21,7 +35,7 @@ fn awkward(server: &PostgresServer, name: &str) {
 fn whatever_is_in_a_database_comes_back_and_every_count_is_the_same() {
     let Some(server) = servers::postgres() else { return };
     let _roles = roles_are_mine();
-    let name = database(server);
+    let name = sorting_database(server);
     awkward(server, &name);
     let captured = capture(server, &[&name]);
     assert_eq!(captured.problems, [""; 0]);
@@ -86,6 +100,8 @@ fn restore_as(server: &PostgresServer, captured: &Captured, database: &str, othe
     let restore = PostgresRestore { into: options(server, PostgresServer::USER, &[]), wanted };
     let done = restore.run(dir.path(), &captured.facts, &Cancel::new()).unwrap();
     assert_eq!(done.databases[0].problems, [""; 0]);
+    let (recorded, found) = done.databases[0].counted.clone().unwrap();
+    assert_eq!(found, recorded);
 }
 
 #[test]
@@ -123,6 +139,10 @@ fn databases_of_other_encodings_and_odd_names_come_back() {
         "postgres",
         &format!("CREATE DATABASE \"{japanese}\" TEMPLATE template0 ENCODING EUC_JP LC_COLLATE 'C' LC_CTYPE 'C'"),
     );
+    for (_, name) in &names {
+        let quoted = super::super::names::quoted(name);
+        server.sql("postgres", &format!("COMMENT ON DATABASE {quoted} IS 'größer'"));
+    }
     let kanji = r#"CREATE TABLE U&"\8868" (U&"\5217" text, id serial); INSERT INTO U&"\8868" VALUES (U&'\6F22\5B57')"#;
     server.sql(&japanese, kanji);
     // Bytes that are no text in any encoding.
@@ -139,11 +159,17 @@ fn databases_of_other_encodings_and_odd_names_come_back() {
     }
     assert_eq!(databases[&names[0].1]["tables"]["public.t"], 2);
     assert_eq!(databases[&names[0].1]["file"], format!("databases/{unique}%20a%2fb.dump"));
+    let noted: Vec<_> =
+        captured.notes.iter().filter(|note| note.contains("are not compared after a restore")).collect();
+    assert!(noted.len() == 1 && noted[0].contains(&names[1].1) && noted[0].ends_with("LATIN1"), "{noted:?}");
     assert_eq!(drilled(&captured).unwrap(), captured.facts);
     let again = format!("{japanese} again");
     restore_as(server, &captured, &japanese, &again);
+    restore_as(server, &captured, &names[0].1, &format!("{unique} ü"));
     let read = r#"SELECT U&"\5217" = U&'\6F22\5B57' FROM U&"\8868""#;
     assert_eq!(server.sql(&again, read), "t");
+    let comment = format!("SELECT shobj_description(oid, 'pg_database') FROM pg_database WHERE datname = '{unique} ü'");
+    assert_eq!(server.sql("postgres", &comment), "größer");
 }
 
 #[test]

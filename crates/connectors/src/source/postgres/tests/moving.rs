@@ -79,6 +79,7 @@ fn what_is_emptied_or_written_anew_before_its_turn_is_captured_as_it_is_then() {
         let captured = captured.unwrap();
         assert_eq!(captured.facts["databases"][&name]["tables"]["public.a"], rows, "{change}");
         assert_eq!((captured.problems.len(), captured.notes.len()), (0, usize::from(!told.is_empty())), "{captured:?}");
+        assert_eq!(captured.reopened.is_some(), !told.is_empty(), "{change}");
         assert!(captured.notes.iter().all(|note| note.contains("was opened again") && note.contains(told)), "{change}");
         assert_eq!(drilled(&captured).unwrap(), captured.facts, "{change}");
     }
