@@ -256,6 +256,8 @@ fn databases_that_are_not_in_the_volume_are_reached_by_their_addresses() {
     ]);
     assert_eq!(database(&found[0].1), of("postgresql://db:5433?sslmode=require", "me", "p@pw", &["sentinel"]));
     assert_eq!(database(&found[1].1), of("redis://cache:7000", "me", "pw", &[]));
+    let found = sources(&[("REDIS_URL", "rediss://me:pw@cache:7000/2?ssl-ca=/ca.pem")]);
+    assert_eq!(database(&found[1].1), of("rediss://cache:7000?ssl-ca=/ca.pem", "me", "pw", &[]));
     let found = sources(&[("MARIADB_URL", "mariadb://root:pw@[::1]:3306/a*b"), ("LIFEBOAT_WITHOUT", "redis")]);
     assert_eq!(found.iter().map(|(name, _)| &**name).collect::<Vec<_>>(), ["main", "other", "files"]);
     assert_eq!(database(&found[0].1), of("mysql://[::1]:3306", "root", "pw", &["a[*]b"]));
@@ -394,7 +396,6 @@ fn what_is_wrong_is_told_by_the_name_of_the_variable_and_no_secret() {
         &[base[0], base[1], ("POSTGRES_URL", "postgres://a"), ("MYSQL_URL", "mysql://b")],
         &[base[0], base[1], ("POSTGRES_URL", "host=db password=hunter2")],
         &[base[0], base[1], ("REDIS_CLUSTER_URL", "redis://x:hunter2@a,b")],
-        &[base[0], base[1], ("REDIS_URL", "rediss://x:hunter2@a")],
         &[base[0], base[1], ("EXOTDB_REDIS_STORAGE", "turbolite")],
         &[base[0], base[1], ("LIFEBOAT_WITHOUT", "mian")],
         &[base[0], base[1], ("LIFEBOAT_REPOSITORY", "s3://bkt/x")],
@@ -465,8 +466,6 @@ fn what_is_wrong_is_told_by_the_name_of_the_variable_and_no_secret() {
         POSTGRES_URL: this is no address of such a server
             write it like postgres://user:password@host:5432/database
         REDIS_CLUSTER_URL: Lifeboat cannot capture a cluster of Redis
-            back it up with its own tools, and set LIFEBOAT_WITHOUT=redis so that the rest is backed up without it
-        REDIS_URL: a Redis is not yet captured over TLS
             back it up with its own tools, and set LIFEBOAT_WITHOUT=redis so that the rest is backed up without it
         EXOTDB_REDIS_STORAGE: Lifeboat can capture storage `local` alone
             back it up with its own tools, and set LIFEBOAT_WITHOUT=redis so that the rest is backed up without it
