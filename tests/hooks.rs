@@ -274,7 +274,8 @@ fn a_hook_that_takes_too_long_in_a_container_is_ended_with_all_that_it_started()
     for server in servers::engines() {
         let name = server.name();
         server.run(&name, &[]);
-        let hook = format!("{{ run: 'echo begun; sleep 765432 & sleep 765433; true', container: {name}, timeout: 4s }}");
+        let hook =
+            format!("{{ run: 'echo begun; sleep 765432 & sleep 765433; true', container: {name}, timeout: 4s }}");
         let site = site(FILES, &format!("before: [{hook}]"));
         let mut command = site.lifeboat_command(["backup"]);
         run(command.env("DOCKER_HOST", server.host())).exits(1).says(["did not end within 4 s, so it was ended"]);

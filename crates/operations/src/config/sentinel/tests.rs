@@ -376,6 +376,8 @@ fn what_is_wrong_is_told_by_the_name_of_the_variable_and_no_secret() {
         &[("SNAPSHOTS_STORAGE_PROVIDER", "ftp")],
         &[("SNAPSHOTS_ENABLED", "no")],
         &[("SNAPSHOTS_ENCRYPTION_KEY", "hunter2")],
+        &[("SNAPSHOTS_AGE_SECRET_KEY", "AGE-SECRET-KEY-1hunter2")],
+        &[("SNAPSHOTS_STORAGE_LOCAL_DIR", "/srv/x"), ("SNAPSHOTS_AGE_SECRET_KEY", "AGE-SECRET-KEY-1hunter2")],
         &[("SNAPSHOTS_STORAGE_PROVIDER", "azure"), ("SNAPSHOTS_STORAGE_S3_BUCKET", "bkt")],
         &[("SNAPSHOTS_STORAGE_PROVIDER", "azure")],
         &[("SNAPSHOTS_STORAGE_AZURE_CONTAINER", "box")],
