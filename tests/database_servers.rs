@@ -217,8 +217,8 @@ fn a_second_mariadb_waits_for_its_turn_longer_than_its_server_would() {
     let server = MariadbServer::start(&["--net-write-timeout=2"]).unwrap();
     server.sql(
         "CREATE DATABASE first; CREATE TABLE first.t (a INT); INSERT INTO first.t VALUES (1); \
-         CREATE DATABASE second; CREATE TABLE second.t (a LONGTEXT); \
-         INSERT INTO second.t SELECT REPEAT(MD5(seq), 30000) FROM seq_1_to_60",
+         CREATE DATABASE second; USE second; CREATE TABLE t (a LONGTEXT); \
+         INSERT INTO t SELECT REPEAT(MD5(seq), 30000) FROM seq_1_to_60",
     );
     let site = Site::new();
     // The first dump has begun, and then takes its time.

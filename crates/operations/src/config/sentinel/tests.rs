@@ -429,6 +429,10 @@ fn what_is_wrong_is_told_by_the_name_of_the_variable_and_no_secret() {
             set SNAPSHOTS_STORAGE_PROVIDER to s3, azure or local, and the variables that belong to it, such as SNAPSHOTS_STORAGE_LOCAL_DIR with a folder that is not in Sentinel's own volume
         Sentinel's variables do not say where snapshots go
             set SNAPSHOTS_STORAGE_PROVIDER to s3, azure or local, and the variables that belong to it, such as SNAPSHOTS_STORAGE_LOCAL_DIR with a folder that is not in Sentinel's own volume
+        SNAPSHOTS_AGE_SECRET_KEY alone configures nothing: it opens archives in a restore; missing is where they are, and to whom they are encrypted
+            set SNAPSHOTS_STORAGE_PROVIDER with what belongs to it, and SNAPSHOTS_AGE_PUBLIC_KEY, which `age-keygen -y` makes of the secret key
+        there is no key to encrypt archives with: SNAPSHOTS_AGE_SECRET_KEY only opens them
+            set SNAPSHOTS_AGE_PUBLIC_KEY to the public key that belongs to it, which `age-keygen -y` makes of it
         SNAPSHOTS_STORAGE_S3_BUCKET: it is set, and snapshots go to provider azure
             unset it, or name the provider that it belongs to in SNAPSHOTS_STORAGE_PROVIDER
         SNAPSHOTS_STORAGE_AZURE_CONTAINER is missing
