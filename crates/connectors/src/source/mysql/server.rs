@@ -17,8 +17,8 @@ const CLIENTS: [&str; 2] = ["mariadb", "mysql"];
 /// Variables by which images are told the password of `root`, or another user and the password.
 const ROOT_PASSWORDS: [&str; 2] = ["MARIADB_ROOT_PASSWORD", "MYSQL_ROOT_PASSWORD"];
 const USERS: [(&str, &str); 2] = [("MARIADB_USER", "MARIADB_PASSWORD"), ("MYSQL_USER", "MYSQL_PASSWORD")];
-/// Makes a server wait for whoever takes its rows, seconds: a dump is taken when it is its turn. Tools of MySQL ask for as much
-/// by themselves (`--network-timeout`); those of MariaDB have no option for it.
+/// Makes a server wait for whoever takes its rows, seconds: a dump is taken when it is its turn. Tools of MySQL 8 ask for as
+/// much by themselves (`--network-timeout`); those of MariaDB have no option for it.
 const PATIENCE: &str = "SET SESSION net_write_timeout=86400";
 /// Since then the tools of MariaDB take what else is to be said to a server with its name (mariadb.com/kb/en/mariadb_connect:
 /// Connector/C 3.3).
