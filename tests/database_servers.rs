@@ -208,3 +208,36 @@ fn a_server_that_is_gone_fails_the_run_and_the_last_snapshot_stays() {
     assert!(snapshots.text().contains(&kept));
     site.lifeboat(["drill"]).ok();
 }
+
+#[test]
+fn a_second_mariadb_waits_for_its_turn_longer_than_its_server_would() {
+    if servers::mariadb().is_none() {
+        return;
+    }
+    let server = MariadbServer::start(&["--net-write-timeout=2"]).unwrap();
+    server.sql(
+        "CREATE DATABASE first; CREATE TABLE first.t (a INT); INSERT INTO first.t VALUES (1); \
+         CREATE DATABASE second; USE second; CREATE TABLE t (a LONGTEXT); \
+         INSERT INTO t SELECT REPEAT(MD5(seq), 30000) FROM seq_1_to_60",
+    );
+    let site = Site::new();
+    // The first dump has begun, and then takes its time.
+    let tools = site.path("tools");
+    std::fs::create_dir(&tools).unwrap();
+    std::os::unix::fs::symlink("/usr/bin/mariadb", tools.join("mariadb")).unwrap();
+    let slow = "#!/bin/sh\ncase \"$*\" in --version) exec /usr/bin/mariadb-dump --version;; esac\n\
+        /usr/bin/mariadb-dump \"$@\" | { while read -r line; do printf '%s\\n' \"$line\"; case $line in INSERT*) sleep 7;; esac; done; }\n";
+    std::fs::write(tools.join("mariadb-dump"), slow).unwrap();
+    std::fs::set_permissions(tools.join("mariadb-dump"), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    site.configure(&format!(
+        "first: {{ mysql: {{ url: '{0}', user: root, databases: first, tools: {tools:?} }} }}\n\
+         second: {{ mysql: {{ url: '{0}', user: root, databases: second }} }}",
+        server.url()
+    ));
+    site.lifeboat(["init"]).ok();
+    let summary = site.lifeboat(["backup", "--json"]).ok().summary();
+    assert_eq!(summary["status"], "ok", "{summary}");
+    let tables = |name: &str| summary["sources"][name]["facts"]["databases"][name]["tables"].clone();
+    assert_eq!((tables("first"), tables("second")), (json!({"t": 1}), json!({"t": 60})), "{summary}");
+    assert!(summary["duration_s"].as_f64().is_none_or(|seconds| seconds > 7.0), "it was not slow: {summary}");
+}

@@ -268,3 +268,24 @@ fn a_hook_runs_in_a_container() {
         run(&mut command(&["backup"])).exits(1).says(["the `before` hook", "nothing was backed up"]);
     }
 }
+
+/// The words of each process of this machine, in whatever container.
+fn processes() -> impl Iterator<Item = String> {
+    let all = fs::read_dir("/proc").unwrap().flatten();
+    all.filter_map(|process| fs::read_to_string(process.path().join("cmdline")).ok())
+}
+
+#[test]
+fn a_hook_that_takes_too_long_in_a_container_is_ended_with_all_that_it_started() {
+    for server in servers::engines() {
+        let name = server.name();
+        server.run(&name, &[]);
+        let hook =
+            format!("{{ run: 'echo begun; sleep 765432 & sleep 765433; echo over', container: {name}, timeout: 4s }}");
+        let site = site(FILES, &format!("before: [{hook}]"));
+        let mut command = site.lifeboat_command(["backup"]);
+        run(command.env("DOCKER_HOST", server.host())).exits(1).says(["did not end within 4 s, so it was ended"]);
+        let sleeps = |words: &String| words.strip_prefix("sleep\0").is_some_and(|rest| rest.starts_with("76543"));
+        assert_eq!(processes().filter(sleeps).count(), 0, "its children still run");
+    }
+}

@@ -43,6 +43,7 @@ mod requests;
 mod restic;
 mod secrets;
 mod sentinel;
+mod sentinel_servers;
 mod sqlite;
 mod status;
 mod support;

@@ -28,6 +28,7 @@ mod scratch_server;
 mod selection;
 mod sentinel;
 pub(crate) mod server_at;
+mod server_tls;
 mod shrink;
 mod sqlite;
 #[cfg(test)]

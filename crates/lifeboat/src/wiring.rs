@@ -216,6 +216,12 @@ pub fn databases(sqlite: &SqliteSettings, cancel: &Cancel) -> Result<Vec<PathBuf
     Ok(sqlite_source(sqlite.clone())?.claims(cancel)?.into_iter().collect())
 }
 
+/// Of these databases, those that a source `sqlite` takes and those that it does not.
+pub fn parted(sqlite: &SqliteSettings, databases: &[PathBuf]) -> Result<(Vec<PathBuf>, Vec<PathBuf>), SourceError> {
+    let source = sqlite_source(sqlite.clone())?;
+    Ok(databases.iter().cloned().partition(|path| source.wants(path)))
+}
+
 fn sqlite_source(sqlite: SqliteSettings) -> Result<SqliteSource, SourceError> {
     SqliteSource::new(SqliteOptions {
         paths: sqlite.paths,

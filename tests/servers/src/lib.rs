@@ -6,6 +6,7 @@
 #![expect(clippy::unwrap_used, clippy::missing_panics_doc, reason = "a test may panic, and says what it leaves out")]
 
 mod azure;
+mod certificates;
 mod client;
 mod docker;
 mod mariadb;
@@ -25,6 +26,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 pub use azure::AzureServer;
+pub use certificates::Certificates;
 pub use client::{Client, Meanwhile};
 pub use docker::DockerServer;
 pub use mariadb::MariadbServer;
@@ -129,6 +131,12 @@ pub fn podman() -> Option<&'static DockerServer> {
 pub fn mariadb() -> Option<&'static MariadbServer> {
     static SERVER: OnceLock<Result<MariadbServer, String>> = OnceLock::new();
     there(SERVER.get_or_init(|| MariadbServer::start(&[])))
+}
+
+/// Certificates for a server on `localhost`. `None` as for [`rgw`].
+pub fn certificates() -> Option<&'static Certificates> {
+    static MADE: OnceLock<Result<Certificates, String>> = OnceLock::new();
+    there(MADE.get_or_init(Certificates::make))
 }
 
 /// A Redis of the test's own, with these arguments. `None` as for [`rgw`].

@@ -1,7 +1,7 @@
 //! A program that runs in a container, by the engine's `exec`.
 //!
 //! The engine has no way to end such a program, so a shell tells its number in the container first, on standard error, and
-//! becomes the program: by that number it is ended.
+//! becomes the program: by that number it is ended, with all that it started.
 
 use std::collections::VecDeque;
 use std::io;
@@ -23,8 +23,8 @@ use crate::containers::{Container, Containers, said};
 
 /// Tells the program's number, and becomes it.
 const TELLING: &str = "echo \"$$\" >&2; exec \"$@\"";
-/// Ends a program by its number: first asks, then makes it.
-const ENDING: &str = "kill -TERM \"$1\" || exit 0; sleep 1; kill -KILL \"$1\"; exit 0";
+/// Ends a program by its number, with all that it started.
+const ENDING: &str = include_str!("ending.sh");
 /// How long to wait for a number that was not told yet.
 const NUMBER_PATIENCE: Duration = Duration::from_secs(2);
 /// The longest number of a process, and the end of its line.

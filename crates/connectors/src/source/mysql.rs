@@ -9,6 +9,8 @@ mod capture;
 mod dump;
 mod examine;
 mod facts;
+mod grants;
+mod hold;
 mod inventory;
 mod load;
 mod names;
@@ -33,7 +35,7 @@ pub use self::restore::MysqlRestore;
 
 use super::database_options::DatabaseOptions;
 use super::selection::Selection;
-use super::server_at::{Address, ServerAt};
+use super::server_at::{ServerAt, ServerUrl};
 
 /// The kind's name in the configuration.
 pub const KIND: &str = "mysql";
@@ -60,7 +62,7 @@ impl MysqlSource {
     /// Nothing is asked yet. Fails with a message for the user where a pattern is malformed, or the address cannot be read.
     pub fn new(options: DatabaseOptions) -> Result<Self, SourceError> {
         if let ServerAt::Url(url) = &options.server {
-            Address::parse(url, PORT)?;
+            ServerUrl::parse(url, PORT)?;
         }
         let selection = Selection::new(&options.databases, &options.exclude)?;
         Ok(Self { options, selection })

@@ -6,11 +6,13 @@
 
 pub(crate) mod aof;
 mod crc64;
+mod encrypted;
 mod examine;
 mod facts;
 mod feed;
 mod files;
 mod folder;
+mod line;
 mod link;
 pub(crate) mod rdb;
 mod resp;
@@ -34,12 +36,13 @@ pub use self::files::{RedisFilesOptions, RedisFilesSource};
 pub use self::restore::RedisRestore;
 
 use self::aof::Counted;
+use self::line::Place;
 use self::rdb::{Dump, Parser};
 use self::server::{Login, Purpose, Server, Users};
 use super::Password;
 use super::output::Proof;
 use super::produced::{self, Produced, ProducedFile};
-use super::server_at::{Address, ServerAt, running};
+use super::server_at::{ServerAt, running};
 use super::shrink::{Before, Lost};
 use crate::containers::EngineAddress;
 use crate::program::Stage;
@@ -83,8 +86,8 @@ impl RedisOptions {
         let login = Login { user: self.user.clone(), password, purpose };
         match &self.server {
             ServerAt::Url(url) => {
-                let (user, address) = Address::parse(url, PORT)?;
-                Ok(Server::At { address, login: Login { user: login.user.or(user), ..login } })
+                let (user, place) = Place::parse(url)?;
+                Ok(Server::At { place, login: Login { user: login.user.or(user), ..login } })
             }
             ServerAt::Container(name) => {
                 let (containers, container) = running(name, &self.engine, cancel)?;
@@ -103,7 +106,7 @@ impl RedisSource {
     /// Nothing is asked yet. Fails with a message for the user where the address cannot be read.
     pub fn new(options: RedisOptions) -> Result<Self, SourceError> {
         if let ServerAt::Url(url) = &options.server {
-            Address::parse(url, PORT)?;
+            Place::parse(url)?;
         }
         Ok(Self(options))
     }

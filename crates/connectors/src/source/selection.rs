@@ -27,6 +27,11 @@ impl Selection {
         (self.wanted.is_empty() || self.include.is_match(database)) && !self.exclude.is_match(database)
     }
 
+    /// The names, where nothing else is wanted: no pattern, to which databases could belong that nobody tells of. `None` else.
+    pub fn names(&self) -> Option<Vec<String>> {
+        if self.wanted.is_empty() { None } else { self.wanted.iter().map(|wanted| literal(wanted)).collect() }
+    }
+
     /// Names and patterns to which none of the databases that are there belongs.
     pub fn missing<'a>(&self, there: impl Iterator<Item = &'a str> + Clone) -> Vec<String> {
         let is_there = |wanted: &String| {
@@ -37,6 +42,23 @@ impl Selection {
         };
         self.wanted.iter().filter(|wanted| !is_there(wanted)).cloned().collect()
     }
+}
+
+/// The one name that a pattern stands for: in it, what would be a wildcard stands in brackets.
+fn literal(pattern: &str) -> Option<String> {
+    let (mut name, mut letters) = (String::new(), pattern.chars());
+    while let Some(letter) = letters.next() {
+        match letter {
+            '*' | '?' | '{' | '}' | '\\' | ']' => return None,
+            '[' => {
+                let one = letters.next().filter(|one| !matches!(one, '!' | '^' | ']'))?;
+                letters.next().filter(|end| *end == ']')?;
+                name.push(one);
+            }
+            _ => name.push(letter),
+        }
+    }
+    Some(name)
 }
 
 fn compile(what: &str, patterns: &[String]) -> Result<GlobSet, SourceError> {
@@ -67,6 +89,14 @@ mod tests {
             ["shop", "shop_old", "shops", "crm", "crm2"].into_iter().filter(|name| some.has(name)).collect();
         assert_eq!(has, ["shop", "shops", "crm"]);
         assert_eq!(some.missing(["shop", "other"].into_iter()), ["crm"]);
+    }
+
+    #[test]
+    fn a_name_is_known_from_a_pattern() {
+        assert_eq!(selection(&["shop", "a[*]b"], &["x*"]).names(), Some(vec!["shop".to_owned(), "a*b".to_owned()]));
+        for patterns in [&["shop*"][..], &["shop", "[ab]"], &["a?"], &["{a,b}"], &["[!a]"], &["a\\b"], &[]] {
+            assert_eq!(selection(patterns, &[]).names(), None, "{patterns:?}");
+        }
     }
 
     #[test]

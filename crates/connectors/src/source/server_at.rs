@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use repository::{Cancel, SourceError};
 
+use super::server_tls::ServerTls;
 use crate::containers::{Container, ContainerName, ContainerState, Containers, EngineAddress};
 
 /// Where a server is.
@@ -58,18 +59,9 @@ impl fmt::Display for Address {
 }
 
 impl Address {
-    /// What an address such as `mysql://me@db:3306` or `unix:///run/mysqld.sock` says, and whom it names. Where it names no port,
-    /// that is `port`. Fails with a message for the user.
-    pub fn parse(url: &str, port: u16) -> Result<(Option<String>, Self), SourceError> {
-        let wrong = |what: &str| SourceError::Unavailable { what: format!("url: {what}") };
-        if let Some(path) = url.strip_prefix("unix://") {
-            return Ok((None, Self::Unix(path.into())));
-        }
-        let (_, rest) = url.split_once("://").ok_or_else(|| wrong("it does not begin with a scheme"))?;
-        if rest.contains('?') {
-            return Err(wrong("what follows the question mark means nothing here; remove it"));
-        }
-        let rest = rest.trim_end_matches('/');
+    /// What the part between the scheme and the path of an address says, such as `me@db:3306`, and whom it names. Where it names
+    /// no port, that is `port`. Fails with what is wrong.
+    fn parse(rest: &str, port: u16) -> Result<(Option<String>, Self), &'static str> {
         let (user, place) = match rest.rsplit_once('@') {
             Some((user, place)) => (Some(user.to_owned()), place),
             None => (None, rest),
@@ -79,11 +71,41 @@ impl Address {
             None => place.split_once(':').map_or((place, None), |(host, digits)| (host, Some(digits))),
         };
         if host.is_empty() {
-            return Err(wrong("it names no host"));
+            return Err("it names no host");
         }
-        let port =
-            digits.map_or(Ok(port), |digits| digits.parse().map_err(|_| wrong("its port is no number up to 65535")));
+        let port = digits.map_or(Ok(port), |digits| digits.parse().map_err(|_| "its port is no number up to 65535"));
         Ok((user, Self::Tcp { host: host.to_owned(), port: port? }))
+    }
+}
+
+/// What the address of a server says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServerUrl {
+    /// What it begins with, such as `rediss`.
+    pub scheme: String,
+    /// Whom it names.
+    pub user: Option<String>,
+    /// Where the server listens.
+    pub address: Address,
+    /// How the line is encrypted.
+    pub tls: ServerTls,
+}
+
+impl ServerUrl {
+    /// Reads an address such as `mysql://me@db:3306?ssl-mode=REQUIRED` or `unix:///run/mysqld.sock`. Where it names no port,
+    /// that is `port`. Fails with a message for the user.
+    pub fn parse(url: &str, port: u16) -> Result<Self, SourceError> {
+        let wrong = |what: &str| SourceError::Unavailable { what: format!("url: {what}") };
+        let (scheme, rest) = url.split_once("://").ok_or_else(|| wrong("it does not begin with a scheme"))?;
+        let scheme = scheme.to_owned();
+        if scheme == "unix" {
+            let address = Address::Unix(rest.into());
+            return Ok(Self { scheme, user: None, address, tls: ServerTls::default() });
+        }
+        let (place, query) = rest.split_once('?').unwrap_or((rest, ""));
+        let (user, address) = Address::parse(place.trim_end_matches('/'), port).map_err(wrong)?;
+        let tls = ServerTls::parse(query).map_err(|what| wrong(&what))?;
+        Ok(Self { scheme, user, address, tls })
     }
 }
 
@@ -94,14 +116,16 @@ mod tests {
     #[test]
     fn addresses_are_read_as_people_write_them() {
         let tcp = |host: &str, port| Address::Tcp { host: host.to_owned(), port };
-        let read = |url: &str| Address::parse(url, 3306).unwrap();
+        let read = |url: &str| ServerUrl::parse(url, 3306).map(|url| (url.user, url.address)).unwrap();
         assert_eq!(read("mysql://db"), (None, tcp("db", 3306)));
         assert_eq!(read("redis://me@db.example.org:7000/"), (Some("me".to_owned()), tcp("db.example.org", 7000)));
         assert_eq!(read("redis://[::1]:7000"), (None, tcp("::1", 7000)));
+        assert_eq!(read("mysql://db/?ssl=1"), (None, tcp("db", 3306)));
+        assert_eq!(ServerUrl::parse("rediss://db?ssl-ca=/a", 1).unwrap().scheme, "rediss");
         assert_eq!(read("redis://[::1]").1.to_string(), "[::1]:3306");
         assert_eq!(read("unix:///run/a.sock"), (None, Address::Unix("/run/a.sock".into())));
-        for wrong in ["db", "mysql://", "mysql://db:port", "mysql://db:70000", "mysql://db?ssl=1"] {
-            assert!(Address::parse(wrong, 1).unwrap_err().to_string().starts_with("url: "), "{wrong}");
+        for wrong in ["db", "mysql://", "mysql://db:port", "mysql://db:70000", "mysql://db?charset=x"] {
+            assert!(ServerUrl::parse(wrong, 1).unwrap_err().to_string().starts_with("url: "), "{wrong}");
         }
     }
 }

@@ -92,6 +92,11 @@ impl SqliteSource {
         Ok(Self { options, exclude, found: Mutex::new(None) })
     }
 
+    /// Whether a database here is one of this source.
+    pub fn wants(&self, path: &Path) -> bool {
+        lost::is_wanted(path, &self.options, &self.exclude)
+    }
+
     fn remembered(&self) -> std::sync::MutexGuard<'_, Option<Found>> {
         self.found.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }

@@ -176,6 +176,38 @@ fn a_program_in_a_container_is_spoken_to_and_is_gone_when_nobody_wants_it_any_mo
     }
 }
 
+#[test]
+fn a_program_in_a_container_ends_with_all_that_it_started() {
+    for server in servers::engines() {
+        let name = server.name();
+        server.run(&name, &[]);
+        let containers = Arc::new(open(server));
+        let container = named(&containers, &name);
+        let stage = Stage::Container { containers, container };
+        // Told apart from others by how long they sleep.
+        let seconds = |number: u32| format!("{}", 600_000 + 10 * std::process::id() + number);
+        let [kept, first, second] = [0, 1, 2].map(seconds);
+        let other = ["exec", "-d", &name, "sleep", &kept];
+        server.docker(&other);
+        for script in [
+            format!("sleep {first} & (sleep {second}; :) & echo up; wait"),
+            // One that does not listen, and so do those it starts.
+            format!("trap '' TERM; sleep {first} & sleep {second} & echo up; while :; do wait; done"),
+            // One that has ended, and left others.
+            format!("sleep {first} & sleep {second} & echo up"),
+        ] {
+            let cancel = Cancel::new();
+            let mut running = Program::new("sh").args(["-c", &script]).start(&stage, &cancel).unwrap();
+            assert_eq!(running.read(&mut [0; 10]).unwrap(), 3);
+            until(|| [&first, &second].iter().all(|seconds| runs(&["sleep", seconds])));
+            cancel.cancel();
+            drop(running);
+            until(|| ![&first, &second].iter().any(|seconds| runs(&["sleep", seconds])));
+            assert!(runs(&["sleep", &kept]), "what others started goes on");
+        }
+    }
+}
+
 /// Whether a process of this machine, in whatever container, was started with exactly these words.
 fn runs(words: &[&str]) -> bool {
     let wanted: String = words.iter().map(|word| format!("{word}\0")).collect();

@@ -12,6 +12,7 @@ use operations::config::{
     ComposeSettings, ContainerSettings, DatabaseServer, DatabaseSettings, FilesSettings, NewSource, Presets,
     SourceKind, SourceSettings, SqliteSettings,
 };
+use repository::SourceError;
 use serde_json::json;
 
 use super::{cht, sentinel};
@@ -26,7 +27,7 @@ pub fn run(run: &Run, arguments: &arguments::Discover) -> Result<Outcome, Fault>
     let found = look(run, &arguments.dir)?;
     found.show(run.output);
     let docker = match arguments.docker {
-        true => Some(docker::look(run, &found.discovery.projects, &found.sources())?),
+        true => Some(docker::look(run, &found.discovery.projects, &found.sources()?)?),
         false => None,
     };
     let discovery = &found.discovery;
@@ -103,9 +104,9 @@ impl Found {
     }
 
     /// The sources of the application that was found, else a source for each kind of thing that was found: the files, the databases among them, each compose project.
-    pub fn sources(&self) -> Vec<NewSource> {
+    pub fn sources(&self) -> Result<Vec<NewSource>, SourceError> {
         match &self.profile {
-            Some(Profile::Cht(cht)) => return cht::sources(cht),
+            Some(Profile::Cht(cht)) => return Ok(cht::sources(cht)),
             Some(Profile::Sentinel(sentinel)) => return sentinel::sources(sentinel),
             None => {}
         }
@@ -143,7 +144,7 @@ impl Found {
         let mut files = FilesSettings::new(vec![found.dir.clone()]);
         files.exclude_caches = !found.cache_folders.is_empty();
         add("files".to_owned(), SourceKind::Files(files), "everything else".to_owned());
-        sources
+        Ok(sources)
     }
 
     /// The names of what these sources do not cover.

@@ -171,7 +171,7 @@ impl Plan {
             copies: NewCopy::at([Url::Folder(folder.join(COPY_FOLDER))]),
             password_file: folder.join(PASSWORD_FILE),
             config_file,
-            sources: found.sources(),
+            sources: found.sources()?,
             found,
         })
     }

@@ -1,13 +1,14 @@
 //! The profile `sentinel`: the stack for an ALTCHA Sentinel.
 
-use std::path::Path;
-
 use connectors::source::{SentinelHost, ServerVariables};
 use operations::config::{
     ComposeSettings, FilesSettings, NewSource, Presets, SourceKind, SourceSettings, SqliteSettings, sentinel,
 };
 
+use repository::SourceError;
+
 use crate::output::{Output, count};
+use crate::wiring;
 
 /// The profile's name, and that of the stack.
 pub const STACK: &str = sentinel::STACK;
@@ -18,23 +19,23 @@ pub fn presets() -> Presets {
 }
 
 /// A source for each part, as Sentinel's variables make them, and one for its compose files.
-pub fn sources(host: &SentinelHost) -> Vec<NewSource> {
+pub fn sources(host: &SentinelHost) -> Result<Vec<NewSource>, SourceError> {
     let mut sources = Vec::new();
     let mut add = |name: &str, kind, note: &str| {
         let source = SourceSettings::new(name, kind);
         sources.push(NewSource { source, note: Some(note.to_owned()) });
     };
     if let Some(data) = &host.data {
-        let sqlite = |exclude| SourceKind::Sqlite(SqliteSettings::new(vec![data.clone()], exclude));
         let patterns = sentinel::REDIS_FILES.map(str::to_owned).to_vec();
-        let (of_redis, of_main): (Vec<_>, Vec<_>) =
-            host.databases.iter().partition(|path| is_of_redis(path.strip_prefix(data).unwrap_or(path)));
+        let redis = SqliteSettings::new(vec![data.clone()], sentinel::all_but(&patterns));
+        let (of_redis, of_main) = wiring::parted(&redis, &host.databases)?;
         if !of_main.is_empty() {
-            let exclude = if of_redis.is_empty() { Vec::new() } else { patterns.clone() };
-            add(sentinel::MAIN, sqlite(exclude), "the main database, copied while in use");
+            let exclude = if of_redis.is_empty() { Vec::new() } else { patterns };
+            let main = SqliteSettings::new(vec![data.clone()], exclude);
+            add(sentinel::MAIN, SourceKind::Sqlite(main), "the main database, copied while in use");
         }
         if !of_redis.is_empty() {
-            add(sentinel::REDIS, sqlite(sentinel::all_but(&patterns)), "what Sentinel keeps in its own Redis");
+            add(sentinel::REDIS, SourceKind::Sqlite(redis), "what Sentinel keeps in its own Redis");
         }
         let files = FilesSettings::new(vec![data.clone()]);
         add(
@@ -47,7 +48,7 @@ pub fn sources(host: &SentinelHost) -> Vec<NewSource> {
         let compose = ComposeSettings { files: files.clone(), env: Vec::new(), project: Some(name.clone()) };
         add("config", SourceKind::Compose(compose), "the compose files and the env files that they name");
     }
-    sources
+    Ok(sources)
 }
 
 /// Variables that name servers with what is not in the volume.
@@ -57,12 +58,6 @@ pub fn servers() -> [ServerVariables<'static>; 2] {
         ServerVariables { part, variables }
     }
     [of("main database", &sentinel::MAIN_SERVERS), of("Redis", &sentinel::REDIS_SERVERS)]
-}
-
-/// Whether a file of the volume is told from the main database as Sentinel's variables do: by its name, or by a folder's.
-fn is_of_redis(path: &Path) -> bool {
-    let words = sentinel::REDIS_FILES.map(|pattern| pattern.trim_matches('*'));
-    path.iter().any(|name| words.iter().any(|word| name.to_string_lossy().contains(word)))
 }
 
 /// Shows what was found, and what was not.

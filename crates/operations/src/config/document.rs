@@ -502,7 +502,8 @@ pub struct ContainerFilesDocument {
 #[schemars(rename = "database", extend("required" = [], "oneOf" = [{"required": ["url"]}, {"required": ["service"]}, {"required": ["container"]}, {"required": ["files"]}]))]
 pub struct DatabaseDocument {
     /// The address, such as `postgresql://backup@db.example.org:5432`, `mysql://db.example.org`, `redis://db.example.org` or
-    /// `unix:///run/mysqld/mysqld.sock`, without password and database. The tools of this machine are used.
+    /// `unix:///run/mysqld/mysqld.sock`, without password and database. The tools of this machine are used. For an encrypted line,
+    /// `rediss://` of a Redis, and `?sslmode=verify-full` (`ssl-mode`) with `sslrootcert=FILE` (`ssl-ca`) of the others.
     pub url: Option<Text>,
     /// The service of a Compose project, instead of an address. The tools in its container are used.
     pub service: Option<Text>,

@@ -28,6 +28,8 @@ use variables::{ProcessVariables, Variables};
 
 pub use data::{FILES, MAIN, MAIN_SERVERS, REDIS, REDIS_FILES, REDIS_SERVERS, Server, all_but};
 
+/// The variable with the key that opens archives.
+const SECRET_KEY: &str = "AGE_SECRET_KEY";
 /// The name of the stack.
 pub const STACK: &str = "sentinel";
 /// The copy that archives are made out of.
@@ -66,6 +68,19 @@ pub fn settings(
     }
     variables.check()?;
     variables.check_own()?;
+    if variables.are_all(SECRET_KEY) {
+        return Err(Fault::new(
+            FaultKind::Config,
+            format!(
+                "SNAPSHOTS_{SECRET_KEY} alone configures nothing: it opens archives in a restore; missing is where they are, and \
+                 to whom they are encrypted"
+            ),
+        )
+        .with_hint(
+            "set SNAPSHOTS_STORAGE_PROVIDER with what belongs to it, and SNAPSHOTS_AGE_PUBLIC_KEY, which `age-keygen -y` makes of \
+             the secret key",
+        ));
+    }
     let of_process = variables.of_process();
     let data = data::folder(&of_process)?;
     let disabled = disabled(&variables)?;
@@ -102,7 +117,7 @@ pub fn settings(
         after_restore: after_restore(&of_process)?,
         sources,
     };
-    let identity = variables.snapshots_secret("AGE_SECRET_KEY")?.map(|key| key.value);
+    let identity = variables.snapshots_secret(SECRET_KEY)?.map(|key| key.value);
     Ok(Some(Settings {
         file: data.join(CONFIGURATION),
         jobs: JobsSettings::none(environment.time_zone().clone()),
@@ -150,6 +165,13 @@ fn key(variables: &Variables<'_>) -> Result<ArchiveKey, Fault> {
         (Some(public), Some(passphrase)) => Err(public.fault(
             &format!("{} is set too, and an archive is encrypted to one of the two", passphrase.name),
             "unset one of the two; the repository gets a password of its own with LIFEBOAT_PASSWORD_FILE",
+        )),
+        (None, None) if variables.snapshots_secret(SECRET_KEY)?.is_some() => Err(Fault::new(
+            FaultKind::Config,
+            format!("there is no key to encrypt archives with: SNAPSHOTS_{SECRET_KEY} only opens them"),
+        )
+        .with_hint(
+            "set SNAPSHOTS_AGE_PUBLIC_KEY to the public key that belongs to it, which `age-keygen -y` makes of it",
         )),
         (None, None) => Err(Fault::new(FaultKind::Config, "there is no key to encrypt archives with").with_hint(
             "set SNAPSHOTS_AGE_PUBLIC_KEY to the public key that `age-keygen` prints, or SNAPSHOTS_ENCRYPTION_KEY to a \

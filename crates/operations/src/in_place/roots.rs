@@ -15,6 +15,8 @@ const SQLITE: &str = "sqlite";
 /// The kind whose folder is one whole: views and indexes that are newer than their databases, and half-done compactions, are
 /// worse than none.
 const COUCHDB: &str = "couchdb";
+/// Kinds of sources that a running server gave, and takes back.
+const SERVERS: [&str; 3] = ["postgres", "mysql", "redis"];
 
 /// One path of a source that is restored.
 #[derive(Clone, Debug)]
@@ -150,8 +152,9 @@ fn take_source(
     let paths = host_paths(record);
     if paths.is_empty() {
         let kind = &record.kind;
+        let instead = if SERVERS.contains(&kind.as_str()) { "--server configured, or --to DIR" } else { "--to DIR" };
         let what =
-            format!("{source} is a source of kind {kind}, which has no place on this host: restore it with --to");
+            format!("{source} is a source of kind {kind}, which has no place on this host: restore it with {instead}");
         selection.skipped.push(what);
         return Ok(());
     }

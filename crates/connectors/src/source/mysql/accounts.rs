@@ -19,7 +19,31 @@ pub struct Plan {
 /// What of `users.sql` is to be run on a server that has the accounts `there`. Fails, with what is wrong, where it is not as
 /// captures write it.
 pub fn plan(users: &str, there: &BTreeSet<Account>) -> Result<Plan, String> {
-    let (mut plan, mut reader, mut at, mut from) = (Plan::default(), Reader::default(), 0, 0);
+    let mut plan = Plan::default();
+    for statement in statements(users)? {
+        let account = subject(statement).ok_or("it has a statement about nobody")?;
+        if there.contains(&account) {
+            plan.left.insert(shown(account));
+        } else {
+            plan.sql.push_str(statement);
+            plan.sql.push('\n');
+        }
+    }
+    Ok(plan)
+}
+
+/// The accounts that `users.sql` makes, for messages. Fails, with what is wrong, where it is not as captures write it.
+pub fn made_by(users: &str) -> Result<Vec<String>, String> {
+    let made = statements(users)?.into_iter().filter(|statement| statement.starts_with("CREATE "));
+    Ok(made.filter_map(subject).map(shown).collect())
+}
+
+fn shown((user, host): Account) -> String {
+    if host.is_empty() { user } else { format!("{user}@{host}") }
+}
+
+fn statements(users: &str) -> Result<Vec<&str>, String> {
+    let (mut reader, mut at, mut from) = (Reader::default(), 0, 0);
     let mut statements = Vec::new();
     while at < users.len() {
         let (length, part) = reader.take(&users.as_bytes()[at..])?;
@@ -34,17 +58,7 @@ pub fn plan(users: &str, there: &BTreeSet<Account>) -> Result<Plan, String> {
     if !users[from..].trim().is_empty() {
         return Err("its last statement has no end".to_owned());
     }
-    for statement in statements {
-        let account = subject(statement).ok_or("it has a statement about nobody")?;
-        if there.contains(&account) {
-            let (user, host) = account;
-            plan.left.insert(if host.is_empty() { user } else { format!("{user}@{host}") });
-        } else {
-            plan.sql.push_str(statement);
-            plan.sql.push('\n');
-        }
-    }
-    Ok(plan)
+    Ok(statements)
 }
 
 /// Whom a statement is about: the account after `CREATE … IF NOT EXISTS`, or else the one after the last ` TO ` or ` FOR ` that
@@ -117,6 +131,7 @@ mod tests {
         let expected: Vec<_> = USERS.lines().filter(|line| !line.contains("root")).collect();
         assert_eq!(plan.sql.lines().collect::<Vec<_>>(), expected);
         assert_eq!(super::plan("", &BTreeSet::new()), Ok(Plan::default()));
+        assert_eq!(made_by(USERS).unwrap(), ["readers", "o'brien@%", "root@localhost"]);
     }
 
     #[test]

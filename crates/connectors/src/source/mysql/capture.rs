@@ -2,18 +2,18 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::{RecvTimeoutError, Sender};
 use std::thread::JoinHandle;
-use std::time::Duration;
 
 use repository::format::time::Time;
 use repository::{Cancel, Capture, CaptureCx, Event, Events, Facts, Item, Problem, SourceError};
 
 use super::dump::{Dump, NoComplaint};
-use super::inventory::{self, Identity, Rights};
+use super::grants::{Grants, RIGHTS_TO_READ};
+use super::hold::HeldUp;
+use super::inventory::{self, Identity};
 use super::server::Server;
 use super::session::Session;
-use super::split::Held;
+use super::split::{Held, LogPosition};
 use super::tools::{DumpTool, Kind};
 use super::{DATABASES, DatabaseOptions, INVALID_VIEWS, USERS, VIEWS, facts, names};
 use crate::program::{Guard, Program};
@@ -22,10 +22,6 @@ use crate::source::produced::{self, Produced, ProducedFile};
 use crate::source::selection::Selection;
 use crate::source::shrink::{self, Before};
 
-/// How long to wait for changes that are under way to end, seconds: those that come after them wait, too.
-const LOCK_PATIENCE_S: u32 = 5;
-/// How long changes are held up at most until the dump has begun.
-const HOLD_MAX: Duration = Duration::from_secs(5);
 /// As many tables as this are named; of more, how many they are.
 const NAMED_MAX: usize = 20;
 
@@ -48,12 +44,13 @@ pub fn open<'a>(
         .filter(|name| selection.has(name))
         .map(|name| (Path::new(DATABASES).join(names::file_name(&name)), name))
         .collect();
-    let rights = inventory::rights(&mut session)?;
-    if !rights.reads_all {
+    let grants = inventory::grants(&mut session)?;
+    let reach = Reach::of(&grants, selection);
+    if let Reach::Lacking(on) = &reach {
+        let more = if on == ALL { format!(", RELOAD, {}", identity.right_to_see_log()) } else { String::new() };
         let what = format!(
             "who logs in may not read everything, so there may be databases and tables that are not in the snapshot; GRANT \
-             SELECT, SHOW VIEW, TRIGGER, EVENT, RELOAD, {} ON *.* TO the user",
-            identity.right_to_see_log()
+             {RIGHTS_TO_READ}{more} ON {on} TO the user"
         );
         problems.push_back(Problem::new(Path::new(server.name()), what));
     }
@@ -63,6 +60,7 @@ pub fn open<'a>(
         produced: Produced::new(BTreeMap::new(), Time::from(cx.clock.now())),
         facts: facts::of_server(&identity),
         dump: None,
+        position: None,
         counting: None,
         inconsistent: BTreeSet::new(),
         before: Before::new(cx, options.max_shrink_percent),
@@ -74,7 +72,7 @@ pub fn open<'a>(
         return Ok(Box::new(capture));
     }
     let mut files = BTreeMap::new();
-    capture.take_accounts(&server, &identity, &mut files, &cancel)?;
+    capture.take_accounts(&server, &identity, &reach, &mut files, &cancel)?;
     if databases.is_empty() {
         capture.problems.push_back(Problem::new(Path::new(server.name()), "it has no database to be captured"));
     } else {
@@ -82,11 +80,14 @@ pub fn open<'a>(
         capture.take_inconsistent(&mut session, &names)?;
         let invalid = inventory::invalid_views(&mut session, &names)?;
         capture.tell_invalid(&server, &invalid, &mut files, &cancel)?;
-        let begun = begin(&server, &identity, rights, &names, &invalid, &cancel)?;
-        if rights.locks && begun.counting.is_none() {
+        let begun = begin(&server, &identity, &grants, &names, &invalid, &cancel)?;
+        if grants.locks() && begun.counting.is_none() {
             let what = "rows are counted in the dump alone: changes could not be held up for the moment in which counting begins";
-            cx.events.emit(Event::Note(format!("{}: {what}", server.name())));
+            let is_unplaced = identity.kind == Kind::Mysql && identity.has_log;
+            let more = if is_unplaced { "; how far the log of changes had come is not known either" } else { "" };
+            cx.events.emit(Event::Note(format!("{}: {what}{more}", server.name())));
         }
+        capture.position = begun.position;
         for (number, path) in databases.keys().enumerate() {
             files.insert(path.clone(), begun.dump.file(number, &path.to_string_lossy()));
         }
@@ -97,6 +98,32 @@ pub fn open<'a>(
     Ok(Box::new(capture))
 }
 
+/// All databases of a server, as grants have them.
+const ALL: &str = "*.*";
+
+/// How much who logs in may read of what is wanted.
+enum Reach {
+    /// All of it, and the rest.
+    Everything,
+    /// The databases that are named, and nothing else is wanted.
+    Named,
+    /// Not all of it: what rights are lacking on.
+    Lacking(String),
+}
+
+impl Reach {
+    fn of(grants: &Grants, selection: &Selection) -> Self {
+        if grants.reads_all() {
+            return Self::Everything;
+        }
+        let Some(names) = selection.names() else { return Self::Lacking(ALL.to_owned()) };
+        match names.iter().find(|name| !grants.reads(name)) {
+            None => Self::Named,
+            Some(name) => Self::Lacking(format!("{}.*", names::quoted(name))),
+        }
+    }
+}
+
 fn missing(name: String) -> Problem {
     Problem::new(Path::new(&name), "there is no such database")
 }
@@ -104,6 +131,8 @@ fn missing(name: String) -> Problem {
 /// A dump that has begun, and what counts beside it.
 struct Begun {
     dump: Dump,
+    /// The place in the log of changes, where the tool does not tell it.
+    position: Option<LogPosition>,
     counting: Option<Counting>,
 }
 
@@ -114,75 +143,34 @@ type Counting = JoinHandle<Result<BTreeMap<String, Held>, SourceError>>;
 fn begin(
     server: &Server,
     identity: &Identity,
-    rights: Rights,
+    grants: &Grants,
     names: &[String],
     left_out: &[(String, String)],
     cancel: &Cancel,
 ) -> Result<Begun, SourceError> {
     let tool = DumpTool::find(server, identity.kind, identity.version, cancel)?;
-    let has_position = identity.has_log && rights.locks && rights.sees_log;
-    let program = dump_program(server, &tool, identity.kind, has_position);
+    let has_position = identity.has_log && grants.locks() && grants.sees_log();
+    let is_told_by_tool = has_position && tool.kind == Kind::Mariadb;
     let left_out = left_out.iter().map(|(database, view)| format!("--ignore-table={database}.{view}"));
-    let program = program.args(left_out).arg("--databases").arg("--").args(names);
-    let held_up = if rights.locks { HeldUp::begin(server, cancel)? } else { None };
+    let program = dump_program(server, &tool, is_told_by_tool).args(left_out);
+    let program = program.arg("--databases").arg("--").args(names);
+    let log_of = Some(identity).filter(|_| has_position && !is_told_by_tool);
+    let held_up = if grants.locks() { HeldUp::begin(server, log_of, cancel)? } else { None };
     let running = program.start(server.stage(), cancel)?;
     let output = Output::of(tool.name.to_owned(), NoComplaint, cancel, running);
     let dump = Dump::new(output, names.to_vec());
     dump.wait_for_data()?;
-    let counting = match held_up.and_then(HeldUp::end) {
-        None => None,
-        Some(mut session) => {
-            let names = names.to_vec();
-            let count = move || inventory::count(&mut session, &names);
-            let thread = std::thread::Builder::new().name("count rows".to_owned()).spawn(count);
-            Some(thread.map_err(SourceError::io("a thread"))?)
-        }
+    let Some((mut session, position)) = held_up.and_then(HeldUp::end) else {
+        return Ok(Begun { dump, position: None, counting: None });
     };
-    Ok(Begun { dump, counting })
+    let names = names.to_vec();
+    let count = move || inventory::count(&mut session, &names);
+    let thread = std::thread::Builder::new().name("count rows".to_owned()).spawn(count);
+    Ok(Begun { dump, position, counting: Some(thread.map_err(SourceError::io("a thread"))?) })
 }
 
-/// Changes that are held up, and a transaction that was begun meanwhile.
-struct HeldUp {
-    session: Session,
-    /// Says that the dump has begun, by being closed.
-    begun: Sender<()>,
-    /// Lets the changes go on then, and after [`HOLD_MAX`] in any case. Whether the dump had begun by then.
-    letting_go: JoinHandle<bool>,
-}
-
-impl HeldUp {
-    /// `None` where changes that are under way take too long.
-    fn begin(server: &Server, cancel: &Cancel) -> Result<Option<Self>, SourceError> {
-        let (mut lock, mut session) = (server.session(cancel)?, server.session(cancel)?);
-        session.ask("SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ")?;
-        lock.ask(&format!("SET SESSION lock_wait_timeout = {LOCK_PATIENCE_S}"))?;
-        match lock.ask("FLUSH TABLES WITH READ LOCK") {
-            Ok(_) => {}
-            Err(SourceError::Cancelled) => return Err(SourceError::Cancelled),
-            Err(_) => return Ok(None),
-        }
-        session.ask("START TRANSACTION WITH CONSISTENT SNAPSHOT")?;
-        let (begun, waiting) = std::sync::mpsc::channel();
-        let let_go = move || {
-            let has_begun = waiting.recv_timeout(HOLD_MAX) == Err(RecvTimeoutError::Disconnected);
-            // Where that fails, the end of the session does it.
-            let _ = lock.ask("UNLOCK TABLES");
-            has_begun
-        };
-        let thread = std::thread::Builder::new().name("hold up changes".to_owned()).spawn(let_go);
-        Ok(Some(Self { session, begun, letting_go: thread.map_err(SourceError::io("a thread"))? }))
-    }
-
-    /// Lets changes go on. Gives the session whose transaction sees what the dump sees; `None` where the dump took too long to
-    /// begin.
-    fn end(self) -> Option<Session> {
-        drop(self.begun);
-        self.letting_go.join().unwrap_or(false).then_some(self.session)
-    }
-}
-
-fn dump_program(server: &Server, tool: &DumpTool, kind: Kind, has_position: bool) -> Program {
-    let mut program = server.program(tool.name).args([
+fn dump_program(server: &Server, tool: &DumpTool, tells_position: bool) -> Program {
+    let mut program = server.dump_tool(tool).args([
         "--single-transaction",
         "--quick",
         "--routines",
@@ -193,17 +181,15 @@ fn dump_program(server: &Server, tool: &DumpTool, kind: Kind, has_position: bool
         "--no-tablespaces",
         "--max-allowed-packet=1G",
     ]);
-    if kind == Kind::Mysql {
+    if tool.kind == Kind::Mysql {
+        // With ids of transactions, it would lock the whole server for as long as it takes.
         program = program.arg("--set-gtid-purged=OFF");
         if tool.version[0] >= 8 {
             program = program.arg("--column-statistics=0");
         }
     }
-    if has_position {
-        let is_renamed = kind == Kind::Mysql && tool.version >= [8, 0, 26];
-        program = program.arg(if is_renamed { "--source-data=2" } else { "--master-data=2" });
-    }
-    program
+    // That of MariaDB asks its transaction, and locks nobody out.
+    if tells_position { program.arg("--master-data=2") } else { program }
 }
 
 struct MysqlCapture<'a> {
@@ -212,6 +198,8 @@ struct MysqlCapture<'a> {
     produced: Produced,
     facts: Facts,
     dump: Option<Dump>,
+    /// The place in the log of changes, where the dump does not tell it.
+    position: Option<LogPosition>,
     counting: Option<Counting>,
     /// Tables that two transactions may see differently, though they see the same moment.
     inconsistent: BTreeSet<String>,
@@ -226,6 +214,7 @@ impl MysqlCapture<'_> {
         &mut self,
         server: &Server,
         identity: &Identity,
+        reach: &Reach,
         files: &mut BTreeMap<PathBuf, ProducedFile>,
         cancel: &Cancel,
     ) -> Result<(), SourceError> {
@@ -240,6 +229,12 @@ impl MysqlCapture<'_> {
                 Ok(())
             }
             Err(SourceError::Cancelled) => Err(SourceError::Cancelled),
+            Err(_) if matches!(reach, Reach::Named) => {
+                let what = "users, their rights and the place in the log of changes are not in the snapshot, since who logs in may \
+                            read no more than the databases that are named";
+                self.events.emit(Event::Note(format!("{}: {what}", server.name())));
+                Ok(())
+            }
             Err(error) => {
                 let what = format!("its users are not in the snapshot: {error}");
                 self.problems.push_back(Problem::new(Path::new(server.name()), what));
@@ -352,7 +347,7 @@ impl Capture for MysqlCapture<'_> {
                     }
                 }
             }
-            facts.extend(facts::of_log(&found.position));
+            facts.extend(facts::of_log(self.position.as_ref().unwrap_or(&found.position)));
             facts.insert(facts::DATABASES.to_owned(), facts::of_databases(&found.held));
         }
         produced::add_files(&mut facts, &files);

@@ -5,9 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use repository::SourceError;
 
 use super::accounts::Account;
+use super::grants::Grants;
 use super::names::{self, literal, quoted};
-use super::session::{Rows, Session};
-use super::split::Held;
+use super::session::Session;
+use super::split::{Held, LogPosition};
 use super::tools::{Kind, Version, version};
 
 /// Databases that a server has for itself. Its users are captured in another way.
@@ -57,32 +58,21 @@ pub fn databases(session: &mut Session) -> Result<Vec<String>, SourceError> {
     Ok(rows.into_iter().flatten().collect())
 }
 
-/// What who asks may do.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Rights {
-    /// Read every table. Without it, tables may be there that nobody tells of.
-    pub reads_all: bool,
-    /// Hold up all changes for a moment.
-    pub locks: bool,
-    /// See how far the log of changes has come.
-    pub sees_log: bool,
-}
-
 /// Asks what who asks may do.
-pub fn rights(session: &mut Session) -> Result<Rights, SourceError> {
-    Ok(rights_of(&session.ask("SHOW GRANTS")?))
+pub fn grants(session: &mut Session) -> Result<Grants, SourceError> {
+    Ok(Grants::of(&session.ask("SHOW GRANTS")?))
 }
 
-/// A row is like ``GRANT SELECT, RELOAD ON *.* TO `backup`@`%` ``.
-fn rights_of(rows: &Rows) -> Rights {
-    let of_all = rows.iter().flatten().filter_map(|grant| grant.strip_prefix("GRANT ")?.split_once(" ON *.* TO "));
-    let granted: Vec<&str> = of_all.flat_map(|(rights, _)| rights.split(", ")).collect();
-    let has = |names: &[&str]| granted.iter().any(|right| *right == "ALL PRIVILEGES" || names.contains(right));
-    Rights {
-        reads_all: has(&["SELECT"]),
-        locks: has(&["RELOAD", "FLUSH_TABLES"]),
-        sees_log: has(&["REPLICATION CLIENT", "BINLOG MONITOR", "SUPER"]),
-    }
+/// How far the log of changes of a MySQL has come.
+pub fn log_position(session: &mut Session, identity: &Identity) -> Result<LogPosition, SourceError> {
+    let is_renamed = identity.kind == Kind::Mysql && identity.version >= [8, 2, 0];
+    let rows = session.ask(if is_renamed { "SHOW BINARY LOG STATUS" } else { "SHOW MASTER STATUS" })?;
+    let row = rows.into_iter().next().unwrap_or_default();
+    let [file, place, ..] = row.as_slice() else { return Err(strange(row.clone())) };
+    let place: u64 = place.parse().map_err(|_| strange(row.clone()))?;
+    // After the databases that the log leaves out.
+    let gtid = row.get(4).map(|ids| ids.replace('\n', "")).filter(|ids| !ids.is_empty());
+    Ok(LogPosition { file: Some((file.clone(), place)), gtid })
 }
 
 /// Tables of these databases that no transaction sees as of one moment, with their engines.
@@ -284,17 +274,5 @@ mod tests {
         for (kind, version) in [(Kind::Mariadb, [10, 4, 30]), (Kind::Mysql, [8, 4, 0]), (Kind::Mysql, [11, 0, 0])] {
             assert_eq!(called(kind, version), "REPLICATION CLIENT", "{kind:?} {version:?}");
         }
-    }
-
-    #[test]
-    fn what_somebody_may_do_is_read_from_grants() {
-        let rights = |grants: &[&str]| rights_of(&grants.iter().map(|grant| vec![(*grant).to_owned()]).collect());
-        let all = Rights { reads_all: true, locks: true, sees_log: true };
-        assert_eq!(rights(&["GRANT ALL PRIVILEGES ON *.* TO `root`@`%` WITH GRANT OPTION"]), all);
-        assert_eq!(rights(&["GRANT SELECT, RELOAD, BINLOG MONITOR ON *.* TO `b`@`%`"]), all);
-        assert_eq!(
-            rights(&["GRANT USAGE ON *.* TO `b`@`%`", "GRANT SELECT ON `shop`.* TO `b`@`%`"]),
-            Rights::default()
-        );
     }
 }

@@ -168,17 +168,21 @@ fn make_accounts(
     cancel: &Cancel,
 ) -> Result<(), SourceError> {
     let users = std::fs::read_to_string(path).map_err(SourceError::io(path))?;
+    let invalid = |what: String| SourceError::Invalid { what: format!("{}: {what}", path.display()) };
     let there: BTreeSet<_> = match inventory::account_names(session) {
         Ok(there) => there,
         Err(SourceError::Cancelled) => return Err(SourceError::Cancelled),
         Err(error) => {
             *session = server.session(cancel)?;
-            restored.problems.push(format!("its accounts were not made: {error}"));
+            let accounts = accounts::made_by(&users).map_err(invalid)?;
+            restored.problems.push(format!(
+                "who logs in may not make accounts ({error}); make those that you need, as {USERS} of the snapshot says: {}",
+                accounts.join(", ")
+            ));
             return Ok(());
         }
     };
-    let plan = accounts::plan(&users, &there)
-        .map_err(|what| SourceError::Invalid { what: format!("{}: {what}", path.display()) })?;
+    let plan = accounts::plan(&users, &there).map_err(invalid)?;
     if !plan.sql.is_empty() {
         let failed = load_what_goes(server, plan.sql.as_bytes(), USERS, cancel)?;
         restored.problems.extend(failed.into_iter().map(|why| format!("an account is not as it was: {why}")));

@@ -6,15 +6,23 @@ use repository::{Cancel, SourceError};
 use zeroize::Zeroizing;
 
 use super::session::Session;
+use super::tools::{DumpTool, Kind, Version};
 use super::{DatabaseOptions, PORT};
 use crate::program::{Exit, Program, Stage};
-use crate::source::server_at::{Address, ServerAt, running};
+use crate::source::server_at::{Address, ServerAt, ServerUrl, running};
+use crate::source::server_tls::{ServerTls, TlsMode};
 
 /// What the client is called: by MariaDB, and by MySQL and older versions of MariaDB.
 const CLIENTS: [&str; 2] = ["mariadb", "mysql"];
 /// Variables by which images are told the password of `root`, or another user and the password.
 const ROOT_PASSWORDS: [&str; 2] = ["MARIADB_ROOT_PASSWORD", "MYSQL_ROOT_PASSWORD"];
 const USERS: [(&str, &str); 2] = [("MARIADB_USER", "MARIADB_PASSWORD"), ("MYSQL_USER", "MYSQL_PASSWORD")];
+/// Makes a server wait for whoever takes its rows, seconds: a dump is taken when it is its turn. Tools of MySQL 8 ask for as
+/// much by themselves (`--network-timeout`); those of MariaDB have no option for it.
+const PATIENCE: &str = "SET SESSION net_write_timeout=86400";
+/// Since then the tools of MariaDB take what else is to be said to a server with its name (mariadb.com/kb/en/mariadb_connect:
+/// Connector/C 3.3).
+const TAKES_COMMANDS: Version = [10, 11, 0];
 /// How a shell, and an engine, say that there is no such program.
 const NO_PROGRAM: [i64; 2] = [126, 127];
 
@@ -23,11 +31,14 @@ pub struct Server {
     stage: Stage,
     /// Else where the client looks by itself.
     address: Option<Address>,
+    tls: ServerTls,
     user: Option<String>,
     password: Option<Zeroizing<String>>,
     /// The folder of the programs, where it is said.
     folder: Option<PathBuf>,
     client: &'static str,
+    /// Of which kind its client is.
+    client_kind: Kind,
     /// Its name, for messages.
     name: String,
 }
@@ -41,33 +52,33 @@ impl Server {
         let (user, folder) = (options.user.clone(), options.tools.clone());
         let server = match &options.server {
             ServerAt::Url(url) => {
-                let (named, address) = Address::parse(url, PORT)?;
+                let ServerUrl { user: named, address, tls, .. } = ServerUrl::parse(url, PORT)?;
                 let name = format!("the server at {address}");
-                let user = user.or(named);
-                Self { stage: Stage::Here, address: Some(address), user, password, folder, client: "", name }
+                Self { address: Some(address), tls, user: user.or(named), ..Self::at(Stage::Here, name) }
             }
             ServerAt::Container(name) => {
                 let (containers, container) = running(name, &options.engine, cancel)?;
                 let name = format!("the server in container {}", container.name);
                 let stage = Stage::Container { containers, container };
-                Self { name, stage, address: None, user, password, folder, client: "" }.with_own_login()?
+                Self { user, password: password.clone(), ..Self::at(stage, name) }.with_own_login()?
             }
         };
-        server.with_client(cancel)
+        let password = server.password.clone().or(password);
+        Self { folder, password, ..server }.with_client(cancel)
+    }
+
+    /// One of which nothing is known but where its programs run.
+    fn at(stage: Stage, name: String) -> Self {
+        let (client, client_kind) = ("", Kind::Mariadb);
+        let tls = ServerTls::default();
+        Self { stage, address: None, tls, user: None, password: None, folder: None, client, client_kind, name }
     }
 
     /// One that this process started, which listens at a socket alone.
     pub fn own(socket: &Path, cancel: &Cancel) -> Result<Self, SourceError> {
-        let server = Self {
-            stage: Stage::Here,
-            address: Some(Address::Unix(socket.to_owned())),
-            user: Some("root".to_owned()),
-            password: None,
-            folder: None,
-            client: "",
-            name: "the scratch server".to_owned(),
-        };
-        server.with_client(cancel)
+        let address = Some(Address::Unix(socket.to_owned()));
+        let server = Self::at(Stage::Here, "the scratch server".to_owned());
+        Self { address, user: Some("root".to_owned()), ..server }.with_client(cancel)
     }
 
     /// What the container knows of who may log in, where that is not said.
@@ -87,8 +98,8 @@ impl Server {
 
     fn with_client(self, cancel: &Cancel) -> Result<Self, SourceError> {
         for client in CLIENTS {
-            if self.version_of(client, cancel)?.is_some() {
-                return Ok(Self { client, ..self });
+            if let Some(said) = self.version_of(client, cancel)? {
+                return Ok(Self { client, client_kind: Kind::of(&said), ..self });
             }
         }
         let what = match self.stage {
@@ -127,16 +138,21 @@ impl Server {
         }
     }
 
-    /// A program that is pointed at this server. What people have set up for programs like it does not count.
-    pub fn program(&self, name: &str) -> Program {
+    /// A program of this kind that is pointed at this server, by its name and what `host` makes of it.
+    fn program(&self, name: &str, kind: Kind, host: impl FnOnce(Option<&str>) -> Option<String>) -> Program {
         let mut program = self.plain(name).args(["--no-defaults", "--default-character-set=utf8mb4"]);
-        match &self.address {
-            Some(Address::Tcp { host, port }) => {
-                program = program.arg("--protocol=tcp").arg(format!("--host={host}")).arg(format!("--port={port}"));
+        let host = match &self.address {
+            Some(Address::Tcp { host: name, port }) => {
+                program = program.arg("--protocol=tcp").arg(format!("--port={port}"));
+                host(Some(name))
             }
-            Some(Address::Unix(path)) => program = program.arg("--socket").arg(path),
-            None => {}
-        }
+            Some(Address::Unix(path)) => {
+                program = program.arg("--protocol=socket").arg("--socket").arg(path);
+                host(None)
+            }
+            None => host(None),
+        };
+        program = program.args(host.map(|host| format!("--host={host}"))).args(tls_words(&self.tls, kind));
         if let Some(user) = &self.user {
             program = program.arg(format!("--user={user}"));
         }
@@ -146,13 +162,78 @@ impl Server {
         }
     }
 
-    /// Its client.
+    /// Its client. What people have set up for it does not count.
     pub fn client(&self) -> Program {
-        self.program(self.client)
+        self.program(self.client, self.client_kind, |host| host.map(str::to_owned))
+    }
+
+    /// Its dump tool, for which the server waits as long as it takes until its dump is taken.
+    pub fn dump_tool(&self, tool: &DumpTool) -> Program {
+        let takes_commands = tool.kind == Kind::Mariadb && tool.version >= TAKES_COMMANDS;
+        self.program(tool.name, tool.kind, |host| match takes_commands {
+            true => Some(with_patience(host)),
+            false => host.map(str::to_owned),
+        })
+    }
+
+    /// Whether the line must be seen to be encrypted.
+    pub fn needs_tls(&self) -> bool {
+        self.tls.is_needed()
     }
 
     /// A session with it.
     pub fn session(&self, cancel: &Cancel) -> Result<Session, SourceError> {
         Session::begin(self, cancel)
+    }
+}
+
+/// The name of a host with what else is to be said to its server.
+fn with_patience(host: Option<&str>) -> String {
+    // In braces, nothing but these has a meaning.
+    let host = host.map_or(String::new(), |host| format!("host={{{}}};", host.replace('}', "}}")));
+    format!("{host}init-command={{{PATIENCE}}}")
+}
+
+/// What tools of this kind are told of the encryption. Those of MariaDB cannot look at who signed a certificate without looking
+/// at whose it is; so they look at both.
+fn tls_words(tls: &ServerTls, kind: Kind) -> Vec<String> {
+    let file = |name: &str, path: &Option<PathBuf>| path.as_ref().map(|path| format!("--{name}={}", path.display()));
+    let mode: &[&str] = match (kind, tls.mode) {
+        (_, None) => &[],
+        (Kind::Mysql, Some(TlsMode::Disabled)) => &["--ssl-mode=DISABLED"],
+        (Kind::Mysql, Some(TlsMode::Preferred)) => &["--ssl-mode=PREFERRED"],
+        (Kind::Mysql, Some(TlsMode::Required)) => &["--ssl-mode=REQUIRED"],
+        (Kind::Mysql, Some(TlsMode::VerifyCa)) => &["--ssl-mode=VERIFY_CA"],
+        (Kind::Mysql, Some(TlsMode::VerifyIdentity)) => &["--ssl-mode=VERIFY_IDENTITY"],
+        (Kind::Mariadb, Some(TlsMode::Disabled)) => &["--skip-ssl"],
+        (Kind::Mariadb, Some(TlsMode::Preferred | TlsMode::Required)) => &["--ssl", "--skip-ssl-verify-server-cert"],
+        (Kind::Mariadb, Some(TlsMode::VerifyCa | TlsMode::VerifyIdentity)) => &["--ssl", "--ssl-verify-server-cert"],
+    };
+    let files = [("ssl-ca", &tls.ca_file), ("ssl-cert", &tls.cert_file), ("ssl-key", &tls.key_file)];
+    let files = files.into_iter().filter_map(|(name, path)| file(name, path));
+    mode.iter().map(|word| (*word).to_owned()).chain(files).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_kind_of_tools_is_told_of_the_encryption_in_its_own_words() {
+        let words = |query: &str, kind| tls_words(&ServerTls::parse(query).unwrap(), kind).join(" ");
+        assert_eq!(words("", Kind::Mysql), "");
+        assert_eq!(words("ssl=true", Kind::Mysql), "--ssl-mode=REQUIRED");
+        assert_eq!(words("ssl=true", Kind::Mariadb), "--ssl --skip-ssl-verify-server-cert");
+        assert_eq!(words("ssl=false", Kind::Mariadb), "--skip-ssl");
+        let verified = "ssl-mode=VERIFY_CA&ssl-ca=/ca.pem&ssl-cert=/c.pem&ssl-key=/k.pem";
+        let files = "--ssl-ca=/ca.pem --ssl-cert=/c.pem --ssl-key=/k.pem";
+        assert_eq!(words(verified, Kind::Mysql), format!("--ssl-mode=VERIFY_CA {files}"));
+        assert_eq!(words(verified, Kind::Mariadb), format!("--ssl --ssl-verify-server-cert {files}"));
+    }
+
+    #[test]
+    fn what_a_server_is_told_goes_with_its_name() {
+        assert_eq!(with_patience(None), format!("init-command={{{PATIENCE}}}"));
+        assert_eq!(with_patience(Some("d}b")), format!("host={{d}}}}b}};init-command={{{PATIENCE}}}"));
     }
 }

@@ -17,6 +17,9 @@ pub type Rows = Vec<Vec<String>>;
 /// A session. It ends when this is dropped.
 pub struct Session {
     client: Dialogue,
+    /// The server is told of by this, for messages.
+    server: String,
+    needs_tls: bool,
     /// How many questions were asked.
     asked: u64,
 }
@@ -26,11 +29,24 @@ impl Session {
         let client = server.client().args(["--batch", "--skip-column-names", "--unbuffered"]).with_input();
         let running = client.start(server.stage(), cancel)?;
         let client = Dialogue::new(running, "its client", server.name().to_owned(), LINE_BYTES_MAX);
-        Ok(Self { client, asked: 0 })
+        let (server, needs_tls) = (server.name().to_owned(), server.needs_tls());
+        let mut session = Self { client, server, needs_tls, asked: 0 };
+        if needs_tls && session.ask("SHOW SESSION STATUS LIKE 'Ssl_cipher'")?.iter().flatten().all(is_no_cipher) {
+            return Err(SourceError::unavailable(format!(
+                "{}: it does not encrypt the line, which ssl-mode of the url asks for: set the server up for TLS",
+                session.server
+            )));
+        }
+        Ok(session)
     }
 
     /// Asks, and waits for all rows of the answer. After a failure the session is over.
     pub fn ask(&mut self, sql: &str) -> Result<Rows, SourceError> {
+        let needs_tls = self.needs_tls;
+        self.ask_as_it_is(sql).map_err(|error| with_hint(error, needs_tls))
+    }
+
+    fn ask_as_it_is(&mut self, sql: &str) -> Result<Rows, SourceError> {
         self.asked += 1;
         let end = format!("{END}{}", self.asked);
         self.client.write(&format!("{sql};\nSELECT '{end}';\n"))?;
@@ -48,5 +64,39 @@ impl Session {
     pub fn ask_one(&mut self, sql: &str) -> Result<String, SourceError> {
         let value = self.ask(sql)?.into_iter().flatten().next();
         value.ok_or_else(|| self.client.failed("gave no answer to a question that has one"))
+    }
+}
+
+/// Of the two values of a row, the name of the status is the one that is always there.
+fn is_no_cipher(value: &String) -> bool {
+    value.is_empty() || value == "Ssl_cipher"
+}
+
+/// A server that takes no line that is not encrypted may say no more than that the login is wrong.
+fn with_hint(error: SourceError, needs_tls: bool) -> SourceError {
+    let told = error.to_string();
+    let hint = if told.contains("insecure transport") {
+        "; it takes encrypted lines alone: add ?ssl-mode=REQUIRED to the url"
+    } else if told.contains("ERROR 1045") && !needs_tls {
+        "; see whether user and password are right; where the server or the user takes encrypted lines alone, add \
+         ?ssl-mode=REQUIRED to the url"
+    } else {
+        return error;
+    };
+    SourceError::unavailable(format!("{told}{hint}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_is_not_let_in_is_told_of_encryption() {
+        let told = |what: &str, needs_tls| with_hint(SourceError::unavailable(what), needs_tls).to_string();
+        assert!(told("ERROR 1045 (28000): Access denied for user 'a'@'b'", false).ends_with("REQUIRED to the url"));
+        assert!(told("ERROR 3159: Connections using insecure transport are prohibited", false).contains("alone: add"));
+        for (what, needs_tls) in [("ERROR 1045 (28000): Access denied for user 'a'@'b'", true), ("ERROR 1044", false)] {
+            assert_eq!(told(what, needs_tls), what);
+        }
     }
 }

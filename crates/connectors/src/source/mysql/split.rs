@@ -2,7 +2,7 @@
 //! What each database holds is counted on the way.
 //!
 //! Each file begins with what the dump begins with, so that it can be loaded alone. Lines that tell how far the server's log of
-//! changes had come are taken out, so that the same content gives the same files.
+//! changes had come, and by which name the server was reached, are taken out, so that the same content gives the same files.
 
 #[cfg(test)]
 mod tests;
@@ -64,6 +64,8 @@ pub struct Splitter {
 /// What a part of a dump says.
 enum Told {
     Nothing,
+    /// By which name the tool reached the server.
+    Host,
     /// What follows is about this database.
     Database(String),
     LogFile(String, u64),
@@ -106,7 +108,7 @@ impl Splitter {
             let (length, part) = self.reader.take(&self.waiting[at..])?;
             let has_part = part.is_some();
             let told = part.map_or(Told::Nothing, told);
-            let is_kept = !matches!(told, Told::LogFile(..) | Told::Gtid(_));
+            let is_kept = !matches!(told, Told::LogFile(..) | Told::Gtid(_) | Told::Host);
             self.note(told, has_part)?;
             if is_kept {
                 self.put(at, at + length)?;
@@ -170,7 +172,7 @@ impl Splitter {
             Told::LogFile(file, place) => self.position.file = Some((file, place)),
             Told::Gtid(gtid) => self.position.gtid = Some(gtid),
             Told::LeftOut(why) => return Err(format!("left something out: {why}")),
-            Told::Nothing | Told::Complete => {}
+            Told::Nothing | Told::Host | Told::Complete => {}
             told => {
                 // Before the first database there is nothing to be counted.
                 if let (Some(_), Some(held)) = (self.file, self.held.get_mut(self.database)) {
@@ -231,6 +233,9 @@ fn told_by_comment(line: &[u8]) -> Told {
     }
     if line.starts_with(b"-- Dump completed") {
         return Told::Complete;
+    }
+    if line.starts_with(b"-- Host: ") {
+        return Told::Host;
     }
     let text = String::from_utf8_lossy(line);
     if text.starts_with("-- insufficient privileges") || text.starts_with("-- does not have permission") {

@@ -1,4 +1,7 @@
+mod encrypted;
+mod patience;
 mod restored;
+mod rights;
 
 use std::io::Read as _;
 use std::os::unix::fs::PermissionsExt as _;

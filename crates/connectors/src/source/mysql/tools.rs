@@ -42,6 +42,8 @@ pub type Version = [u64; 3];
 pub struct DumpTool {
     /// What it is called.
     pub name: &'static str,
+    /// Of which kind it is.
+    pub kind: Kind,
     /// Its version.
     pub version: Version,
 }
@@ -55,7 +57,7 @@ impl DumpTool {
             match tool_version(&said) {
                 // What changes within a series does not change what a dump is.
                 Some(found) if Kind::of(&said) == kind && found[..2] >= version[..2] => {
-                    return Ok(Self { name, version: found });
+                    return Ok(Self { name, kind, version: found });
                 }
                 _ => others.push(said),
             }

@@ -39,7 +39,7 @@ impl Feed {
     /// Into this server.
     pub fn open(server: &Server, cancel: &Cancel) -> Result<Self, SourceError> {
         let way = match server {
-            Server::At { address, login } => Way::Connection(connect(address, login, cancel)?),
+            Server::At { place, login } => Way::Connection(connect(place, login, cancel)?),
             Server::In { stage, .. } => Way::Client(server.client().arg("--pipe").with_input().start(stage, cancel)?),
         };
         let (what, how_to_allow) = (server.what(), server.login().hint());

@@ -6,12 +6,12 @@
 
 use repository::{Cancel, SourceError};
 
+use super::line::Place;
 use super::resp::{Connection, Reply};
 use super::server::{Login, connect, refused};
 use super::tail::{MARK_BYTES, Tail};
 use crate::program::{Ended, Exit};
 use crate::source::output::Origin;
-use crate::source::server_at::Address;
 
 /// How long an id of a history is.
 const ID_CHARS: usize = 40;
@@ -34,9 +34,9 @@ enum Framing {
 
 impl Link {
     /// Asks for a dump, and waits until it begins.
-    pub fn follow(address: &Address, login: &Login, cancel: &Cancel) -> Result<Self, SourceError> {
-        match Self::try_follow(address, login, cancel, false) {
-            Err(Failure::Lost(error)) => match Self::try_follow(address, login, cancel, true) {
+    pub fn follow(place: &Place, login: &Login, cancel: &Cancel) -> Result<Self, SourceError> {
+        match Self::try_follow(place, login, cancel, false) {
+            Err(Failure::Lost(error)) => match Self::try_follow(place, login, cancel, true) {
                 Ok(link) => Ok(link),
                 Err(Failure::Ended(SourceError::Cancelled) | Failure::Lost(SourceError::Cancelled)) => {
                     Err(SourceError::Cancelled)
@@ -49,8 +49,8 @@ impl Link {
         }
     }
 
-    fn try_follow(address: &Address, login: &Login, cancel: &Cancel, by_mark: bool) -> Result<Self, Failure> {
-        let mut connection = connect(address, login, cancel).map_err(Failure::Ended)?;
+    fn try_follow(place: &Place, login: &Login, cancel: &Cancel, by_mark: bool) -> Result<Self, Failure> {
+        let mut connection = connect(place, login, cancel).map_err(Failure::Ended)?;
         // Those that do not know it send changes after the dump, which nobody reads.
         let mut wishes = vec![["REPLCONF", "rdb-only", "1"]];
         if by_mark {
@@ -143,11 +143,12 @@ mod tests {
     use std::net::TcpListener;
 
     use super::*;
+    use crate::source::server_at::Address;
 
     const MARK: &str = "0123456789abcdef0123456789abcdef01234567";
 
     /// A server that answers each command with the next of `answers`, and closes; for each of its connections.
-    fn answering(connections: Vec<Vec<Vec<u8>>>) -> Address {
+    fn answering(connections: Vec<Vec<Vec<u8>>>) -> Place {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
         std::thread::spawn(move || {
@@ -161,7 +162,7 @@ mod tests {
                 }
             }
         });
-        Address::Tcp { host: "127.0.0.1".to_owned(), port }
+        Address::Tcp { host: "127.0.0.1".to_owned(), port }.into()
     }
 
     fn ok() -> Vec<u8> {

@@ -1,17 +1,12 @@
 //! A connection to a server that speaks Redis's protocol, RESP 2: commands, their answers, and then a bare stream of bytes.
 
-use std::io::{self, Read, Write};
-use std::net::{TcpStream, ToSocketAddrs as _};
-use std::os::unix::net::UnixStream;
+use std::io;
 use std::time::{Duration, Instant};
 
-use repository::limits::CANCEL_POLL;
 use repository::{Cancel, SourceError};
 
-use crate::source::server_at::Address;
+use super::line::{Line, Place};
 
-/// How long to wait for a connection.
-const CONNECT_PATIENCE: Duration = Duration::from_secs(10);
 /// How long nothing may come. A server that makes ready a dump sends a byte every ten seconds.
 const SILENCE_MAX: Duration = Duration::from_secs(120);
 /// An answer that is longer than this is none that was asked for.
@@ -37,7 +32,10 @@ pub enum Reply {
 
 /// A connection.
 pub struct Connection {
-    stream: Stream,
+    stream: Line,
+    is_encrypted: bool,
+    /// Whether anything came yet.
+    has_answered: bool,
     /// What came and was not looked at yet.
     waiting: Vec<u8>,
     cancel: Cancel,
@@ -45,65 +43,14 @@ pub struct Connection {
     what: String,
 }
 
-enum Stream {
-    Tcp(TcpStream),
-    Unix(UnixStream),
-}
-
-impl Stream {
-    fn open(address: &Address) -> io::Result<Self> {
-        match address {
-            Address::Unix(path) => {
-                let stream = UnixStream::connect(path)?;
-                stream.set_read_timeout(Some(CANCEL_POLL))?;
-                stream.set_write_timeout(Some(CONNECT_PATIENCE))?;
-                Ok(Self::Unix(stream))
-            }
-            Address::Tcp { host, port } => {
-                let stream = connect(host, *port)?;
-                stream.set_read_timeout(Some(CANCEL_POLL))?;
-                stream.set_write_timeout(Some(CONNECT_PATIENCE))?;
-                stream.set_nodelay(true)?;
-                Ok(Self::Tcp(stream))
-            }
-        }
-    }
-
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        match self {
-            Self::Tcp(stream) => stream.read(buffer),
-            Self::Unix(stream) => stream.read(buffer),
-        }
-    }
-
-    fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
-        match self {
-            Self::Tcp(stream) => stream.write_all(bytes),
-            Self::Unix(stream) => stream.write_all(bytes),
-        }
-    }
-}
-
-/// The first address of a host that somebody listens at.
-fn connect(host: &str, port: u16) -> io::Result<TcpStream> {
-    let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
-    for address in (host, port).to_socket_addrs()? {
-        match TcpStream::connect_timeout(&address, CONNECT_PATIENCE) {
-            Ok(stream) => return Ok(stream),
-            Err(error) => last = error,
-        }
-    }
-    Err(last)
-}
-
 impl Connection {
     /// Connects. Fails where nobody listens there.
-    pub fn open(address: &Address, cancel: &Cancel) -> Result<Self, SourceError> {
+    pub fn open(place: &Place, cancel: &Cancel) -> Result<Self, SourceError> {
         cancel.check()?;
-        let what = format!("Redis at {address}");
-        let stream = Stream::open(address)
-            .map_err(|error| SourceError::unavailable(format!("{what}: {error}; does it run?")))?;
-        Ok(Self { stream, waiting: Vec::new(), cancel: cancel.clone(), what })
+        let what = format!("Redis at {place}");
+        let stream = Line::open(place).map_err(|why| SourceError::unavailable(format!("{what}: {why}")))?;
+        let (is_encrypted, has_answered) = (place.is_encrypted(), false);
+        Ok(Self { stream, is_encrypted, has_answered, waiting: Vec::new(), cancel: cancel.clone(), what })
     }
 
     /// Where it leads to, for messages.
@@ -213,7 +160,10 @@ impl Connection {
         loop {
             self.cancel.check()?;
             match self.stream.read(buffer) {
-                Ok(length) => return Ok(length),
+                Ok(length) => {
+                    self.has_answered |= length > 0;
+                    return Ok(length);
+                }
                 Err(error) if is_waiting(&error) && start.elapsed() < SILENCE_MAX => {}
                 Err(error) if is_waiting(&error) => {
                     return Err(self.lost(&format!("nothing came for {} s", SILENCE_MAX.as_secs())));
@@ -224,7 +174,10 @@ impl Connection {
     }
 
     fn lost(&self, why: &str) -> SourceError {
-        SourceError::unavailable(format!("{}: {why}", self.what))
+        // A port with encryption hangs up on whoever speaks plainly.
+        let is_plain_to_none = !self.is_encrypted && !self.has_answered;
+        let hint = if is_plain_to_none { "; where it encrypts, let the url begin with rediss://" } else { "" };
+        SourceError::unavailable(format!("{}: {why}{hint}", self.what))
     }
 
     fn strange(&self) -> SourceError {
@@ -238,20 +191,23 @@ fn is_waiting(error: &io::Error) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::io::{Read as _, Write as _};
     use std::net::TcpListener;
 
     use super::*;
+    use crate::source::server_at::Address;
 
     /// A server that says this, whatever it is asked.
     fn saying(text: &'static [u8]) -> Connection {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = Address::Tcp { host: "127.0.0.1".to_owned(), port: listener.local_addr().unwrap().port() };
+        let place: Place =
+            Address::Tcp { host: "127.0.0.1".to_owned(), port: listener.local_addr().unwrap().port() }.into();
         std::thread::spawn(move || {
             let (mut stream, _) = listener.accept().unwrap();
             let _ = stream.read(&mut [0; 100]);
             stream.write_all(text).unwrap();
         });
-        Connection::open(&address, &Cancel::new()).unwrap()
+        Connection::open(&place, &Cancel::new()).unwrap()
     }
 
     #[test]
@@ -275,7 +231,7 @@ mod tests {
         let nested = b"*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n:1\r\n";
         assert!(told(nested).contains("does not answer like"));
         assert!(told(b"$10\r\nabc").ends_with("it closed the connection"));
-        let nobody = Address::Unix("/nowhere/redis.sock".into());
+        let nobody: Place = Address::Unix("/nowhere/redis.sock".into()).into();
         let error = Connection::open(&nobody, &Cancel::new()).err().unwrap().to_string();
         assert!(error.starts_with("Redis at /nowhere/redis.sock: No such file"), "{error}");
     }
@@ -283,9 +239,10 @@ mod tests {
     #[test]
     fn waiting_ends_when_the_run_is_cancelled() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = Address::Tcp { host: "127.0.0.1".to_owned(), port: listener.local_addr().unwrap().port() };
+        let place: Place =
+            Address::Tcp { host: "127.0.0.1".to_owned(), port: listener.local_addr().unwrap().port() }.into();
         let cancel = Cancel::new();
-        let mut connection = Connection::open(&address, &cancel).unwrap();
+        let mut connection = Connection::open(&place, &cancel).unwrap();
         let cancelling = std::thread::spawn({
             let cancel = cancel.clone();
             move || {

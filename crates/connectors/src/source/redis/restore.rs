@@ -102,6 +102,10 @@ impl RedisRestore {
         }
         let names: Vec<_> = chosen.iter().map(|(name, _)| name.as_str()).collect();
         let mut restored = Restored { problems: self.send(server, path, &names, cancel)?, ..Restored::default() };
+        if chosen.is_empty() {
+            let what = "the snapshot has no keys, so none was written; keys that are there stay";
+            restored.notes.push(what.to_owned());
+        }
         let over = over(path, &names, server.time(cancel)?, cancel)?;
         let found = server.databases(cancel)?;
         for (name, known) in chosen {

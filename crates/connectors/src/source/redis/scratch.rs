@@ -203,7 +203,7 @@ impl Scratch {
     }
 
     fn connect(&mut self, cancel: &Cancel) -> Result<Connection, SourceError> {
-        let socket = Address::Unix(self.home.path().join(SOCKET));
+        let socket = Address::Unix(self.home.path().join(SOCKET)).into();
         match scratch_server::wait_until_up(&mut self.running, cancel, || Connection::open(&socket, cancel)) {
             Err(SourceError::Unavailable { what }) => Err(self.failed(&format!("it lets nobody in: {what}"))),
             connected => connected,

@@ -5,13 +5,13 @@ use std::collections::BTreeMap;
 use repository::{Cancel, SourceError};
 use zeroize::Zeroizing;
 
+use super::line::Place;
 use super::link::Link;
 use super::rdb::Keys;
 use super::resp::{Connection, Reply};
 use super::tail::{MARK_BYTES, Tail};
 use crate::program::{Ended, Program, Running, Stage};
 use crate::source::output::{Origin, Output, Proof};
-use crate::source::server_at::Address;
 
 /// The client, which images of the server bring along.
 const CLIENT: &str = "redis-cli";
@@ -61,7 +61,7 @@ pub enum Server {
     /// One that listens for us.
     At {
         /// Where.
-        address: Address,
+        place: Place,
         /// Who asks.
         login: Login,
     },
@@ -149,8 +149,8 @@ impl Server {
     ) -> Result<(Output, Option<(String, u64)>), SourceError> {
         let what = self.what();
         match self {
-            Self::At { address, login } => {
-                let link = Link::follow(address, login, cancel)?;
+            Self::At { place, login } => {
+                let link = Link::follow(place, login, cancel)?;
                 let position = link.position.clone();
                 Ok((Output::of(what, proof, cancel, link), position))
             }
@@ -164,7 +164,7 @@ impl Server {
 
     fn ask(&self, words: &[&str], cancel: &Cancel) -> Result<Reply, SourceError> {
         match self {
-            Self::At { address, login } => connect(address, login, cancel)?.ask(words),
+            Self::At { place, login } => connect(place, login, cancel)?.ask(words),
             Self::In { stage, .. } => {
                 let (printed, ended) = self.client().args(words.iter().copied()).run(stage, cancel)?;
                 let text = String::from_utf8_lossy(&printed).trim_end().to_owned();
@@ -236,7 +236,7 @@ impl Server {
     /// What it is, for messages.
     pub fn what(&self) -> String {
         match self {
-            Self::At { address, .. } => format!("Redis at {address}"),
+            Self::At { place, .. } => format!("Redis at {place}"),
             Self::In { stage: Stage::Container { container, .. }, .. } => {
                 format!("{CLIENT} in container {}", container.name)
             }
@@ -287,8 +287,8 @@ impl Origin for Printed {
 }
 
 /// A connection, on which it was said who asks.
-pub fn connect(address: &Address, login: &Login, cancel: &Cancel) -> Result<Connection, SourceError> {
-    let mut connection = Connection::open(address, cancel)?;
+pub fn connect(place: &Place, login: &Login, cancel: &Cancel) -> Result<Connection, SourceError> {
+    let mut connection = Connection::open(place, cancel)?;
     log_in(&mut connection, login)?;
     Ok(connection)
 }

@@ -56,7 +56,7 @@ fn databases(facts: &Facts) -> impl Iterator<Item = (PathBuf, &Value)> {
 }
 
 /// Whether a database here would be found: it is named, or lies in a folder that is searched.
-fn is_wanted(path: &Path, options: &SqliteOptions, exclude: &Gitignore) -> bool {
+pub fn is_wanted(path: &Path, options: &SqliteOptions, exclude: &Gitignore) -> bool {
     options.paths.iter().any(|base| {
         path == base
             || path.strip_prefix(base).is_ok_and(|below| {

@@ -26,8 +26,10 @@ pub(super) const MYSQL: Addresses =
     Addresses { schemes: &["mysql://", "mariadb://", SOCKET], example: "mysql://db.example.org:3306" };
 
 /// Those of Redis and Valkey.
-const REDIS: Addresses =
-    Addresses { schemes: &["redis://", "valkey://", SOCKET], example: "redis://db.example.org:6379" };
+const REDIS: Addresses = Addresses {
+    schemes: &["redis://", "rediss://", "valkey://", "valkeys://", SOCKET],
+    example: "redis://db.example.org:6379",
+};
 
 /// How the address of a socket of this machine begins; its path follows.
 const SOCKET: &str = "unix://";

@@ -169,16 +169,12 @@ fn server(text: &Text, kind: Server) -> Result<SourceKind, Fault> {
     let (scheme, schemes, example): (_, &[&str], _) = match kind {
         Server::Postgres => ("postgresql", &["postgres", "postgresql"], "postgres://user:password@host:5432/database"),
         Server::Mysql => ("mysql", &["mysql", "mariadb"], "mysql://user:password@host:3306/database"),
-        Server::Redis => ("redis", &["redis", "valkey"], "redis://user:password@host:6379"),
+        Server::Redis => ("redis", &["redis", "valkey", "rediss", "valkeys"], "redis://user:password@host:6379"),
     };
     let hint = format!("write it like {example}");
     let address = Address::parse(&text.value).filter(|address| schemes.contains(&&*address.scheme));
-    let Some(address) = address else {
-        if matches!(kind, Server::Redis) && text.value.starts_with("rediss://") {
-            return Err(text.fault("a Redis is not yet captured over TLS", &instead(REDIS)));
-        }
-        return Err(text.fault("this is no address of such a server", &hint));
-    };
+    let address = address.ok_or_else(|| text.fault("this is no address of such a server", &hint))?;
+    let scheme = if matches!(&*address.scheme, "rediss" | "valkeys") { "rediss" } else { scheme };
     let query: Vec<String> = address.query.iter().map(|(key, value)| format!("{key}={value}")).collect();
     if address.query.iter().any(|(key, _)| SECRET_KEYS.contains(&key.as_str())) {
         return Err(text.fault("a password stands in its query, where it would be shown", &hint));

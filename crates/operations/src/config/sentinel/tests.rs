@@ -263,6 +263,8 @@ fn databases_that_are_not_in_the_volume_are_reached_by_their_addresses() {
     ]);
     assert_eq!(database(&found[0].1), of("postgresql://db:5433?sslmode=require", "me", "p@pw", &["sentinel"]));
     assert_eq!(database(&found[1].1), of("redis://cache:7000", "me", "pw", &[]));
+    let found = sources(&[("REDIS_URL", "rediss://me:pw@cache:7000/2?ssl-ca=/ca.pem")]);
+    assert_eq!(database(&found[1].1), of("rediss://cache:7000?ssl-ca=/ca.pem", "me", "pw", &[]));
     let found = sources(&[("MARIADB_URL", "mariadb://root:pw@[::1]:3306/a*b"), ("LIFEBOAT_WITHOUT", "redis")]);
     assert_eq!(found.iter().map(|(name, _)| &**name).collect::<Vec<_>>(), ["main", "other", "files"]);
     assert_eq!(database(&found[0].1), of("mysql://[::1]:3306", "root", "pw", &["a[*]b"]));
@@ -381,6 +383,8 @@ fn what_is_wrong_is_told_by_the_name_of_the_variable_and_no_secret() {
         &[("SNAPSHOTS_STORAGE_PROVIDER", "ftp")],
         &[("SNAPSHOTS_ENABLED", "no")],
         &[("SNAPSHOTS_ENCRYPTION_KEY", "hunter2")],
+        &[("SNAPSHOTS_AGE_SECRET_KEY", "AGE-SECRET-KEY-1hunter2")],
+        &[("SNAPSHOTS_STORAGE_LOCAL_DIR", "/srv/x"), ("SNAPSHOTS_AGE_SECRET_KEY", "AGE-SECRET-KEY-1hunter2")],
         &[("SNAPSHOTS_STORAGE_PROVIDER", "azure"), ("SNAPSHOTS_STORAGE_S3_BUCKET", "bkt")],
         &[("SNAPSHOTS_STORAGE_PROVIDER", "azure")],
         &[("SNAPSHOTS_STORAGE_AZURE_CONTAINER", "box")],
@@ -401,7 +405,6 @@ fn what_is_wrong_is_told_by_the_name_of_the_variable_and_no_secret() {
         &[base[0], base[1], ("POSTGRES_URL", "postgres://a"), ("MYSQL_URL", "mysql://b")],
         &[base[0], base[1], ("POSTGRES_URL", "host=db password=hunter2")],
         &[base[0], base[1], ("REDIS_CLUSTER_URL", "redis://x:hunter2@a,b")],
-        &[base[0], base[1], ("REDIS_URL", "rediss://x:hunter2@a")],
         &[base[0], base[1], ("EXOTDB_REDIS_STORAGE", "turbolite")],
         &[base[0], base[1], ("LIFEBOAT_WITHOUT", "mian")],
         &[base[0], base[1], ("LIFEBOAT_REPOSITORY", "s3://bkt/x")],
@@ -433,6 +436,10 @@ fn what_is_wrong_is_told_by_the_name_of_the_variable_and_no_secret() {
             set SNAPSHOTS_STORAGE_PROVIDER to s3, azure or local, and the variables that belong to it, such as SNAPSHOTS_STORAGE_LOCAL_DIR with a folder that is not in Sentinel's own volume
         Sentinel's variables do not say where snapshots go
             set SNAPSHOTS_STORAGE_PROVIDER to s3, azure or local, and the variables that belong to it, such as SNAPSHOTS_STORAGE_LOCAL_DIR with a folder that is not in Sentinel's own volume
+        SNAPSHOTS_AGE_SECRET_KEY alone configures nothing: it opens archives in a restore; missing is where they are, and to whom they are encrypted
+            set SNAPSHOTS_STORAGE_PROVIDER with what belongs to it, and SNAPSHOTS_AGE_PUBLIC_KEY, which `age-keygen -y` makes of the secret key
+        there is no key to encrypt archives with: SNAPSHOTS_AGE_SECRET_KEY only opens them
+            set SNAPSHOTS_AGE_PUBLIC_KEY to the public key that belongs to it, which `age-keygen -y` makes of it
         SNAPSHOTS_STORAGE_S3_BUCKET: it is set, and snapshots go to provider azure
             unset it, or name the provider that it belongs to in SNAPSHOTS_STORAGE_PROVIDER
         SNAPSHOTS_STORAGE_AZURE_CONTAINER is missing
@@ -472,8 +479,6 @@ fn what_is_wrong_is_told_by_the_name_of_the_variable_and_no_secret() {
         POSTGRES_URL: this is no address of such a server
             write it like postgres://user:password@host:5432/database
         REDIS_CLUSTER_URL: Lifeboat cannot capture a cluster of Redis
-            back it up with its own tools, and set LIFEBOAT_WITHOUT=redis so that the rest is backed up without it
-        REDIS_URL: a Redis is not yet captured over TLS
             back it up with its own tools, and set LIFEBOAT_WITHOUT=redis so that the rest is backed up without it
         EXOTDB_REDIS_STORAGE: Lifeboat can capture storage `local` alone
             back it up with its own tools, and set LIFEBOAT_WITHOUT=redis so that the rest is backed up without it

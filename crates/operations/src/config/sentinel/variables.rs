@@ -123,6 +123,14 @@ impl<'a> Variables<'a> {
         self.names().next().is_some()
     }
 
+    /// Whether what is set is this variable alone, by whatever name.
+    pub fn are_all(&self, rest: &str) -> bool {
+        self.names().all(|(name, _)| {
+            let name = name.strip_suffix("_FILE").unwrap_or(name);
+            PREFIXES.iter().any(|prefix| name.strip_prefix(prefix) == Some(rest))
+        })
+    }
+
     /// Every name with one of the prefixes that is set.
     fn names(&self) -> impl Iterator<Item = (&'a str, Option<&'a Path>)> + use<'a> {
         let set = self.layers.into_iter().flat_map(|(variables, file)| variables.iter().map(move |pair| (pair, file)));
