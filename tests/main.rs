@@ -44,6 +44,7 @@ mod restic;
 mod secrets;
 mod sentinel;
 mod sentinel_servers;
+mod serve;
 mod sqlite;
 mod status;
 mod support;

@@ -39,9 +39,18 @@ pub struct Program {
 impl Program {
     /// The command for `arguments`, without input, that says what it does as JSON and lets others go first.
     pub fn command(&self, arguments: &[OsString]) -> Command {
+        self.with(&["--json", "--background"], arguments)
+    }
+
+    /// The command that prints what was asked for and nothing else, for somebody who waits for it.
+    pub fn printing(&self, arguments: &[OsString]) -> Command {
+        self.with(&["--quiet"], arguments)
+    }
+
+    /// The options come first, as behind `--` nothing is one.
+    fn with(&self, options: &[&str], arguments: &[OsString]) -> Command {
         let mut command = Command::new(&self.path);
-        // Before the others, as behind `--` nothing is an option.
-        command.args(&self.arguments).args(["--json", "--background"]).args(arguments).stdin(Stdio::null());
+        command.args(&self.arguments).args(options).args(arguments).stdin(Stdio::null());
         command
     }
 }

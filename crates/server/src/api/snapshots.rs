@@ -250,7 +250,7 @@ async fn download(shared: &Shared, place: &str, copy: Option<&str>, name: &str) 
     arguments.extend(copy.map(|copy| format!("--copy={copy}").into()));
     arguments.extend(["--".into(), place.into()]);
     let cannot = |error: std::io::Error| Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "failed", error.to_string());
-    let mut command = tokio::process::Command::from(shared.runner.program().command(&arguments));
+    let mut command = tokio::process::Command::from(shared.runner.program().printing(&arguments));
     let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).kill_on_drop(true).spawn().map_err(cannot)?;
     let Some(mut output) = child.stdout.take() else { return Err(cannot(std::io::Error::other("no output"))) };
     let mut first = vec![0; PIECE_BYTES];

@@ -151,7 +151,7 @@ fn a_dump_alone_is_captured_whatever_it_is_called_and_a_loss_is_told() {
     server.run("FLUSHALL\nSET a 1\nSAVE");
     let setup = Setup { previous: Some(first.facts.clone()), ..Setup::default() };
     let second = setup.capture(&source(&server.folder)).unwrap();
-    assert!(second.problems[0].contains("has 1 keys, and had 200"), "{:?}", second.problems);
+    assert!(second.problems[0].contains("has 1 keys that do not expire, and had 200"), "{:?}", second.problems);
     // It goes back into a running server like one that was asked for.
     let folder = tempfile::tempdir().unwrap();
     first.restore(folder.path());
