@@ -30,6 +30,9 @@ pub struct NewConfig {
     pub presets: Presets,
 }
 
+/// When a stack of a new configuration is backed up.
+const BACKUP_AT: &str = "0 */4 * * *";
+
 /// What a new configuration says of its stack besides the sources.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Presets {
@@ -120,15 +123,12 @@ pub fn render(config: &NewConfig) -> Result<String, Fault> {
     let program: String =
         config.program.display().to_string().chars().map(|c| if is_plain_char(c) { c } else { '?' }).collect();
     let Presets { rpo, drill, time_zone } = &config.presets;
-    let by_cron = |when: &str, command: &str| {
-        format!("#   {when}  {program} --config /path/of/this/file --quiet {command} {}", config.stack)
-    };
-    page.line(2, "# This version starts nothing by itself: a line of root's crontab does, such as");
-    page.line(2, &by_cron("0 */4 * * *", "backup"));
+    page.line(2, "# `lifeboat serve` acts on this. Without it, a line of root's crontab does:");
+    page.line(2, &format!("#   {BACKUP_AT}  {program} --config /path/of/this/file --quiet backup {}", config.stack));
+    page.text(2, "schedule", BACKUP_AT);
     if let Some(when) = drill {
-        page.line(2, "# and one that proves the newest backup by a restore into a scratch folder");
-        page.line(2, &by_cron(when, "drill"));
-        page.line(2, "drill: { level: 3 }");
+        page.line(2, "# Proves the newest backup by a restore into a scratch folder.");
+        page.line(2, &format!("drill: {{ schedule: \"{when}\", level: 3 }}"));
     }
     if let Some(time_zone) = time_zone {
         page.line(2, "# Where days, weeks and months begin, by which backups are kept.");

@@ -520,8 +520,9 @@ fn init_writes_a_file_that_people_can_read() {
 
         stacks:
           cht:
-            # This version starts nothing by itself: a line of root's crontab does, such as
+            # `lifeboat serve` acts on this. Without it, a line of root's crontab does:
             #   0 */4 * * *  /usr/local/bin/lifeboat --config /path/of/this/file --quiet backup cht
+            schedule: "0 */4 * * *"
             # `lifeboat status` warns where the newest backup is older than this.
             rpo: 26h
             # The newest snapshot, and the newest that passed a drill, stay in any case.
