@@ -113,6 +113,7 @@ fn a_snapshot_is_taken_drilled_looked_into_and_restored() {
     // Everything it said can be followed from any place on, also afterwards.
     let events = operator.get(&format!("/v1/admin/runs/{id}/events")).text();
     assert!(events.contains("event: said") && events.contains("event: end"), "{events}");
+    assert!(events.contains("\"message_type\":\"progress\"") && events.contains("\"step\":\"files\""), "{events}");
     let last = events.lines().filter_map(|line| line.strip_prefix("id: ")).next_back().unwrap();
     let rest = operator.send("GET", &format!("/v1/admin/runs/{id}/events"), &[("Last-Event-ID", last)], b"").text();
     assert!(!rest.contains("event: said") && rest.contains("event: end"), "{rest}");

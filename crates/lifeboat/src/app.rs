@@ -70,7 +70,7 @@ impl Run {
         Ok(Self {
             environment: Environment::of_process(),
             output,
-            progress: Progress::new(output, common.verbose),
+            progress: Progress::new(output, common.verbose, common.progress),
             cancel,
             clock: SystemClock,
             tidying,

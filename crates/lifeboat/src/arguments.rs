@@ -45,6 +45,9 @@ pub struct Common {
     /// Print more: notes, every file
     #[arg(long, short, global = true, conflicts_with = "quiet", help_heading = "Options of every command")]
     pub verbose: bool,
+    /// With --json: also say how far it is, once a second
+    #[arg(long, global = true, requires = "json", help_heading = "Options of every command")]
+    pub progress: bool,
     /// Leave the processor and the disks to others where they want them
     #[arg(long, global = true, help_heading = "Options of every command")]
     pub background: bool,

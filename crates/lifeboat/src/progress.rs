@@ -3,16 +3,19 @@
 use std::io::IsTerminal as _;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 use repository::{Event, Events, Problem};
+use serde_json::json;
 
 use crate::alike::Alike;
 use crate::output::{Output, complain, one_line};
 
 /// Redraws a second. More costs time and tells nothing.
 const REDRAWS_HERTZ: u8 = 8;
+/// How often programs are told how far a run is.
+const TELL_EVERY: Duration = Duration::from_secs(1);
 
 /// Receives the events of a run.
 pub struct Progress {
@@ -21,6 +24,21 @@ pub struct Progress {
     output: Output,
     verbose: bool,
     untold: Untold,
+    /// For programs that follow the run.
+    told: Option<Told>,
+}
+
+/// How far a run is, as it is told to programs.
+#[derive(Default)]
+struct Told(Mutex<Step>);
+
+/// What is under way.
+#[derive(Default)]
+struct Step {
+    name: String,
+    bytes_done: u64,
+    bytes_total: Option<u64>,
+    last: Option<Instant>,
 }
 
 /// The problems that were not shown since many like them were.
@@ -42,7 +60,8 @@ impl Untold {
 
 impl Progress {
     /// A bar where standard error is a terminal and nobody asked for quiet.
-    pub fn new(output: Output, verbose: bool) -> Self {
+    /// With `tells`, lines of JSON say how far it is.
+    pub fn new(output: Output, verbose: bool, tells: bool) -> Self {
         let visible = std::io::stderr().is_terminal() && !output.is_quiet() && !output.is_json();
         let target =
             if visible { ProgressDrawTarget::stderr_with_hz(REDRAWS_HERTZ) } else { ProgressDrawTarget::hidden() };
@@ -52,6 +71,7 @@ impl Progress {
             output,
             verbose,
             untold: Untold::default(),
+            told: tells.then(Told::default),
         }
     }
 
@@ -110,6 +130,18 @@ impl Progress {
         self.bar.enable_steady_tick(Duration::from_millis(250));
     }
 
+    /// Says how far it is where something follows the run, each step at its beginning and then not too often.
+    fn tell(&self, change: impl FnOnce(&mut Step)) {
+        let Some(Told(step)) = &self.told else { return };
+        let mut step = step.lock().unwrap_or_else(PoisonError::into_inner);
+        change(&mut step);
+        if step.last.is_none_or(|last| last.elapsed() >= TELL_EVERY) {
+            step.last = Some(Instant::now());
+            let Step { name, bytes_done, bytes_total, last: _ } = &*step;
+            self.output.json("progress", json!({ "step": name, "bytes_done": bytes_done, "bytes_total": bytes_total }));
+        }
+    }
+
     fn line(&self, line: &str) {
         self.bar.suspend(|| complain(&one_line(line)));
     }
@@ -118,8 +150,14 @@ impl Progress {
 impl Events for Progress {
     fn emit(&self, event: Event) {
         match event {
-            Event::StepStarted { name, bytes_total } => self.step(&name, bytes_total),
-            Event::Bytes(bytes) => self.bar.inc(bytes),
+            Event::StepStarted { name, bytes_total } => {
+                self.step(&name, bytes_total);
+                self.tell(|step| *step = Step { name, bytes_total, ..Step::default() });
+            }
+            Event::Bytes(bytes) => {
+                self.bar.inc(bytes);
+                self.tell(|step| step.bytes_done += bytes);
+            }
             Event::FileDone(path) => {
                 let files = self.files.fetch_add(1, Ordering::Relaxed) + 1;
                 // A message is a text to build; not for each of a million files.

@@ -273,6 +273,20 @@ impl Journal {
         self.0.with(|db| db.prepare_cached(&ask)?.query_map(&*named, read)?.collect())
     }
 
+    /// Forgets runs that ended before `before`, and gives their ids.
+    ///
+    /// # Errors
+    ///
+    /// As [`Journal::queue`].
+    pub fn forget(&self, before: Timestamp) -> Result<Vec<String>, Fault> {
+        let forget = "DELETE FROM run WHERE ended_at < ?1 RETURNING id";
+        self.0.with(|db| {
+            let mut forgotten = db.prepare(forget)?;
+            let ids = forgotten.query_map([before.as_millisecond()], |row| row.get(0))?;
+            ids.collect()
+        })
+    }
+
     /// What is kept of a job. `None` where it is new.
     ///
     /// # Errors
@@ -380,4 +394,73 @@ pub fn time(milliseconds: i64) -> Timestamp {
 
 fn json(value: &impl Serialize) -> rusqlite::Result<String> {
     serde_json::to_string(value).map_err(|error| rusqlite::Error::ToSqlConversionFailure(error.into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(hours: i64) -> Timestamp {
+        Timestamp::UNIX_EPOCH + jiff::SignedDuration::from_hours(hours)
+    }
+
+    fn backup(stack: &str) -> Task {
+        Task::Backup { stack: stack.to_owned(), source: None, copies: Vec::new() }
+    }
+
+    fn journal(folder: &std::path::Path) -> Journal {
+        Journal::new(Arc::new(Database::open(&folder.join("db")).unwrap()))
+    }
+
+    fn end(status: Status) -> End {
+        End { status, message: None, hint: None, summary: None }
+    }
+
+    #[test]
+    fn a_job_counts_as_ended_when_its_run_has_and_not_when_that_was_cut_off() {
+        let folder = tempfile::tempdir().unwrap();
+        let journal = journal(folder.path());
+        let memory = Memory { begun: Some(at(1)), ..Memory::new(at(1)) };
+        let ended = |status| {
+            let run = journal.queue_job("backup a", &memory, &backup("a"), "due", at(1)).unwrap();
+            journal.end(&run.id, &end(status), at(2)).unwrap();
+            journal.memory("backup a").unwrap().unwrap().ended
+        };
+        assert_eq!(ended(Status::Failed), Some(at(2)));
+        assert_eq!(ended(Status::CutOff), None);
+        assert_eq!(ended(Status::Ok), Some(at(2)));
+    }
+
+    #[test]
+    fn of_two_ends_the_first_counts() {
+        let folder = tempfile::tempdir().unwrap();
+        let journal = journal(folder.path());
+        let run = journal.queue(&backup("a"), "asked for", Some("ada"), at(0)).unwrap();
+        journal.end(&run.id, &end(Status::Failed), at(1)).unwrap();
+        journal.end(&run.id, &end(Status::Ok), at(2)).unwrap();
+        let run = journal.run(&run.id).unwrap().unwrap();
+        assert_eq!((run.status, run.ended_at, run.actor.as_deref()), (Status::Failed, Some(at(1)), Some("ada")));
+    }
+
+    #[test]
+    fn runs_are_listed_page_by_page_to_those_who_may_see_them_and_forgotten_in_time() {
+        let folder = tempfile::tempdir().unwrap();
+        let journal = journal(folder.path());
+        for hour in 0..10 {
+            let run = journal.queue(&backup(if hour % 2 == 0 { "a" } else { "b" }), "due", None, at(hour)).unwrap();
+            journal.end(&run.id, &end(Status::Ok), at(hour)).unwrap();
+        }
+        journal.queue(&Task::Sync { copy: None }, "due", None, at(10)).unwrap();
+        let list = |wanted: Wanted| journal.list(&Wanted { limit: 4, ..wanted }).unwrap();
+        let hours = |runs: &[Run]| runs.iter().map(|run| run.queued_at.as_second() / 3600).collect::<Vec<_>>();
+        let first = list(Wanted::default());
+        assert_eq!(hours(&first), [10, 9, 8, 7]);
+        assert_eq!(hours(&list(Wanted { before: Some(first[3].id.clone()), ..Wanted::default() })), [6, 5, 4, 3]);
+        let visible = Some(vec!["b".to_owned()]);
+        assert_eq!(hours(&list(Wanted { visible, ..Wanted::default() })), [10, 9, 7, 5]);
+        assert_eq!(hours(&list(Wanted { stack: Some("a".to_owned()), ..Wanted::default() })), [8, 6, 4, 2]);
+        assert_eq!(hours(&list(Wanted { status: Some(Status::Queued), ..Wanted::default() })), [10]);
+        assert_eq!(journal.forget(at(5)).unwrap().len(), 5);
+        assert_eq!(hours(&list(Wanted { stack: Some("a".to_owned()), ..Wanted::default() })), [8, 6]);
+    }
 }

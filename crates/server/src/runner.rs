@@ -24,6 +24,8 @@ use crate::said;
 
 /// Between two looks at a run.
 const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(200);
+/// How long runs are kept: a year, and what a page of a year needs.
+const KEPT_FOR: Duration = Duration::from_secs(400 * 24 * 60 * 60);
 /// News that nobody has taken yet. Who falls behind looks at everything once.
 const NEWS_MAX: usize = 256;
 
@@ -40,6 +42,11 @@ impl Program {
     /// The command for `arguments`, without input, that says what it does as JSON and lets others go first.
     pub fn command(&self, arguments: &[OsString]) -> Command {
         self.with(&["--json", "--background"], arguments)
+    }
+
+    /// The same, that says how far it is, too.
+    pub fn followed(&self, arguments: &[OsString]) -> Command {
+        self.with(&["--json", "--progress", "--background"], arguments)
     }
 
     /// The command that prints what was asked for and nothing else, for somebody who waits for it.
@@ -160,7 +167,7 @@ impl Runner {
 
     fn spawn(&self, run: &Run) -> std::io::Result<(Child, Process)> {
         let said = log(&self.said_in(&run.id))?;
-        let mut command = self.program.command(&run.task.arguments());
+        let mut command = self.program.followed(&run.task.arguments());
         // Signals of a terminal are for the server, which passes on what it has to.
         command.process_group(0).stdout(said.try_clone()?).stderr(said);
         let child = command.spawn()?;
@@ -218,6 +225,20 @@ impl Runner {
             self.clock.sleep(LOOK_AGAIN_AFTER);
             waited += LOOK_AGAIN_AFTER;
         }
+    }
+
+    /// Forgets runs of long ago, with what they said.
+    ///
+    /// # Errors
+    ///
+    /// Where the journal cannot be used.
+    pub fn tidy(&self) -> Result<(), Fault> {
+        let Ok(before) = self.clock.now().checked_sub(KEPT_FOR) else { return Ok(()) };
+        for id in self.journal.forget(before)? {
+            // What cannot be removed is in nobody's way.
+            let _ = std::fs::remove_file(self.said_in(&id));
+        }
+        Ok(())
     }
 
     fn follow(self: &Arc<Self>, run: Run, process: Process, child: Option<Child>) {

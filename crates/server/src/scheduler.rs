@@ -20,6 +20,9 @@ use crate::task::Task;
 /// The longest time between two looks: a clock that was set meanwhile is seen by then.
 const LOOK_AGAIN_AFTER_MAX: Duration = Duration::from_secs(30);
 
+/// How often runs of long ago are forgotten.
+const TIDY_EVERY: Duration = Duration::from_secs(24 * 60 * 60);
+
 /// Starts runs.
 pub struct Scheduler {
     runner: Arc<Runner>,
@@ -44,7 +47,15 @@ impl Scheduler {
     /// Goes on until the bell says that the server ends. What fails is told and tried again: backups must not stop because a disk
     /// was full for a moment.
     pub fn run(&self) {
+        let mut tidied: Option<Timestamp> = None;
         loop {
+            let now = self.clock.now();
+            if tidied.is_none_or(|at| now.duration_since(at).unsigned_abs() > TIDY_EVERY) {
+                tidied = Some(now);
+                if let Err(fault) = self.runner.tidy() {
+                    log::line("warning", &format!("old runs are kept: {}", fault.text()), &[]);
+                }
+            }
             let patience = self.look().unwrap_or_else(|fault| {
                 log::line("error", &format!("the scheduler goes on after this: {}", fault.text()), &[]);
                 LOOK_AGAIN_AFTER_MAX
