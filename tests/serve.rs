@@ -1,5 +1,6 @@
 //! `lifeboat serve`: from its first start on, over HTTP, through runs, crashes and wrong requests.
 
+mod described;
 mod guest;
 mod rights;
 
