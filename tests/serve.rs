@@ -2,6 +2,7 @@
 
 mod described;
 mod guest;
+mod killed;
 mod rights;
 
 use std::time::Duration;
@@ -213,7 +214,7 @@ fn a_run_that_was_killed_is_told_as_cut_off_and_one_of_a_schedule_is_started_aga
     let first = running["items"][0].clone();
     assert_eq!(first["job"], "backup app", "{running}");
     server.kill();
-    kill_backups(&site);
+    kill(&site, "backup");
     let server = Server::start(&site);
     let mut ada = server.stranger();
     ada.headers = cookie;
@@ -225,26 +226,27 @@ fn a_run_that_was_killed_is_told_as_cut_off_and_one_of_a_schedule_is_started_aga
     assert!(running["items"][0]["cause"].as_str().unwrap().ends_with("was cut off"), "{running}");
     // Whoever stops the server stops what it does, and nothing of that stays.
     server.stop();
-    wait_until("its runs have ended", || backups(&site).is_empty());
+    wait_until("its runs have ended", || processes(&site, "backup").is_empty());
 }
 
-/// The processes of a site's backups.
-fn backups(site: &Site) -> Vec<i32> {
+/// The processes of a site that have this word among their arguments.
+fn processes(site: &Site, word: &str) -> Vec<i32> {
     let config = site.config().display().to_string();
     let all = std::fs::read_dir("/proc").unwrap().filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
-    let is_backup = |pid: &i32| {
+    let is_one = |pid: &i32| {
         let line = std::fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-        line.contains(&config) && line.contains("\0backup\0")
+        line.contains(&config) && line.split('\0').any(|found| found == word)
     };
-    all.filter(is_backup).collect()
+    all.filter(is_one).collect()
 }
 
-fn kill_backups(site: &Site) {
-    for pid in backups(site) {
+/// Ends them as a power failure would.
+fn kill(site: &Site, word: &str) {
+    for pid in processes(site, word) {
         let pid = rustix::process::Pid::from_raw(pid).unwrap();
         let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
     }
-    wait_until("the backup is gone", || backups(site).is_empty());
+    wait_until("they are gone", || processes(site, word).is_empty());
 }
 
 #[test]
