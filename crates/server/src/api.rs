@@ -58,6 +58,7 @@ pub fn router(shared: Arc<Shared>) -> Router {
     let (router, document) = routes().split_for_parts();
     let document = described(document);
     router
+        .merge(pages::reference::router(&document))
         .merge(health::document(document))
         .merge(pages::router())
         .fallback(async || Problem::not_found("there is nothing at this path"))

@@ -4,6 +4,7 @@
 mod assets;
 mod home;
 mod layout;
+pub mod reference;
 mod sign_in;
 
 use std::sync::Arc;

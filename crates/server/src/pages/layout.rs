@@ -13,6 +13,7 @@ use crate::problem::Problem;
 use crate::shared::Shared;
 
 /// What stands around a page.
+#[derive(Clone)]
 pub struct Frame {
     /// The page's name, for the browser's tab and the heading.
     pub title: &'static str,
