@@ -7,7 +7,6 @@ use jiff::Timestamp;
 use operations::{Fault, FaultKind};
 use rusqlite::params;
 
-use super::role::Role;
 use super::secret::{self, Secret};
 use super::user::{User, Users};
 use crate::database::Database;
@@ -72,7 +71,7 @@ impl Setup {
             return Err(Fault::new(FaultKind::Denied, "this link is not good any more")
                 .with_hint("restart the server: it prints another one, as long as there is no user"));
         }
-        let user = Users::new(Arc::clone(&self.0)).add(name, Role::Admin, password, now)?;
+        let user = Users::new(Arc::clone(&self.0)).add_first(name, password, now)?;
         self.0.with(|db| db.execute("DELETE FROM setup", []))?;
         Ok(user)
     }
@@ -80,6 +79,7 @@ impl Setup {
 
 #[cfg(test)]
 mod tests {
+    use super::super::Role;
     use super::*;
 
     #[test]

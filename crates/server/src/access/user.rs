@@ -42,15 +42,29 @@ impl Users {
     ///
     /// Where the name is taken or is none, or the password is too short.
     pub fn add(&self, name: &str, role: Role, password: &str, now: Timestamp) -> Result<User, Fault> {
+        self.insert(name, role, password, now, true)
+    }
+
+    /// Adds the first user, an admin. Of two who try at once, one does.
+    ///
+    /// # Errors
+    ///
+    /// As [`Users::add`], and where there is a user.
+    pub fn add_first(&self, name: &str, password: &str, now: Timestamp) -> Result<User, Fault> {
+        self.insert(name, Role::Admin, password, now, false)
+    }
+
+    fn insert(&self, name: &str, role: Role, password: &str, now: Timestamp, is_one_more: bool) -> Result<User, Fault> {
         let is_plain = |character: char| character.is_alphanumeric() || "._-@+".contains(character);
         if name.is_empty() || name.chars().count() > NAME_CHARS_MAX || !name.chars().all(is_plain) {
             return Err(Fault::new(FaultKind::Usage, "this cannot be a user's name")
                 .with_hint(format!("use letters, digits and . _ - @ +, at most {NAME_CHARS_MAX} of them")));
         }
         let hash = password::hash(password)?;
-        let insert =
-            "INSERT INTO user (name, role, password, created_at) VALUES (?1, ?2, ?3, ?4) ON CONFLICT DO NOTHING";
-        match self.0.with(|db| db.execute(insert, params![name, role.name(), hash, now.as_millisecond()]))? {
+        let insert = "INSERT INTO user (name, role, password, created_at) SELECT ?1, ?2, ?3, ?4 \
+                      WHERE ?5 OR NOT EXISTS (SELECT 1 FROM user) ON CONFLICT DO NOTHING";
+        let values = params![name, role.name(), hash, now.as_millisecond(), is_one_more];
+        match self.0.with(|db| db.execute(insert, values))? {
             0 => Err(Fault::new(FaultKind::AlreadyExists, format!("there is a user {name} already"))
                 .with_hint("choose another name")),
             _ => Ok(User { name: name.to_owned(), role, created_at: now }),
@@ -155,6 +169,7 @@ mod tests {
         let now = Timestamp::UNIX_EPOCH;
         users.add("ada", Role::Admin, "three plain words", now).unwrap();
         assert!(users.add("ada", Role::Viewer, "three other words", now).is_err());
+        assert!(users.add_first("eve", "three other words", now).is_err(), "there is one");
         for name in ["", "a b", "a\n", &"x".repeat(65)] {
             assert!(users.add(name, Role::Viewer, "three plain words", now).is_err(), "{name}");
         }
