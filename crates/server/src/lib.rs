@@ -23,6 +23,7 @@ mod said;
 mod scheduler;
 mod shared;
 mod task;
+mod tls;
 
 pub use api::openapi;
 pub use listen::{Start, serve};

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::Router;
 use operations::Fault;
 use operations::config::Settings;
 use repository::{Cancel, Clock, SystemClock};
@@ -19,6 +20,7 @@ use crate::known::Known;
 use crate::runner::{Program, Runner};
 use crate::scheduler::Scheduler;
 use crate::shared::Shared;
+use crate::tls::{Certificate, Door, Peer, with_tls};
 use crate::{api, due, log};
 
 /// How long runs are given to end well when the server ends. Docker gives ten seconds.
@@ -54,6 +56,7 @@ pub fn serve(start: Start) -> Result<(), Fault> {
 
 async fn run(start: Start) -> Result<(), Fault> {
     let Start { settings, host, program, cancel } = start;
+    let certificate = settings.server.tls.as_ref().map(Certificate::read).transpose()?;
     let listener = bind(settings.server.listen).await?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let shared = open(settings, host, program, Arc::clone(&clock))?;
@@ -75,11 +78,8 @@ async fn run(start: Start) -> Result<(), Fault> {
             tokio::time::sleep(LOOK_AGAIN_AFTER).await;
         }
     };
-    let service = api::router(Arc::clone(&shared)).into_make_service_with_connect_info::<SocketAddr>();
     tokio::select! {
-        served = axum::serve(listener, service) => {
-            served.map_err(|error| Fault::local("cannot answer requests", error))?;
-        }
+        served = answer(listener, certificate, api::router(Arc::clone(&shared))) => served?,
         () = ends => {}
     }
     log::line("info", "ends", &[]);
@@ -91,6 +91,20 @@ async fn run(start: Start) -> Result<(), Fault> {
     let _ = tokio::task::spawn_blocking(move || stopping.runner.stop_all(LAST_PATIENCE)).await;
     drop((scheduling, asked));
     Ok(())
+}
+
+/// Answers requests, by TLS where there is a certificate.
+async fn answer(listener: TcpListener, certificate: Option<Certificate>, router: Router) -> Result<(), Fault> {
+    let served = match certificate {
+        None => axum::serve(listener, router.into_make_service_with_connect_info::<SocketAddr>()).await,
+        Some(certificate) => {
+            let certificate = Arc::new(certificate);
+            tokio::spawn(Arc::clone(&certificate).keep_looking());
+            let door = Door::open(listener, certificate)?;
+            axum::serve(door, with_tls(router).into_make_service_with_connect_info::<Peer>()).await
+        }
+    };
+    served.map_err(|error| Fault::local("cannot answer requests", error))
 }
 
 async fn bind(address: SocketAddr) -> Result<TcpListener, Fault> {
