@@ -47,6 +47,7 @@ mod sentinel_servers;
 mod sqlite;
 mod status;
 mod support;
+mod tell;
 mod tls;
 mod tree;
 mod under_writes;

@@ -11,10 +11,14 @@ mod audit;
 mod bell;
 mod database;
 mod due;
+#[cfg(test)]
+mod fixture;
 mod journal;
 mod known;
 mod listen;
 mod log;
+mod metrics;
+mod notify;
 mod pages;
 mod problem;
 mod process;

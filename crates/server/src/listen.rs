@@ -17,11 +17,12 @@ use crate::bell::Bell;
 use crate::database::Database;
 use crate::journal::Journal;
 use crate::known::Known;
+use crate::metrics::AuditChecked;
 use crate::runner::{Program, Runner};
 use crate::scheduler::Scheduler;
 use crate::shared::Shared;
 use crate::tls::{Certificate, Door, Peer, with_tls};
-use crate::{api, due, log};
+use crate::{api, due, log, notify};
 
 /// How long runs are given to end well when the server ends. Docker gives ten seconds.
 const LAST_PATIENCE: Duration = Duration::from_secs(8);
@@ -72,6 +73,7 @@ async fn run(start: Start) -> Result<(), Fault> {
         let (shared, asking) = (Arc::clone(&shared), asking.clone());
         std::thread::spawn(move || shared.known.keep_asking(&shared.runner, &asking))
     };
+    notify::start(&shared);
     let news = tokio::spawn(ask_again_after_runs(Arc::clone(&shared), asking.clone()));
     let ends = async move {
         while cancel.check().is_ok() {
@@ -140,7 +142,9 @@ pub(crate) fn open(
         setup: Setup::new(Arc::clone(&database)),
         throttle: Throttle::default(),
         audit: Audit::new(Arc::clone(&database)),
-        answered: Answered::new(database),
+        audit_checked: AuditChecked::default(),
+        answered: Answered::new(Arc::clone(&database)),
+        database,
         bell,
         clock,
         settings,

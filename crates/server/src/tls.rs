@@ -109,7 +109,7 @@ impl ResolvesServerCert for Certificate {
 
 /// The hash of both files, of which one that cannot be read is empty; and what they come to.
 fn read(files: &TlsFiles) -> ([u8; 32], Result<CertifiedKey, Fault>) {
-    let [certificate, key] = [&files.certificate, &files.key].map(|path| std::fs::read(path));
+    let [certificate, key] = [&files.certificate, &files.key].map(std::fs::read);
     let mut hash = Sha256::new();
     for bytes in [&certificate, &key] {
         let bytes = bytes.as_deref().unwrap_or_default();
