@@ -65,13 +65,16 @@ fn a_server_speaks_tls_with_a_certificate_that_may_be_renewed_and_tells_promethe
     let sections = tls(&site, port);
     let serving = Serving::start(site, port, &sections, &made.authority());
     let ca = made.authority();
-    wait_until("it knows how the stack is", || {
-        serving.ask(&ca, "/metrics").is_some_and(|text| text.contains("lifeboat_stack_problems{"))
+    wait_until("it knows how the copies are", || {
+        serving.ask(&ca, "/metrics").is_some_and(|text| text.contains("lifeboat_copy_reachable{"))
     });
     let metrics = serving.ask(&ca, "/metrics").unwrap();
     assert!(metrics.contains("strict-transport-security: max-age=31536000"), "{metrics}");
     assert!(metrics.contains("content-type: text/plain; version=0.0.4"), "{metrics}");
-    assert!(metrics.contains("lifeboat_copy_reachable{copy=") && metrics.contains("lifeboat_audit_ok 1"), "{metrics}");
+    assert!(
+        metrics.contains("lifeboat_stack_problems{stack=\"app\"") && metrics.contains("lifeboat_audit_ok 1"),
+        "{metrics}"
+    );
     std::fs::write(serving.site.path("tls.pem"), "nothing").unwrap();
     wait_until("it tells that the new file is wrong", || {
         serving.said().contains("tls.pem holds no certificate in PEM")

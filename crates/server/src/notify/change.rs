@@ -12,8 +12,10 @@ pub fn message(host: &str, subject: &str, before: &State, now_is: &State, at: Ti
     if is == Level::Well {
         return Some(recovered(host, subject, before, at));
     }
-    let is_new = |trouble: &&Trouble| !before.troubles.contains(trouble);
-    if is == was && !now_is.troubles.iter().any(|trouble| is_new(&trouble)) {
+    // Two of the same kind have the same remedy.
+    let count = |state: &State, like: &Trouble| state.troubles.iter().filter(|trouble| *trouble == like).count();
+    let is_more = |trouble: &Trouble| count(now_is, trouble) > count(before, trouble);
+    if is == was && !now_is.troubles.iter().any(is_more) {
         return None;
     }
     let word = match is {
@@ -82,6 +84,10 @@ mod tests {
         assert_eq!(told(&worse, &old), Some((title("warning"), "problem")));
         assert_eq!(told(&old, &two), Some((title("warning"), "problem")), "something more is wrong");
         assert_eq!(told(&two, &old), None, "one of two was mended");
+        let twice = state(&[(Level::Warning, "a is empty", "look"), (Level::Warning, "b is empty", "look")]);
+        let once = state(&[(Level::Warning, "a is empty", "look")]);
+        assert_eq!(told(&once, &twice), Some((title("warning"), "problem")), "another of the same kind");
+        assert_eq!(told(&twice, &once), None);
         assert_eq!(told(&old, &well), Some((title("well again"), "recovered")));
     }
 }

@@ -5,6 +5,7 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
+use operations::config::{Secret, SecretSource};
 use operations::{Fault, FaultKind};
 use reqwest::header::{CONTENT_TYPE, HeaderValue};
 use reqwest::{Client, Url, redirect};
@@ -40,6 +41,17 @@ impl fmt::Debug for Request {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Request(…)")
     }
+}
+
+/// Reads an address or a token, where no request waits for the command that may print it.
+///
+/// # Errors
+///
+/// As [`SecretSource::read`].
+pub async fn secret(source: &SecretSource) -> Result<Secret, Fault> {
+    let source = source.clone();
+    let read = tokio::task::spawn_blocking(move || source.read()).await;
+    read.unwrap_or_else(|_| Err(failed("its address or token cannot be read".to_owned())))
 }
 
 /// Sends it.

@@ -92,7 +92,7 @@ async fn ping(receiver: &ReceiverSettings, settings: &PingSettings, phase: Phase
 ///
 /// Why it could not be sent, without the address.
 pub async fn send(settings: &PingSettings, phase: Phase, text: &str) -> Result<(), Fault> {
-    let url = settings.url.read()?;
+    let url = http::secret(&settings.url).await?;
     let url = url.expose().trim_end_matches('/');
     let url = match phase {
         Phase::Start => format!("{url}/start"),

@@ -79,7 +79,6 @@ pub struct State {
 impl State {
     fn new(mut troubles: Vec<Trouble>) -> Self {
         troubles.sort_by(|one, other| (other.level, &one.fix).cmp(&(one.level, &other.fix)));
-        troubles.dedup();
         Self { troubles }
     }
 

@@ -1,6 +1,6 @@
 //! Messages as requests, in the form that each service takes.
 
-use operations::config::{Preset, Secret, WebhookSettings};
+use operations::config::{Preset, Secret, SecretSource, WebhookSettings};
 use operations::{Fault, FaultKind};
 use serde_json::json;
 
@@ -19,10 +19,17 @@ const TEXT_CHARS_MAX: usize = 1_800;
 /// Why it could not be sent, without any secret.
 pub async fn send(settings: &WebhookSettings, message: &Message) -> Result<(), Fault> {
     // Read each time: whoever changes a file need not start the server anew.
-    let url = settings.url.as_ref().map(|url| url.read()).transpose()?;
-    let token = settings.token.as_ref().map(|token| token.read()).transpose()?;
+    let url = maybe_secret(settings.url.as_ref()).await?;
+    let token = maybe_secret(settings.token.as_ref()).await?;
     let request = request(settings, url.as_ref(), token.as_ref(), message)?;
     http::send(&request, settings.allow_local).await
+}
+
+async fn maybe_secret(source: Option<&SecretSource>) -> Result<Option<Secret>, Fault> {
+    match source {
+        Some(source) => http::secret(source).await.map(Some),
+        None => Ok(None),
+    }
 }
 
 /// The request for a message.
