@@ -48,6 +48,7 @@ mod serve;
 mod sqlite;
 mod status;
 mod support;
+mod tell;
 mod tls;
 mod tree;
 mod under_writes;

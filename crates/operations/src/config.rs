@@ -14,6 +14,7 @@ mod hook;
 mod jobs;
 mod location;
 mod mistake;
+mod notifications;
 mod rate;
 mod render;
 mod resolve;
@@ -45,10 +46,13 @@ pub use location::{
     SftpLocation, WebdavLocation, WebdavLogin,
 };
 pub(crate) use mistake::nearest;
+pub use notifications::{
+    EmailSettings, Encryption, NotificationsSettings, PingSettings, Preset, ReceiverSettings, Way, WebhookSettings,
+};
 pub use render::{NewConfig, NewCopy, NewSource, Presets, render};
 pub use resolve::database::wrong_server_url;
 pub use secret::{CommandLine, Secret, SecretSource, Typed};
-pub use server::{ServerSettings, TlsFiles};
+pub use server::{Metrics, ServerSettings, TlsFiles};
 pub use settings::{
     CommandSettings, ComposeSettings, ContainerFilesSettings, ContainerSettings, CopySettings, CouchDbSettings,
     CouchLogin, CouchServerSettings, DatabaseServer, DatabaseSettings, DrillSettings, FilesSettings, HaltSettings,

@@ -5,6 +5,7 @@ mod drills;
 mod events;
 mod extract;
 mod health;
+mod notifications;
 mod people;
 mod runs;
 mod snapshots;
@@ -102,10 +103,13 @@ fn routes() -> OpenApiRouter<Arc<Shared>> {
         .routes(routes!(people::tokens, people::add_token))
         .routes(routes!(people::remove_token))
         .routes(routes!(people::me))
+        .routes(routes!(notifications::list))
+        .routes(routes!(notifications::test))
         .routes(routes!(audit::list))
         .routes(routes!(audit::check))
         .routes(routes!(health::live))
         .routes(routes!(health::ready))
+        .routes(routes!(health::metrics))
 }
 
 /// With the ways to say who asks.

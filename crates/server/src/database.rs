@@ -9,7 +9,7 @@ use operations::Fault;
 use rusqlite::Connection;
 
 /// The changes of the tables, in order; how many were made is the file's `user_version`. Those that were released stay as they are.
-const MIGRATIONS: &[&str] = &[include_str!("database/1.sql")];
+const MIGRATIONS: &[&str] = &[include_str!("database/1.sql"), include_str!("database/2.sql")];
 /// How long to wait for another process that writes, such as one that makes a copy of the file.
 const BUSY_PATIENCE: Duration = Duration::from_secs(10);
 

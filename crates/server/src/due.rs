@@ -1,7 +1,8 @@
 //! The jobs that the configuration schedules.
 
+use jiff::{SignedDuration, Timestamp};
 use operations::config::{Settings, StackSettings};
-use operations::schedule::{Hours, Overlap, Spread, Timetable, backups, drills};
+use operations::schedule::{Hours, Memory, Overlap, Spread, Timetable, backups, drills};
 
 use crate::task::Task;
 
@@ -17,6 +18,25 @@ pub struct Scheduled {
     pub hours: Option<Hours>,
     /// What happens where its time comes while it runs.
     pub overlap: Overlap,
+}
+
+/// A job that has not begun so long after it was due is late. Until then it may wait for others.
+pub const LATE_AFTER: SignedDuration = SignedDuration::from_hours(1);
+
+impl Scheduled {
+    /// When it should have begun, where that is more than an hour ago and it neither has nor runs.
+    pub fn late_since(&self, memory: &Memory, now: Timestamp) -> Option<Timestamp> {
+        if memory.begun.is_some() && memory.ended.is_none() {
+            return None;
+        }
+        let due = self.timetable.next_after(memory.settled)?;
+        let zone = self.timetable.zone();
+        let may_begin = match self.hours.filter(|hours| !hours.contains(due, zone)) {
+            None => due,
+            Some(hours) => hours.opens_after(due, zone)?,
+        };
+        (now.duration_since(may_begin) > LATE_AFTER).then_some(may_begin)
+    }
 }
 
 /// All jobs, as they are on this host.

@@ -1,6 +1,8 @@
 //! Every run, from when it was asked for to how it ended. It is written before anything is done, so that after a crash it is
 //! known what was under way.
 
+mod counts;
+
 use std::sync::Arc;
 
 use jiff::Timestamp;

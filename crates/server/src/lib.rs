@@ -11,10 +11,14 @@ mod audit;
 mod bell;
 mod database;
 mod due;
+#[cfg(test)]
+mod fixture;
 mod journal;
 mod known;
 mod listen;
 mod log;
+mod metrics;
+mod notify;
 mod pages;
 mod problem;
 mod process;
@@ -23,6 +27,7 @@ mod said;
 mod scheduler;
 mod shared;
 mod task;
+mod tls;
 
 pub use api::openapi;
 pub use listen::{Start, serve};

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::Router;
 use operations::Fault;
 use operations::config::Settings;
 use repository::{Cancel, Clock, SystemClock};
@@ -16,10 +17,12 @@ use crate::bell::Bell;
 use crate::database::Database;
 use crate::journal::Journal;
 use crate::known::Known;
+use crate::metrics::AuditChecked;
 use crate::runner::{Program, Runner};
 use crate::scheduler::Scheduler;
 use crate::shared::Shared;
-use crate::{api, due, log};
+use crate::tls::{Certificate, Door, Peer, with_tls};
+use crate::{api, due, log, notify};
 
 /// How long runs are given to end well when the server ends. Docker gives ten seconds.
 const LAST_PATIENCE: Duration = Duration::from_secs(8);
@@ -54,6 +57,7 @@ pub fn serve(start: Start) -> Result<(), Fault> {
 
 async fn run(start: Start) -> Result<(), Fault> {
     let Start { settings, host, program, cancel } = start;
+    let certificate = settings.server.tls.as_ref().map(Certificate::read).transpose()?;
     let listener = bind(settings.server.listen).await?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let shared = open(settings, host, program, Arc::clone(&clock))?;
@@ -69,17 +73,15 @@ async fn run(start: Start) -> Result<(), Fault> {
         let (shared, asking) = (Arc::clone(&shared), asking.clone());
         std::thread::spawn(move || shared.known.keep_asking(&shared.runner, &asking))
     };
+    notify::start(&shared);
     let news = tokio::spawn(ask_again_after_runs(Arc::clone(&shared), asking.clone()));
     let ends = async move {
         while cancel.check().is_ok() {
             tokio::time::sleep(LOOK_AGAIN_AFTER).await;
         }
     };
-    let service = api::router(Arc::clone(&shared)).into_make_service_with_connect_info::<SocketAddr>();
     tokio::select! {
-        served = axum::serve(listener, service) => {
-            served.map_err(|error| Fault::local("cannot answer requests", error))?;
-        }
+        served = answer(listener, certificate, api::router(Arc::clone(&shared))) => served?,
         () = ends => {}
     }
     log::line("info", "ends", &[]);
@@ -91,6 +93,20 @@ async fn run(start: Start) -> Result<(), Fault> {
     let _ = tokio::task::spawn_blocking(move || stopping.runner.stop_all(LAST_PATIENCE)).await;
     drop((scheduling, asked));
     Ok(())
+}
+
+/// Answers requests, by TLS where there is a certificate.
+async fn answer(listener: TcpListener, certificate: Option<Certificate>, router: Router) -> Result<(), Fault> {
+    let served = match certificate {
+        None => axum::serve(listener, router.into_make_service_with_connect_info::<SocketAddr>()).await,
+        Some(certificate) => {
+            let certificate = Arc::new(certificate);
+            tokio::spawn(Arc::clone(&certificate).keep_looking());
+            let door = Door::open(listener, certificate)?;
+            axum::serve(door, with_tls(router).into_make_service_with_connect_info::<Peer>()).await
+        }
+    };
+    served.map_err(|error| Fault::local("cannot answer requests", error))
 }
 
 async fn bind(address: SocketAddr) -> Result<TcpListener, Fault> {
@@ -126,7 +142,9 @@ pub(crate) fn open(
         setup: Setup::new(Arc::clone(&database)),
         throttle: Throttle::default(),
         audit: Audit::new(Arc::clone(&database)),
-        answered: Answered::new(database),
+        audit_checked: AuditChecked::default(),
+        answered: Answered::new(Arc::clone(&database)),
+        database,
         bell,
         clock,
         settings,

@@ -14,7 +14,7 @@ static IS_JOURNAL: LazyLock<bool> = LazyLock::new(|| {
 pub fn line(level: &str, message: &str, fields: &[(&str, &str)]) {
     let mut line = format!("{}{level}: {}", priority(level), plain(message));
     for (key, value) in fields {
-        line.push_str(&format!(" {key}={}", plain(value)));
+        line.push_str(&format!(" {key}={}", quoted(&plain(value))));
     }
     // Where nobody listens, nobody is told.
     let _ = writeln!(std::io::stderr(), "{line}");
@@ -30,6 +30,26 @@ fn priority(level: &str) -> &'static str {
     }
 }
 
+/// What would be taken for more than one value stands in quotes, as in logfmt.
+fn quoted(value: &str) -> String {
+    match value.is_empty() || value.contains([' ', '"', '=']) {
+        true => format!("\"{}\"", value.replace('\\', "\\\\").replace('"', "\\\"")),
+        false => value.to_owned(),
+    }
+}
+
 fn plain(text: &str) -> String {
     text.chars().map(|character| if character.is_control() { ' ' } else { character }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_stay_apart() {
+        let all = ["ok", "", "two words", "a=b", "say \"no\" \\o"].map(quoted);
+        assert_eq!(all, ["ok", "\"\"", "\"two words\"", "\"a=b\"", "\"say \\\"no\\\" \\\\o\""]);
+        assert_eq!(plain("one\nline\x1b[0m"), "one line [0m");
+    }
 }

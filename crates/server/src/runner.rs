@@ -152,6 +152,7 @@ impl Runner {
                     let _ = child.wait();
                     return Err(fault);
                 }
+                tell("run begins", &run, "running", None);
                 self.follow(run, process, Some(child));
                 Ok(())
             }
@@ -159,6 +160,7 @@ impl Runner {
                 let fault = Fault::local(format!("cannot start {}", self.program.path.display()), error);
                 let end = End { status: Status::Failed, message: Some(fault.text()), hint: fault.hint, summary: None };
                 self.journal.end(&run.id, &end, self.clock.now())?;
+                tell_end(&run, &end);
                 self.tell(News::Run(run.id));
                 Ok(())
             }
@@ -288,7 +290,9 @@ impl Runner {
 
     fn write_end(&self, run: &Run, exit: Option<i32>, is_cancelled: bool) -> Result<(), Fault> {
         let end = said::end(&self.said_in(&run.id), exit, is_cancelled);
-        self.journal.end(&run.id, &end, self.clock.now())
+        self.journal.end(&run.id, &end, self.clock.now())?;
+        tell_end(run, &end);
+        Ok(())
     }
 
     fn write_cut_off(&self, run: &Run) -> Result<(), Fault> {
@@ -296,12 +300,33 @@ impl Runner {
         let is_done = matches!(end.status, Status::Ok | Status::Partial);
         let message = Some("the server was stopped while it ran".to_owned());
         let end = if is_done { end } else { End { status: Status::CutOff, message, hint: None, ..end } };
-        self.journal.end(&run.id, &end, self.clock.now())
+        self.journal.end(&run.id, &end, self.clock.now())?;
+        tell_end(run, &end);
+        Ok(())
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<String, UnderWay>> {
         self.under_way.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn tell_end(run: &Run, end: &End) {
+    tell("run ended", run, end.status.name(), end.message.as_deref());
+}
+
+/// A line for whoever reads the log, with the fields that it is searched by.
+fn tell(what: &str, run: &Run, status: &str, why: Option<&str>) {
+    let level = match status {
+        "failed" | "cut_off" => "error",
+        "partial" => "warning",
+        _ => "info",
+    };
+    let mut fields = vec![("run", &*run.id), ("kind", run.task.kind())];
+    fields.extend(run.task.stack().map(|stack| ("stack", stack)));
+    fields.extend(run.job.as_deref().map(|job| ("job", job)));
+    fields.push(("status", status));
+    fields.extend(why.map(|why| ("why", why)));
+    crate::log::line(level, what, &fields);
 }
 
 /// For its owner alone: names of files are in it.

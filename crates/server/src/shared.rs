@@ -9,7 +9,9 @@ use crate::access::{Sessions, Setup, Throttle, Tokens, Users};
 use crate::answered::Answered;
 use crate::audit::Audit;
 use crate::bell::Bell;
+use crate::database::Database;
 use crate::known::Known;
+use crate::metrics::AuditChecked;
 use crate::runner::Runner;
 
 /// The server.
@@ -18,6 +20,8 @@ pub struct Shared {
     pub settings: Settings,
     /// The name of this host, by which schedules are spread.
     pub host: String,
+    /// The server's memory.
+    pub database: Arc<Database>,
     /// The only source of time.
     pub clock: Arc<dyn Clock>,
     /// What runs, and ran.
@@ -36,6 +40,8 @@ pub struct Shared {
     pub throttle: Throttle,
     /// What was done by whom.
     pub audit: Audit,
+    /// Whether that is as it was written.
+    pub audit_checked: AuditChecked,
     /// Answers that are given again.
     pub answered: Answered,
     /// Wakes the scheduler.

@@ -86,6 +86,9 @@ pub enum Task {
     },
 }
 
+/// The kinds of task; see [`Task::kind`].
+pub const KINDS: [&str; 8] = ["backup", "drill", "restore", "check", "heal", "sync", "prune", "tamper-test"];
+
 impl Task {
     /// What it does, in one word: limits and filters go by it.
     pub fn kind(&self) -> &'static str {

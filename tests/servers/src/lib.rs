@@ -9,6 +9,7 @@ mod azure;
 mod certificates;
 mod client;
 mod docker;
+mod mail;
 mod mariadb;
 mod metadata;
 mod postgres;
@@ -29,6 +30,7 @@ pub use azure::AzureServer;
 pub use certificates::Certificates;
 pub use client::{Client, Meanwhile};
 pub use docker::DockerServer;
+pub use mail::MailServer;
 pub use mariadb::MariadbServer;
 pub use metadata::{MetadataService, RoleCredentials};
 pub use postgres::PostgresServer;
@@ -144,6 +146,13 @@ pub fn redis(arguments: &[&str]) -> Option<RedisServer> {
     static FOUND: OnceLock<Result<(), String>> = OnceLock::new();
     there(FOUND.get_or_init(RedisServer::is_here))?;
     Some(RedisServer::start(arguments).unwrap())
+}
+
+/// A server of e-mail of the test's own. `None` as for [`rgw`].
+pub fn mail() -> Option<MailServer> {
+    static FOUND: OnceLock<Result<(), String>> = OnceLock::new();
+    there(FOUND.get_or_init(MailServer::is_here))?;
+    Some(MailServer::start(certificates()?).unwrap())
 }
 
 /// The container engines, for a test that has to hold on each. Those that cannot be started are left out as for [`rgw`].

@@ -7,6 +7,7 @@ use serde::Deserialize;
 
 use super::hook::{FreezeDocument, HookDocument};
 use super::jobs::JobsDocument;
+use super::notifications::NotificationsDocument;
 use super::server::ServerDocument;
 use super::text::{Named, OneOrMany, Text};
 
@@ -35,6 +36,8 @@ pub struct Document {
     pub jobs: Option<JobsDocument>,
     /// Where `lifeboat serve` is reached.
     pub server: Option<ServerDocument>,
+    /// Whom `lifeboat serve` tells what is wrong.
+    pub notifications: Option<NotificationsDocument>,
 }
 
 /// A place that keeps the backups.

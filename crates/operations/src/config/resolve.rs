@@ -6,6 +6,7 @@ pub(super) mod copy;
 pub(super) mod database;
 mod hook;
 mod jobs;
+mod notifications;
 mod place;
 
 use std::path::{Component, Path, PathBuf};
@@ -76,7 +77,17 @@ impl Resolver<'_> {
         let stacks = stacks.0.iter().map(|(name, stack)| self.stack(name, stack, &copies)).collect::<Result<_>>()?;
         let jobs = self.jobs(document.jobs.as_ref())?;
         let server = self.server(document.server.as_ref(), &state_dir)?;
-        Ok(Settings { file: self.file.to_owned(), state_dir, password, copies, stacks, jobs, server, sentinel: None })
+        Ok(Settings {
+            file: self.file.to_owned(),
+            state_dir,
+            password,
+            copies,
+            stacks,
+            jobs,
+            server,
+            notifications: self.notifications(document.notifications.as_ref())?,
+            sentinel: None,
+        })
     }
 
     fn stack(&self, name: &Text, stack: &StackDocument, copies: &[CopySettings]) -> Result<StackSettings> {

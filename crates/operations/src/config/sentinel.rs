@@ -17,6 +17,7 @@ use super::environment::Environment;
 use super::hook::Hooks;
 use super::jobs::JobsSettings;
 use super::location::Location;
+use super::notifications::NotificationsSettings;
 use super::resolve::copy::wrong_recipient;
 use super::secret::{CommandLine, SecretSource, Typed};
 use super::server::ServerSettings;
@@ -121,6 +122,7 @@ pub fn settings(
     Ok(Some(Settings {
         file: data.join(CONFIGURATION),
         jobs: JobsSettings::none(environment.time_zone().clone()),
+        notifications: NotificationsSettings::none(environment.time_zone().clone()),
         server: ServerSettings::local(state_dir.join("restores")),
         state_dir,
         password: Some(password),

@@ -3,7 +3,7 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
-use schemars::JsonSchema;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
 use super::text::Text;
@@ -24,6 +24,9 @@ pub struct ServerDocument {
     pub certificate: Option<Text>,
     /// The file with the certificate's key, in PEM.
     pub certificate_key: Option<Text>,
+    /// Who may read `/metrics`: `open` for anybody who reaches the server, `token` for who has signed in or has a token. Default: token.
+    #[schemars(schema_with = "metrics")]
+    pub metrics: Option<Text>,
     /// The folder that restores started by an operator go into. Default: `restores` in the state folder.
     pub restore_dir: Option<Text>,
 }
@@ -39,8 +42,24 @@ pub struct ServerSettings {
     /// The files with certificate and key.
     #[serde(flatten)]
     pub tls: Option<TlsFiles>,
+    /// Who may read the metrics.
+    pub metrics: Metrics,
     /// The folder that an operator restores into.
     pub restore_dir: PathBuf,
+}
+
+/// Who may read the metrics.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Metrics {
+    /// Anybody who reaches the server.
+    Open,
+    /// Who has signed in or has a token.
+    Token,
+}
+
+fn metrics(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({ "enum": ["open", "token"] })
 }
 
 /// The files that make the server speak TLS.
@@ -56,6 +75,12 @@ pub struct TlsFiles {
 impl ServerSettings {
     /// For this machine alone.
     pub fn local(restore_dir: PathBuf) -> Self {
-        Self { listen: SocketAddr::from((Ipv4Addr::LOCALHOST, PORT)), url: None, tls: None, restore_dir }
+        Self {
+            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, PORT)),
+            url: None,
+            tls: None,
+            metrics: Metrics::Token,
+            restore_dir,
+        }
     }
 }

@@ -15,6 +15,7 @@ use super::hook::{FreezeSettings, Hooks};
 use super::jobs::JobsSettings;
 use super::location::Location;
 use super::mistake::nearest;
+use super::notifications::NotificationsSettings;
 use super::secret::{CommandLine, SecretSource};
 use super::sentinel::SentinelSettings;
 use super::server::ServerSettings;
@@ -42,6 +43,8 @@ pub struct Settings {
     pub jobs: JobsSettings,
     /// Where the server is reached.
     pub server: ServerSettings,
+    /// Whom the server tells what is wrong.
+    pub notifications: NotificationsSettings,
     /// What else ALTCHA Sentinel's variables say, where they are the configuration.
     pub sentinel: Option<SentinelSettings>,
 }
@@ -561,7 +564,12 @@ impl Settings {
         let after = self.stacks.iter().filter_map(|stack| stack.after_restore.as_ref()?.secret_file());
         let identity = self.sentinel.iter().filter_map(|sentinel| sentinel.identity.as_ref()?.file());
         let of_copies = self.copies.iter().flat_map(CopySettings::secret_files);
-        own.chain(of_copies).chain(of_sources).chain(after).chain(identity).collect()
+        own.chain(of_copies)
+            .chain(of_sources)
+            .chain(after)
+            .chain(identity)
+            .chain(self.notifications.secret_files())
+            .collect()
     }
 }
 

@@ -45,6 +45,7 @@ impl Serialize for Settings {
         map.serialize_entry("stacks", &Named(self.stacks.iter().map(|stack| (&*stack.name, stack)).collect()))?;
         map.serialize_entry("jobs", &self.jobs)?;
         map.serialize_entry("server", &self.server)?;
+        maybe(&mut map, "notifications", Some(&self.notifications).filter(|told| !told.to.is_empty()))?;
         map.end()
     }
 }

@@ -5,11 +5,14 @@ use std::sync::Arc;
 use axum::Router;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
-use axum::response::IntoResponse;
+use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use operations::config::Metrics;
 use serde::Serialize;
 
 use super::extract::blocking;
+use crate::access::Visitor;
+use crate::metrics;
 use crate::problem::Problem;
 use crate::shared::Shared;
 
@@ -40,6 +43,20 @@ pub async fn ready(State(shared): State<Arc<Shared>>) -> Result<axum::Json<Well>
         }
         Err(problem) => Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "failed", problem.detail)),
     }
+}
+
+/// How all stands, in the text format of Prometheus: for anybody where `server: metrics: open` says so, else for who may see every
+/// stack.
+#[utoipa::path(get, path = "/metrics", tag = "server", responses(
+    (status = 200, body = String, content_type = "text/plain"),
+    (status = "4XX", body = Problem, content_type = "application/problem+json"),
+))]
+pub async fn metrics(State(shared): State<Arc<Shared>>, visitor: Visitor) -> Result<Response, Problem> {
+    if shared.settings.server.metrics == Metrics::Token {
+        visitor.caller.ok_or_else(Problem::unauthorized)?.require_all_stacks()?;
+    }
+    let text = blocking(move || Ok(metrics::text(&shared)?)).await?;
+    Ok(([(header::CONTENT_TYPE, metrics::MEDIA_TYPE)], text).into_response())
 }
 
 /// The OpenAPI document.

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use super::{Mistake, Resolver, Result, Text, mistake_in};
 use crate::config::jobs::{AT_ONCE, CheckDocument, CheckJob, JobDocument, JobSettings, JobsDocument, JobsSettings};
-use crate::config::server::{ServerDocument, ServerSettings, TlsFiles};
+use crate::config::server::{Metrics, ServerDocument, ServerSettings, TlsFiles};
 use crate::schedule::{Expression, Hours, Overlap};
 
 impl Resolver<'_> {
@@ -91,7 +91,17 @@ impl Resolver<'_> {
         };
         let restore_dir = server.restore_dir.as_ref().map_or(Ok(local.restore_dir), |path| self.path(path))?;
         let url = server.url.as_ref().map(|url| self.url_of_server(url)).transpose()?;
-        Ok(ServerSettings { listen, url, tls: self.tls_files(server)?, restore_dir })
+        let metrics = server.metrics.as_ref().map_or(Ok(local.metrics), |text| self.metrics(text))?;
+        Ok(ServerSettings { listen, url, tls: self.tls_files(server)?, metrics, restore_dir })
+    }
+
+    fn metrics(&self, text: &Text) -> Result<Metrics> {
+        match &*self.text(text)? {
+            "open" => Ok(Metrics::Open),
+            "token" => Ok(Metrics::Token),
+            _ => Err(Mistake::at(text.place, "expected open or token")
+                .with_hint("open: for anybody who reaches the server; token: for who has a token")),
+        }
     }
 
     fn url_of_server(&self, text: &Text) -> Result<String> {

@@ -135,6 +135,7 @@ fn the_seed_s_spelling_writes_archives_under_the_default_prefix() {
           timezone: UTC
         server:
           listen: 127.0.0.1:8484
+          metrics: token
           restore_dir: /home/a/.local/state/lifeboat/restores
     "#]]
     .assert_eq(&shown);

@@ -162,11 +162,11 @@ fn bad_files_are_told_what_is_wrong_and_where_and_what_to_do() {
         hook-unknown-key.yaml:7:27: stacks.cht.before[0].on_eror: unknown key `on_eror`
             did you mean `on_error`? known here: run, service, project, container, timeout, on_error
         key-misspelt.yaml:2:1: pasword_file: unknown key `pasword_file`
-            did you mean `password_file`? known here: version, state_dir, password, password_file, password_command, copies, stacks, jobs, server
+            did you mean `password_file`? known here: version, state_dir, password, password_file, password_command, copies, stacks, jobs, server, notifications
         key-twice.yaml:3:1: password_file: `password_file` is given twice
             remove one of the two
         key-unknown.yaml:3:1: repository: unknown key `repository`
-            known here: version, state_dir, password, password_file, password_command, copies, stacks, jobs, server
+            known here: version, state_dir, password, password_file, password_command, copies, stacks, jobs, server, notifications
         not-a-map.yaml:1:1: expected keys and values here
             write {key: value}, or one `key: value` a line, indented
         only-a-comment.yaml:1:1: `version` is missing

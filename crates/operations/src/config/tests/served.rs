@@ -30,7 +30,7 @@ fn without_a_word_the_server_is_for_this_machine_alone_and_does_nothing_but_what
 fn jobs_hours_and_the_server_are_read_and_shown() {
     let top = "jobs:\n  at_once: 3\n  timezone: Africa/Nairobi\n  check: { schedule: 'H 3 * * *', read_data_subset: 5%, hours: '22:00-6:30' }\n  \
                prune: { schedule: '@weekly' }\nserver: { listen: '[::]:443', url: 'https://b.example.org/', certificate: c.pem, \
-               certificate_key: k.pem }\n";
+               certificate_key: k.pem, metrics: open }\n";
     let settings = read(&document(top, "    hours: '20:00-24:00'\n    overlap: queue\n"));
     let shown = settings.to_yaml().unwrap();
     expect![[r#"
@@ -49,6 +49,7 @@ fn jobs_hours_and_the_server_are_read_and_shown() {
           url: https://b.example.org
           certificate: /etc/lifeboat/c.pem
           certificate_key: /etc/lifeboat/k.pem
+          metrics: open
           restore_dir: /state/restores
     "#]]
     .assert_eq(&shown[shown.find("jobs:").unwrap()..]);
@@ -67,6 +68,7 @@ fn what_cannot_be_is_told_with_what_to_write() {
         told("server: { listen: 8484 }\n", ""),
         told("server: { url: 'https://user:secret@x' }\n", ""),
         told("server: { certificate: c.pem }\n", ""),
+        told("server: { metrics: all }\n", ""),
     ];
     expect![[r#"
         /etc/lifeboat/lifeboat.yaml:5:18: jobs.at_once: expected how many jobs run at once | write a number from 1 on
@@ -77,5 +79,6 @@ fn what_cannot_be_is_told_with_what_to_write() {
         /etc/lifeboat/lifeboat.yaml:7:14: stacks.s.overlap: expected refuse or queue | refuse: a time that comes while it still runs is left out; queue: it runs once more afterwards
         /etc/lifeboat/lifeboat.yaml:5:19: server.listen: expected an address and a port | write it like 127.0.0.1:8484, or 0.0.0.0:8484 for every network of this machine
         /etc/lifeboat/lifeboat.yaml:5:16: server.url: this is no address of a server | write it like https://backup.example.org
-        /etc/lifeboat/lifeboat.yaml:5:24: server.certificate: `certificate` and `certificate_key` go together | name both files, or none"#]].assert_eq(&all.join("\n"));
+        /etc/lifeboat/lifeboat.yaml:5:24: server.certificate: `certificate` and `certificate_key` go together | name both files, or none
+        /etc/lifeboat/lifeboat.yaml:5:20: server.metrics: expected open or token | open: for anybody who reaches the server; token: for who has a token"#]].assert_eq(&all.join("\n"));
 }
