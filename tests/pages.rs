@@ -158,6 +158,11 @@ fn a_wrong_password_does_not_let_in_and_an_expired_session_leads_to_where_one_si
     let Some((served, browser)) = signed_in() else { return };
     sign_in(&served, &browser, "ada", "three wrong words");
     browser.waits_for("name or password is wrong");
+    sign_in(&served, &browser, "ada", PASSWORD);
+    browser.waits_for("Are we safe?");
+    // As if nothing had been done for a long time.
+    let database = rusqlite::Connection::open(served.site.path("state/server/server.db")).unwrap();
+    assert!(database.execute("UPDATE session SET seen_at = 0", []).unwrap() > 0);
     browser.open(&served.page("/snapshots"));
     assert!(browser.url().ends_with("/sign-in"), "{}", browser.url());
 }
@@ -260,4 +265,6 @@ fn every_page_fits_400_pixels_and_axe_finds_nothing_serious_in_light_and_dark() 
         }
     }
     assert!(wrong.is_empty(), "{wrong:#?}");
+    browser.script("document.querySelector('main').append(new Image())");
+    assert!(!serious(&browser).is_empty(), "axe looks at the page: a picture without words is found");
 }

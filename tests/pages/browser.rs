@@ -32,7 +32,14 @@ impl Browser {
         let folder = tempfile::tempdir().unwrap();
         let driver = Driver::start(folder.path());
         let profile = format!("--user-data-dir={}", folder.path().join("profile").display());
-        let arguments = ["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", &profile];
+        let arguments = [
+            "--headless=new",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--disable-dev-shm-usage",
+            "--hide-scrollbars",
+            &profile,
+        ];
         let options = json!({
             "args": arguments,
             "prefs": { "download.default_directory": downloads, "download.prompt_for_download": false },

@@ -53,23 +53,22 @@ impl Calendar {
         let (mut days, mut counts) = (Vec::new(), [0; 3]);
         for number in 0..(WEEKS - 1) * 7 + weekday + 1 {
             let day = first.saturating_add(number.days());
-            let (kind, what) = if happened.drills.contains(&day) {
-                counts[1] += 1;
-                ("drill", "drill passed")
-            } else if happened.backups.contains(&day) {
-                counts[0] += 1;
-                ("backup", "backup")
-            } else if is_missed(day) {
-                counts[2] += 1;
-                ("missed", "missed")
-            } else {
-                ("none", "nothing")
+            let (is_drilled, is_backed_up) = (happened.drills.contains(&day), happened.backups.contains(&day));
+            let is_missed = !is_drilled && !is_backed_up && is_missed(day);
+            let (kind, what) = match (is_drilled, is_backed_up, is_missed) {
+                (true, ..) => ("drill", "drill passed"),
+                (_, true, _) => ("backup", "backup"),
+                (_, _, true) => ("missed", "missed"),
+                _ => ("none", "nothing"),
             };
+            for (count, is_so) in counts.iter_mut().zip([is_backed_up, is_drilled, is_missed]) {
+                *count += u32::from(is_so);
+            }
             days.push(Day { x: number / 7 * STEP, y: number % 7 * STEP, kind, told: format!("{day}: {what}") });
         }
         let [backups, drills, missed] = counts;
         let told = format!(
-            "The last year: {backups} days with a backup, {drills} with a drill that passed, {missed} on which a backup was missed"
+            "Days of the last year with a backup: {backups}; with a drill that passed: {drills}; on which a backup was missed: {missed}"
         );
         Self { days, told, width: WEEKS * STEP, height: 7 * STEP }
     }
@@ -99,8 +98,9 @@ mod tests {
                 "2026-02-28: nothing",
             ]
         );
-        assert!(
-            calendar.told.ends_with("1 days with a backup, 1 with a drill that passed, 2 on which a backup was missed")
+        assert_eq!(
+            calendar.told,
+            "Days of the last year with a backup: 2; with a drill that passed: 1; on which a backup was missed: 2"
         );
         let last = calendar.days.last().unwrap();
         assert_eq!((last.x + STEP, last.y), (calendar.width, 4 * STEP), "a Friday, in the last week");

@@ -25,7 +25,9 @@ pub fn lines(shared: &Shared, run: &Run) -> Vec<LogLine> {
     while let Ok(lines) = said::lines(&shared.runner.said_in(&run.id), start) {
         let Some(last) = lines.last() else { break };
         start = last.end;
-        shown.extend(lines.iter().map(|line| told(&line.value)));
+        // What it said at its end is shown as its result.
+        let is_result = |line: &&said::Line| run.summary.as_ref() == Some(&line.value);
+        shown.extend(lines.iter().filter(|line| !is_result(line)).map(|line| told(&line.value)));
         let surplus = shown.len().saturating_sub(LINES_MAX);
         shown.drain(..surplus);
     }
@@ -47,7 +49,7 @@ fn told(value: &Value) -> LogLine {
 pub fn facts(value: &Value) -> Vec<(String, String)> {
     let fields = value.as_object().into_iter().flatten().filter(|(name, _)| *name != "message_type");
     let told = fields.map(|(name, value)| (name.replace('_', " "), plain(value)));
-    told.filter(|(_, value)| !value.is_empty() && value != "{}").collect()
+    told.filter(|(_, value)| !value.is_empty()).collect()
 }
 
 #[cfg(test)]
@@ -65,7 +67,7 @@ mod tests {
         assert_eq!(line(json!({ "message_type": "problem", "path": "/a", "what": "is gone" })), "problem| /a: is gone");
         assert_eq!(line(json!({ "message_type": "error", "message": "no", "hint": null })), "error| no");
         let summary = json!({ "message_type": "summary", "a_b": 1, "c": [], "d": {}, "e": ["x", "y"], "f": true });
-        assert_eq!(line(summary), "summary| a b: 1 · e: x, y · f: yes");
+        assert_eq!(line(summary), "summary| a b: 1 · e: x; y · f: yes");
         assert_eq!(line(json!({ "message_type": "passed_over", "copy": "nas" })), "passed over| copy: nas");
     }
 }

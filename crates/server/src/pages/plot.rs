@@ -6,6 +6,8 @@ const WIDTH: f64 = 600.0;
 const HEIGHT: f64 = 160.0;
 /// Room for a dot at the edge.
 const EDGE: f64 = 6.0;
+/// So many times the greatest value a bound may be to be drawn.
+const BOUND_TIMES_MAX: f64 = 4.0;
 
 /// The line, ready to be drawn.
 pub struct Plot {
@@ -15,7 +17,7 @@ pub struct Plot {
     pub line: String,
     /// The greatest value, at the top.
     pub top: f64,
-    /// How high a bound is drawn, where there is one.
+    /// How high the bound is drawn, where it is.
     pub bound: Option<f64>,
 }
 
@@ -34,7 +36,10 @@ impl Plot {
     pub fn new(values: &[(Timestamp, f64, String)], bound: Option<f64>) -> Option<Self> {
         let first = values.iter().map(|(at, ..)| at.as_second()).min()?;
         let last = values.iter().map(|(at, ..)| at.as_second()).max()?;
-        let top = values.iter().map(|(_, value, _)| *value).chain(bound).fold(0.0, f64::max).max(f64::MIN_POSITIVE);
+        let greatest = values.iter().map(|(_, value, _)| *value).fold(f64::MIN_POSITIVE, f64::max);
+        // One that is far away would press all values flat.
+        let bound = bound.filter(|bound| *bound <= BOUND_TIMES_MAX * greatest);
+        let top = bound.into_iter().fold(greatest, f64::max);
         let from_top = |value: f64| round(EDGE + (HEIGHT - 2.0 * EDGE) * (1.0 - value / top));
         let span = (last - first).max(1) as f64;
         let mut dots: Vec<_> = values
@@ -65,6 +70,7 @@ mod tests {
         let values = [(at(100), 2.0, "new".to_owned()), (at(0), 4.0, "old".to_owned())];
         let plot = Plot::new(&values, Some(1.0)).unwrap();
         assert_eq!((&*plot.line, plot.top, plot.bound), ("6,6 594,80", 4.0, Some(117.0)));
+        assert_eq!(Plot::new(&values, Some(100.0)).unwrap().bound, None, "it is far away");
         assert!(Plot::new(&[], None).is_none());
         assert_eq!(Plot::new(&values[..1], None).unwrap().line, "6,6");
         assert_eq!(Plot::new(&[(at(0), 0.0, String::new())], None).unwrap().line, "6,154");

@@ -106,7 +106,9 @@ fn view(shared: &Shared, caller: &Caller, run: &Run) -> RunPage {
     let is_over = run.status.is_end();
     let may = caller.require(runs::role_for(shared, &run.task)).is_ok();
     let words: Vec<_> = run.task.arguments().iter().map(|word| word.to_string_lossy().into_owned()).collect();
-    let drills = drills::receipts(shared, run).iter().map(DrillView::new).collect();
+    let drills: Vec<_> = drills::receipts(shared, run).iter().map(DrillView::new).collect();
+    // What a drill found is shown copy by copy.
+    let result = run.summary.as_ref().filter(|_| drills.is_empty());
     // A restore is looked at again before it is done again.
     let is_restore = matches!(run.task, Task::Restore { .. });
     let again = Button::of(shared, caller, &run.task).filter(|_| is_over && !is_restore);
@@ -121,7 +123,7 @@ fn view(shared: &Shared, caller: &Caller, run: &Run) -> RunPage {
         took: run.started_at.zip(run.ended_at).map(|(start, end)| seconds(end.duration_since(start).as_secs_f64())),
         message: run.message.clone(),
         hint: run.hint.clone(),
-        facts: run.summary.as_ref().map(facts).unwrap_or_default(),
+        facts: result.map(facts).unwrap_or_default(),
         drills,
         log: lines(shared, run),
         may_cancel: may && !is_over,

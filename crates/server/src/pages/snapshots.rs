@@ -192,9 +192,10 @@ impl SnapshotView {
 
 /// When a source was read, in the form that the manifest has it.
 fn captured(value: &Value) -> String {
-    let times: Vec<_> = match value {
+    let mut times: Vec<_> = match value {
         Value::Object(fields) => fields.values().filter_map(time).map(minute).collect(),
         other => time(other).map(minute).into_iter().collect(),
     };
+    times.dedup();
     times.join(" to ")
 }

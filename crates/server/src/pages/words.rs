@@ -33,7 +33,8 @@ pub fn time(value: &Value) -> Option<Timestamp> {
 /// How long it took.
 pub fn seconds(seconds: f64) -> String {
     match seconds {
-        ..60.0 => format!("{seconds:.1} s"),
+        ..1.0 => format!("{:.0} ms", seconds * 1000.0),
+        1.0..60.0 => format!("{seconds:.1} s"),
         60.0..3600.0 => format!("{:.1} min", seconds / 60.0),
         _ => format!("{:.1} h", seconds / 3600.0),
     }
@@ -68,15 +69,24 @@ pub fn texts(value: &Value) -> Vec<String> {
     value.as_array().into_iter().flatten().map(text).collect()
 }
 
-/// What a value says, without the marks of JSON where it is plain.
+/// What a value says, without the marks of JSON. What is empty says nothing.
 pub fn plain(value: &Value) -> String {
+    let joined =
+        |texts: Vec<String>, by: &str| texts.into_iter().filter(|text| !text.is_empty()).collect::<Vec<_>>().join(by);
     match value {
         Value::String(text) => text.clone(),
         Value::Null => String::new(),
         Value::Bool(true) => "yes".to_owned(),
         Value::Bool(false) => "no".to_owned(),
-        Value::Array(all) if all.iter().all(Value::is_string) => texts(value).join(", "),
-        other => other.to_string(),
+        Value::Number(number) => number.to_string(),
+        Value::Array(all) => joined(all.iter().map(plain).collect(), "; "),
+        Value::Object(all) => {
+            let named = |(name, value): (&String, &Value)| match plain(value) {
+                text if text.is_empty() => text,
+                text => format!("{} {text}", name.replace('_', " ")),
+            };
+            joined(all.iter().map(named).collect(), ", ")
+        }
     }
 }
 
@@ -142,7 +152,9 @@ mod tests {
         assert_eq!(ago(at(90_000), at(0)), "in 25 hours");
         assert_eq!((bytes(1023), bytes(1536)), ("1023 B".to_owned(), "1.5 KiB".to_owned()));
         assert_eq!(bytes(u64::MAX), "16384.0 PiB");
-        assert_eq!(seconds(90.0), "1.5 min");
+        assert_eq!((seconds(0.02), seconds(90.0)), ("20 ms".to_owned(), "1.5 min".to_owned()));
+        let value = serde_json::json!([{ "a_b": 1, "c": [], "d": null }, { "e": true }]);
+        assert_eq!(plain(&value), "a b 1; e yes");
         assert_eq!(shortened(&format!("lifeboat:disk/{}/a", "ab".repeat(32))), "lifeboat:disk/abababab/a");
         assert_eq!(escaped("ü &/"), "%C3%BC%20%26%2F");
     }
