@@ -5,7 +5,7 @@ mod served;
 
 use std::path::PathBuf;
 
-use browser::Browser;
+use browser::{Browser, ENTER, TAB};
 use served::{PASSWORD, Served};
 
 use crate::support::{can, program, wait_until};
@@ -154,6 +154,31 @@ fn a_run_is_cancelled_and_can_be_done_again() {
 }
 
 #[test]
+fn the_keyboard_alone_takes_a_snapshot() {
+    let Some((served, browser)) = signed_in() else { return };
+    browser.open(&served.page("/"));
+    browser.key(TAB);
+    assert_eq!(browser.script("return document.activeElement.innerText"), "Skip to content");
+    let go_to = |text: &str| {
+        let found = (0..60).any(|_| {
+            browser.key(TAB);
+            browser.script("return document.activeElement.innerText") == text
+        });
+        assert!(found, "the keyboard does not reach {text:?}: {}", browser.text());
+        browser.key(ENTER);
+    };
+    go_to("Snapshots");
+    browser.waits_for("There is no snapshot here yet.");
+    go_to("Create snapshot");
+    browser.waits_for("Next");
+    go_to("Next");
+    browser.waits_for("the whole stack");
+    go_to("Create snapshot");
+    browser.waits_for("took");
+    assert!(browser.has(".badge.ok"), "{}", browser.text());
+}
+
+#[test]
 fn a_wrong_password_does_not_let_in_and_an_expired_session_leads_to_where_one_signs_in() {
     let Some((served, browser)) = signed_in() else { return };
     sign_in(&served, &browser, "ada", "three wrong words");
@@ -224,6 +249,10 @@ fn every_page_fits_400_pixels_and_axe_finds_nothing_serious_in_light_and_dark() 
     wait_until("the server knows the drill", || {
         browser.open(&served.page("/drills"));
         browser.has(".badge.passed")
+    });
+    wait_until("the server knows what holds data", || {
+        browser.open(&served.page("/coverage"));
+        browser.text().contains("notes.db")
     });
     let pictures = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../target/screenshots");
     std::fs::create_dir_all(&pictures).unwrap();

@@ -13,6 +13,11 @@ use crate::support::{Running, wait_until};
 /// The key of an element's id in WebDriver's JSON (section 12.1).
 const ELEMENT: &str = "element-6066-11e4-a52e-4f735466cecf";
 
+/// The tabulator, which goes to the next thing that can be used.
+pub const TAB: char = '\u{E004}';
+/// The key that uses it.
+pub const ENTER: char = '\u{E007}';
+
 /// A browser with nothing in it.
 pub struct Browser {
     session: String,
@@ -84,6 +89,12 @@ impl Browser {
         let element = self.post("element", &json!({ "using": "xpath", "value": path }));
         let element = element[ELEMENT].as_str().unwrap().to_owned();
         self.post(&format!("element/{element}/click"), &json!({}));
+    }
+
+    /// Presses and releases a key, named as WebDriver names it (section 17.4.2).
+    pub fn key(&self, key: char) {
+        let strokes = [json!({ "type": "keyDown", "value": key }), json!({ "type": "keyUp", "value": key })];
+        self.post("actions", &json!({ "actions": [{ "type": "key", "id": "keys", "actions": strokes }] }));
     }
 
     /// Whether anything is named by a CSS selector.

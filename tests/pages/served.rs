@@ -11,6 +11,9 @@ use crate::support::{Running, Site};
 /// What the tests sign in with.
 pub const PASSWORD: &str = "three plain words";
 
+/// A time that no test meets: ten minutes before midnight at the end of February in leap years.
+const SELDOM: &str = "50 23 29 2 *";
+
 /// `lifeboat serve` for a site with two copies, `disk` and `nas`, and the sources `files` and `slow`.
 pub struct Served {
     /// Its folders.
@@ -29,11 +32,15 @@ impl Served {
         std::fs::write(site.data().join("letter.txt"), "dear all").unwrap();
         std::fs::create_dir(site.data().join("below")).unwrap();
         std::fs::write(site.data().join("below/a <b> & ü.txt"), "x").unwrap();
+        rusqlite::Connection::open(site.data().join("notes.db"))
+            .unwrap()
+            .execute("CREATE TABLE note (text)", [])
+            .unwrap();
         let text = format!(
             "version: 1\nstate_dir: state\npassword_file: password\n\
              server: {{ listen: \"127.0.0.1:0\", restore_dir: {:?} }}\n\
              copies:\n  disk: {{ url: repo }}\n  nas: {{ url: nas, offsite: true }}\n\
-             stacks:\n  app:\n    rto: 2h\n    sources:\n      files: {{ files: {{ paths: [{:?}] }} }}\n  \
+             stacks:\n  app:\n    schedule: \"{SELDOM}\"\n    rto: 2h\n    sources:\n      files: {{ files: {{ paths: [{:?}] }} }}\n  \
              slow:\n    sources:\n      endless: {{ command: {{ run: [\"sleep\", \"600\"], name: never }} }}\n",
             site.path("restored"),
             site.data()
