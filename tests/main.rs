@@ -35,6 +35,7 @@ mod keys;
 mod killed;
 mod metadata;
 mod mounts;
+mod pages;
 mod partial;
 mod postgres;
 mod promised_keys;

@@ -1,8 +1,22 @@
-// Pages that show what changes load themselves anew when the server says that there is news. Nothing is typed on them.
-const live = document.querySelector("[data-live]");
-if (live) {
+// What is live: pages that show what changes load themselves anew once nothing new has come for a moment, and the log of a run
+// grows while it runs. Nothing is typed on these pages.
+const soon = (deed) => {
+  let timer;
+  return () => { clearTimeout(timer); timer = setTimeout(deed, 500); };
+};
+if (document.querySelector("[data-live]")) {
   const news = new EventSource("/v1/admin/events");
-  const again = () => location.reload();
+  const again = soon(() => location.reload());
   news.addEventListener("run", again);
   news.addEventListener("known", again);
+}
+const log = document.querySelector("[data-run]");
+if (log) {
+  const run = log.dataset.run;
+  const events = new EventSource(`/v1/admin/runs/${run}/events`);
+  events.addEventListener("said", soon(async () => {
+    const answer = await fetch(`/runs/${run}/log`);
+    if (answer.ok) log.innerHTML = await answer.text();
+  }));
+  events.addEventListener("end", () => { events.close(); location.reload(); });
 }

@@ -1,15 +1,15 @@
 //! The REST API. Each handler carries its part of the OpenAPI document, which is made from the code alone.
 
 mod audit;
-mod drills;
+pub mod drills;
 mod events;
 mod extract;
 mod health;
 mod notifications;
-mod people;
-mod runs;
-mod snapshots;
-mod stacks;
+pub mod people;
+pub mod runs;
+pub mod snapshots;
+pub mod stacks;
 
 use std::sync::Arc;
 
@@ -23,7 +23,7 @@ use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-pub use extract::{Path, Query, blocking};
+pub use extract::{Json, Path, Query, blocking};
 
 use crate::access::COOKIE;
 use crate::pages;

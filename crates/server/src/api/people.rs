@@ -29,12 +29,12 @@ pub struct Me {
 #[serde(deny_unknown_fields)]
 pub struct NewUser {
     /// The name.
-    name: String,
+    pub name: String,
     /// What they may do.
-    role: Role,
+    pub role: Role,
     /// Their password, of at least 12 characters.
     #[schema(min_length = 12)]
-    password: String,
+    pub password: String,
 }
 
 /// What is to be different of a user.
@@ -43,19 +43,19 @@ pub struct NewUser {
 pub struct UserChange {
     /// What they may do.
     #[serde(default)]
-    role: Option<Role>,
+    pub role: Option<Role>,
     /// Another password, which ends their sessions.
     #[serde(default)]
-    password: Option<String>,
+    pub password: Option<String>,
 }
 
 /// A new token, with what it is. That is shown here and never again.
 #[derive(Serialize, utoipa::ToSchema)]
 pub struct Made {
     /// What to send as `Authorization: Bearer …`.
-    secret: String,
+    pub secret: String,
     /// What is kept of it.
-    token: Token,
+    pub token: Token,
 }
 
 /// Who asks.
@@ -169,14 +169,19 @@ pub async fn add_token(
     Json(new): Json<NewToken>,
 ) -> Result<Response, Problem> {
     for_admins(&caller)?;
+    Ok((StatusCode::CREATED, axum::Json(make_token(&shared, &caller, &new)?)).into_response())
+}
+
+/// Makes a token, for who may.
+pub fn make_token(shared: &Shared, caller: &Caller, new: &NewToken) -> Result<Made, Problem> {
+    for_admins(caller)?;
     for stack in new.stacks.iter().flatten() {
         shared.settings.stack(stack)?;
     }
     let now = shared.clock.now();
-    let (token, secret) = shared.tokens.add(&new, &caller.name, now)?;
+    let (token, secret) = shared.tokens.add(new, &caller.name, now)?;
     shared.audit.add(&caller.name, "add token", &format!("{} as {}", token.name, token.role.name()), "ok", now)?;
-    let made = Made { secret: secret.text().to_owned(), token };
-    Ok((StatusCode::CREATED, axum::Json(made)).into_response())
+    Ok(Made { secret: secret.text().to_owned(), token })
 }
 
 /// Revokes a token.
@@ -196,7 +201,7 @@ pub async fn remove_token(
 }
 
 /// Who says who may do what may do all. A token for some stacks must not make one for all.
-fn for_admins(caller: &Caller) -> Result<(), Problem> {
+pub fn for_admins(caller: &Caller) -> Result<(), Problem> {
     caller.require(Role::Admin)?;
     caller.require_all_stacks()
 }

@@ -92,14 +92,19 @@ pub async fn cancel(
     caller: Caller,
     Path(id): Path<String>,
 ) -> Result<Response, Problem> {
-    let run = find(&shared, &caller, &id)?;
-    caller.require(role_for(&shared, &run.task))?;
+    let run = stop(&shared, &caller, &id)?;
+    Ok((StatusCode::ACCEPTED, axum::Json(run)).into_response())
+}
+
+/// Asks a run to stop, for who may.
+pub fn stop(shared: &Shared, caller: &Caller, id: &str) -> Result<Run, Problem> {
+    let run = find(shared, caller, id)?;
+    caller.require(role_for(shared, &run.task))?;
     shared.audit.add(&caller.name, "cancel", &format!("run {id}"), "ok", shared.clock.now())?;
-    if !shared.runner.cancel(&id)? {
+    if !shared.runner.cancel(id)? {
         return Err(Problem::new(StatusCode::CONFLICT, "ended", "this run has ended already"));
     }
-    let run = find(&shared, &caller, &id)?;
-    Ok((StatusCode::ACCEPTED, axum::Json(run)).into_response())
+    find(shared, caller, id)
 }
 
 /// The run with this id, for who may see it.
@@ -121,14 +126,25 @@ fn ask_for(shared: &Shared, caller: &Caller, key: Option<&str>, task: &Task) -> 
     let now = shared.clock.now();
     let request = json!({ "start": task }).to_string();
     shared.answered.once(&caller.name, key, &request, now, || {
-        shared.audit.add(&caller.name, task.kind(), &told(task), "ok", now)?;
-        let run =
-            shared.runner.journal.queue(task, &format!("asked for by {}", caller.name), Some(&caller.name), now)?;
-        shared.bell.ring();
+        let run = write_down(shared, caller, task)?;
         let mut body = json!(run);
         body["run_id"] = Value::from(run.id);
         Ok((StatusCode::ACCEPTED, body))
     })
+}
+
+/// As [`begin`], for a page, which has no use for a key: after a form was sent, the browser is sent on.
+pub async fn queue(shared: Arc<Shared>, caller: Caller, task: Task) -> Result<Run, Problem> {
+    allow(&shared, &caller, &task)?;
+    blocking(move || write_down(&shared, &caller, &task)).await
+}
+
+fn write_down(shared: &Shared, caller: &Caller, task: &Task) -> Result<Run, Problem> {
+    let now = shared.clock.now();
+    shared.audit.add(&caller.name, task.kind(), &told(task), "ok", now)?;
+    let run = shared.runner.journal.queue(task, &format!("asked for by {}", caller.name), Some(&caller.name), now)?;
+    shared.bell.ring();
+    Ok(run)
 }
 
 /// What is asked for, in words for the audit log.
@@ -172,7 +188,7 @@ fn allow(shared: &Shared, caller: &Caller, task: &Task) -> Result<(), Problem> {
 }
 
 /// Who may ask for it. A restore to where the data came from, or to anywhere but the folder for that, is for admins.
-fn role_for(shared: &Shared, task: &Task) -> Role {
+pub fn role_for(shared: &Shared, task: &Task) -> Role {
     let is_below = |to: &str| {
         let to = std::path::Path::new(to);
         let is_plain = !to.components().any(|part| matches!(part, std::path::Component::ParentDir));

@@ -78,9 +78,9 @@ pub struct WantedParams {
 #[into_params(parameter_in = Query)]
 pub struct Place {
     /// `SOURCE/PATH`; the whole snapshot where it is left out.
-    path: Option<String>,
+    pub path: Option<String>,
     /// The copy to look in; the first that has it where it is left out.
-    copy: Option<String>,
+    pub copy: Option<String>,
 }
 
 /// Takes a snapshot.
@@ -207,7 +207,7 @@ pub fn find(shared: &Shared, caller: &Caller, id: &str) -> Result<Value, Problem
 }
 
 /// The place as the commands take it, and the copy.
-fn within(shared: &Shared, caller: &Caller, id: &str, place: Place) -> Result<(String, Option<String>), Problem> {
+pub fn within(shared: &Shared, caller: &Caller, id: &str, place: Place) -> Result<(String, Option<String>), Problem> {
     let found = find(shared, caller, id)?;
     let id = found["id"].as_str().unwrap_or(id);
     place.copy.as_ref().map(|copy| shared.settings.copy(copy)).transpose()?;
@@ -224,13 +224,24 @@ pub fn entries(shared: &Shared, place: &str, copy: Option<&str>) -> Result<Vec<V
     let mut arguments = vec!["ls"];
     arguments.extend(copy.as_deref());
     arguments.extend(["--", place]);
-    let mut lines = shared.known.say(&arguments)?;
+    let (mut lines, _) = said(shared, &arguments)?;
+    lines.retain(|line| line["message_type"] == "node");
+    Ok(lines)
+}
+
+/// What changed from one place in a snapshot to another, as `lifeboat diff` prints it, and its summary.
+pub fn changes(shared: &Shared, from: &str, to: &str) -> Result<(Vec<Value>, Value), Problem> {
+    let (mut lines, summary) = said(shared, &["diff", "--", from, to])?;
+    lines.retain(|line| line["message_type"] == "change");
+    Ok((lines, summary))
+}
+
+/// The lines of a command that ended well, and the last one.
+fn said(shared: &Shared, arguments: &[&str]) -> Result<(Vec<Value>, Value), Problem> {
+    let mut lines = shared.known.say(arguments)?;
     match lines.pop() {
         Some(last) if last["message_type"] == "error" => Err(told(&last)),
-        _ => {
-            lines.retain(|line| line["message_type"] == "node");
-            Ok(lines)
-        }
+        last => Ok((lines, last.unwrap_or_default())),
     }
 }
 

@@ -8,28 +8,63 @@ use axum::http::StatusCode;
 use axum::http::request::Parts;
 use axum::response::{Html, IntoResponse, Redirect, Response};
 
-use crate::access::{Caller, Visitor};
+use crate::access::{Caller, Role, Visitor};
 use crate::problem::Problem;
 use crate::shared::Shared;
+
+/// The pages that every other page links to.
+const PAGES: [(&str, &str); 9] = [
+    ("/", "Home"),
+    ("/snapshots", "Snapshots"),
+    ("/restore", "Restore"),
+    ("/runs", "Runs"),
+    ("/copies", "Copies"),
+    ("/drills", "Drills"),
+    ("/coverage", "Coverage"),
+    ("/schedule", "Schedule"),
+    ("/settings", "Settings"),
+];
 
 /// What stands around a page.
 #[derive(Clone)]
 pub struct Frame {
     /// The page's name, for the browser's tab and the heading.
-    pub title: &'static str,
+    pub title: String,
+    /// Which of the pages that all link to it belongs to.
+    pub here: &'static str,
     /// Who has signed in.
     pub caller: Option<Caller>,
 }
 
 impl Frame {
-    /// Of a page for somebody who has signed in.
-    pub fn new(title: &'static str, caller: &Caller) -> Self {
-        Self { title, caller: Some(caller.clone()) }
+    /// Of a page for somebody who has signed in, below the page `here`.
+    pub fn new(title: impl Into<String>, here: &'static str, caller: &Caller) -> Self {
+        Self { title: title.into(), here, caller: Some(caller.clone()) }
     }
 
     /// Of a page for anybody.
     pub fn open(title: &'static str) -> Self {
-        Self { title, caller: None }
+        Self { title: title.to_owned(), here: "", caller: None }
+    }
+
+    /// The links to other pages: those that who looks may open.
+    pub fn pages(&self) -> Vec<(&'static str, &'static str)> {
+        let may = |page: &str| page != "/restore" || self.operates();
+        PAGES.into_iter().filter(|(page, _)| may(page)).collect()
+    }
+
+    /// Whether who looks may back up, drill and look into backups.
+    pub fn operates(&self) -> bool {
+        self.may(Role::Operator)
+    }
+
+    /// Whether who looks may do everything.
+    pub fn administers(&self) -> bool {
+        self.may(Role::Admin)
+    }
+
+    fn may(&self, role: Role) -> bool {
+        self.caller.as_ref().is_some_and(|caller| caller.role >= role)
     }
 }
 
@@ -61,6 +96,14 @@ pub fn page_with(status: StatusCode, template: &impl Template) -> Response {
     }
 }
 
+/// The page that was made for `caller`, or one that says why there is none.
+pub fn shown(caller: &Caller, made: Result<impl Template, Problem>) -> Response {
+    match made {
+        Ok(template) => page(&template),
+        Err(problem) => failed_for(caller, problem),
+    }
+}
+
 #[derive(Template)]
 #[template(path = "problem.html")]
 struct ProblemPage {
@@ -71,4 +114,9 @@ struct ProblemPage {
 /// A page that says what did not work.
 pub fn failed(problem: Problem) -> Response {
     page_with(problem.status(), &ProblemPage { frame: Frame::open("That did not work"), problem })
+}
+
+/// As [`failed`], for somebody who has signed in.
+pub fn failed_for(caller: &Caller, problem: Problem) -> Response {
+    page_with(problem.status(), &ProblemPage { frame: Frame::new("That did not work", "", caller), problem })
 }
