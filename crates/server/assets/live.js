@@ -16,7 +16,7 @@ if (log) {
   const events = new EventSource(`/v1/admin/runs/${run}/events`);
   events.addEventListener("said", soon(async () => {
     const answer = await fetch(`/runs/${run}/log`);
-    if (answer.ok) log.innerHTML = await answer.text();
+    if (answer.ok && !answer.redirected) log.innerHTML = await answer.text();
   }));
   if (log.dataset.status === "queued") {
     const look = async () => {
