@@ -44,12 +44,13 @@ fn create_snapshot(served: &Served, browser: &Browser) -> String {
     browser.press("Create snapshot");
     browser.waits_for("took");
     assert!(browser.has(".badge.ok"), "{}", browser.text());
+    let link = browser.script("return document.querySelector('main a[href^=\"/snapshots/\"]').href");
+    let link = link.as_str().unwrap();
     wait_until("the server knows the snapshot", || {
-        browser.open(&served.page("/snapshots"));
-        browser.has("tbody tr")
+        browser.open(link);
+        browser.text().contains("Sources")
     });
-    let link = browser.script("return document.querySelector('tbody a').href");
-    link.as_str().unwrap().rsplit('/').next().unwrap().to_owned()
+    link.rsplit('/').next().unwrap().to_owned()
 }
 
 /// What axe finds that is serious or worse: the rule and what breaks it.
@@ -137,6 +138,23 @@ fn a_restore_in_place_takes_the_name_of_the_stack() {
     ask("app");
     browser.waits_for("took");
     assert_eq!(std::fs::read_to_string(&letter).unwrap(), "dear all", "{}", browser.text());
+}
+
+#[test]
+fn two_snapshots_are_compared_and_what_was_removed_can_be_restored() {
+    let Some((served, browser)) = signed_in() else { return };
+    create_snapshot(&served, &browser);
+    std::fs::rename(served.site.data().join("letter.txt"), served.site.data().join("answer.txt")).unwrap();
+    create_snapshot(&served, &browser);
+    browser.press("Compare with the one before");
+    browser.waits_for("1 added, 1 removed");
+    let removed = browser.script("return document.querySelector('a[aria-label$=\"letter.txt\"]').href");
+    browser.open(removed.as_str().unwrap());
+    browser.fill("#to", "back");
+    browser.click("button[value=restore]");
+    browser.waits_for("took");
+    let letter = served.site.path("restored/back/letter.txt");
+    assert_eq!(std::fs::read_to_string(letter).unwrap(), "dear all", "{}", browser.text());
 }
 
 #[test]

@@ -16,7 +16,16 @@ if (log) {
   const events = new EventSource(`/v1/admin/runs/${run}/events`);
   events.addEventListener("said", soon(async () => {
     const answer = await fetch(`/runs/${run}/log`);
-    if (answer.ok) log.innerHTML = await answer.text();
+    if (answer.ok && !answer.redirected) log.innerHTML = await answer.text();
   }));
+  if (log.dataset.status === "queued") {
+    const look = async () => {
+      const answer = await fetch(`/v1/admin/runs/${run}`);
+      if (answer.ok && (await answer.json()).status !== "queued") location.reload();
+    };
+    const news = new EventSource("/v1/admin/events");
+    news.addEventListener("open", look);
+    news.addEventListener("run", look);
+  }
   events.addEventListener("end", () => { events.close(); location.reload(); });
 }

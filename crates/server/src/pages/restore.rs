@@ -11,7 +11,7 @@ use serde::Deserialize;
 use super::button::go;
 use super::form::Typed;
 use super::layout::{Frame, SignedIn, failed_for, shown};
-use super::words::text;
+use super::words::{minute, text, texts, time};
 use crate::access::{Caller, Role};
 use crate::api::{Query, blocking};
 use crate::known::WantedSnapshots;
@@ -62,8 +62,9 @@ fn form(shared: &Shared, caller: &Caller, picked: Picked) -> Result<RestorePage,
     let wanted = WantedSnapshots { visible: caller.stacks.clone(), limit: SNAPSHOTS, ..WantedSnapshots::default() };
     let newest = shared.known.snapshots(&wanted)?.into_iter().flat_map(|line| {
         let id = text(&line["id"]);
-        let copies = super::words::texts(&line["copies"]).into_iter();
-        let told = format!("{}, {}", text(&line["stack"]), text(&line["time"]));
+        let copies = texts(&line["copies"]).into_iter();
+        let taken = time(&line["time"]).map(minute).unwrap_or_default();
+        let told = format!("{}, {taken}", text(&line["stack"]));
         copies.map(move |copy| (format!("lifeboat:{copy}/{id}"), format!("{told}, from {copy}")))
     });
     Ok(RestorePage {

@@ -31,6 +31,8 @@ struct RunPage {
     hint: Option<String>,
     facts: Vec<(String, String)>,
     drills: Vec<DrillView>,
+    /// The snapshot that it took or was about.
+    snapshot: Option<String>,
     log: Vec<LogLine>,
     may_cancel: bool,
     again: Option<Button>,
@@ -124,6 +126,7 @@ fn view(shared: &Shared, caller: &Caller, run: &Run) -> RunPage {
         message: run.message.clone(),
         hint: run.hint.clone(),
         facts: result.map(facts).unwrap_or_default(),
+        snapshot: result.and_then(|result| result["snapshot_id"].as_str()).map(str::to_owned),
         drills,
         log: lines(shared, run),
         may_cancel: may && !is_over,
