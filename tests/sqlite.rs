@@ -198,3 +198,19 @@ fn a_database_that_did_not_change_adds_almost_nothing() {
     assert!(added(&second) < 4_000, "{second}");
     assert_eq!(second["sources"]["db"]["facts"], first["sources"]["db"]["facts"]);
 }
+
+#[test]
+fn a_database_that_lost_most_of_its_rows_is_told_and_what_is_left_of_it_passes_a_drill() {
+    let site = Site::new();
+    let database = site.data().join("a.db");
+    let connection = Connection::open(&database).unwrap();
+    connection.execute_batch("CREATE TABLE t AS WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n WHERE x < 500) SELECT x FROM n").unwrap();
+    site.configure(&format!("db: {{ sqlite: {{ paths: [{:?}] }} }}", site.data()));
+    site.lifeboat(["init"]).ok();
+    site.backup();
+    connection.execute_batch("DELETE FROM t WHERE x > 10").unwrap();
+    for _ in 0..2 {
+        site.lifeboat(["backup"]).exits(3).says(["has 10 rows, and had 500"]);
+        site.lifeboat(["drill"]).ok();
+    }
+}

@@ -13,6 +13,9 @@ fn routes() -> Vec<(&'static str, &'static str, Value, &'static str)> {
     vec![
         ("get", "/.live", none.clone(), "nobody"),
         ("get", "/.ready", none.clone(), "nobody"),
+        ("get", "/metrics", none.clone(), "viewer"),
+        ("get", "/v1/admin/notifications", none.clone(), "viewer"),
+        ("post", "/v1/admin/notifications/{name}/test", none.clone(), "admin"),
         ("post", "/v1/admin/snapshots/create", json!({}), "operator"),
         ("post", "/v1/admin/snapshots/restore", json!({ "uri": "0", "in_place": true }), "admin"),
         ("get", "/v1/admin/snapshots", none.clone(), "viewer"),

@@ -98,8 +98,8 @@ pub fn examine(kind: &str, dir: &Path, recorded: &Facts, cancel: &Cancel) -> Res
             return Err(SourceError::Unavailable { what });
         }
     };
-    // Where things came from cannot be seen in a restored folder.
-    for fact in [PATHS_FACT, VOLUME_FACT] {
+    // Where things came from, and what is no more, cannot be seen in a restored folder.
+    for fact in [PATHS_FACT, VOLUME_FACT, shrink::LOST] {
         facts.extend(recorded.get(fact).map(|recorded| (fact.to_owned(), recorded.clone())));
     }
     Ok(facts)

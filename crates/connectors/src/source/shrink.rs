@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use super::into_server::{DATABASES, TABLES};
 
 /// The fact with what is lost, by name: how many `rows` there were, and since when they are not (`since`, in RFC 3339).
-const LOST: &str = "lost";
+pub const LOST: &str = "lost";
 /// How long a loss is told.
 const TOLD_FOR: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 /// The share that is set where nobody set one.

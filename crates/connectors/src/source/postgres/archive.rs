@@ -44,6 +44,8 @@ const SEQUENCE_SET: &str = "SEQUENCE SET";
 const TABLE_DATA: &str = "TABLE DATA";
 /// How kinds of entry begin that are about large objects, which are counted otherwise.
 const BLOB: &str = "BLOB";
+/// What an entry about a large object is called, with its number behind, or from which to which.
+const LARGE_OBJECT: &[u8] = b"LARGE OBJECT";
 /// How kinds of entry, or their names, begin that are about the database as a whole.
 const DATABASE: &str = "DATABASE";
 /// The kinds of entry that say how definitions are written.
@@ -504,11 +506,13 @@ impl Entry {
     }
 }
 
-/// Whether an entry defines something in the database. Its data is counted otherwise, large objects too; and what is about
-/// the database as a whole bears its name, which may be another where it is restored.
+/// Whether an entry defines something in the database. Its data is counted otherwise, large objects too, with rights and comments on
+/// these, which a dump of definitions alone has not; and what is about the database as a whole bears its name, which may be another
+/// where it is restored.
 fn is_definition(entry: &Entry) -> bool {
     let is_data = entry.section == SECTION_DATA || entry.kind.ends_with(" DATA") || entry.kind.starts_with(BLOB);
-    !is_data && !is_about_database(&entry.kind, &entry.name)
+    let is_about_large_object = entry.name.starts_with(LARGE_OBJECT) && OF_NOBODY.contains(&&*entry.kind);
+    !is_data && !is_about_large_object && !is_about_database(&entry.kind, &entry.name)
 }
 
 /// Of `SELECT pg_catalog.setval('NAME', 7, true);`, the number and whether it was given out.

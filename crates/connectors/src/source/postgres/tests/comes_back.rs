@@ -64,7 +64,7 @@ fn whatever_is_in_a_database_comes_back_and_every_count_is_the_same() {
     let spread = ["spread_0", "spread_1"].map(|part| tables[format!("public.{part}")].as_u64().unwrap());
     assert_eq!(spread[0] + spread[1], 100);
     assert_eq!(tables.as_object().unwrap().len(), 18, "{tables}");
-    assert_eq!(facts["large_objects"], 2);
+    assert_eq!(facts["large_objects"], 3);
     assert!(facts["extensions"]["hstore"].is_string(), "{facts}");
     assert_eq!(facts["sequences"]["public.counter"], json!({ "last": -10, "given_out": true }));
     assert_eq!(facts["sequences"]["public.untouched"], json!({ "last": 1, "given_out": false }));
@@ -79,7 +79,7 @@ fn whatever_is_in_a_database_comes_back_and_every_count_is_the_same() {
         assert_eq!(server.sql(&again, &content), server.sql(&name, &content), "{table}");
     }
     for content in [
-        "SELECT oid, md5(lo_get(oid)) FROM pg_largeobject_metadata ORDER BY 1",
+        "SELECT oid, md5(lo_get(oid)), lomacl, obj_description(oid, 'pg_largeobject') FROM pg_largeobject_metadata ORDER BY 1",
         "SELECT relname, pg_get_userbyid(relowner), relacl FROM pg_class WHERE relnamespace = 'public'::regnamespace ORDER BY 1",
         "SELECT conname, pg_get_constraintdef(oid) FROM pg_constraint ORDER BY 1, 2",
         "SELECT pg_get_viewdef(oid) FROM pg_class WHERE relkind IN ('v', 'm') AND relnamespace = 'public'::regnamespace ORDER BY 1",
