@@ -51,9 +51,13 @@ pub fn jobs(settings: &Settings, host: &str) -> Vec<Scheduled> {
 
 fn of_stack(stack: &StackSettings, host: &str) -> Vec<Scheduled> {
     let name = &stack.name;
-    let backups = backups(stack, host).into_iter().map(|(source, timetable)| Scheduled {
-        name: source.map_or(format!("backup {name}"), |source| format!("backup {name} {source}")),
-        task: Task::Backup { stack: name.clone(), source: source.map(str::to_owned), copies: Vec::new() },
+    let backups = backups(stack, host).into_iter().map(|(sources, timetable)| Scheduled {
+        name: [&["backup", name], &*sources].concat().join(" "),
+        task: Task::Backup {
+            stack: name.clone(),
+            sources: sources.into_iter().map(str::to_owned).collect(),
+            copies: Vec::new(),
+        },
         timetable,
         hours: stack.hours,
         overlap: stack.overlap,

@@ -407,7 +407,7 @@ mod tests {
     }
 
     fn backup(stack: &str) -> Task {
-        Task::Backup { stack: stack.to_owned(), source: None, copies: Vec::new() }
+        Task::Backup { stack: stack.to_owned(), sources: Vec::new(), copies: Vec::new() }
     }
 
     fn journal(folder: &std::path::Path) -> Journal {

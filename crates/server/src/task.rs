@@ -13,9 +13,9 @@ pub enum Task {
     Backup {
         /// The stack.
         stack: String,
-        /// Only this source.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        source: Option<String>,
+        /// Only these sources; all where none is named.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        sources: Vec<String>,
         /// Only into these copies; all where none is named.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         copies: Vec<String>,
@@ -154,12 +154,8 @@ impl Task {
     pub fn arguments(&self) -> Vec<OsString> {
         let mut line = Line::default();
         match self {
-            Self::Backup { stack, source, copies } => {
-                line.word("backup").option("--source", source.as_ref());
-                copies.iter().for_each(|copy| {
-                    line.option("--copy", Some(copy));
-                });
-                line.rest(stack)
+            Self::Backup { stack, sources, copies } => {
+                line.word("backup").options("--source", sources).options("--copy", copies).rest(stack)
             }
             Self::Drill { stack, copy, snapshot, level } => {
                 line.word("drill").option("--copy", copy.as_ref()).option("--snapshot", snapshot.as_ref());
@@ -213,6 +209,13 @@ impl Line {
         }
     }
 
+    fn options(&mut self, name: &str, values: &[String]) -> &mut Self {
+        for value in values {
+            self.option(name, Some(value));
+        }
+        self
+    }
+
     fn rest(&mut self, word: &str) -> &mut Self {
         self.word("--").word(word)
     }
@@ -232,7 +235,7 @@ mod tests {
     fn what_is_asked_for_becomes_a_command_and_never_an_option() {
         assert_eq!(line(r#"{"kind":"backup","stack":"--json"}"#), "backup -- --json");
         assert_eq!(
-            line(r#"{"kind":"backup","stack":"a","source":"-x","copies":["b","c"]}"#),
+            line(r#"{"kind":"backup","stack":"a","sources":["-x"],"copies":["b","c"]}"#),
             "backup --source=-x --copy=b --copy=c -- a"
         );
         assert_eq!(line(r#"{"kind":"drill","stack":"a"}"#), "drill --all-copies -- a");

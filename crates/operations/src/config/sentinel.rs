@@ -100,8 +100,8 @@ pub fn settings(
         copy(REPOSITORY, repository, Layout::Repository { password: password.clone() }),
         copy(name, location, Layout::Archive(ArchiveSettings { prefix, key })),
     ];
-    let data::Sources { mut sources, notices } = data::sources(&variables, &of_process, &data)?;
-    let schedule = schedules(&variables, &mut sources)?;
+    let data::Sources { mut sources, mut notices } = data::sources(&variables, &of_process, &data)?;
+    let schedule = schedules(&variables, &mut sources, &mut notices)?;
     let stack = StackSettings {
         name: STACK.to_owned(),
         schedule,
@@ -201,9 +201,13 @@ fn password(
     }
 }
 
-/// Gives sources schedules of their own. The stack's is that of all, else that of the main database: what lies beside it
-/// belongs to it.
-fn schedules(variables: &Variables<'_>, sources: &mut [SourceSettings]) -> Result<Option<Expression>, Fault> {
+/// Gives sources schedules of their own. That of the main database is for all that lies beside it, too; for the Redis only where
+/// that has none of its own, as nobody wants to be without. Gives the stack's, which is that of all.
+fn schedules(
+    variables: &Variables<'_>,
+    sources: &mut [SourceSettings],
+    notices: &mut Vec<String>,
+) -> Result<Option<Expression>, Fault> {
     let one = |name: &str, source: Option<&str>| -> Result<Option<Expression>, Fault> {
         let Some(text) = variables.snapshots(name)? else { return Ok(None) };
         match source.is_none_or(|source| sources.iter().any(|other| other.name == source)) {
@@ -216,14 +220,26 @@ fn schedules(variables: &Variables<'_>, sources: &mut [SourceSettings]) -> Resul
     };
     let (all, main) = (one("CRON_SCHEDULE", None)?, one("MAIN_SCHEDULE", Some(MAIN))?);
     let redis = one("REDIS_SCHEDULE", Some(REDIS))?;
+    let has_main = sources.iter().any(|source| source.name == MAIN);
+    if let (None, None, Some(_), true) = (&all, &main, &redis, has_main) {
+        notices.push(
+            "the main database has no schedule, only the Redis has: set CRON_SCHEDULE or MAIN_SCHEDULE".to_owned(),
+        );
+    }
+    let whole = match (&all, &redis) {
+        (Some(_), _) => all.clone(),
+        (None, None) => main.clone(),
+        (None, Some(_)) => None,
+    };
     for source in sources {
         source.schedule = match &*source.name {
-            MAIN if all.is_some() => main.clone(),
             REDIS => redis.clone(),
+            MAIN if all.is_some() => main.clone(),
+            _ if all.is_none() && whole.is_none() => main.clone(),
             _ => None,
         };
     }
-    Ok(all.or(main))
+    Ok(whole)
 }
 
 fn disabled(variables: &Variables<'_>) -> Result<Option<String>, Fault> {

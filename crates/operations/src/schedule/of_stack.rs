@@ -12,14 +12,21 @@ const BACKUP: &str = "backup";
 /// A drill, as it is called where times are spread.
 const DRILL: &str = "drill";
 
-/// The timetables of a stack's backups on `host`, each with the source where it is for that alone. Empty where nothing is
-/// scheduled.
-pub fn backups<'a>(stack: &'a StackSettings, host: &str) -> Vec<(Option<&'a str>, Timetable)> {
-    let whole = stack.schedule.as_ref().map(|schedule| (None, timetable(stack, host, BACKUP, schedule)));
-    let alone = stack.sources.iter().filter_map(|source| {
-        let job = format!("{BACKUP} {}", source.name);
-        let schedule = source.schedule.as_ref()?;
-        Some((Some(&*source.name), timetable(stack, host, &job, schedule)))
+/// The timetables of a stack's backups on `host`, each with the sources where it is for some alone: those with the same schedule
+/// are taken together. Empty where nothing is scheduled.
+pub fn backups<'a>(stack: &'a StackSettings, host: &str) -> Vec<(Vec<&'a str>, Timetable)> {
+    let mut groups: Vec<(&Expression, Vec<&str>)> = Vec::new();
+    for source in &stack.sources {
+        let Some(schedule) = &source.schedule else { continue };
+        match groups.iter_mut().find(|(other, _)| *other == schedule) {
+            Some((_, names)) => names.push(&source.name),
+            None => groups.push((schedule, vec![&source.name])),
+        }
+    }
+    let whole = stack.schedule.as_ref().map(|schedule| (Vec::new(), timetable(stack, host, BACKUP, schedule)));
+    let alone = groups.into_iter().map(|(schedule, names)| {
+        let job = format!("{BACKUP} {}", names.join(" "));
+        (names, timetable(stack, host, &job, schedule))
     });
     whole.into_iter().chain(alone).collect()
 }
@@ -61,8 +68,8 @@ mod tests {
         let next = |now: &str| next_backup(&stack, "host", now.parse().unwrap()).unwrap().to_string();
         assert_eq!(next("2026-03-10T11:58:00Z"), "2026-03-10T12:00:00Z", "in Nairobi 15:00, for the source b");
         assert_eq!(next("2026-03-10T20:58:00Z"), "2026-03-10T21:00:00Z", "midnight there, for all");
-        let names: Vec<_> = backups(&stack, "host").into_iter().map(|(source, _)| source).collect();
-        assert_eq!(names, [None, Some("b")]);
+        let names: Vec<_> = backups(&stack, "host").into_iter().map(|(sources, _)| sources).collect();
+        assert_eq!(names, [vec![], vec!["b"]]);
         let drill =
             drills(&stack, "host").and_then(|drills| drills.next_after("2026-03-10T12:00:00Z".parse().unwrap()));
         assert_eq!(drill.map(|at| at.to_string()).as_deref(), Some("2026-03-15T03:00:00Z"));

@@ -164,9 +164,9 @@ fn allow(shared: &Shared, caller: &Caller, task: &Task) -> Result<(), Problem> {
         // It is about copies, which hold all stacks.
         None => caller.require_all_stacks()?,
     }
-    if let Task::Backup { stack, source, copies } = task {
+    if let Task::Backup { stack, sources, copies } = task {
         let stack = shared.settings.stack(stack)?;
-        source.as_ref().map(|source| stack.source(source)).transpose()?;
+        sources.iter().try_for_each(|source| stack.source(source).map(drop))?;
         copies.iter().try_for_each(|copy| shared.settings.copy(copy).map(drop))?;
     }
     task.copy().map(|copy| shared.settings.copy(copy)).transpose()?;

@@ -104,7 +104,7 @@ pub async fn create(
             return Err(Problem::bad("there are several stacks").with_hint("name one with `stack`"));
         }
     };
-    let task = Task::Backup { stack, source: create.database, copies: create.copies };
+    let task = Task::Backup { stack, sources: create.database.into_iter().collect(), copies: create.copies };
     runs::begin(shared, caller, &headers, task).await
 }
 

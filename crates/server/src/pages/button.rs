@@ -55,7 +55,9 @@ fn task_in(fix: &str) -> Option<Task> {
         }
     }
     match (command, stack) {
-        ("backup", Some(stack)) => Some(Task::Backup { stack, source: None, copies: copy.into_iter().collect() }),
+        ("backup", Some(stack)) => {
+            Some(Task::Backup { stack, sources: Vec::new(), copies: copy.into_iter().collect() })
+        }
         ("drill", Some(stack)) => Some(Task::Drill { stack, copy, snapshot: None, level: None }),
         ("check", None) => Some(Task::Check { copy, read_data, subset: None }),
         ("heal", None) => Some(Task::Heal { copy, read_data }),

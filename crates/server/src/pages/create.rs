@@ -73,7 +73,7 @@ pub async fn create(
 ) -> Response {
     match typed.needed("stack") {
         Ok(stack) => {
-            go(shared, caller, Task::Backup { stack, source: typed.one("source"), copies: typed.all("copies") }).await
+            go(shared, caller, Task::Backup { stack, sources: typed.all("source"), copies: typed.all("copies") }).await
         }
         Err(problem) => failed_for(&caller, problem),
     }

@@ -118,7 +118,7 @@ impl Card {
             (false, true) => "warning",
             (false, false) => "safe",
         };
-        let task = Task::Backup { stack: name.to_owned(), source: None, copies: Vec::new() };
+        let task = Task::Backup { stack: name.to_owned(), sources: Vec::new(), copies: Vec::new() };
         // Where the same button mends a problem, one is enough.
         let backup = Button::of(shared, caller, &task)
             .filter(|button| !problems.iter().any(|problem| problem.starts(&button.task)));

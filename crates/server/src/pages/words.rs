@@ -94,8 +94,8 @@ pub fn plain(value: &Value) -> String {
 pub fn deed(task: &Task) -> String {
     let in_copy = |copy: &Option<String>| copy.as_ref().map_or(String::new(), |copy| format!(" {copy}"));
     match task {
-        Task::Backup { stack, source: None, .. } => format!("Back up {stack}"),
-        Task::Backup { stack, source: Some(source), .. } => format!("Back up {stack}, only {source}"),
+        Task::Backup { stack, sources, .. } if sources.is_empty() => format!("Back up {stack}"),
+        Task::Backup { stack, sources, .. } => format!("Back up {stack}, only {}", sources.join(", ")),
         Task::Drill { stack, copy: None, .. } => format!("Drill {stack} from every copy"),
         Task::Drill { stack, copy: Some(copy), .. } => format!("Drill {stack} from {copy}"),
         Task::Restore { uri, dry_run: true, .. } => format!("Preview of restoring {}", shortened(uri)),

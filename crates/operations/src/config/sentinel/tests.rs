@@ -7,6 +7,7 @@ use expect_test::expect;
 use super::super::location::{AzureLogin, S3Location};
 use super::super::settings::{DatabaseServer, DatabaseSettings, SourceKind, SqliteSettings};
 use super::*;
+use crate::schedule::backups;
 
 const PUBLIC: &str = "age15w6w29yg9vv22n34d98tsndzuqdxll7g0tgfss3dkg9je0d7tghqj53ja6";
 
@@ -164,14 +165,38 @@ fn the_address_of_the_newest_generation_says_all_of_a_bucket() {
     let key = bucket.access_key.as_ref().unwrap();
     assert_eq!((given(&key.id), given(&key.secret)), ("me".to_owned(), "pw/x".to_owned()));
     let stack = settings.stack(STACK).unwrap();
-    assert_eq!(stack.schedule.as_ref().map(Expression::as_str), Some("0 1 * * *"));
-    let schedule = |name: &str| stack.source(name).unwrap().schedule.clone();
-    assert_eq!((schedule("main"), schedule("redis").as_ref().map(Expression::as_str)), (None, Some("*/10 * * * *")));
+    // Each at its own time, and what lies beside the main database together with that.
+    assert_eq!(stack.schedule, None);
+    let schedule =
+        |name: &str| stack.source(name).unwrap().schedule.clone().map(|schedule| schedule.as_str().to_owned());
+    assert_eq!((schedule("main").as_deref(), schedule("redis").as_deref()), (Some("0 1 * * *"), Some("*/10 * * * *")));
+    let together: Vec<_> = backups(stack, "host").into_iter().map(|(names, _)| names).collect();
+    assert!(together.len() == 2 && together.contains(&vec!["redis"]), "{together:?}");
+    assert_eq!(together.iter().map(Vec::len).sum::<usize>(), stack.sources.len());
     assert!(settings.to_yaml().unwrap().contains("      redis:\n        schedule: \"*/10 * * * *\"\n        sqlite:"));
     // A secret key opens archives and never stands among the copies.
     assert_eq!(settings.password, Some(SecretSource::File("/home/a/.local/state/lifeboat/sentinel.password".into())));
     assert_eq!(given(settings.sentinel.as_ref().unwrap().identity.as_ref().unwrap()), "AGE-SECRET-KEY-1");
     assert!(!format!("{settings:?}{}", settings.to_yaml().unwrap()).contains("pw/x"));
+}
+
+#[test]
+fn one_schedule_alone_leaves_out_nothing_without_a_word() {
+    let of = |name: &'static str| {
+        let settings = understood(&[
+            ("SNAPSHOTS_STORAGE_LOCAL_DIR", "/srv/x"),
+            ("SNAPSHOTS_ENCRYPTION_KEY", "p"),
+            (name, "0 1 * * *"),
+        ]);
+        let stack = settings.stack(STACK).unwrap().clone();
+        let sources = stack.sources.iter().filter(|source| source.schedule.is_some());
+        let sources: Vec<_> = sources.map(|source| source.name.clone()).collect();
+        let is_told = settings.sentinel.unwrap().notices.iter().any(|notice| notice.contains("has no schedule"));
+        (stack.schedule.is_some(), sources, is_told)
+    };
+    assert_eq!(of("SNAPSHOTS_MAIN_SCHEDULE"), (true, vec![], false), "the Redis goes with it");
+    assert_eq!(of("SNAPSHOTS_REDIS_SCHEDULE"), (false, vec!["redis".to_owned()], true));
+    assert_eq!(of("SNAPSHOTS_CRON_SCHEDULE"), (true, vec![], false));
 }
 
 #[test]
