@@ -5,6 +5,7 @@
 //! the memory in use stand, and in the checksum at their end.
 
 pub(crate) mod aof;
+mod cluster;
 mod crc64;
 mod encrypted;
 mod examine;
@@ -141,6 +142,12 @@ impl Source for RedisSource {
             )));
         }
         let mut problems = VecDeque::new();
+        if let Some(what) = server.lacks_of_cluster(&info, cx.cancel)? {
+            let what = format!(
+                "{what}: the keys of the other nodes are not in the snapshot; a cluster as a whole is not captured in this version"
+            );
+            problems.push_back(Problem::new(Path::new(&server.what()), what));
+        }
         let mut files = BTreeMap::new();
         match server.users(cx.cancel)? {
             Users::Known(lines) => {

@@ -11,6 +11,7 @@ const LINE_BYTES_MAX: usize = 1 << 20;
 
 /// What a session is given before anything else: no time limit of the server's may end what takes long, and text is UTF-8.
 const BEGINNING: &str = "SET statement_timeout = 0; SET lock_timeout = 0; SET idle_in_transaction_session_timeout = 0; \
+                         SET quote_all_identifiers = off; SET default_transaction_read_only = off; \
                          SET standard_conforming_strings = on; SET search_path = pg_catalog;";
 
 /// A session with one database.

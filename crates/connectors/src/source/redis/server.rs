@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use repository::{Cancel, SourceError};
 use zeroize::Zeroizing;
 
+use super::cluster;
 use super::line::Place;
 use super::link::Link;
 use super::rdb::Keys;
@@ -117,6 +118,26 @@ impl Server {
             }
         };
         Ok(pairs(&String::from_utf8_lossy(&text)))
+    }
+
+    /// What of a cluster it lacks, in words, where it is a node of one that has others: a dump has the keys of one node alone.
+    pub fn lacks_of_cluster(
+        &self,
+        info: &BTreeMap<String, String>,
+        cancel: &Cancel,
+    ) -> Result<Option<String>, SourceError> {
+        if info.get("cluster_enabled").is_none_or(|enabled| enabled != "1") {
+            return Ok(None);
+        }
+        let slots = match self.ask(&["CLUSTER", "NODES"], cancel)? {
+            Reply::Text(text) => cluster::own_slots(&String::from_utf8_lossy(&text)),
+            _ => None,
+        };
+        Ok(match slots {
+            Some(cluster::SLOTS) => None,
+            Some(slots) => Some(format!("it is a node of a cluster and has {slots} of its {} slots", cluster::SLOTS)),
+            None => Some("it is a node of a cluster and does not tell which slots it has".to_owned()),
+        })
     }
 
     /// Its users.

@@ -188,6 +188,16 @@ fn a_database_that_was_emptied_is_told_of_until_its_keys_are_back() {
 }
 
 #[test]
+fn a_node_of_a_cluster_is_not_taken_for_all_of_it() {
+    let Some(server) = servers::redis(&["--cluster-enabled", "yes"]) else { return };
+    server.run("CLUSTER ADDSLOTSRANGE 0 8191");
+    let part = capture(options(&server)).unwrap();
+    assert!(matches!(&part.problems[..], [one] if one.contains("has 8192 of its 16384 slots")), "{:?}", part.problems);
+    server.run("CLUSTER ADDSLOTSRANGE 8192 16383");
+    assert_eq!(capture(options(&server)).unwrap().problems, [""; 0], "it is all there is");
+}
+
+#[test]
 fn an_empty_server_is_captured_as_such() {
     let Some(server) = servers::redis(&[]) else { return };
     let captured = capture(options(&server)).unwrap();
