@@ -396,6 +396,17 @@ fn the_tree_of_a_sentinel_is_recognised_and_its_stack_is_written() {
     assert_eq!((&found["profile"], &found["uncovered"]), (&"sentinel".into(), &serde_json::json!([])), "{found}");
     let missing = found["missing"][0].as_str().unwrap();
     assert!(missing.contains("MSSQL_URL") && !missing.contains("hunter2"), "{missing}");
+    // A database in a service of its own is a source, so that a backup without it is none.
+    let compose = std::fs::read_to_string(home.join("docker-compose.yml")).unwrap();
+    let with_server = compose.replacen("services:\n", "services:\n  db:\n    image: postgres:15\n", 1);
+    std::fs::write(home.join("docker-compose.yml"), with_server).unwrap();
+    std::fs::write(home.join(".env"), "POSTGRES_URL=postgres://sentinel:hunter2@db:5432/sentinel\n").unwrap();
+    site.lifeboat(["init", "host", "--copy", "repo", "--yes"]).ok();
+    let config = std::fs::read_to_string(site.config()).unwrap();
+    assert!(config.contains("main:") && config.contains("service: db") && !config.contains("hunter2"), "{config}");
+    site.lifeboat(["backup"]).exits(1).says(["main"]);
+    std::fs::remove_file(site.config()).unwrap();
+    std::fs::write(home.join("docker-compose.yml"), compose).unwrap();
     std::fs::write(home.join(".env"), "PORT=8080\n").unwrap();
     site.lifeboat(["init", "host", "--copy", "repo", "--yes"]).ok().says(["an ALTCHA Sentinel, 1.14.0"]);
     let done = site.lifeboat(["backup", "--json"]).ok().summary();

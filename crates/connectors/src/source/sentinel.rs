@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use repository::{Cancel, SourceError};
 
 use super::compose::{ComposeProject, ComposeService, parse_env_file, parse_plain_env_file};
-use super::discover::{Discovery, Uncovered, discover, uncovered_of};
+use super::discover::{Discovery, FoundServer, Uncovered, discover, server_kind_of_image, uncovered_of};
 use crate::containers::EngineAddress;
 
 /// How the names of its image end, in any registry.
@@ -26,6 +26,8 @@ const ENV_BYTES_MAX: u64 = 1 << 20;
 pub struct ServerVariables<'a> {
     /// What is there, in words.
     pub part: &'a str,
+    /// What the source for it is called.
+    pub source: &'a str,
     /// By name.
     pub variables: Vec<(&'a str, Option<&'a str>)>,
 }
@@ -41,6 +43,8 @@ pub struct SentinelHost {
     pub databases: Vec<PathBuf>,
     /// Its Compose project's name and files.
     pub project: Option<(String, Vec<PathBuf>)>,
+    /// Services of its project that its variables name, which hold a part of its data; each with what the source for it is called.
+    pub servers: Vec<(String, FoundServer)>,
     /// What it should have and was not found, or has where it cannot be found, and what to do.
     pub missing: Vec<String>,
     /// What was found besides and is no part of it.
@@ -83,15 +87,21 @@ impl SentinelHost {
         Ok(Some(host))
     }
 
-    /// Databases that are not in the volume are named: nobody but the user can say how Lifeboat logs in there.
+    /// Databases that are not in the volume: those in services of its own project are found by these; others are named, as nobody
+    /// but the user can say how Lifeboat logs in there.
     fn look_for_servers(&mut self, project: Option<&ComposeProject>, servers: &[ServerVariables<'_>]) {
         // What its environment says wins.
         let mut variables = self.data.as_ref().map_or_else(BTreeMap::new, |data| own_env(data));
         let of_project = project.iter().flat_map(|project| &project.env_files);
         of_project.for_each(|file| variables.extend(parse_env_file(&text_of(file), &|_| None)));
         let is_set = |name: &str| variables.get(name).is_some_and(|value| !value.is_empty());
-        for ServerVariables { part, variables } in servers {
-            for (name, kind) in variables.iter().filter(|(name, _)| is_set(name)) {
+        for ServerVariables { part, source, variables: names } in servers {
+            for (name, kind) in names.iter().filter(|(name, _)| is_set(name)) {
+                let here = project.and_then(|project| server_in(project, (*kind)?, host_of(variables.get(*name)?)?));
+                if let Some(here) = here {
+                    self.servers.push(((*source).to_owned(), here));
+                    continue;
+                }
                 self.missing.push(match kind {
                     Some(kind) => {
                         format!("its {part} is the server that {name} names: add a source `{kind}` with its `url`, `user` and `password_file`")
@@ -110,7 +120,10 @@ impl SentinelHost {
 
     /// What was found in the folder and is neither Sentinel's nor in its volume.
     fn not_of_it(&self, found: &Discovery, own: Option<&ComposeProject>) -> Vec<Uncovered> {
-        let of_own: Vec<_> = own.iter().flat_map(|own| uncovered_of(own, &found.dir)).collect();
+        // Databases in it that none of its variables names are no part of it either.
+        let is_used = |server| self.servers.iter().any(|(_, used)| Some(used.kind) == server);
+        let of_own = own.iter().flat_map(|own| uncovered_of(own, &found.dir));
+        let of_own: Vec<_> = of_own.filter(|gap| gap.server.is_none() || is_used(gap.server)).collect();
         let mut gaps: Vec<_> = found.uncovered.iter().filter(|gap| !of_own.contains(gap)).cloned().collect();
         let is_data = |path: &Path| self.data.as_ref().is_some_and(|data| path.starts_with(data));
         let gap = |name: String, why: &str| Uncovered { name, why: why.to_owned(), server: None };
@@ -124,6 +137,21 @@ impl SentinelHost {
         }
         gaps
     }
+}
+
+/// The service of this name, where it runs a server of this kind.
+fn server_in(project: &ComposeProject, kind: &str, service: &str) -> Option<FoundServer> {
+    let image = project.services.get(service)?.image.as_deref()?;
+    let found = server_kind_of_image(image).filter(|found| found.source() == Some(kind))?;
+    Some(FoundServer { project: project.name.clone(), service: service.to_owned(), kind: found })
+}
+
+/// The host that an address names.
+fn host_of(url: &str) -> Option<&str> {
+    let (_, rest) = url.split_once("://")?;
+    let place = rest.split(['/', '?', '#']).next()?;
+    let place = place.rsplit_once('@').map_or(place, |(_, place)| place);
+    Some(place.split_once(':').map_or(place, |(host, _)| host)).filter(|host| !host.is_empty())
 }
 
 /// The tag of Sentinel's image; empty where it has none, `None` where the service runs something else.
@@ -184,6 +212,19 @@ fn text_of(file: &Path) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_host_of_an_address_is_what_it_names() {
+        for (url, host) in [
+            ("postgres://u:p%40@db:5432/x", Some("db")),
+            ("redis://cache", Some("cache")),
+            ("mysql://db/x?a=@b", Some("db")),
+            ("db", None),
+            ("x:///y", None),
+        ] {
+            assert_eq!(host_of(url), host, "{url}");
+        }
+    }
 
     #[test]
     fn it_is_told_by_its_image_in_any_registry() {

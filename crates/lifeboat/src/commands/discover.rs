@@ -220,7 +220,8 @@ impl Found {
 }
 
 /// Who may log in, its container knows.
-fn server_source(FoundServer { project, service, kind }: &FoundServer) -> SourceKind {
+/// A source that goes through a server in a container.
+pub fn server_source(FoundServer { project, service, kind }: &FoundServer) -> SourceKind {
     let container = ContainerSettings::Service { service: service.clone(), project: Some(project.clone()) };
     let settings = DatabaseSettings::new(DatabaseServer::Container(container));
     match kind {

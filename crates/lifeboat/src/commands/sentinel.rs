@@ -7,6 +7,7 @@ use operations::config::{
 
 use repository::SourceError;
 
+use super::discover::server_source;
 use crate::output::{Output, count};
 use crate::wiring;
 
@@ -29,12 +30,13 @@ pub fn sources(host: &SentinelHost) -> Result<Vec<NewSource>, SourceError> {
         let patterns = sentinel::REDIS_FILES.map(str::to_owned).to_vec();
         let redis = SqliteSettings::new(vec![data.clone()], sentinel::all_but(&patterns));
         let (of_redis, of_main) = wiring::parted(&redis, &host.databases)?;
-        if !of_main.is_empty() {
+        let has_server = |name: &str| host.servers.iter().any(|(source, _)| source == name);
+        if !of_main.is_empty() && !has_server(sentinel::MAIN) {
             let exclude = if of_redis.is_empty() { Vec::new() } else { patterns };
             let main = SqliteSettings::new(vec![data.clone()], exclude);
             add(sentinel::MAIN, SourceKind::Sqlite(main), "the main database, copied while in use");
         }
-        if !of_redis.is_empty() {
+        if !of_redis.is_empty() && !has_server(sentinel::REDIS) {
             add(sentinel::REDIS, SourceKind::Sqlite(redis), "what Sentinel keeps in its own Redis");
         }
         let files = FilesSettings::new(vec![data.clone()]);
@@ -43,6 +45,9 @@ pub fn sources(host: &SentinelHost) -> Result<Vec<NewSource>, SourceError> {
             SourceKind::Files(files),
             "the secrets that Sentinel made, uploads, and what else is in its volume",
         );
+    }
+    for (name, server) in &host.servers {
+        add(name, server_source(server), "taken through the server in the service that Sentinel's variables name");
     }
     if let Some((name, files)) = &host.project {
         let compose = ComposeSettings { files: files.clone(), env: Vec::new(), project: Some(name.clone()) };
@@ -53,11 +58,17 @@ pub fn sources(host: &SentinelHost) -> Result<Vec<NewSource>, SourceError> {
 
 /// Variables that name servers with what is not in the volume.
 pub fn servers() -> [ServerVariables<'static>; 2] {
-    fn of(part: &'static str, variables: &[(&'static str, Option<sentinel::Server>)]) -> ServerVariables<'static> {
+    fn of(
+        (part, source): (&'static str, &'static str),
+        variables: &[(&'static str, Option<sentinel::Server>)],
+    ) -> ServerVariables<'static> {
         let variables = variables.iter().map(|(name, server)| (*name, server.map(sentinel::Server::source))).collect();
-        ServerVariables { part, variables }
+        ServerVariables { part, source, variables }
     }
-    [of("main database", &sentinel::MAIN_SERVERS), of("Redis", &sentinel::REDIS_SERVERS)]
+    [
+        of(("main database", sentinel::MAIN), &sentinel::MAIN_SERVERS),
+        of(("Redis", sentinel::REDIS), &sentinel::REDIS_SERVERS),
+    ]
 }
 
 /// Shows what was found, and what was not.
