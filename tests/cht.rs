@@ -78,7 +78,14 @@ fn the_tree_of_a_cht_host_is_recognised_and_comes_back_whole_into_an_empty_root(
     assert!(projects.contains(&&Value::from("cht")) && !projects.contains(&&Value::from("compose")), "{projects:?}");
     site.lifeboat(["init", "data", "--copy", "repo", "--yes"]).ok().says(["Community Health Toolkit, 4.20.0"]);
     let text = fs::read_to_string(site.config()).unwrap();
-    for part in ["\n  cht:\n", "rpo: 6h", "drill: { level: 3 }", "--quiet drill cht", "retention: {", "timezone: "] {
+    for part in [
+        "\n  cht:\n",
+        "rpo: 6h",
+        "drill: { schedule: \"0 6 * * 0\", level: 3 }",
+        "\n    schedule: \"0 */4 * * *\"",
+        "retention: {",
+        "timezone: ",
+    ] {
         assert!(text.contains(part), "{part}: {text}");
     }
     let shown = site.lifeboat(["config", "show"]).ok().text();
