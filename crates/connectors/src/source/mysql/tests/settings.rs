@@ -70,7 +70,7 @@ fn a_server_that_gives_only_some_rows_or_little_time_is_captured_whole() {
     }
     let server = MariadbServer::start(&[]).unwrap();
     server.sql(
-        "CREATE DATABASE limited; CREATE TABLE limited.t SELECT seq FROM seq_1_to_100; \
+        "CREATE DATABASE limited; USE limited; CREATE TABLE t SELECT seq FROM seq_1_to_100; \
          CREATE USER reader@'%' IDENTIFIED BY 'word'; \
          GRANT SELECT, SHOW VIEW, TRIGGER, EVENT, EXECUTE ON limited.* TO reader@'%'; \
          SET GLOBAL sql_select_limit=50, GLOBAL max_statement_time=0.2",
@@ -89,7 +89,9 @@ fn a_server_that_gives_only_some_rows_or_little_time_is_captured_whole() {
 #[test]
 fn a_tool_that_cannot_ask_for_all_rows_is_refused_where_the_server_gives_only_some() {
     let Some((server, folder)) = mysql_of_sorts() else { return };
-    server.sql("CREATE DATABASE few; CREATE TABLE few.t SELECT seq FROM seq_1_to_100; SET GLOBAL sql_select_limit=50");
+    server.sql(
+        "CREATE DATABASE few; USE few; CREATE TABLE t SELECT seq FROM seq_1_to_100; SET GLOBAL sql_select_limit=50",
+    );
     let options = || DatabaseOptions { tools: Some(folder.path().to_owned()), ..of(&server, &["few"]) };
     let error = capture(options()).unwrap_err().to_string();
     assert!(
