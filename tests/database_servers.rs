@@ -241,3 +241,32 @@ fn a_second_mariadb_waits_for_its_turn_longer_than_its_server_would() {
     assert_eq!((tables("first"), tables("second")), (json!({"t": 1}), json!({"t": 60})), "{summary}");
     assert!(summary["duration_s"].as_f64().is_none_or(|seconds| seconds > 7.0), "it was not slow: {summary}");
 }
+
+#[test]
+fn a_mariadb_that_quotes_otherwise_and_gives_only_some_rows_comes_back_whole_with_its_accounts() {
+    if servers::mariadb().is_none() {
+        return;
+    }
+    let (server, other) = (MariadbServer::start(&[]).unwrap(), MariadbServer::start(&[]).unwrap());
+    server.sql(
+        "CREATE DATABASE quoted; USE quoted; CREATE TABLE t SELECT seq FROM seq_1_to_100; \
+         CREATE TABLE past (a INT) WITH SYSTEM VERSIONING; INSERT INTO past VALUES (1); UPDATE past SET a = 2; \
+         CREATE USER seller@'%' IDENTIFIED BY 'word'; GRANT SELECT ON quoted.* TO seller@'%'",
+    );
+    let granted = server.sql("SHOW GRANTS FOR seller@'%'");
+    server.sql("SET GLOBAL sql_mode='ORACLE', GLOBAL sql_quote_show_create=0, GLOBAL sql_select_limit=50");
+    let site = Site::new();
+    site.configure(&format!("db: {{ mysql: {{ url: '{}', user: root, databases: quoted }} }}", server.url()));
+    site.lifeboat(["init"]).ok();
+    let summary = site.lifeboat(["backup", "--json"]).ok().summary();
+    let tables = &summary["sources"]["db"]["facts"]["databases"]["quoted"]["tables"];
+    assert_eq!((&summary["status"], tables), (&json!("ok"), &json!({"past": 2, "t": 100})), "{summary}");
+    site.lifeboat(["drill"]).ok();
+    let url = format!("mysql://{}@127.0.0.1:{}", MariadbServer::USER, other.port);
+    let mut command = site.lifeboat_command(["restore", "latest:db", "--json", "--server", &url]);
+    let restored = run(command.env("MYSQL_PWD", MariadbServer::PASSWORD)).ok().summary();
+    assert_eq!(restored["databases"]["quoted"]["problems"], json!([]), "{restored}");
+    assert_eq!(other.sql("SELECT COUNT(*) FROM quoted.t"), "100");
+    assert_eq!(other.sql("SELECT a FROM quoted.past FOR SYSTEM_TIME ALL ORDER BY a"), "1\n2");
+    assert_eq!(other.sql("SHOW GRANTS FOR seller@'%'"), granted);
+}

@@ -10,6 +10,7 @@ mod dump;
 mod examine;
 mod facts;
 mod grants;
+mod history;
 mod hold;
 mod inventory;
 mod load;

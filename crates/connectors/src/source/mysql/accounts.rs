@@ -38,6 +38,16 @@ pub fn made_by(users: &str) -> Result<Vec<String>, String> {
     Ok(made.filter_map(subject).map(shown).collect())
 }
 
+/// Whom the statement on this line of `sql` is about, the first being 1.
+pub fn at_line(sql: &str, line: usize) -> Option<String> {
+    sql.lines().nth(line.checked_sub(1)?).and_then(subject).map(shown)
+}
+
+/// Fails, with what is wrong, where `users.sql` is not as captures write it, so that no restore would understand it.
+pub fn check(users: &str) -> Result<(), String> {
+    plan(users, &BTreeSet::new()).map(drop)
+}
+
 fn shown((user, host): Account) -> String {
     if host.is_empty() { user } else { format!("{user}@{host}") }
 }
@@ -131,6 +141,8 @@ mod tests {
         let expected: Vec<_> = USERS.lines().filter(|line| !line.contains("root")).collect();
         assert_eq!(plan.sql.lines().collect::<Vec<_>>(), expected);
         assert_eq!(super::plan("", &BTreeSet::new()), Ok(Plan::default()));
+        assert_eq!(at_line(&plan.sql, 2).as_deref(), Some("o'brien@%"));
+        assert_eq!((at_line(&plan.sql, 0), at_line(&plan.sql, 99)), (None, None));
         assert_eq!(made_by(USERS).unwrap(), ["readers", "o'brien@%", "root@localhost"]);
     }
 
@@ -144,5 +156,7 @@ mod tests {
         assert_eq!(subject("FLUSH PRIVILEGES;"), None);
         assert!(plan("GRANT SELECT ON *.* TO `a`", &BTreeSet::new()).is_err());
         assert!(plan("FLUSH PRIVILEGES;", &BTreeSet::new()).is_err());
+        // As a server with ANSI_QUOTES would write it.
+        assert!(check("GRANT USAGE ON *.* TO \"a\"@\"%\";\n").is_err() && check(USERS).is_ok());
     }
 }

@@ -9,9 +9,11 @@ use repository::{Cancel, Capture, CaptureCx, Event, Events, Facts, Item, Problem
 
 use super::dump::{Dump, NoComplaint};
 use super::grants::{Grants, RIGHTS_TO_READ};
+
+use super::history::History;
 use super::hold::HeldUp;
-use super::inventory::{self, Identity};
-use super::server::Server;
+use super::inventory::{self, Identity, Rows};
+use super::server::{self, Server};
 use super::session::Session;
 use super::split::{Held, LogPosition};
 use super::tools::{DumpTool, Kind};
@@ -80,7 +82,13 @@ pub fn open<'a>(
         capture.take_inconsistent(&mut session, &names)?;
         let invalid = inventory::invalid_views(&mut session, &names)?;
         capture.tell_invalid(&server, &invalid, &mut files, &cancel)?;
-        let begun = begin(&server, &identity, &grants, &names, &invalid, &cancel)?;
+        let tool = DumpTool::find(&server, identity.kind, identity.version, &cancel)?;
+        refuse_part_of_rows(&mut session, &tool, &server)?;
+        let history = History::plan(&mut session, &identity, &tool, &names)?;
+        let lost = history.lost.iter().map(|(table, what)| Problem::new(Path::new(table), what));
+        capture.problems.extend(lost);
+        let wanted = WantedDump { tool, names: &names, left_out: &invalid, has_history: history.is_dumped };
+        let begun = begin(&server, &identity, &grants, &wanted, &cancel)?;
         if grants.locks() && begun.counting.is_none() {
             let what = "rows are counted in the dump alone: changes could not be held up for the moment in which counting begins";
             let is_unplaced = identity.kind == Kind::Mysql && identity.has_log;
@@ -128,6 +136,30 @@ fn missing(name: String) -> Problem {
     Problem::new(Path::new(&name), "there is no such database")
 }
 
+/// A tool that cannot be told to ask for all rows would write only some, and end as if these were all.
+fn refuse_part_of_rows(session: &mut Session, tool: &DumpTool, server: &Server) -> Result<(), SourceError> {
+    if server::tells(tool) {
+        return Ok(());
+    }
+    let Some(rows_max) = session.rows_max()? else { return Ok(()) };
+    let what = format!(
+        "{}: its sql_select_limit gives {} no more than {rows_max} rows of a table: SET GLOBAL sql_select_limit=DEFAULT, and see \
+         what sets it (the server's configuration, or init_connect)",
+        server.name(),
+        tool.name
+    );
+    Err(SourceError::Unavailable { what })
+}
+
+/// A dump that is to begin.
+struct WantedDump<'a> {
+    tool: DumpTool,
+    names: &'a [String],
+    /// Views that it cannot have.
+    left_out: &'a [(String, String)],
+    has_history: bool,
+}
+
 /// A dump that has begun, and what counts beside it.
 struct Begun {
     dump: Dump,
@@ -144,16 +176,16 @@ fn begin(
     server: &Server,
     identity: &Identity,
     grants: &Grants,
-    names: &[String],
-    left_out: &[(String, String)],
+    wanted: &WantedDump<'_>,
     cancel: &Cancel,
 ) -> Result<Begun, SourceError> {
-    let tool = DumpTool::find(server, identity.kind, identity.version, cancel)?;
+    let WantedDump { tool, names, left_out, has_history } = wanted;
     let has_position = identity.has_log && grants.locks() && grants.sees_log();
     let is_told_by_tool = has_position && tool.kind == Kind::Mariadb;
     let left_out = left_out.iter().map(|(database, view)| format!("--ignore-table={database}.{view}"));
-    let program = dump_program(server, &tool, is_told_by_tool).args(left_out);
-    let program = program.arg("--databases").arg("--").args(names);
+    let program = dump_program(server, tool, is_told_by_tool).args(left_out);
+    let program = program.args(has_history.then_some("--dump-history"));
+    let program = program.arg("--databases").arg("--").args(names.iter());
     let log_of = Some(identity).filter(|_| has_position && !is_told_by_tool);
     let held_up = if grants.locks() { HeldUp::begin(server, log_of, cancel)? } else { None };
     let running = program.start(server.stage(), cancel)?;
@@ -164,7 +196,8 @@ fn begin(
         return Ok(Begun { dump, position: None, counting: None });
     };
     let names = names.to_vec();
-    let count = move || inventory::count(&mut session, &names);
+    let rows = if *has_history { Rows::All } else { Rows::Current };
+    let count = move || inventory::count(&mut session, &names, rows);
     let thread = std::thread::Builder::new().name("count rows".to_owned()).spawn(count);
     Ok(Begun { dump, position, counting: Some(thread.map_err(SourceError::io("a thread"))?) })
 }

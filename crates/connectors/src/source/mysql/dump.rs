@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use repository::{Id, SourceError};
 use sha2::{Digest as _, Sha256};
 
+use super::session::lock_hint;
 use super::split::{Held, LogPosition, Splitter};
 use crate::source::output::{Awaited, Output, Proof, Whole};
 use crate::source::produced::ProducedFile;
@@ -102,6 +103,7 @@ impl Flow {
         let invalid = |why: String| SourceError::Invalid { what: format!("{what} {why}") };
         let mut buffer = vec![0; READ_BYTES];
         let length = self.output.read(&mut buffer).map_err(|error| match error.downcast::<SourceError>() {
+            Ok(SourceError::Invalid { what }) => SourceError::Invalid { what: with_hint(what) },
             Ok(error) => error,
             Err(error) => invalid(format!("cannot be read: {error}")),
         })?;
@@ -112,6 +114,11 @@ impl Flow {
         self.found = Some(Found { held, position });
         Ok(())
     }
+}
+
+fn with_hint(told: String) -> String {
+    let hint = lock_hint(&told).unwrap_or_default();
+    told + &hint
 }
 
 /// One file of it.

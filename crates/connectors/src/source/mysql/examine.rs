@@ -5,9 +5,10 @@ use std::path::{Path, PathBuf};
 use repository::{Cancel, Facts, SourceError};
 use serde_json::Value;
 
+use super::inventory::Rows;
 use super::scratch::Scratch;
 use super::tools::Kind;
-use super::{DATABASES, USERS, VIEWS, facts, inventory};
+use super::{DATABASES, USERS, VIEWS, accounts, facts, inventory};
 use crate::source::produced::{FILES, recount_files};
 
 /// What is wrong with a file that cannot be loaded.
@@ -20,7 +21,11 @@ pub fn examine(dir: &Path, recorded: &Facts, cancel: &Cancel) -> Result<Facts, S
         found.extend(recorded.get(fact).map(|value| (fact.to_owned(), value.clone())));
     }
     found.insert(FILES.to_owned(), recount_files(dir, recorded, cancel)?);
-    found.extend(accounts(&dir.join(USERS))?.map(|accounts| (facts::ACCOUNTS.to_owned(), accounts)));
+    found.extend(accounts_of(&dir.join(USERS))?.map(|accounts| (facts::ACCOUNTS.to_owned(), accounts)));
+    if let Some(why) = users_problem(&dir.join(USERS))? {
+        found.insert(ERROR.to_owned(), Value::from(format!("{USERS} cannot be understood by a restore: {why}")));
+        return Ok(found);
+    }
     if !recorded.contains_key(facts::DATABASES) {
         return Ok(found);
     }
@@ -36,7 +41,7 @@ pub fn examine(dir: &Path, recorded: &Facts, cancel: &Cancel) -> Result<Facts, S
     }
     let mut session = scratch.server().session(cancel)?;
     let databases = inventory::databases(&mut session)?;
-    let held = inventory::count(&mut session, &databases)?;
+    let held = inventory::count(&mut session, &databases, Rows::All)?;
     found.insert(facts::DATABASES.to_owned(), facts::of_databases(&held));
     Ok(found)
 }
@@ -60,9 +65,19 @@ fn files(dir: &Path) -> Result<Vec<PathBuf>, SourceError> {
 }
 
 /// How many accounts the file has. `None` where there is no file.
-fn accounts(path: &Path) -> Result<Option<Value>, SourceError> {
+fn accounts_of(path: &Path) -> Result<Option<Value>, SourceError> {
+    let users = read(path)?;
+    Ok(users.map(|users| users.lines().filter(|line| line.starts_with("CREATE ")).count().into()))
+}
+
+/// What is wrong with the file of the accounts, if anything is.
+fn users_problem(path: &Path) -> Result<Option<String>, SourceError> {
+    Ok(read(path)?.and_then(|users| accounts::check(&users).err()))
+}
+
+fn read(path: &Path) -> Result<Option<String>, SourceError> {
     match std::fs::read_to_string(path) {
-        Ok(text) => Ok(Some(text.lines().filter(|line| line.starts_with("CREATE ")).count().into())),
+        Ok(text) => Ok(Some(text)),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(SourceError::io(path)(error)),
     }

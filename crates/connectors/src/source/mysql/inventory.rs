@@ -18,6 +18,9 @@ const TABLES_AT_ONCE: usize = 100;
 /// Engines whose tables a transaction sees as of one moment, or that have nothing to be seen.
 const CONSISTENT: &str = "('InnoDB', 'RocksDB', 'TokuDB', 'SEQUENCE', 'BLACKHOLE', 'ndbcluster')";
 
+/// What the type of a table with a history is called.
+const VERSIONED: &str = "SYSTEM VERSIONED";
+
 /// What a server says of itself.
 pub struct Identity {
     /// Its kind.
@@ -112,12 +115,37 @@ pub fn view_definition(session: &mut Session, database: &str, view: &str) -> Res
         .ok_or_else(|| strange(vec![format!("no definition of {database}.{view}")]))
 }
 
+/// Tables of these databases that keep what their rows were before: the database and the name of each.
+pub fn versioned(session: &mut Session, databases: &[String]) -> Result<Vec<(String, String)>, SourceError> {
+    let rows = session.ask(&format!(
+        "SELECT table_schema, table_name FROM information_schema.tables WHERE table_type = '{VERSIONED}' AND table_schema IN ({}) \
+         ORDER BY 1, 2",
+        list(databases)
+    ))?;
+    rows.into_iter()
+        .map(|row| row.try_into().map(|[database, table]: [String; 2]| (database, table)).map_err(strange))
+        .collect()
+}
+
 fn list(databases: &[String]) -> String {
     databases.iter().map(|name| literal(name)).collect::<Vec<_>>().join(", ")
 }
 
+/// Which rows of system-versioned tables are counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rows {
+    /// Those that are there now, and their history.
+    All,
+    /// Without the history.
+    Current,
+}
+
 /// What each of these databases holds, every row counted.
-pub fn count(session: &mut Session, databases: &[String]) -> Result<BTreeMap<String, Held>, SourceError> {
+pub fn count(
+    session: &mut Session,
+    databases: &[String],
+    counted_rows: Rows,
+) -> Result<BTreeMap<String, Held>, SourceError> {
     let mut held: BTreeMap<String, Held> = databases.iter().map(|name| (name.clone(), Held::default())).collect();
     if held.is_empty() {
         return Ok(held);
@@ -133,18 +161,19 @@ pub fn count(session: &mut Session, databases: &[String]) -> Result<BTreeMap<Str
         match &*kind {
             "VIEW" | "SYSTEM VIEW" => held.views += 1,
             "SEQUENCE" => held.sequences += 1,
-            _ => counted.push((database, table)),
+            VERSIONED if counted_rows == Rows::All => counted.push((database, table, " FOR SYSTEM_TIME ALL")),
+            _ => counted.push((database, table, "")),
         }
     }
     for tables in counted.chunks(TABLES_AT_ONCE) {
-        let count = |(at, (database, table)): (usize, &(String, String))| {
-            format!("SELECT {at}, COUNT(*) FROM {}.{}", quoted(database), quoted(table))
+        let count = |(at, (database, table, of)): (usize, &(String, String, &str))| {
+            format!("SELECT {at}, COUNT(*) FROM {}.{}{of}", quoted(database), quoted(table))
         };
         let question: Vec<_> = tables.iter().enumerate().map(count).collect();
         for row in session.ask(&question.join(" UNION ALL "))? {
             let (at, rows) = pair(&row)?;
             let known = usize::try_from(at).ok().and_then(|at| tables.get(at));
-            if let Some((database, table)) = known
+            if let Some((database, table, _)) = known
                 && let Some(held) = held.get_mut(database)
             {
                 held.tables.insert(table.clone(), rows);

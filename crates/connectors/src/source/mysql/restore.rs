@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use repository::{Cancel, Facts, SourceError};
 use serde_json::{Value, json};
 
-use super::inventory;
+use super::inventory::{self, Rows};
 use super::load::{load, load_what_goes};
 use super::pick::{Choice, Picked};
 use super::server::Server;
@@ -95,7 +95,7 @@ impl IntoServer for MysqlRestore {
             if one.restored_as != *name {
                 one.problems.extend(still_meaning(&mut session, name, &one.restored_as)?);
             }
-            let held = inventory::count(&mut session, std::slice::from_ref(&one.restored_as))?;
+            let held = inventory::count(&mut session, std::slice::from_ref(&one.restored_as), Rows::All)?;
             let found = facts::of_databases(&held)[&one.restored_as].clone();
             one.counted = Some(self.comparable(known, found));
         }
@@ -159,6 +159,16 @@ fn open(path: &Path) -> Result<File, SourceError> {
     File::open(path).map_err(SourceError::io(path))
 }
 
+/// What is wrong with an account, told by the client's error at a line of these statements.
+fn account_problem(sql: &str, why: &str) -> String {
+    let (_, place) = why.split_once(" at line ").unwrap_or_default();
+    let line = place.split(|letter: char| !letter.is_ascii_digit()).next().and_then(|line| line.parse().ok());
+    match line.and_then(|line| accounts::at_line(sql, line)) {
+        Some(account) => format!("account {account} is not as it was: {why}"),
+        None => format!("an account is not as it was: {why}"),
+    }
+}
+
 /// Makes the accounts that the server lacks, once there is what they may use.
 fn make_accounts(
     server: &Server,
@@ -182,10 +192,19 @@ fn make_accounts(
             return Ok(());
         }
     };
-    let plan = accounts::plan(&users, &there).map_err(invalid)?;
+    let plan = match accounts::plan(&users, &there) {
+        Ok(plan) => plan,
+        // The databases are there, and are of use without.
+        Err(why) => {
+            restored.problems.push(format!(
+                "{USERS} of the snapshot cannot be understood ({why}), so no accounts were made: make those that you need as it says"
+            ));
+            return Ok(());
+        }
+    };
     if !plan.sql.is_empty() {
         let failed = load_what_goes(server, plan.sql.as_bytes(), USERS, cancel)?;
-        restored.problems.extend(failed.into_iter().map(|why| format!("an account is not as it was: {why}")));
+        restored.problems.extend(failed.into_iter().map(|why| account_problem(&plan.sql, &why)));
     }
     if !plan.left.is_empty() {
         let left: Vec<_> = plan.left.into_iter().collect();

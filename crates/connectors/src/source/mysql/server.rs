@@ -17,9 +17,18 @@ const CLIENTS: [&str; 2] = ["mariadb", "mysql"];
 /// Variables by which images are told the password of `root`, or another user and the password.
 const ROOT_PASSWORDS: [&str; 2] = ["MARIADB_ROOT_PASSWORD", "MYSQL_ROOT_PASSWORD"];
 const USERS: [(&str, &str); 2] = [("MARIADB_USER", "MARIADB_PASSWORD"), ("MYSQL_USER", "MYSQL_PASSWORD")];
-/// Makes a server wait for whoever takes its rows, seconds: a dump is taken when it is its turn. Tools of MySQL 8 ask for as
-/// much by themselves (`--network-timeout`); those of MariaDB have no option for it.
-const PATIENCE: &str = "SET SESSION net_write_timeout=86400";
+/// What each session begins with, since a server may be set up otherwise, and then answers in other quotes, gives only some of the
+/// rows, or gives up on a long question. One statement: no tool takes two. How many rows the server would have given is kept. Who
+/// may make accounts makes none by mistake (`NO_AUTO_CREATE_USER`, which MySQL 8 does not know any more). A server waits for
+/// whoever takes its rows as long as tools of MySQL 8 ask for by themselves (`--network-timeout`): a dump is taken when it is its
+/// turn. Who has locked a table is waited for no longer than [`LOCK_PATIENCE_S`].
+const BEGINNING: &str = "SET @lifeboat_rows_max=@@SESSION.sql_select_limit, SESSION sql_select_limit=18446744073709551615, \
+     SESSION sql_mode=CONCAT('' /*M!100000 , 'NO_AUTO_CREATE_USER'*/), SESSION sql_quote_show_create=1, \
+     SESSION net_write_timeout=86400, SESSION lock_wait_timeout=";
+/// What only one of the kinds knows of that.
+const BEGINNING_BY_KIND: &str = "/*M!100101 , SESSION max_statement_time=0*/ /*!50708 , SESSION max_execution_time=0*/";
+/// How long a table may be locked by somebody else before we give up, seconds: as long as for PostgreSQL.
+pub const LOCK_PATIENCE_S: u32 = if cfg!(test) { 12 } else { 300 };
 /// Since then the tools of MariaDB take what else is to be said to a server with its name (mariadb.com/kb/en/mariadb_connect:
 /// Connector/C 3.3).
 const TAKES_COMMANDS: Version = [10, 11, 0];
@@ -164,14 +173,14 @@ impl Server {
 
     /// Its client. What people have set up for it does not count.
     pub fn client(&self) -> Program {
-        self.program(self.client, self.client_kind, |host| host.map(str::to_owned))
+        let client = self.program(self.client, self.client_kind, |host| host.map(str::to_owned));
+        client.arg(format!("--init-command={}", beginning()))
     }
 
-    /// Its dump tool, for which the server waits as long as it takes until its dump is taken.
+    /// Its dump tool, which begins its session as we do ours where it [can be told](tells).
     pub fn dump_tool(&self, tool: &DumpTool) -> Program {
-        let takes_commands = tool.kind == Kind::Mariadb && tool.version >= TAKES_COMMANDS;
-        self.program(tool.name, tool.kind, |host| match takes_commands {
-            true => Some(with_patience(host)),
+        self.program(tool.name, tool.kind, |host| match tells(tool) {
+            true => Some(with_beginning(host)),
             false => host.map(str::to_owned),
         })
     }
@@ -187,11 +196,20 @@ impl Server {
     }
 }
 
+/// Whether a dump tool can be told what to say to the server before anything else.
+pub fn tells(tool: &DumpTool) -> bool {
+    tool.kind == Kind::Mariadb && tool.version >= TAKES_COMMANDS
+}
+
+fn beginning() -> String {
+    format!("{BEGINNING}{LOCK_PATIENCE_S} {BEGINNING_BY_KIND}")
+}
+
 /// The name of a host with what else is to be said to its server.
-fn with_patience(host: Option<&str>) -> String {
+fn with_beginning(host: Option<&str>) -> String {
     // In braces, nothing but these has a meaning.
     let host = host.map_or(String::new(), |host| format!("host={{{}}};", host.replace('}', "}}")));
-    format!("{host}init-command={{{PATIENCE}}}")
+    format!("{host}init-command={{{}}}", beginning())
 }
 
 /// What tools of this kind are told of the encryption. Those of MariaDB cannot look at who signed a certificate without looking
@@ -233,7 +251,9 @@ mod tests {
 
     #[test]
     fn what_a_server_is_told_goes_with_its_name() {
-        assert_eq!(with_patience(None), format!("init-command={{{PATIENCE}}}"));
-        assert_eq!(with_patience(Some("d}b")), format!("host={{d}}}}b}};init-command={{{PATIENCE}}}"));
+        let beginning = beginning();
+        assert!(!beginning.contains(['{', '}', ';']), "it would end there: {beginning}");
+        assert_eq!(with_beginning(None), format!("init-command={{{beginning}}}"));
+        assert_eq!(with_beginning(Some("d}b")), format!("host={{d}}}}b}};init-command={{{beginning}}}"));
     }
 }

@@ -3,7 +3,7 @@
 use repository::{Cancel, SourceError};
 
 use super::names::unescaped;
-use super::server::Server;
+use super::server::{LOCK_PATIENCE_S, Server};
 use crate::program::Dialogue;
 
 /// The longest row: the grants of a user may be many, but a row is one of them.
@@ -60,6 +60,12 @@ impl Session {
         }
     }
 
+    /// How many rows the server gives at most to whoever does not ask for all, as we do; where that is not all of them.
+    pub fn rows_max(&mut self) -> Result<Option<u64>, SourceError> {
+        let rows_max = self.ask_one("SELECT @lifeboat_rows_max")?;
+        Ok(rows_max.parse().ok().filter(|rows_max| *rows_max < u64::MAX))
+    }
+
     /// Asks for one value.
     pub fn ask_one(&mut self, sql: &str) -> Result<String, SourceError> {
         let value = self.ask(sql)?.into_iter().flatten().next();
@@ -75,6 +81,9 @@ fn is_no_cipher(value: &String) -> bool {
 /// A server that takes no line that is not encrypted may say no more than that the login is wrong.
 fn with_hint(error: SourceError, needs_tls: bool) -> SourceError {
     let told = error.to_string();
+    if let Some(hint) = lock_hint(&told) {
+        return SourceError::unavailable(format!("{told}{hint}"));
+    }
     let hint = if told.contains("insecure transport") {
         "; it takes encrypted lines alone: add ?ssl-mode=REQUIRED to the url"
     } else if told.contains("ERROR 1045") && !needs_tls {
@@ -84,6 +93,15 @@ fn with_hint(error: SourceError, needs_tls: bool) -> SourceError {
         return error;
     };
     SourceError::unavailable(format!("{told}{hint}"))
+}
+
+/// What to do where somebody else had a table locked for too long, if that is what was told.
+pub fn lock_hint(told: &str) -> Option<String> {
+    told.contains("Lock wait timeout exceeded").then(|| {
+        format!(
+            "; somebody else had it locked for {LOCK_PATIENCE_S} s: SHOW PROCESSLIST says who, try again when that has ended"
+        )
+    })
 }
 
 #[cfg(test)]

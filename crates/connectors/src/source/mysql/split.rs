@@ -16,6 +16,10 @@ const PREAMBLE_BYTES_MAX: usize = 256 << 10;
 /// The file of views, where there are none.
 const NO_VIEWS: &[u8] = b"-- There are no views.\n";
 
+/// What it takes to read the procedures and functions that somebody else defined: a right of its own.
+const ROUTINES_OF_OTHERS: &str = "routines that somebody else defined take one more right: GRANT SELECT ON mysql.proc TO the user, or \
+     GRANT SHOW_ROUTINE ON *.* of MySQL";
+
 /// What a database holds.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Held {
@@ -171,7 +175,7 @@ impl Splitter {
             Told::Database(name) => return self.enter(&name),
             Told::LogFile(file, place) => self.position.file = Some((file, place)),
             Told::Gtid(gtid) => self.position.gtid = Some(gtid),
-            Told::LeftOut(why) => return Err(format!("left something out: {why}")),
+            Told::LeftOut(why) => return Err(format!("left something out: {why}; {ROUTINES_OF_OTHERS}")),
             Told::Nothing | Told::Host | Told::Complete => {}
             told => {
                 // Before the first database there is nothing to be counted.

@@ -2,6 +2,8 @@ mod encrypted;
 mod patience;
 mod restored;
 mod rights;
+mod settings;
+mod versioned;
 
 use std::io::Read as _;
 use std::os::unix::fs::PermissionsExt as _;
@@ -229,7 +231,7 @@ fn twenty_snapshots_under_writes_are_each_one_state() {
         let sum = "SELECT (SELECT SUM(money) FROM bank_a.accounts) + (SELECT SUM(money) FROM bank_b.accounts)";
         assert_eq!(session.ask_one(sum).unwrap(), "200000");
         let databases = ["bank_a".to_owned(), "bank_b".to_owned()];
-        let held = inventory::count(&mut session, &databases).unwrap();
+        let held = inventory::count(&mut session, &databases, inventory::Rows::All).unwrap();
         assert_eq!(facts::of_databases(&held), captured.facts["databases"]);
         assert_eq!(held["bank_a"].tables["moves"], held["bank_b"].tables["moves"]);
         moves.push(held["bank_a"].tables["moves"]);

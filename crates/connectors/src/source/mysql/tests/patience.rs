@@ -43,7 +43,7 @@ fn a_dump_that_waits_for_its_turn_longer_than_the_server_would_is_whole() {
 }
 
 /// A server that says it is a MySQL, and tools that do. What the dump tool was told lies in the file `words` of the folder.
-fn mysql_of_sorts() -> Option<(MariadbServer, tempfile::TempDir)> {
+pub(super) fn mysql_of_sorts() -> Option<(MariadbServer, tempfile::TempDir)> {
     servers::mariadb()?;
     let server = MariadbServer::start(&["--version=8.0.36-log"]).unwrap();
     let folder = tempfile::tempdir().unwrap();

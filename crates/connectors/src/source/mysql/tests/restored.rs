@@ -139,3 +139,32 @@ fn what_cannot_be_loaded_and_views_that_lack_something_are_told() {
     let error = wrong.run(Path::new("/nowhere"), &captured.facts, &Cancel::new()).unwrap_err().to_string();
     assert!(error.contains("Access denied") && !error.contains("wrong"), "{error}");
 }
+
+#[test]
+fn what_fails_is_told_without_anybodys_data_and_with_the_accounts_name() {
+    let Some(server) = servers::mariadb() else { return };
+    server.sql(
+        "CREATE DATABASE private; CREATE TABLE private.t (a INT, b TEXT); INSERT INTO private.t VALUES (1, 'confidential'); \
+         CREATE USER unmade@'%' IDENTIFIED BY 'word'; GRANT SELECT ON private.* TO unmade@'%'",
+    );
+    let mut captured = capture(of(server, &["private"])).unwrap();
+    server.sql("DROP DATABASE private; DROP USER unmade@'%'");
+    let mut change = |name: &str, from: &str, to: &str| {
+        let file = captured.entries.iter_mut().find(|entry| entry.path.ends_with(name)).unwrap();
+        let text = String::from_utf8(file.bytes.clone()).unwrap();
+        assert!(text.contains(from), "{text}");
+        file.bytes = text.replace(from, to).into_bytes();
+    };
+    change(USERS, "`unmade`@`%` IDENTIFIED BY PASSWORD", "`unmade`@`%` IDENTIFIED VIA nothing USING");
+    change("private.sql", "(1,'confidential')", "(1,'confidential',2)");
+    let error = run(server, only("private"), &captured).unwrap_err().to_string();
+    assert!(error.starts_with("database private: ERROR 1136 (21S01) at line "), "{error}");
+    assert!(!error.contains("confidential") && !error.contains("INSERT"), "{error}");
+    let file = captured.entries.iter_mut().find(|entry| entry.path.ends_with("private.sql")).unwrap();
+    file.bytes = String::from_utf8(file.bytes.clone()).unwrap().replace("',2)", "')").into_bytes();
+    let restored = run(server, Wanted { replace: true, ..Wanted::default() }, &captured).unwrap();
+    let told: Vec<_> = restored.problems.iter().filter(|problem| problem.contains("unmade")).collect();
+    assert!(told[0].starts_with("account unmade@% is not as it was: ERROR 1524 (HY000) at line "), "{told:?}");
+    assert!(!told[0].contains("PASSWORD") && !told[0].contains('*'), "{told:?}");
+    assert_eq!(server.sql("SELECT COUNT(*) FROM mysql.user WHERE user = 'unmade'"), "0", "it has no password");
+}

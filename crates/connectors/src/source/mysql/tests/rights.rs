@@ -47,3 +47,20 @@ fn who_may_change_one_database_restores_it_and_is_told_which_accounts_are_not_ma
     assert!(told.starts_with("who logs in may not make accounts (") && told.contains("regainer@%"), "{told}");
     assert!(!told.contains("PASSWORD"), "{told}");
 }
+
+#[test]
+fn functions_that_others_defined_take_one_more_right_which_is_told() {
+    let Some(server) = servers::mariadb() else { return };
+    server.sql(
+        "CREATE DATABASE foreign_body; CREATE TABLE foreign_body.t (a INT); \
+         CREATE FUNCTION foreign_body.f() RETURNS INT DETERMINISTIC RETURN 1; CREATE USER outsider@'%' IDENTIFIED BY 'word'; \
+         GRANT SELECT, SHOW VIEW, TRIGGER, EVENT, EXECUTE ON foreign_body.* TO outsider@'%'",
+    );
+    let by_outsider = || by_port(server, "outsider", "word", &["foreign_body"]);
+    let error = capture(by_outsider()).unwrap_err().to_string();
+    assert!(error.contains("insufficient privileges to SHOW CREATE FUNCTION `f`"), "{error}");
+    assert!(error.contains("GRANT SELECT ON mysql.proc TO the user"), "{error}");
+    server.sql("GRANT SELECT ON mysql.proc TO outsider@'%'");
+    let captured = capture(by_outsider()).unwrap();
+    assert_eq!((captured.problems.len(), &captured.facts["databases"]["foreign_body"]["routines"]), (0, &json!(1)));
+}
