@@ -158,8 +158,7 @@ fn to_count(run: &Run) -> Option<Running<'_>> {
     Some(Running { name: run.job.as_deref()?, kind: run.task.kind() })
 }
 
-/// Whether something runs that `task` must not run beside: another of its kind for the same stack or copy, or a restore of
-/// what it captures.
+/// Whether something runs that `task` must not run beside: another of its kind for the same stack, or the very same.
 fn is_busy(task: &Task, running: &[Run]) -> bool {
     running.iter().any(|run| {
         let other = &run.task;
