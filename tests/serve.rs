@@ -5,6 +5,7 @@ mod guest;
 mod killed;
 mod rights;
 
+use std::os::unix::fs::PermissionsExt as _;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -49,6 +50,8 @@ fn begun(site: &Site) -> usize {
 fn the_first_user_is_made_by_the_link_that_was_printed_and_nothing_works_without() {
     let site = simple();
     let server = Server::start(&site);
+    let mode = std::fs::metadata(site.path("state/server")).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o700, "hashes of passwords are for the owner alone");
     let stranger = server.stranger();
     assert_eq!(stranger.get("/").status, 303);
     assert_eq!(stranger.get("/v1/admin/runs").status, 401);

@@ -1,6 +1,7 @@
 //! Starts and ends the server.
 
 use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt as _;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -124,7 +125,9 @@ pub(crate) fn open(
     clock: Arc<dyn Clock>,
 ) -> Result<Arc<Shared>, Fault> {
     let folder = settings.state_dir.join("server");
+    // What is in it is for its owner alone: hashes of passwords and tokens, and names of files.
     std::fs::create_dir_all(&folder)
+        .and_then(|()| std::fs::set_permissions(&folder, std::fs::Permissions::from_mode(0o700)))
         .map_err(|error| Fault::local(format!("cannot make {}", folder.display()), error))?;
     let database = Arc::new(Database::open(&folder.join("server.db"))?);
     let bell = Bell::default();
